@@ -1,0 +1,1 @@
+"""Measures of what came out: an estimate beside its reference."""

@@ -1,0 +1,111 @@
+"""Spectral distances between two waveforms: differentiable, so that they serve as losses too.
+
+Both take audio as [B, 1, T] or [B, T] and give one value per item, [B]. With A the magnitudes of
+the reference's STFT and A_hat those of the estimate's (periodic Hann window as long as the FFT,
+frame m centred on sample m * hop_length, zeros beyond either end, so any T >= 1 will do):
+
+- `mr_stft`: the multi-resolution STFT loss of Yamamoto et al. 2020 (Parallel WaveGAN, equations
+  4-6): per resolution, the spectral convergence ||A - A_hat||_F / ||A||_F plus the mean absolute
+  difference of ln A and ln A_hat; then the mean over the resolutions. Magnitudes are floored at
+  sqrt(1e-7), as in the authors' code.
+- `log_mel_error`: the mean absolute difference of ln(max(M, 1e-5)) and ln(max(M_hat, 1e-5)),
+  where M = mel filter bank (Slaney's scale and normalisation, as librosa's) times A.
+
+The floors keep values and gradients finite on silence and where the two are equal. The work is
+done in float32 (float64 for float64 audio) whatever the autocast around it.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import librosa
+import torch
+from torch import Tensor
+
+# (n_fft, hop_length) in samples
+RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
+
+POWER_FLOOR = 1e-7  # of mr_stft: about the quantisation noise of 16-bit audio
+MEL_FLOOR = 1e-5
+
+
+def mr_stft(
+    estimate: Tensor,
+    reference: Tensor,
+    resolutions: Sequence[tuple[int, int]] = RESOLUTIONS,
+) -> Tensor:
+    """Multi-resolution STFT distance (see the module), [B]; 0 for equal audio, lower is better.
+
+    estimate, reference: [B, 1, T] or [B, T]. resolutions: pairs (n_fft, hop_length) in samples.
+    Raises ValueError where the shapes do not match.
+    """
+    estimate, reference = _pair(estimate, reference)
+    total = estimate.new_zeros(estimate.shape[0])
+    with torch.autocast(estimate.device.type, enabled=False):
+        for n_fft, hop_length in resolutions:
+            a_hat = _power(estimate, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
+            a = _power(reference, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
+            norm = functools.partial(torch.linalg.vector_norm, dim=(1, 2))
+            convergence = norm(a - a_hat) / norm(a)
+            log_magnitude = (a.log() - a_hat.log()).abs().mean(dim=(1, 2))
+            total = total + convergence + log_magnitude
+    return total / len(resolutions)
+
+
+def log_mel_error(
+    estimate: Tensor,
+    reference: Tensor,
+    sample_rate: int,
+    n_mels: int = 80,
+    n_fft: int | None = None,
+    hop_length: int | None = None,
+    f_min: float = 0.0,
+    f_max: float | None = None,
+) -> Tensor:
+    """Mean absolute error of natural-log mel magnitudes (see the module), [B]; lower is better.
+
+    estimate, reference: [B, 1, T] or [B, T] at sample_rate (Hz). n_fft: by default the power of
+    two nearest to 46 ms (1024 at 16, 22.05 and 24 kHz, 2048 at 44.1 and 48 kHz); hop_length: by
+    default a quarter of it. f_max: by default half the sample rate, so that the whole band counts.
+    Raises ValueError where the shapes do not match.
+    """
+    estimate, reference = _pair(estimate, reference)
+    n_fft = n_fft or 2 ** round(math.log2(sample_rate * 1024 / 22050))
+    hop_length = hop_length or n_fft // 4
+    bank = mel_bank(sample_rate, n_fft, n_mels, f_min, f_max or sample_rate / 2).to(estimate)
+    with torch.autocast(estimate.device.type, enabled=False):
+        logs = []
+        for audio in (estimate, reference):
+            # far below MEL_FLOOR after the filter bank: only there for the square root's gradient
+            a = _power(audio, n_fft, hop_length).clamp_min(1e-10).sqrt()
+            logs.append((bank @ a).clamp_min(MEL_FLOOR).log())
+        return (logs[0] - logs[1]).abs().mean(dim=(1, 2))
+
+
+@functools.cache
+def mel_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> Tensor:
+    """librosa's mel filter bank (Slaney scale and norm), [n_mels, n_fft // 2 + 1], float32."""
+    bank = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=f_min, fmax=f_max)
+    return torch.from_numpy(bank)
+
+
+def _pair(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as [B, T] in at least float32."""
+    if estimate.shape != reference.shape:
+        shapes = f"{tuple(estimate.shape)} and {tuple(reference.shape)}"
+        raise ValueError(f"estimate and reference must have the same shape, not {shapes}")
+    if estimate.ndim not in (2, 3) or (estimate.ndim == 3 and estimate.shape[1] != 1):
+        raise ValueError(f"audio must be [B, 1, T] or [B, T], not {tuple(estimate.shape)}")
+    dtype = torch.promote_types(torch.promote_types(estimate.dtype, reference.dtype), torch.float32)
+    batch, length = estimate.shape[0], estimate.shape[-1]
+    return estimate.reshape(batch, length).to(dtype), reference.reshape(batch, length).to(dtype)
+
+
+def _power(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """|STFT|^2 of audio [B, T] as [B, n_fft // 2 + 1, frames]."""
+    window = torch.hann_window(n_fft, dtype=audio.dtype, device=audio.device)
+    spectrum = torch.stft(
+        audio, n_fft, hop_length, window=window, pad_mode="constant", return_complex=True
+    )
+    return torch.view_as_real(spectrum).square().sum(dim=-1)
