@@ -1,0 +1,42 @@
+"""The forward process: from clean to noisy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.schedule import Schedule
+
+
+def broadcast(coefficient: Tensor, x: Tensor) -> Tensor:
+    """A float64 coefficient per item, ``[batch]`` or ``[]``, in the shape, type and place of x."""
+    return coefficient.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def diffuse(
+    schedule: Schedule, x0: Tensor, t: Tensor | float, eps: Tensor, anchor: Tensor | None = None
+) -> Tensor:
+    """x_t = alpha_t x_0 + anchor_t y + sigma_t eps.
+
+    Args:
+        x0, eps: ``[batch, channels, time]``.
+        t: one time, or one per item, ``[batch]``.
+        anchor: ``y``, like ``x0``, where the schedule has one.
+    """
+    t = torch.as_tensor(t, dtype=torch.float64)
+    x = broadcast(schedule.alpha(t), x0) * x0 + broadcast(schedule.sigma(t), x0) * eps
+    return x if anchor is None else x + broadcast(schedule.anchor(t), x0) * anchor
+
+
+def transition(
+    schedule: Schedule, s: Tensor | float, t: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The kernel p(x_t | x_s) for s < t: x_t = a x_s + b y + c eps.
+
+    a = alpha_t / alpha_s, b = anchor_t - a anchor_s, c^2 = sigma_t^2 - a^2 sigma_s^2.
+    """
+    a = torch.exp(schedule.log_alpha(t) - schedule.log_alpha(s))
+    b = schedule.anchor(t) - a * schedule.anchor(s)
+    # sigma_t^2 (1 - SNR_t / SNR_s), with expm1 for neighbouring times
+    c = schedule.sigma(t) * torch.sqrt(-torch.expm1(schedule.log_snr(t) - schedule.log_snr(s)))
+    return a, b, c

@@ -1,0 +1,85 @@
+"""Gaussian noise that is a pure function of a seed and of where it is used.
+
+Drawn on the CPU whatever the device, so that a run gives the same numbers everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+
+
+def _generator(*keys: int) -> torch.Generator:
+    """A generator seeded by mixing ``keys`` (splitmix64, Steele et al. 2014)."""
+    state = 0
+    for key in keys:
+        state = (state ^ (key & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK
+        state ^= state >> 31
+    return torch.Generator().manual_seed(state)
+
+
+class ItemNoise:
+    """Training noise: item ``b`` depends only on ``seed``, ``indices[b]`` and the stream.
+
+    Batches cut differently (accumulation, several processes, a resumed run) see equal noise.
+
+    Args:
+        seed: of the run.
+        indices: global sample index of each item of the batch.
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int]) -> None:
+        self.seed = seed
+        self.indices = [int(index) for index in indices]
+
+    def normal(self, *shape: int, stream: int = 0) -> Tensor:
+        """Standard normal noise ``[batch, *shape]``, float32."""
+        return torch.stack(
+            [
+                torch.randn(shape, generator=_generator(self.seed, index, stream))
+                for index in self.indices
+            ]
+        )
+
+    def uniform(self, stream: int = 1) -> Tensor:
+        """One number in [0, 1) per item, ``[batch]``, float64."""
+        draws = [
+            torch.rand((), generator=_generator(self.seed, index, stream), dtype=torch.float64)
+            for index in self.indices
+        ]
+        return torch.stack(draws)
+
+
+class PositionNoise:
+    """Inference noise: each frame depends only on ``seed``, the draw and its absolute position.
+
+    A signal sampled in pieces therefore sees the noise that it would see in one piece. All items
+    of a batch share the noise, so that a result does not depend on what it is batched with.
+
+    Args:
+        seed: of the result.
+        offset: absolute position of the first frame of the piece.
+    """
+
+    def __init__(self, seed: int, offset: int = 0) -> None:
+        self.seed = seed
+        self.offset = offset
+
+    def __call__(self, x: Tensor, draw: int) -> Tensor:
+        """Noise like ``x [batch, channels, time]`` for draw number ``draw`` (-1: the start)."""
+        channels, length = x.shape[-2:]
+        block = max(1, 65_536 // channels)
+        first, last = self.offset // block, (self.offset + length - 1) // block
+        blocks = [
+            torch.randn(channels, block, generator=_generator(self.seed, draw + 1, index))
+            for index in range(first, last + 1)
+        ]
+        start = self.offset - first * block
+        noise = torch.cat(blocks, dim=-1)[:, start : start + length]
+        return noise.to(x).expand_as(x)

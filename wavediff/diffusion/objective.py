@@ -1,0 +1,69 @@
+"""The denoising objective, on what the network itself predicts or on x_0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.forward import broadcast, diffuse
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """One training evaluation: ``loss``, ``t`` and ``log_snr`` are ``[batch]``."""
+
+    loss: Tensor
+    x0_hat: Tensor
+    t: Tensor
+    log_snr: Tensor
+
+
+class DenoisingObjective:
+    """w(t) |x0_hat - x0|^p, averaged over channels and time.
+
+    Args:
+        norm: ``l1`` (p = 1, DiffWave's) or ``l2`` (p = 2).
+        weighting: ``target`` compares the network's output with its target, F - F* =
+            (x0_hat - x0) / c_out: the plain eps loss for an eps prediction. ``x0`` weighs all
+            noise levels equally. ``min_snr`` is min(SNR, gamma) (Hang et al. 2023).
+        gamma: of ``min_snr``.
+
+    Raises:
+        ValueError: for an unknown norm or weighting.
+    """
+
+    def __init__(
+        self,
+        norm: Literal["l1", "l2"] = "l2",
+        weighting: Literal["target", "x0", "min_snr"] = "target",
+        gamma: float = 5.0,
+    ) -> None:
+        if norm not in ("l1", "l2"):
+            raise ValueError(f"norm is l1 or l2, not {norm!r}")
+        if weighting not in ("target", "x0", "min_snr"):
+            raise ValueError(f"weighting is target, x0 or min_snr, not {weighting!r}")
+        self.norm, self.weighting, self.gamma = norm, weighting, gamma
+
+    def scale(self, denoiser: Denoiser, t: Tensor) -> Tensor:
+        """The factor on the error of x0_hat, w^(1/p), ``[batch]``."""
+        if self.weighting == "target":
+            return 1 / denoiser.prediction(denoiser.schedule, t)[1].abs()
+        if self.weighting == "x0":
+            return torch.ones_like(t)
+        return denoiser.schedule.log_snr(t).exp().clamp(max=self.gamma).sqrt()
+
+    def __call__(
+        self, denoiser: Denoiser, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition
+    ) -> Denoised:
+        """Noise ``x0`` at quantile ``u [batch]`` of the training times and denoise it."""
+        t = denoiser.schedule.quantile(u)
+        x = diffuse(denoiser.schedule, x0, t, eps, cond.anchor)
+        x0_hat = denoiser(x, t, cond)
+        error = broadcast(self.scale(denoiser, t), x0) * (x0_hat - x0).to(x0.dtype)
+        error = error.abs() if self.norm == "l1" else error.square()
+        return Denoised(error.flatten(1).mean(1), x0_hat, t, denoiser.schedule.log_snr(t))

@@ -1,0 +1,219 @@
+"""Noise schedules: alpha, sigma (and anchor) as functions of a continuous time.
+
+Times and coefficients are float64 tensors. Time grows with the noise; ``t_max`` is where sampling
+starts, the sampler's last time is usually the clean end, ``t = 0``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def _float64(t: Tensor | float) -> Tensor:
+    return torch.as_tensor(t, dtype=torch.float64)
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """log(1 - exp(x)) for x <= 0, accurate at both ends (Maechler 2012)."""
+    near = x > -math.log(2)
+    inner = torch.where(near, x, torch.full_like(x, -1.0))
+    outer = torch.where(near, torch.full_like(x, -1.0), x)
+    return torch.where(near, torch.log(-torch.expm1(inner)), torch.log1p(-torch.exp(outer)))
+
+
+class Schedule:
+    """x_t = alpha_t x_0 + anchor_t y + sigma_t eps.
+
+    A subclass defines ``log_alpha`` and ``log_sigma``; everything else follows.
+
+    Attributes:
+        t_min, t_max: range of times that training draws from.
+    """
+
+    t_min: float = 0.0
+    t_max: float = 1.0
+
+    def log_alpha(self, t: Tensor | float) -> Tensor:
+        """log alpha_t, like ``t``; -inf where the signal is gone."""
+        raise NotImplementedError
+
+    def log_sigma(self, t: Tensor | float) -> Tensor:
+        """log sigma_t, like ``t``; -inf at the clean end."""
+        raise NotImplementedError
+
+    def alpha(self, t: Tensor | float) -> Tensor:
+        return self.log_alpha(t).exp()
+
+    def sigma(self, t: Tensor | float) -> Tensor:
+        return self.log_sigma(t).exp()
+
+    def anchor(self, t: Tensor | float) -> Tensor:
+        """Weight of the known signal ``y``; zero unless the path leads to one."""
+        return torch.zeros_like(_float64(t))
+
+    def log_snr(self, t: Tensor | float) -> Tensor:
+        """log(alpha_t^2 / sigma_t^2), decreasing in t."""
+        return 2 * (self.log_alpha(t) - self.log_sigma(t))
+
+    def prior_std(self, t: Tensor | float) -> Tensor:
+        """Standard deviation of the noise that sampling starts from at ``t``."""
+        return self.sigma(t)
+
+    def derivatives(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """(d alpha/dt, d sigma/dt), by forward-mode differentiation."""
+        t = _float64(t)
+        one = torch.ones_like(t)
+        return (
+            torch.func.jvp(self.alpha, (t,), (one,))[1],
+            torch.func.jvp(self.sigma, (t,), (one,))[1],
+        )
+
+    def c_noise(self, t: Tensor | float) -> Tensor:
+        """What the network's step embedding sees; about 0 to 1000 for times in [0, 1]."""
+        return 1000 * _float64(t)
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """Training time at quantile ``u`` in [0, 1): uniform between ``t_min`` and ``t_max``."""
+        return self.t_min + (self.t_max - self.t_min) * _float64(u)
+
+    def time_at(self, log_snr: Tensor | float) -> Tensor:
+        """The time with this ``log_snr``, by bisection over [0, t_max], to the last bit.
+
+        Raises:
+            ValueError: where the schedule never has that log-SNR.
+        """
+        target = _float64(log_snr)
+        low, high = torch.zeros_like(target), torch.full_like(target, self.t_max)
+        if ((target > self.log_snr(low)) | (target < self.log_snr(high) - 1e-9)).any():
+            raise ValueError(
+                f"log-SNR {target.tolist()} lies outside of the schedule's range "
+                f"{self.log_snr(high).min():.4g} to {self.log_snr(low).max():.4g}"
+            )
+        for _ in range(100):
+            middle = (low + high) / 2
+            noisier = self.log_snr(middle) < target
+            low, high = torch.where(noisier, low, middle), torch.where(noisier, middle, high)
+        return (low + high) / 2
+
+
+class VariancePreserving(Schedule):
+    """alpha^2 + sigma^2 = 1: only ``log_alpha`` is left to define."""
+
+    def log_sigma(self, t: Tensor | float) -> Tensor:
+        return log1mexp(2 * self.log_alpha(t)) / 2
+
+    def prior_std(self, t: Tensor | float) -> Tensor:
+        """One: started from N(0, I) even where some signal is left, as DDPM and DiffWave do."""
+        return torch.ones_like(_float64(t))
+
+
+class DiscreteBetas(VariancePreserving):
+    """T noise levels as in DDPM (Ho et al. 2020): alpha_n^2 = prod_{i <= n} (1 - beta_i).
+
+    Node ``t = n`` is level n, ``t = 0`` the clean end. In between alpha is linear in t, which is
+    DiffWave's fractional step (Kong et al. 2021, appendix); the network sees the index t - 1.
+
+    Args:
+        betas: T numbers in (0, 1); only the last may be 1 (zero terminal SNR).
+
+    Raises:
+        ValueError: for betas out of range.
+    """
+
+    def __init__(self, betas: Sequence[float] | Tensor) -> None:
+        self.betas = _float64(betas)
+        if self.betas.ndim != 1 or len(self.betas) == 0:
+            raise ValueError("betas must be a non-empty list of numbers")
+        if not ((self.betas > 0) & (self.betas <= 1)).all() or (self.betas[:-1] == 1).any():
+            raise ValueError("betas must lie in (0, 1); only the last may be 1")
+        log_alpha = torch.log1p(-self.betas).cumsum(0) / 2
+        self._log_alpha = torch.cat([torch.zeros(1, dtype=torch.float64), log_alpha])
+        self.t_min, self.t_max = 1.0, float(len(self.betas))
+
+    def log_alpha(self, t: Tensor | float) -> Tensor:
+        t = _float64(t)
+        table = self._log_alpha.to(t.device)
+        low = t.detach().floor().clamp(0, self.t_max - 1).long()
+        fraction = t - low
+        # log of a + fraction (b - a) with a and b near 1 must not lose the digits of 1 - alpha
+        drop = -torch.expm1(table[low + 1] - table[low])
+        return table[low] + torch.log1p(-fraction * drop)
+
+    def c_noise(self, t: Tensor | float) -> Tensor:
+        return _float64(t) - 1
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """Uniform over the T nodes."""
+        return (_float64(u) * len(self.betas)).floor() + 1
+
+    def time_at(self, log_snr: Tensor | float) -> Tensor:
+        target = _float64(log_snr)
+        alpha = torch.sigmoid(target).sqrt()
+        table = self._log_alpha.exp()
+        if (alpha < table[-1] * (1 - 1e-12)).any():
+            raise ValueError(
+                f"a level has less signal (alpha {alpha.min():.4g}) than the noisiest level of "
+                f"the {len(self.betas)} trained ones (alpha {table[-1]:.4g})"
+            )
+        low = (torch.searchsorted(-table, -alpha, right=True) - 1).clamp(0, len(table) - 2)
+        return low + ((table[low] - alpha) / (table[low] - table[low + 1])).clamp(0, 1)
+
+
+def linear(steps: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> DiscreteBetas:
+    """Betas linear from ``beta_min`` to ``beta_max`` (DDPM; DiffWave's are 50 to 0.05)."""
+    return DiscreteBetas(torch.linspace(beta_min, beta_max, steps, dtype=torch.float64))
+
+
+def cosine(steps: int, offset: float = 0.008, beta_max: float = 0.999) -> DiscreteBetas:
+    """alpha_bar = cos^2 of the angle (Nichol & Dhariwal 2021, eq. 17), betas cut at ``beta_max``."""
+    t = torch.arange(steps + 1, dtype=torch.float64) / steps
+    alpha_bar = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
+    return DiscreteBetas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=beta_max))
+
+
+def zero_terminal_snr(schedule: DiscreteBetas) -> DiscreteBetas:
+    """Shift and scale sqrt(alpha_bar) so that the last level has no signal left.
+
+    Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", algorithm 1.
+    """
+    root = schedule._log_alpha[1:].exp()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), root**2])
+    return DiscreteBetas(1 - alpha_bar[1:] / alpha_bar[:-1])
+
+
+class VP(VariancePreserving):
+    """The variance-preserving SDE with linear beta(t) (Song et al. 2021, eq. 33).
+
+    log alpha_t = -t^2 (beta_max - beta_min) / 4 - t beta_min / 2, t in [0, 1].
+    """
+
+    def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-5) -> None:
+        self.beta_min, self.beta_max, self.t_min = beta_min, beta_max, t_min
+
+    def log_alpha(self, t: Tensor | float) -> Tensor:
+        t = _float64(t)
+        return -(t**2) * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
+
+
+class RectifiedFlow(Schedule):
+    """The straight path x_t = (1 - t) x_0 + t eps (Liu et al. 2023; Lipman et al. 2023)."""
+
+    def __init__(self, t_min: float = 1e-3) -> None:
+        self.t_min = t_min
+
+    def log_alpha(self, t: Tensor | float) -> Tensor:
+        return torch.log1p(-_float64(t))
+
+    def log_sigma(self, t: Tensor | float) -> Tensor:
+        return torch.log(_float64(t))
+
+    def alpha(self, t: Tensor | float) -> Tensor:
+        return 1 - _float64(t)
+
+    def sigma(self, t: Tensor | float) -> Tensor:
+        return _float64(t)

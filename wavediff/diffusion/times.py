@@ -1,0 +1,61 @@
+"""Grids of times for the samplers: float64, descending, ending at the clean end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.schedule import DiscreteBetas, Schedule
+
+
+def uniform(schedule: Schedule, steps: int, t_end: float = 0.0) -> Tensor:
+    """``steps`` equal steps from ``t_max`` to ``t_end``, ``[steps + 1]``."""
+    _check(steps)
+    return torch.linspace(schedule.t_max, t_end, steps + 1, dtype=torch.float64)
+
+
+def log_snr_uniform(
+    schedule: Schedule, steps: int, t_start: float | None = None, t_last: float | None = None
+) -> Tensor:
+    """Equal steps of log-SNR from ``t_start`` to ``t_last``, then one to the clean end.
+
+    ``t_start`` must have a finite log-SNR; the defaults are the ends of the training range.
+    """
+    _check(steps)
+    t_start = schedule.t_max if t_start is None else t_start
+    t_last = schedule.t_min if t_last is None else t_last
+    ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
+    if not torch.isfinite(ends).all():
+        raise ValueError(
+            f"the log-SNR at the grid's ends, {ends.tolist()}, is not finite: choose a t_start "
+            "with some signal and a t_last with some noise"
+        )
+    levels = torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
+    times = schedule.time_at(levels)
+    times[0] = t_start
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+
+
+def nodes(schedule: DiscreteBetas) -> Tensor:
+    """Every trained level of a discrete schedule, T to 0."""
+    return torch.arange(len(schedule.betas), -1, -1, dtype=torch.float64)
+
+
+def from_betas(schedule: Schedule, betas: Sequence[float]) -> Tensor:
+    """The times at which ``schedule`` has the noise levels of another, shorter list of betas.
+
+    DiffWave's fast sampling (Kong et al. 2021, appendix): [1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5] for
+    BASE, the last 0.7 for LARGE.
+
+    Raises:
+        ValueError: where a level lies outside of what the schedule was trained on.
+    """
+    log_snr = DiscreteBetas(betas).log_snr(torch.arange(len(betas), 0, -1, dtype=torch.float64))
+    return torch.cat([schedule.time_at(log_snr), torch.zeros(1, dtype=torch.float64)])
+
+
+def _check(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"a sampler needs at least 1 step, not {steps}")

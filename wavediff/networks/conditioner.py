@@ -1,0 +1,50 @@
+"""From a local condition (a mel spectrogram) to features at the denoiser's own rate."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def upsampling_strides(factor: int) -> list[int]:
+    """Two strides as equal as possible whose product is ``factor``; fewer for small ones.
+
+    256 gives [16, 16] (DiffWave's), 300 [15, 20], 12 [12], 1 none.
+    """
+    if factor <= 1:
+        return []
+    if factor <= 16:
+        return [factor]
+    low = next(n for n in range(math.isqrt(factor), 0, -1) if factor % n == 0)
+    return [factor] if low == 1 else [low, factor // low]
+
+
+class Upsampler(nn.Module):
+    """Transposed 2-d convolutions over (band, time), each with a leaky ReLU of 0.4 (DiffWave).
+
+    Args:
+        factor: frames out per frame in.
+    """
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.ConvTranspose2d(
+                1,
+                1,
+                (3, 2 * stride),
+                stride=(1, stride),
+                padding=(1, (stride + stride % 2) // 2),
+                output_padding=(0, stride % 2),
+            )
+            for stride in upsampling_strides(factor)
+        )
+
+    def forward(self, local: Tensor) -> Tensor:
+        """``[batch, bands, frames]`` to ``[batch, bands, frames * factor]``."""
+        x = local[:, None]
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.4)
+        return x[:, 0]
