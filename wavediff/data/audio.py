@@ -1,0 +1,237 @@
+"""Audio files in and out, through soundfile (libsndfile): wav, flac, ogg, opus, mp3.
+
+A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
+"""
+
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from wavediff.errors import UserError
+from wavediff.files import atomic_path
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+PCM_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
+
+
+class BadAudio(UserError):
+    """A file that is no usable audio. `reason` is a word or two by which such files are counted."""
+
+    def __init__(self, message: str, reason: str = "unreadable"):
+        super().__init__(message)
+        self.reason = reason
+
+
+def import_torchaudio() -> ModuleType:
+    """torchaudio, or a UserError: version 2.11 is bound to the exact builds of torch it knows."""
+    try:
+        import torchaudio
+    except Exception as error:  # a missing library is an OSError, a missing symbol anything
+        raise UserError(
+            f"torchaudio cannot be loaded beside torch {torch.__version__} ({_brief(error)}): "
+            'install a pair that fits, as by pip install "torch>=2.11,<2.15" '
+            '"torchaudio>=2.11,<2.12" (a CPU-only torch does not go with it)'
+        ) from error
+    return torchaudio
+
+
+def audio_info(path: str | Path) -> tuple[int, int]:
+    """(frames, sample_rate) from the file's header, nothing decoded. Raises BadAudio."""
+    with _reading(path):
+        info = soundfile.info(str(path))
+    _check_header(path, info.frames, info.samplerate)
+    return info.frames, info.samplerate
+
+
+def read_audio(
+    path: str | Path,
+    sample_rate: int | None = None,
+    mono: bool = True,
+    *,
+    start: int = 0,
+    frames: int = -1,
+) -> tuple[Tensor, int]:
+    """Read a file as (float32 [channels, time], sample_rate in Hz).
+
+    sample_rate: resample to it; None keeps the file's own.
+    mono: average the channels to one.
+    start, frames: read only this part, counted at the file's own rate; -1 is up to the end.
+    Raises BadAudio (a UserError) when the file is missing, no audio, empty, or not finite.
+    """
+    with _reading(path), soundfile.SoundFile(str(path)) as file:
+        _check_header(path, file.frames, file.samplerate)
+        file.seek(min(start, file.frames)) if start else None
+        samples = file.read(frames, dtype="float32", always_2d=True)
+        rate = file.samplerate
+    if not len(samples):
+        raise BadAudio(f"{path} is empty: it holds no samples", "empty")
+    if not np.isfinite(samples).all():
+        raise BadAudio(f"{path} holds NaN or infinite samples: export it again", "not finite")
+    audio = torch.from_numpy(np.ascontiguousarray(samples.T))
+    if mono:
+        audio = audio.mean(0, keepdim=True) if len(audio) > 1 else audio
+    if sample_rate is not None and sample_rate != rate:
+        audio, rate = resample(audio, rate, sample_rate), sample_rate
+    return audio, rate
+
+
+def resample(audio: Tensor, sample_rate: int, new_sample_rate: int) -> Tensor:
+    """[..., time] at `sample_rate` -> [..., ceil(time * new / old)]: windowed sinc, float32."""
+    if sample_rate == new_sample_rate:
+        return audio
+    return _resampler(sample_rate, new_sample_rate)(audio)
+
+
+@lru_cache(maxsize=16)
+def _resampler(sample_rate: int, new_sample_rate: int) -> torch.nn.Module:
+    # torchaudio keeps one filter per output phase: huge where the rates have no common divisor.
+    divisor = np.gcd(sample_rate, new_sample_rate)
+    if (sample_rate // divisor) * (new_sample_rate // divisor) > 100_000_000:
+        raise UserError(
+            f"cannot resample from {sample_rate} to {new_sample_rate} Hz, rates with so small a "
+            f"common divisor: convert the file to a usual rate first (ffmpeg -i IN -ar 48000 OUT)"
+        )
+    # The settings with which torchaudio's documentation matches librosa's "kaiser_best".
+    return import_torchaudio().transforms.Resample(
+        sample_rate,
+        new_sample_rate,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        beta=14.769656459379492,
+    )
+
+
+def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str = "PCM_16") -> int:
+    """Write [channels, time] or [time] as .wav or .flac, whole or not at all.
+
+    subtype: PCM_16 or PCM_24, and for wav PCM_32 or FLOAT (which keeps what is above full scale).
+    Returns how many samples were beyond full scale; these are clipped, and stderr is told.
+    Raises UserError for another kind of file, NaN or Inf, or a place that cannot be written to.
+    """
+    path = Path(path)
+    known = SUBTYPES.get(path.suffix.lower())
+    if known is None:
+        raise UserError(f"cannot write {path}: give the name of a .wav or .flac file")
+    if subtype not in known:
+        raise UserError(f"cannot write {path} as {subtype}: {path.suffix} takes {', '.join(known)}")
+    samples = torch.atleast_2d(audio.detach().cpu()).double().numpy().T
+    if samples.ndim != 2 or not samples.size:
+        raise UserError(f"cannot write {path}: there is no audio, its shape is {list(audio.shape)}")
+    if not np.isfinite(samples).all():
+        raise UserError(f"cannot write {path}: the audio holds NaN or infinite samples")
+    clipped = 0
+    if subtype == "FLOAT":
+        samples = samples.astype(np.float32)
+    else:
+        clipped = int((np.abs(samples) > 1).sum())
+        samples = _to_integers(samples, PCM_BITS[subtype])
+    with atomic_path(path) as temporary:
+        try:
+            soundfile.write(str(temporary), samples, sample_rate, subtype=subtype)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"cannot write {path}: {_brief(error)}") from error
+    if clipped:
+        print(f"{path}: {clipped} samples beyond full scale were clipped", file=sys.stderr)
+    return clipped
+
+
+def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
+    """[-1, 1] to the nearest of 2^bits steps. By hand because libsndfile scales by 2^(bits-1) - 1
+    when writing and by 2^(bits-1) when reading, and so would not give back what it read."""
+    full_scale = 2.0 ** (bits - 1)
+    integers = np.clip(np.round(samples * full_scale), -full_scale, full_scale - 1)
+    if bits == 16:
+        return integers.astype(np.int16)
+    return integers.astype(np.int32) << (32 - bits)
+
+
+def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Path]:
+    """The files meant by `paths`: files as they are, folders (with all below them) and globs by
+    suffix and sorted; none twice. Raises UserError when one of `paths` matches nothing."""
+    found: dict[Path, None] = {}
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        expanded = Path(path).expanduser()
+        if expanded.is_dir():
+            matches = _below(expanded, suffixes)
+        elif expanded.exists():
+            matches = [expanded]
+        elif glob.has_magic(str(path)):
+            matches = []
+            for match in sorted(map(Path, glob.glob(str(expanded), recursive=True))):
+                if match.is_dir():
+                    matches += _below(match, suffixes)
+                elif match.suffix.lower() in suffixes:
+                    matches.append(match)
+        else:
+            raise UserError(f"{path} does not exist: give a file, a folder or a quoted glob")
+        if not matches:
+            raise UserError(f"no files ending in {', '.join(suffixes)} in {path}")
+        found.update(dict.fromkeys(matches))
+    if not found:
+        raise UserError("no input: give at least one file, folder or glob")
+    return list(found)
+
+
+def _below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Sorted files below a folder, through symbolic links, without hidden ones (macOS's ._x)."""
+    files, seen = [], set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [
+            Path(here, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
+        ]
+    return sorted(files)
+
+
+class _reading:
+    """Turns what soundfile raises into a BadAudio that names the file."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __enter__(self) -> None:
+        if not self.path.exists():
+            raise BadAudio(f"{self.path} does not exist", "missing")
+        if self.path.is_dir():
+            raise BadAudio(f"{self.path} is a folder, not an audio file")
+        if not os.access(self.path, os.R_OK):
+            raise BadAudio(f"{self.path} cannot be read: check its permissions")
+        if self.path.stat().st_size == 0:
+            raise BadAudio(f"{self.path} is empty: the file has no bytes", "empty")
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, soundfile.SoundFileError | OSError | TypeError | MemoryError):
+            raise BadAudio(
+                f"{self.path} is not audio that can be read ({_brief(error)}): "
+                f"give wav, flac, ogg or mp3"
+            ) from error
+
+
+def _check_header(path: str | Path, frames: int, sample_rate: int) -> None:
+    if frames == 0:
+        raise BadAudio(f"{path} is empty: it holds no samples", "empty")
+    if not 1_000 <= sample_rate <= 768_000:
+        raise BadAudio(f"{path} claims a sample rate of {sample_rate} Hz: its header is damaged")
+
+
+def _brief(error: BaseException) -> str:
+    text = getattr(error, "error_string", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,125 @@
+"""What a dataset is: its files, and a label for each of them; and the clips that can be used."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wavediff.data.audio import BadAudio, audio_info
+from wavediff.errors import UserError
+
+THREADS = 8  # libsndfile releases the interpreter's lock; on a network disk most of it is waiting
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a dataset in a stable order, their labels (indices into `label_names`, as for
+    speakers) where it has any, and its `root`, from which files take their names."""
+
+    root: Path
+    files: Sequence[Path]
+    labels: Sequence[int] | None = None
+    label_names: Sequence[str] | None = None
+
+
+def labelled(root: Path, files: Sequence[Path], names: Sequence[str], order=None) -> Source:
+    """A source whose file i has the label `names[i]`; integers follow the sorted names."""
+    label_names = sorted(set(names), key=order)
+    number = {name: i for i, name in enumerate(label_names)}
+    return Source(root, files, [number[name] for name in names], label_names)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A part of a file (mostly all of it): `frames` from `start`, counted at the file's rate."""
+
+    path: Path
+    name: str
+    start: int
+    frames: int
+    sample_rate: int
+    label: int | None
+
+
+def scan(
+    source: Source, min_seconds: float, max_seconds: float
+) -> tuple[list[Clip | None], Counter]:
+    """Look at every file's header: (clips in order, number of skipped files by reason).
+
+    A file that cannot be used leaves a None, so that the clips' numbers (and so the split) do not
+    move when one file breaks. A file longer than `max_seconds` becomes several clips of equal
+    length. Raises UserError when nothing is left.
+    """
+    labels = source.labels if source.labels is not None else repeat(None)
+    clips: list[Clip | None] = []
+    skipped: Counter = Counter()
+    first: BadAudio | None = None
+    headers = parallel(_header, source.files, "reading headers")
+    for path, label, header in zip(source.files, labels, headers, strict=False):
+        try:
+            if isinstance(header, BadAudio):
+                raise header
+            frames, sample_rate = header
+            if frames < min_seconds * sample_rate:
+                raise BadAudio(f"{path} is shorter than {min_seconds:g} s", "too short")
+        except BadAudio as error:
+            first = first or error
+            skipped[error.reason] += 1
+            clips.append(None)
+            continue
+        parts = max(1, -int(-frames // (max_seconds * sample_rate)))
+        name = _name(path, source.root)
+        for part in range(parts):
+            start, stop = frames * part // parts, frames * (part + 1) // parts
+            clips.append(
+                Clip(
+                    path=path,
+                    name=name if parts == 1 else f"{name}-{part:04d}",
+                    start=start,
+                    frames=stop - start,
+                    sample_rate=sample_rate,
+                    label=label,
+                )
+            )
+    if not any(clips):
+        raise UserError(
+            f"no usable audio in {source.root}: {reasons(skipped) or 'it has no files'}"
+            + (f" ({first})" if first else "")
+        )
+    if skipped:
+        print(
+            f"data: {skipped.total()} of {len(source.files)} files in {source.root} are skipped: "
+            f"{reasons(skipped)}; the first: {first}",
+            file=sys.stderr,
+        )
+    return clips, skipped
+
+
+def reasons(skipped: Counter) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+
+
+def parallel(function, items: Sequence, title: str) -> Iterable:
+    """map() by threads, in order, with a progress bar on stderr if it takes long."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from tqdm(
+            pool.map(function, items), title, len(items), leave=False, delay=2, disable=None
+        )
+
+
+def _header(path: Path) -> tuple[int, int] | BadAudio:
+    try:
+        return audio_info(path)
+    except BadAudio as error:
+        return error
+
+
+def _name(path: Path, root: Path) -> str:
+    """A file's name for people: below the root, without the suffix, folders joined by "-"."""
+    below = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+    return "-".join(below.with_suffix("").parts)

@@ -1,0 +1,115 @@
+"""Whole clips, decoded, at the rate and level that is wanted."""
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from wavediff.data.audio import BadAudio, read_audio
+from wavediff.data.source import Clip, parallel, reasons
+
+MAX_GAIN = 100.0  # 40 dB: normalising must not turn the hiss of an empty recording into noise
+
+
+class Utterances(Dataset):
+    """Item i is {"audio": float32 [1, time], "name": str} and, where known, "label": int.
+
+    normalize: the peak that every clip is scaled to; None leaves the level as recorded.
+    cache: keep the decoded audio in memory (float32, so that items are the same either way);
+    where that would take more than half of the free memory, it says so and does without.
+    Raises BadAudio for a clip whose header was sound and whose content is not.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        sample_rate: int,
+        normalize: float | None = None,
+        cache: bool = False,
+    ):
+        self.clips = list(clips)
+        self.sample_rate = sample_rate
+        self.normalize = normalize
+        self.offsets: list[int] = []
+        self.lengths: list[int] = []  # 0 for what could not be decoded
+        self.memory: Tensor | None = None
+        if cache:
+            self._fill()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> dict:
+        clip = self.clips[i]
+        audio = self.read(i)
+        item = {"audio": audio * self.gain(audio), "name": clip.name}
+        return item if clip.label is None else item | {"label": clip.label}
+
+    def read(self, i: int) -> Tensor:
+        """Clip i as recorded, [1, time] at our rate. Do not write into it: it may be the cache."""
+        if self.memory is None:
+            return _decode(self.clips[i], self.sample_rate)
+        if not self.lengths[i]:
+            raise BadAudio(f"{self.clips[i].path} could not be decoded")
+        return self.memory[self.offsets[i] : self.offsets[i] + self.lengths[i]].unsqueeze(0)
+
+    def gain(self, audio: Tensor) -> float:
+        """The factor that brings a whole clip to the wanted peak."""
+        if self.normalize is None:
+            return 1.0
+        return min(self.normalize / max(audio.abs().max().item(), 1e-9), MAX_GAIN)
+
+    def _fill(self) -> None:
+        lengths = [math.ceil(c.frames * self.sample_rate / c.sample_rate) + 1 for c in self.clips]
+        needed, free = 4 * sum(lengths), _free_memory()
+        if needed > free / 2:
+            print(
+                f"data: not cached, {needed / 2**30:.1f} GB of audio are more than half of the "
+                f"free memory ({free / 2**30:.1f} GB); use data.workers to decode beside training",
+                file=sys.stderr,
+            )
+            return
+        # One tensor for all: worker processes share it, however many clips there are.
+        memory = torch.zeros(sum(lengths))
+        offsets = [0, *torch.tensor(lengths).cumsum(0).tolist()][:-1]
+
+        def load(i: int) -> int | BadAudio:
+            try:
+                audio = _decode(self.clips[i], self.sample_rate)[0, : lengths[i]]
+            except BadAudio as error:
+                return error
+            memory[offsets[i] : offsets[i] + len(audio)] = audio
+            return len(audio)
+
+        bad: Counter = Counter()
+        first = None
+        for length in parallel(load, range(len(self.clips)), "decoding"):
+            if isinstance(length, BadAudio):
+                first = first or length
+                bad[length.reason] += 1
+                length = 0
+            self.lengths.append(length)
+        if bad:
+            print(f"data: {reasons(bad)} when decoded; the first: {first}", file=sys.stderr)
+        self.memory, self.offsets = memory, offsets
+
+
+def _decode(clip: Clip, sample_rate: int) -> Tensor:
+    audio, _ = read_audio(clip.path, sample_rate, start=clip.start, frames=clip.frames)
+    return audio
+
+
+def _free_memory() -> float:
+    """Bytes that can be had without swapping; unlimited where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return 1024.0 * int(line.split()[1])
+    except OSError:
+        pass
+    return math.inf
