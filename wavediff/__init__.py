@@ -1,6 +1,6 @@
 """wavediff: diffusion models for audio.
 
-`from wavediff import Vocoder` is the Python interface; the commands are listed by `wavediff --help`.
+`from wavediff import Vocoder` is the Python interface; `wavediff --help` lists the commands.
 """
 
 from typing import TYPE_CHECKING, Any

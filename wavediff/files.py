@@ -1,11 +1,11 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from wavediff.errors import UserError
@@ -24,9 +24,9 @@ _REASONS = {
 _FULL_DISK_BYTES = 64 * 1024
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix) that becomes `path` when the block succeeds.
+    """Yield a temporary path beside `path` (same suffix) that becomes `path` on success.
 
     The temporary file is flushed to the disk and renamed on success, and removed on any failure or
     interruption, so that `path` holds its old content or the whole new one. Missing parent folders
@@ -63,7 +63,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _concerns(error: OSError, temporary: Path) -> bool:
-    """Whether the error came from writing `temporary`, not from some other file used in the block."""
+    """Whether the error came from writing `temporary`, not from another file in the block."""
     if not isinstance(error.filename, str | os.PathLike):
         return True
     name = Path(error.filename)
@@ -80,7 +80,5 @@ def _flush(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the folder is gone, is a file or became read-only
         path.unlink(missing_ok=True)
-    except OSError:  # the folder itself is gone, is a file or became read-only
-        pass

@@ -1,0 +1,138 @@
+import os
+import subprocess
+import sys
+import tomllib
+import types
+from importlib import metadata, util
+from pathlib import Path
+
+import pytest
+
+import wavediff
+from wavediff import cli
+from wavediff.errors import UserError
+
+
+def wavediff_command(*argv: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "wavediff", *argv], capture_output=True, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_its_module(command: str):
+    assert util.find_spec(f"wavediff.{command}"), f"no module for `wavediff {command}`"
+
+
+def test_every_module_is_a_command():
+    folder = Path(wavediff.__file__).parent
+    others = {"__init__", "__main__", "cli", "errors", "files"}
+    assert {path.stem for path in folder.glob("*.py")} - others == set(cli.COMMANDS)
+
+
+def test_a_command_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    fake = types.ModuleType("wavediff.vocode")
+    fake.main = lambda argv: seen.append(argv) or 3
+    monkeypatch.setitem(sys.modules, "wavediff.vocode", fake)
+    assert cli.main(["vocode", "in.wav", "--help", "-o", "out.wav"]) == 3
+    assert seen == [["in.wav", "--help", "-o", "out.wav"]]
+
+
+def test_the_console_script_is_installed():
+    (script,) = metadata.entry_points(group="console_scripts", name="wavediff")
+    assert script.load() is cli.main
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"  {command}" in text for command in cli.COMMANDS)
+    assert "examples:" in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        ([], "give a command"),
+        (["vocod"], "did you mean 'vocode'"),
+        (["zzz"], "choose from train"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_wrong_command_line(argv: list[str], hint: str, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert hint in output.err
+    assert output.out == ""
+
+
+def test_a_user_error_is_one_sentence(capsys: pytest.CaptureFixture):
+    def main(argv: list[str] | None) -> int:
+        raise UserError(f"cannot read {argv[0]}: it is empty; give another file.")
+
+    assert cli.run(main, ["a.wav"]) == 2
+    output = capsys.readouterr()
+    assert output.err == "error: cannot read a.wav: it is empty; give another file.\n"
+    assert output.out == ""
+
+
+def test_control_c(capsys: pytest.CaptureFixture):
+    def main(argv: list[str] | None) -> int:
+        raise KeyboardInterrupt
+
+    assert cli.run(main, []) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback():
+    def main(argv: list[str] | None) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run(main, [])
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly():
+    script = (
+        "import sys; from wavediff.cli import run\n"
+        "def main(argv):\n"
+        "    for _ in range(100_000): print('x' * 100)\n"
+        "    return 0\n"
+        "sys.exit(run(main, []))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_the_version_is_one(tmp_path: Path):
+    result = wavediff_command("--version", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout == f"wavediff {wavediff.__version__}\n"
+    assert metadata.version("wavediff") == wavediff.__version__
+
+
+def test_importing_wavediff_does_not_load_torch():
+    script = "import sys, wavediff, wavediff.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], env={**os.environ}).returncode == 0
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="Nonsense"):
+        _ = wavediff.Nonsense
+
+
+def test_torch_and_torchaudio_are_pinned_together():
+    """torchaudio 2.11 is the last of its line and does not load beside torch 2.15."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert {"torch>=2.11,<2.15", "torchaudio>=2.11,<2.12"} <= set(project["dependencies"])
