@@ -1,0 +1,240 @@
+"""Mel front-ends: the log-mel spectrograms of the vocoders that people use, by name.
+
+Each name is one file of `conf/mel/`; `mel_front_end("tacotron", n_mels=100)` is the same from
+Python. A front-end also knows which arrays cannot be its own (`MelFrontEnd.check`).
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from wavediff.errors import UserError
+
+LOGS = {
+    "ln": "natural logarithms",
+    "log10": "decadic logarithms",
+    "unit_db": "decibels mapped to [0, 1]",
+}
+
+
+class MelFrontEnd(nn.Module):
+    """Audio to log-mel: STFT magnitude, mel filter bank, logarithm.
+
+    m = filters @ |STFT|^power, then with m' = max(m, floor):
+
+        log = "ln":      ln m'
+        log = "log10":   log10 m'
+        log = "unit_db": clip((20 log10 m' - 20 + 100) / 100, 0, 1)
+
+    Args:
+        name: what to call it in messages and checkpoints.
+        sample_rate: in Hz.
+        n_fft, win_length, hop_length: frame, window (Hann, periodic) and hop in samples.
+        n_mels: number of bands.
+        f_min, f_max: edges of the filter bank in Hz; f_max None is half the sample rate.
+        mel_scale: "slaney" or "htk".
+        norm: "slaney" (unit area) or None (unit peak).
+        power: 1 for magnitudes, 2 for energies.
+        center: True centres frame m on sample m * hop_length (padding n_fft / 2 by reflection);
+            False pads (n_fft - hop_length) / 2, as HiFi-GAN does: frame m is centred on sample
+            (m + 1/2) * hop_length.
+        normalized: divide the STFT by the root of the window's energy, as torchaudio's
+            `normalized=True`.
+        magnitude_eps: |X| is sqrt(re^2 + im^2 + magnitude_eps).
+        log: "ln", "log10" or "unit_db".
+        floor: smallest mel value before the logarithm.
+
+    Raises:
+        ValueError: for parameters that make no front-end.
+    """
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        sample_rate: int,
+        n_fft: int,
+        win_length: int,
+        hop_length: int,
+        n_mels: int,
+        f_min: float = 0.0,
+        f_max: float | None = None,
+        mel_scale: str = "slaney",
+        norm: str | None = "slaney",
+        power: float = 1.0,
+        center: bool = True,
+        normalized: bool = False,
+        magnitude_eps: float = 0.0,
+        log: str = "ln",
+        floor: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        f_max = sample_rate / 2 if f_max is None else f_max
+        if min(sample_rate, n_fft, win_length, hop_length, n_mels) < 1:
+            raise ValueError("sample_rate, n_fft, win_length, hop_length, n_mels must be positive")
+        if win_length > n_fft or hop_length > n_fft:
+            raise ValueError(f"win_length and hop_length must not exceed n_fft = {n_fft}")
+        if not 0 <= f_min < f_max <= sample_rate / 2:
+            raise ValueError(f"need 0 <= f_min < f_max <= {sample_rate / 2}: {f_min}, {f_max}")
+        if mel_scale not in ("slaney", "htk") or norm not in ("slaney", None):
+            raise ValueError("mel_scale must be 'slaney' or 'htk' and norm 'slaney' or None")
+        if log not in LOGS or floor <= 0 or power <= 0 or magnitude_eps < 0:
+            raise ValueError(f"log must be one of {list(LOGS)}; floor and power positive")
+        self.name = name
+        self.sample_rate = sample_rate
+        self.n_fft = n_fft
+        self.win_length = win_length
+        self.hop_length = hop_length
+        self.n_mels = n_mels
+        self.f_min = f_min
+        self.f_max = f_max
+        self.mel_scale = mel_scale
+        self.norm = norm
+        self.power = power
+        self.center = center
+        self.normalized = normalized
+        self.magnitude_eps = magnitude_eps
+        self.log = log
+        self.floor = floor
+
+        from librosa.filters import mel as mel_filters  # takes a second to import
+
+        filters = mel_filters(
+            sr=sample_rate,
+            n_fft=n_fft,
+            n_mels=n_mels,
+            fmin=f_min,
+            fmax=f_max,
+            htk=mel_scale == "htk",
+            norm=norm,
+            dtype=np.float64,
+        )
+        window = torch.hann_window(win_length, dtype=torch.float64)
+        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
+        self.register_buffer("window", window, persistent=False)
+
+    @property
+    def silence(self) -> float:
+        """The value of digital silence."""
+        zeros = torch.zeros(1, self.n_fft, device=self.filters.device)
+        return float(self(zeros).min())
+
+    def frames(self, length: int) -> int:
+        """Number of mel frames of `length` samples."""
+        return (length + 2 * self._padding - self.n_fft) // self.hop_length + 1
+
+    @property
+    def _padding(self) -> int:
+        return self.n_fft // 2 if self.center else (self.n_fft - self.hop_length) // 2
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Audio [B, 1, T] or [B, T], full scale +-1, to mel [B, n_mels, frames(T)].
+
+        Computes in float32, or float64 for float64 audio.
+
+        Raises:
+            ValueError: for another shape, or audio too short for one frame.
+        """
+        shape = list(audio.shape)
+        audio = audio.squeeze(1) if audio.ndim == 3 and audio.shape[1] == 1 else audio
+        if audio.ndim != 2 or audio.shape[1] < 1 or self.frames(audio.shape[1]) < 1:
+            raise ValueError(f"audio must be [batch, 1, time] or [batch, time], got {shape}")
+        with torch.autocast(audio.device.type, enabled=False):
+            audio = audio if audio.dtype == torch.float64 else audio.float()
+            window = self.window.to(audio.dtype)
+            spectrum = torch.stft(
+                reflect(audio, self._padding),
+                self.n_fft,
+                self.hop_length,
+                self.win_length,
+                window=window,
+                center=False,
+                return_complex=True,
+            )
+            if self.normalized:
+                spectrum = spectrum / self.window_norm
+            if self.magnitude_eps:
+                energy = torch.view_as_real(spectrum).square().sum(dim=-1)
+                magnitude = (energy + self.magnitude_eps).sqrt()
+            else:
+                magnitude = spectrum.abs()
+            if self.power != 1:
+                magnitude = magnitude**self.power
+            return self._log(self.filters.to(audio.dtype) @ magnitude)
+
+    @property
+    def window_norm(self) -> float:
+        """Root of the window's energy."""
+        return math.sqrt(float(self.window.square().sum()))
+
+    def _log(self, linear: Tensor) -> Tensor:
+        linear = linear.clamp_min(self.floor)
+        if self.log == "ln":
+            return linear.log()
+        if self.log == "log10":
+            return linear.log10()
+        return ((20 * linear.log10() - 20 + 100) / 100).clamp(0, 1)
+
+    def band_magnitude(self, mel: Tensor) -> Tensor:
+        """Undo the logarithm (and a power other than 1): linear magnitudes, same shape as mel."""
+        mel = mel if mel.dtype == torch.float64 else mel.float()
+        if self.log == "ln":
+            linear = mel.exp()
+        elif self.log == "log10":
+            linear = 10**mel
+        else:
+            linear = 10 ** (5 * mel - 4)
+        return linear if self.power == 1 else linear ** (1 / self.power)
+
+
+def reflect(audio: Tensor, padding: int) -> Tensor:
+    """Pad [B, T] by reflection on both sides; audio shorter than the padding bounces to and fro."""
+    length = audio.shape[-1]
+    if length > padding:
+        return nn.functional.pad(audio, (padding, padding), mode="reflect")
+    period = max(2 * (length - 1), 1)
+    index = torch.arange(-padding, length + padding, device=audio.device) % period
+    return audio[..., torch.where(index < length, index, period - index)]
+
+
+def conf_folder() -> Path:
+    """Where `conf/mel/*.yaml` lies: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
+
+
+def front_end_names() -> list[str]:
+    """Names that `mel_front_end` knows."""
+    return sorted(path.stem for path in (conf_folder() / "mel").glob("*.yaml"))
+
+
+def mel_front_end(name: str, **overrides: Any) -> MelFrontEnd:
+    """A front-end by name, e.g. `mel_front_end("tacotron", n_mels=100)`.
+
+    Raises:
+        UserError: for a name or parameter that does not exist, or a value that cannot be.
+    """
+    if name not in front_end_names():
+        raise UserError(
+            f"there is no mel front-end {name!r}; choose one of {', '.join(front_end_names())}"
+        )
+    parameters: dict[str, Any] = OmegaConf.to_container(
+        OmegaConf.load(conf_folder() / "mel" / f"{name}.yaml")
+    )
+    del parameters["_target_"]
+    unknown = sorted(set(overrides) - set(parameters))
+    if unknown:
+        raise UserError(
+            f"a mel front-end has no parameter {', '.join(unknown)}; it has {', '.join(parameters)}"
+        )
+    try:
+        return MelFrontEnd(**parameters | overrides)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"mel front-end {name} cannot be made: {error}") from error
