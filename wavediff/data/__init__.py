@@ -41,11 +41,20 @@ def build_data(
 ) -> tuple[Crops, Utterances]:
     """(training crops of `length` samples at `sample_rate` Hz, whole validation utterances).
 
-    Raises UserError when there is not at least one clip to train on.
+    There is nothing to validate on with `split: null`, or with so little that the split keeps
+    only one clip for training: a list of length 0.
+    Raises UserError when there is nothing to train on.
     """
     source, loader = build_source(config)
     clips, _ = scan(source, loader["min_seconds"], loader["max_seconds"])
     parts = split(clips, **(loader["split"] or {"every": None}))
+    if not parts["train"]:
+        raise UserError(
+            f"the split leaves none of the {len(clips)} clips in {source.root} for training: give "
+            "more audio, or data.split=null to train on all of it"
+        )
+    if loader["split"] and not parts["validation"] and len(parts["train"]) > 1:
+        parts["validation"].append(parts["train"].pop())  # so few clips: the last one will do
     normalize = loader["normalize"]
     train = Utterances(parts["train"], sample_rate, normalize, loader["cache"])
     return (

@@ -6,7 +6,8 @@ A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +71,8 @@ def read_audio(
     """
     with _reading(path), soundfile.SoundFile(str(path)) as file:
         _check_header(path, file.frames, file.samplerate)
-        file.seek(min(start, file.frames)) if start else None
+        if start:
+            file.seek(min(start, file.frames))
         samples = file.read(frames, dtype="float32", always_2d=True)
         rate = file.samplerate
     if not len(samples):
@@ -201,28 +203,24 @@ def _below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return sorted(files)
 
 
-class _reading:
-    """Turns what soundfile raises into a BadAudio that names the file."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-
-    def __enter__(self) -> None:
-        if not self.path.exists():
-            raise BadAudio(f"{self.path} does not exist", "missing")
-        if self.path.is_dir():
-            raise BadAudio(f"{self.path} is a folder, not an audio file")
-        if not os.access(self.path, os.R_OK):
-            raise BadAudio(f"{self.path} cannot be read: check its permissions")
-        if self.path.stat().st_size == 0:
-            raise BadAudio(f"{self.path} is empty: the file has no bytes", "empty")
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if isinstance(error, soundfile.SoundFileError | OSError | TypeError | MemoryError):
-            raise BadAudio(
-                f"{self.path} is not audio that can be read ({_brief(error)}): "
-                f"give wav, flac, ogg or mp3"
-            ) from error
+@contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Turns whatever soundfile raises in the block into a BadAudio that names the file."""
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise BadAudio(f"{path} does not exist", "missing")
+        if not path.is_file():
+            raise BadAudio(f"{path} is not a file: give an audio file")
+        if path.stat().st_size == 0:
+            raise BadAudio(f"{path} is empty: the file has no bytes", "empty")
+        yield
+    except PermissionError as error:
+        raise BadAudio(f"{path} may not be read: check its permissions") from error
+    except (soundfile.SoundFileError, OSError, TypeError, MemoryError) as error:
+        raise BadAudio(
+            f"{path} is not audio that can be read ({_brief(error)}): give wav, flac, ogg or mp3"
+        ) from error
 
 
 def _check_header(path: str | Path, frames: int, sample_rate: int) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -56,14 +55,13 @@ class Crops(Dataset):
         for attempt in range(len(self)):
             number = int(order[(position + attempt) % len(self)])
             try:
-                audio = self.utterances.read(number)
+                audio, gain = self.utterances.read(number)
                 break
             except BadAudio as error:
                 self._report(number, error)
         else:
             raise UserError("none of the training files can be decoded")
 
-        gain = self.utterances.gain(audio)
         if self.gain_db is not None:
             lowest, highest = self.gain_db
             gain *= 10 ** ((lowest + (highest - lowest) * level) / 20)
@@ -81,5 +79,5 @@ class Crops(Dataset):
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng((seed, 0, epoch)).permutation(count))
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(count)

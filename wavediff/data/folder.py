@@ -1,6 +1,7 @@
 """A user's own audio: a folder, or a manifest that lists files."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,7 +44,7 @@ def _manifest(path: Path) -> Source:
     rows = _json_rows(path, text) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(text)
     files, names = [], []
     for number, row in rows:
-        if not isinstance(row, dict) or not row.get("path"):
+        if not isinstance(row, dict) or not isinstance(row.get("path"), str):
             raise UserError(f"{path}, line {number}: a manifest needs a column named path")
         name = row.get("label", row.get("speaker"))
         files.append(path.parent / Path(row["path"]).expanduser())
@@ -62,7 +63,7 @@ def _manifest(path: Path) -> Source:
 def _csv_rows(text: str) -> Iterable[tuple[int, dict]]:
     header = text.split("\n", 1)[0]
     delimiter = next((mark for mark in "\t|," if mark in header), ",")
-    return enumerate(csv.DictReader(text.splitlines(), delimiter=delimiter), start=2)
+    return enumerate(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter), start=2)
 
 
 def _json_rows(path: Path, text: str) -> Iterable[tuple[int, dict]]:

@@ -37,6 +37,7 @@ class Utterances(Dataset):
         self.normalize = normalize
         self.offsets: list[int] = []
         self.lengths: list[int] = []  # 0 for what could not be decoded
+        self.gains: list[float] = []
         self.memory: Tensor | None = None
         if cache:
             self._fill()
@@ -46,26 +47,28 @@ class Utterances(Dataset):
 
     def __getitem__(self, i: int) -> dict:
         clip = self.clips[i]
-        audio = self.read(i)
-        item = {"audio": audio * self.gain(audio), "name": clip.name}
+        audio, gain = self.read(i)
+        item = {"audio": audio * gain, "name": clip.name}
         return item if clip.label is None else item | {"label": clip.label}
 
-    def read(self, i: int) -> Tensor:
-        """Clip i as recorded, [1, time] at our rate. Do not write into it: it may be the cache."""
+    def read(self, i: int) -> tuple[Tensor, float]:
+        """Clip i as recorded, [1, time] at our rate, and the factor that brings it to the wanted
+        level. Do not write into the tensor: it may be the cache."""
         if self.memory is None:
-            return _decode(self.clips[i], self.sample_rate)
+            audio = _decode(self.clips[i], self.sample_rate)
+            return audio, self._gain(audio)
         if not self.lengths[i]:
             raise BadAudio(f"{self.clips[i].path} could not be decoded")
-        return self.memory[self.offsets[i] : self.offsets[i] + self.lengths[i]].unsqueeze(0)
+        start, stop = self.offsets[i], self.offsets[i] + self.lengths[i]
+        return self.memory[None, start:stop], self.gains[i]
 
-    def gain(self, audio: Tensor) -> float:
-        """The factor that brings a whole clip to the wanted peak."""
+    def _gain(self, audio: Tensor) -> float:
         if self.normalize is None:
             return 1.0
         return min(self.normalize / max(audio.abs().max().item(), 1e-9), MAX_GAIN)
 
     def _fill(self) -> None:
-        lengths = [math.ceil(c.frames * self.sample_rate / c.sample_rate) + 1 for c in self.clips]
+        lengths = [-(-c.frames * self.sample_rate // c.sample_rate) for c in self.clips]
         needed, free = 4 * sum(lengths), _free_memory()
         if needed > free / 2:
             print(
@@ -78,22 +81,23 @@ class Utterances(Dataset):
         memory = torch.zeros(sum(lengths))
         offsets = [0, *torch.tensor(lengths).cumsum(0).tolist()][:-1]
 
-        def load(i: int) -> int | BadAudio:
+        def load(i: int) -> tuple[int, float] | BadAudio:
             try:
-                audio = _decode(self.clips[i], self.sample_rate)[0, : lengths[i]]
+                audio = _decode(self.clips[i], self.sample_rate)
             except BadAudio as error:
                 return error
-            memory[offsets[i] : offsets[i] + len(audio)] = audio
-            return len(audio)
+            memory[offsets[i] : offsets[i] + audio.shape[-1]] = audio[0]
+            return audio.shape[-1], self._gain(audio)
 
         bad: Counter = Counter()
         first = None
-        for length in parallel(load, range(len(self.clips)), "decoding"):
-            if isinstance(length, BadAudio):
-                first = first or length
-                bad[length.reason] += 1
-                length = 0
-            self.lengths.append(length)
+        for loaded in parallel(load, range(len(self.clips)), "decoding"):
+            if isinstance(loaded, BadAudio):
+                first = first or loaded
+                bad[loaded.reason] += 1
+                loaded = 0, 1.0
+            self.lengths.append(loaded[0])
+            self.gains.append(loaded[1])
         if bad:
             print(f"data: {reasons(bad)} when decoded; the first: {first}", file=sys.stderr)
         self.memory, self.offsets = memory, offsets

@@ -1,0 +1,106 @@
+"""Made-up speech: a source and a filter (Fant, 1960), for tests and for trying things out.
+
+Not words, but what a vocoder meets in them: gliding harmonics under moving formants, breath, bursts
+of noise and pauses.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.data.audio import write_audio
+from wavediff.data.source import Source, labelled
+
+# First four formants in Hz of i, e, a, o, u, ae (men; the first three of Peterson & Barney 1952).
+VOWELS = np.array(
+    [
+        [270, 2290, 3010, 3600],
+        [530, 1840, 2480, 3500],
+        [730, 1090, 2440, 3400],
+        [570, 840, 2410, 3300],
+        [300, 870, 2240, 3300],
+        [660, 1720, 2410, 3500],
+    ],
+    dtype=np.float64,
+)
+BANDWIDTHS = np.array([90.0, 120.0, 180.0, 300.0])
+LEVELS = np.array([1.0, 0.6, 0.4, 0.3])
+
+
+def synthetic(
+    root: str,
+    count: int = 24,
+    seconds: float = 2.0,
+    sample_rate: int = 22050,
+    speakers: int | None = None,
+    seed: int = 0,
+) -> Source:
+    """`count` utterances of `seconds` as wav files below `root`, written where they are absent.
+    With `speakers`, each has the label of one of so many different voices."""
+    voices = f"-{speakers}-speakers" if speakers else ""
+    folder = Path(root).expanduser() / f"{seconds:g}s-{sample_rate}Hz{voices}-seed{seed}"
+    files = [folder / f"utterance-{i:04d}.wav" for i in range(count)]
+    names = [i % (speakers or 1) for i in range(count)]
+    for i, (file, voice) in enumerate(zip(files, names, strict=True)):
+        if not file.exists():
+            pitch = 2.0 ** (voice / max(speakers or 1, 1))  # spread over an octave
+            audio = utterance(seconds, sample_rate, (seed, i), pitch=pitch)
+            write_audio(file, audio, sample_rate)
+    if not speakers:
+        return Source(folder, files)
+    return labelled(folder, files, [f"voice-{voice:03d}" for voice in names])
+
+
+def utterance(
+    seconds: float, sample_rate: int, seed: int | tuple[int, ...] = 0, pitch: float = 1.0
+) -> Tensor:
+    """float32 [1, time] of peak 0.5; `pitch` scales a male voice's (2 is a child's). The same
+    arguments give the same sound."""
+    rng = np.random.default_rng(seed)
+    length = max(1, round(seconds * sample_rate))
+    time = np.arange(length) / sample_rate
+    slow = np.arange(0, seconds + 0.003, 0.003)  # what moves with the mouth is computed here only
+    points = _syllables(rng, seconds)
+
+    # melody: falls over the utterance, moves with each syllable, trembles a little
+    f0 = np.interp(slow, points, 105 * pitch * rng.uniform(0.85, 1.25, len(points)))
+    f0 *= (1.15 - 0.3 * slow / seconds) * (1 + 0.01 * np.sin(2 * np.pi * 5.5 * slow))
+    vowels = VOWELS[rng.integers(len(VOWELS), size=len(points))] * pitch**0.3
+    formants = [np.interp(slow, points, formant) for formant in vowels.T]
+    loudness = np.where(rng.random(len(points)) < 0.2, 0.0, rng.uniform(0.4, 1, len(points)))
+    loudness = np.interp(time, points, loudness)
+
+    voiced = np.zeros(length)
+    cycle = np.exp(2j * np.pi * np.cumsum(np.interp(time, slow, f0)) / sample_rate)
+    harmonic = np.ones(length, dtype=complex)
+    for k in range(1, int(0.47 * sample_rate / f0.min()) + 1):
+        harmonic *= cycle
+        audible = np.clip((0.47 - k * f0 / sample_rate) / 0.02, 0, 1)
+        amplitude = audible / np.sqrt(k) * _resonances(k * f0, formants)
+        voiced += np.interp(time, slow, amplitude) * harmonic.imag
+    voiced *= loudness / (np.abs(voiced).max() + 1e-9)
+
+    # consonants: differenced (so high-passed) noise for a moment at some of the syllables' borders
+    hiss = np.diff(rng.standard_normal(length + 1))
+    moments = points[rng.random(len(points)) < 0.5]
+    bursts = sum((np.exp(-(((time - at) / 0.02) ** 2)) for at in moments), np.zeros(length))
+    audio = voiced + 0.06 * bursts * hiss + 0.004 * loudness * hiss
+    audio *= np.minimum(1, np.minimum(time, time[::-1]) / 0.02)
+    return torch.from_numpy(0.5 * audio / (np.abs(audio).max() + 1e-9)).float()[None]
+
+
+def _syllables(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    """Times of the syllables, six or so in a second, the first at 0 and the last at the end."""
+    steps = rng.uniform(0.08, 0.25, size=2 + int(seconds / 0.08))
+    inner = np.cumsum(steps)
+    return np.concatenate([[0.0], inner[inner < seconds], [seconds]])
+
+
+def _resonances(frequency: np.ndarray, formants: list[np.ndarray]) -> np.ndarray:
+    """Amplitude at `frequency` Hz of resonances in parallel (Klatt, 1980), over a little of all."""
+    gain = np.full_like(frequency, 0.03)
+    for formant, bandwidth, level in zip(formants, BANDWIDTHS, LEVELS, strict=True):
+        gain += level / (1 + ((frequency - formant) / bandwidth) ** 2)
+    return gain
