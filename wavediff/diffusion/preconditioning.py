@@ -36,7 +36,7 @@ def x0(schedule: Schedule, t: Tensor) -> Coefficients:
 
 
 def v(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F = (alpha eps - sigma x0) / nu with nu^2 = alpha^2 + sigma^2 (Salimans & Ho 2022, app. D)."""
+    """F = (alpha eps - sigma x0) / nu, nu^2 = alpha^2 + sigma^2 (Salimans & Ho 2022, app. D)."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     nu = torch.hypot(alpha, sigma)
     return alpha / nu**2, -sigma / nu, torch.ones_like(nu)

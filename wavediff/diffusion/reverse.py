@@ -32,7 +32,10 @@ def start(schedule: Schedule, t: Tensor | float, z: Tensor, cond: Condition) -> 
 
 
 def posterior_std(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
-    """Standard deviation of p(x_s | x_t, x_0): sigma_s sqrt(1 - (alpha_t sigma_s)^2/(alpha_s sigma_t)^2)."""
+    """Standard deviation of p(x_s | x_t, x_0) (Ho et al. 2020, eq. 7), for any s < t.
+
+    sigma_s sqrt(1 - (alpha_t sigma_s)^2 / (alpha_s sigma_t)^2)
+    """
     if schedule.sigma(s) == 0:
         return torch.zeros((), dtype=torch.float64)
     return schedule.sigma(s) * torch.sqrt(-torch.expm1(schedule.log_snr(t) - schedule.log_snr(s)))
@@ -192,3 +195,6 @@ def _steps(times: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         raise ValueError("times must be a descending list of at least two numbers")
     for i in range(len(times) - 1):
         yield i, times[i], times[i + 1]
+
+
+heun.calls_per_step = 2

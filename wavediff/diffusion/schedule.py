@@ -169,7 +169,7 @@ def linear(steps: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Discre
 
 
 def cosine(steps: int, offset: float = 0.008, beta_max: float = 0.999) -> DiscreteBetas:
-    """alpha_bar = cos^2 of the angle (Nichol & Dhariwal 2021, eq. 17), betas cut at ``beta_max``."""
+    """alpha_bar is a squared cosine (Nichol & Dhariwal 2021, eq. 17), betas cut at ``beta_max``."""
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     return DiscreteBetas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=beta_max))

@@ -38,8 +38,14 @@ def log_snr_uniform(
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
 
 
-def nodes(schedule: DiscreteBetas) -> Tensor:
-    """Every trained level of a discrete schedule, T to 0."""
+def nodes(schedule: Schedule) -> Tensor:
+    """Every trained level of a discrete schedule, T to 0.
+
+    Raises:
+        ValueError: for a continuous schedule, which has no levels.
+    """
+    if not isinstance(schedule, DiscreteBetas):
+        raise ValueError("a continuous schedule has no levels: use a grid of so many steps")
     return torch.arange(len(schedule.betas), -1, -1, dtype=torch.float64)
 
 

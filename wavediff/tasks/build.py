@@ -1,0 +1,114 @@
+"""From a configuration to objects, without trusting the configuration.
+
+A checkpoint carries its configuration, and Hydra's instantiate would call anything that it names.
+``make`` reads the same notation, but calls only what is defined in wavediff's own diffusion,
+networks, representations and tasks.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from wavediff.errors import UserError
+
+GROUPS = (
+    "task",
+    "mel",
+    "representation",
+    "network",
+    "schedule",
+    "prediction",
+    "objective",
+    "sampler",
+)
+_ALLOWED = tuple(
+    f"wavediff.{part}." for part in ("diffusion", "networks", "representations", "tasks")
+)
+
+
+def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
+    """What ``_target_`` makes of the rest of ``config`` and ``kwargs``; nested targets first.
+
+    With ``_partial_: true`` the target with its arguments bound, as in Hydra.
+
+    Raises:
+        UserError: for a target that is not wavediff's, or arguments that it does not take.
+    """
+    target = _find(config.get("_target_"))
+    special = {"_target_", "_partial_"}
+    arguments = {key: _value(value) for key, value in config.items() if key not in special}
+    if config.get("_partial_"):
+        return partial(target, **arguments, **kwargs)
+    try:
+        return target(**arguments, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"cannot build {config['_target_']}: {error}") from error
+
+
+def _value(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            return make(node)
+        return {key: _value(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_value(value) for value in node]
+    return node
+
+
+def _find(target: Any) -> Callable[..., Any]:
+    """The function or class of that name; a path through our modules into others is refused."""
+    if isinstance(target, str) and target.startswith(_ALLOWED):
+        module, _, name = target.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ImportError:
+            found = None
+        if callable(found) and target == f"{found.__module__}.{found.__qualname__}":
+            return found
+    raise UserError(
+        f"the configuration asks for {target!r}, which is not part of wavediff's models: "
+        "do not use this checkpoint unless you know where it comes from"
+    )
+
+
+def build_task(config: Mapping[str, Any]) -> Any:
+    """The task that ``config`` describes, with fresh weights.
+
+    Args:
+        config: plain, resolved configuration with the groups of ``GROUPS``; others are ignored.
+
+    Raises:
+        UserError: for a group that is missing, or that cannot be built.
+    """
+    missing = [group for group in GROUPS if group not in config]
+    if missing:
+        raise UserError(f"the configuration lacks {', '.join(missing)}")
+    config = {group: config[group] for group in GROUPS}
+    mel = make(config["mel"])
+    representation = make(config["representation"], mel=mel)
+    if mel.hop_length % representation.hop_length:
+        raise UserError(
+            f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "
+            f"{representation.hop_length}"
+        )
+    network = make(
+        config["network"],
+        channels=representation.channels,
+        local_channels=mel.n_mels,
+        upsample=mel.hop_length // representation.hop_length,
+    )
+    task = make(
+        config["task"],
+        mel=mel,
+        representation=representation,
+        network=network,
+        schedule=make(config["schedule"]),
+        prediction=make(config["prediction"]),
+        objective=make(config["objective"]),
+        sampler=make(config["sampler"]),
+    )
+    task.config = config
+    return task

@@ -1,0 +1,118 @@
+"""A task in one safetensors file: the weights, and as metadata the configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wavediff.errors import UserError
+from wavediff.files import atomic_path
+from wavediff.tasks.build import build_task
+
+FORMAT = "wavediff-1"
+FILE_NAME = "model.safetensors"
+
+
+def pretrained_folder() -> Path:
+    """Where the bundled models lie."""
+    return Path(__file__).resolve().parents[1] / "pretrained"
+
+
+def bundled_names() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(path.parent.name for path in pretrained_folder().glob(f"*/{FILE_NAME}"))
+
+
+def find_checkpoint(name_or_path: str | Path) -> Path:
+    """The file behind the name of a bundled model, a run folder, or a file.
+
+    Raises:
+        UserError: where there is none.
+    """
+    path = Path(name_or_path)
+    for candidate in (path, path / FILE_NAME, pretrained_folder() / str(path) / FILE_NAME):
+        if candidate.is_file():
+            return candidate
+    if path.is_dir():
+        raise UserError(
+            f"{path} holds no {FILE_NAME}: give a run folder that has saved a checkpoint"
+        )
+    raise UserError(
+        f"there is no checkpoint {str(name_or_path)!r}: give a run folder, a {FILE_NAME} file, "
+        f"or a bundled model ({', '.join(bundled_names()) or 'none here'})"
+    )
+
+
+def save_task(
+    path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], extra: Mapping[str, Any]
+) -> None:
+    """Write the network's ``state`` and the ``config`` that rebuilds the task, whole or not at all.
+
+    Args:
+        extra: what else to remember as JSON (steps, seed, data), shown by ``wavediff info``.
+    """
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config),
+        "extra": json.dumps(extra),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    """(config, extra, state) of a file that ``save_task`` wrote.
+
+    Raises:
+        UserError: for a file that is something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} is not a wavediff checkpoint (a safetensors file): a DiffWave checkpoint of "
+            "another project is converted by `wavediff import`"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is a safetensors file without wavediff's configuration in it: "
+            "use the model.safetensors of a run folder"
+        )
+    try:
+        return json.loads(metadata["config"]), json.loads(metadata["extra"]), state
+    except (KeyError, ValueError) as error:
+        raise UserError(f"the configuration in {path} is damaged: copy the file again") from error
+
+
+def load_task(name_or_path: str | Path) -> Any:
+    """The task of a bundled model, a run folder or a file, ready to use (``eval`` mode).
+
+    Raises:
+        UserError: where there is none, or it is damaged, or asks for code that is not wavediff's.
+    """
+    path = find_checkpoint(name_or_path)
+    config, extra, state = read_checkpoint(path)
+    task = build_task(config)
+    wanted = {name: tuple(value.shape) for name, value in task.network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if wanted != found:
+        odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        raise UserError(f"the weights in {path} do not fit their configuration (at {odd})")
+    # half-precision storage is for the disk only
+    task.network.load_state_dict(
+        {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in state.items()
+        }
+    )
+    task.extra = extra
+    return task.eval()

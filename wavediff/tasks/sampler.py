@@ -1,0 +1,77 @@
+"""A sampler with its grid of times, as configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from wavediff.diffusion import times
+from wavediff.diffusion.schedule import Schedule
+from wavediff.errors import UserError
+from wavediff.representations.mel import conf_folder
+from wavediff.tasks.build import make
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How to walk back from noise.
+
+    Attributes:
+        function: one of ``wavediff.diffusion.reverse``, with its own options bound.
+        times: ``schedule -> grid``.
+    """
+
+    function: Callable[..., Tensor]
+    times: Callable[[Schedule], Tensor]
+
+    def with_steps(self, schedule: Schedule, steps: int | None) -> Sampler:
+        """The same on ``steps`` uniform steps; unchanged where its grid has as many already."""
+        if steps is None or len(self.grid(schedule)) == steps + 1:
+            return self
+        if steps < 1:
+            raise UserError(f"a sampler needs at least 1 step, not {steps}")
+        return replace(self, times=partial(times.uniform, steps=steps))
+
+    def grid(self, schedule: Schedule) -> Tensor:
+        """The times, ``[steps + 1]``.
+
+        Raises:
+            UserError: where this grid does not exist for ``schedule``.
+        """
+        try:
+            return self.times(schedule)
+        except ValueError as error:
+            raise UserError(f"this sampler does not fit the model: {error}") from error
+
+    def network_calls(self, schedule: Schedule) -> int:
+        """At most this many evaluations of the denoiser."""
+        function = getattr(self.function, "func", self.function)
+        per_step = getattr(function, "calls_per_step", 1)
+        return per_step * (len(self.grid(schedule)) - 1)
+
+
+def _folder() -> Path:
+    return conf_folder() / "sampler"
+
+
+def sampler_names() -> list[str]:
+    """Names that ``sampler_by_name`` knows, one per file of ``conf/sampler``."""
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def sampler_by_name(name: str) -> Sampler:
+    """The sampler of ``conf/sampler/<name>.yaml``.
+
+    Raises:
+        UserError: for a name that does not exist, with those that do.
+    """
+    if name not in sampler_names():
+        raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(sampler_names())}")
+    config: Any = OmegaConf.to_container(OmegaConf.load(_folder() / f"{name}.yaml"), resolve=True)
+    return make(config)
