@@ -71,16 +71,35 @@ def log_mel_error(
     Raises ValueError where the shapes do not match.
     """
     estimate, reference = _pair(estimate, reference)
+    bands = functools.partial(
+        log_mel,
+        sample_rate=sample_rate,
+        n_mels=n_mels,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        f_min=f_min,
+        f_max=f_max,
+    )
+    return (bands(estimate) - bands(reference)).abs().mean(dim=(1, 2))
+
+
+def log_mel(
+    audio: Tensor,
+    sample_rate: int,
+    n_mels: int = 80,
+    n_fft: int | None = None,
+    hop_length: int | None = None,
+    f_min: float = 0.0,
+    f_max: float | None = None,
+) -> Tensor:
+    """ln(max(M, 1e-5)) of audio [B, T]: [B, n_mels, frames]; arguments as in `log_mel_error`."""
     n_fft = n_fft or 2 ** round(math.log2(sample_rate * 1024 / 22050))
     hop_length = hop_length or n_fft // 4
-    bank = mel_bank(sample_rate, n_fft, n_mels, f_min, f_max or sample_rate / 2).to(estimate)
-    with torch.autocast(estimate.device.type, enabled=False):
-        logs = []
-        for audio in (estimate, reference):
-            # far below MEL_FLOOR after the filter bank: only there for the square root's gradient
-            a = _power(audio, n_fft, hop_length).clamp_min(1e-10).sqrt()
-            logs.append((bank @ a).clamp_min(MEL_FLOOR).log())
-        return (logs[0] - logs[1]).abs().mean(dim=(1, 2))
+    with torch.autocast(audio.device.type, enabled=False):
+        bank = mel_bank(sample_rate, n_fft, n_mels, f_min, f_max or sample_rate / 2).to(audio)
+        # 1e-10 ends far below MEL_FLOOR: it is only there for the square root's gradient
+        magnitude = _power(audio, n_fft, hop_length).clamp_min(1e-10).sqrt()
+        return (bank @ magnitude).clamp_min(MEL_FLOOR).log()
 
 
 @functools.cache

@@ -1,0 +1,142 @@
+"""Estimates beside their references: which files belong together, and what they measure.
+
+Files of two folders belong together when their paths below the folders are equal up to the suffix:
+`estimates/p225/a.flac` goes with `references/p225/a.wav`.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from wavediff.data.audio import find_audio, read_audio
+from wavediff.errors import UserError
+from wavediff.evaluation.measures import MEASURES, Unmeasurable
+
+LENGTH_TOLERANCE = 0.05  # seconds; files whose lengths differ by more get a note
+
+
+@dataclass(frozen=True)
+class Pair:
+    name: str  # the common relative path, without suffix
+    reference: Path
+    estimate: Path
+
+
+@dataclass
+class Judgement:
+    """What the measures say of one pair."""
+
+    pair: Pair
+    sample_rate: int | None = None  # Hz, the reference's
+    seconds: float | None = None  # what was compared
+    values: dict[str, float] = field(default_factory=dict)  # measure -> value
+    unmeasurable: dict[str, str] = field(default_factory=dict)  # measure -> reason
+    notes: list[str] = field(default_factory=list)  # what was done to compare them
+    error: str | None = None  # the pair could not be read
+
+
+def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list[Path]]:
+    """Pairs by relative path without suffix, references without an estimate, and the reverse.
+
+    Two files (not folders) are one pair, whatever their names. Raises `UserError` where there is
+    no audio, no pair, or two files of one folder that differ by their suffix alone.
+    """
+    if reference.is_file() and estimate.is_file():
+        return [Pair(reference.stem, reference, estimate)], [], []
+    if reference.is_file() or estimate.is_file():
+        raise UserError(
+            f"{reference} and {estimate} must both be folders, or both audio files: name two alike"
+        )
+    references, estimates = _by_stem(reference), _by_stem(estimate)
+    common = sorted(references.keys() & estimates.keys())
+    if not common:
+        raise UserError(
+            f"no file below {estimate} has the name of one below {reference} (suffixes aside), as "
+            f"{next(iter(estimates.values()))} beside {next(iter(references.values()))}: "
+            "name the estimates like their references"
+        )
+    return (
+        [Pair(stem, references[stem], estimates[stem]) for stem in common],
+        [path for stem, path in sorted(references.items()) if stem not in estimates],
+        [path for stem, path in sorted(estimates.items()) if stem not in references],
+    )
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in find_audio([folder]):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
+            raise UserError(
+                f"{files[stem]} and {path} differ by their suffix alone: keep one of the two"
+            )
+        files[stem] = path
+    return files
+
+
+def judge(pair: Pair, measures: Sequence[str]) -> Judgement:
+    """Read a pair and apply the measures (names in `MEASURES`) to it.
+
+    Several channels are averaged to one. An estimate at another sample rate is resampled to the
+    reference's, and the longer of the two is cut to the shorter. A file that cannot be read gives
+    a `Judgement` with `error` set.
+    """
+    judgement = Judgement(pair)
+    try:
+        reference, sample_rate = read_audio(pair.reference)
+        estimate, estimate_rate = read_audio(pair.estimate)
+        if estimate_rate != sample_rate:
+            estimate, _ = read_audio(pair.estimate, sample_rate)
+            judgement.notes.append(
+                f"the estimate was resampled from {estimate_rate} Hz to {sample_rate} Hz"
+            )
+    except UserError as error:
+        judgement.error = str(error)
+        return judgement
+    length = min(reference.shape[-1], estimate.shape[-1])
+    excess = (estimate.shape[-1] - reference.shape[-1]) / sample_rate
+    if abs(excess) > LENGTH_TOLERANCE:
+        kind = "longer" if excess > 0 else "shorter"
+        judgement.notes.append(f"the estimate is {abs(excess):.2f} s {kind} than the reference")
+    judgement.sample_rate, judgement.seconds = sample_rate, length / sample_rate
+    for name in measures:
+        try:
+            judgement.values[name] = MEASURES[name](
+                estimate[0, :length], reference[0, :length], sample_rate
+            )
+        except Unmeasurable as reason:
+            judgement.unmeasurable[name] = str(reason)
+    return judgement
+
+
+def judge_all(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> Iterator[Judgement]:
+    """`judge` each pair, in `jobs` processes (this one, if 1), yielding each as it is done."""
+    if jobs == 1:
+        yield from (judge(pair, measures) for pair in pairs)
+        return
+    # Not forked from here: torch's threads do not survive a fork.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(jobs, context, _start_worker) as executor:
+        futures = [executor.submit(judge, pair, measures) for pair in pairs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process of the evaluation died, perhaps for want of memory: use fewer --jobs"
+            ) from error
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle

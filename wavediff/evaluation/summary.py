@@ -1,0 +1,31 @@
+"""Means over files, with their confidence intervals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Summary:
+    n: int
+    mean: float | None  # None for no values
+    low: float | None  # 95 % confidence interval of the mean; None for fewer than two values
+    high: float | None
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Mean and its 95 % confidence interval over files: mean +- t s / sqrt(n), Student's t.
+
+    s is the sample standard deviation (n - 1), t the 97.5 % quantile for n - 1 degrees of freedom.
+    """
+    n = len(values)
+    if n == 0:
+        return Summary(0, None, None, None)
+    mean = float(np.mean(values))
+    if n == 1:
+        return Summary(1, mean, None, None)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return Summary(n, mean, mean - half, mean + half)
