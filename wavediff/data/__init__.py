@@ -19,21 +19,19 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
     workers       processes that decode beside training (used by the training loop)
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+import inspect
+import sys
+from collections.abc import Mapping
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from wavediff.data.crops import Crops
+from wavediff.data.loader import LOADER, Loader, split
 from wavediff.data.source import Clip, Source, scan
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
-
-LOADER = ("split", "normalize", "gain_db", "min_seconds", "max_seconds", "cache", "workers")
-
-T = TypeVar("T")
 
 
 def build_data(
@@ -41,56 +39,79 @@ def build_data(
 ) -> tuple[Crops, Utterances]:
     """(training crops of `length` samples at `sample_rate` Hz, whole validation utterances).
 
-    There is nothing to validate on with `split: null`, or with so little that the split keeps
-    only one clip for training: a list of length 0.
+    With so few clips that the split gives none to validation, the last one for training goes there.
+    The second has length 0 with `split: null`, or when training keeps one clip only.
     Raises UserError when there is nothing to train on.
     """
     source, loader = build_source(config)
-    clips, _ = scan(source, loader["min_seconds"], loader["max_seconds"])
-    parts = split(clips, **(loader["split"] or {"every": None}))
-    if not parts["train"]:
+    parts = build_split(source, loader)
+    train, validation = parts["train"], parts["validation"]
+    if not train:
         raise UserError(
-            f"the split leaves none of the {len(clips)} clips in {source.root} for training: give "
-            "more audio, or data.split=null to train on all of it"
+            f"the split leaves none of the {sum(map(len, parts.values()))} clips in {source.root} "
+            "for training: give more audio, or data.split=null to train on all of it"
         )
-    if loader["split"] and not parts["validation"] and len(parts["train"]) > 1:
-        parts["validation"].append(parts["train"].pop())  # so few clips: the last one will do
-    normalize = loader["normalize"]
-    train = Utterances(parts["train"], sample_rate, normalize, loader["cache"])
-    return (
-        Crops(train, length, seed, loader["gain_db"], source.label_names),
-        Utterances(parts["validation"], sample_rate, normalize),
+    if loader.split and not validation and len(train) > 1:
+        validation = [train.pop()]
+    print(
+        f"data: {_amount(train)} for training, {_amount(validation)} for validation",
+        file=sys.stderr,
     )
+    crops = Crops(
+        Utterances(train, sample_rate, loader.normalize, loader.cache),
+        length,
+        seed,
+        loader.gain_db,
+        source.label_names,
+    )
+    return crops, Utterances(validation, sample_rate, loader.normalize)
 
 
-def build_source(config: DictConfig | Mapping) -> tuple[Source, dict]:
-    """The dataset that a `data` configuration names, and its settings of the loader."""
+def build_source(config: DictConfig | Mapping) -> tuple[Source, Loader]:
+    """The dataset that a `data` configuration names, and the settings of the loader in it."""
     config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     try:
-        config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        key = getattr(error, "full_key", None) or "data.root"
-        raise UserError(f"{key} is not set: add {key}=VALUE to the command") from error
-    loader = {key: config.pop(key) for key in LOADER}
-    return get_method(config.pop("_target_"))(**config), loader
+        key = next(key for key in config if OmegaConf.is_missing(config, key))
+        raise UserError(f"data.{key} is not set: add data.{key}=VALUE to the command") from error
+    absent = [key for key in ("_target_", *LOADER) if key not in values]
+    if absent:
+        raise UserError(
+            f"the data configuration lacks {', '.join(absent)}: it needs a _target_, and "
+            "defaults: [loader, _self_]"
+        )
+    loader = Loader(**{key: values.pop(key) for key in LOADER})
+    dataset = get_method(values.pop("_target_"))
+    try:
+        inspect.signature(dataset).bind(**values)
+    except TypeError as error:
+        raise UserError(
+            f"the data configuration does not fit {dataset.__name__}: {error}"
+        ) from error
+    return dataset(**values), loader
 
 
-def split(
-    items: Sequence[T | None],
-    every: int | None,
-    test: int | None = None,
-    validation: int | None = None,
-) -> dict[str, list[T]]:
-    """{"train", "test", "validation"} by number modulo `every`; a None takes a number only."""
-    parts: dict[str, list[T]] = {"train": [], "test": [], "validation": []}
-    for number, item in enumerate(items):
-        place = number % every if every else None
-        part = "train"
-        if place is not None:
-            part = {test: "test", validation: "validation"}.get(place, "train")
-        if item is not None:
-            parts[part].append(item)
-    return parts
+def build_split(source: Source, loader: Loader) -> dict[str, list[Clip]]:
+    """The usable clips of a dataset as {"train", "test", "validation"}."""
+    clips, _ = scan(source, loader.min_seconds, loader.max_seconds)
+    return split(clips, **(loader.split or {"every": None}))
 
 
-__all__ = ["Clip", "Crops", "Source", "Utterances", "build_data", "build_source", "split"]
+def _amount(clips: list[Clip]) -> str:
+    minutes = sum(clip.frames / clip.sample_rate for clip in clips) / 60
+    return f"{len(clips)} clips ({minutes:.1f} min)"
+
+
+__all__ = [
+    "LOADER",
+    "Clip",
+    "Crops",
+    "Loader",
+    "Source",
+    "Utterances",
+    "build_data",
+    "build_source",
+    "build_split",
+    "split",
+]

@@ -1,0 +1,209 @@
+"""The downloads against a server on this machine that holds archives of the real layout."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+import soundfile
+
+from wavediff.data import download
+from wavediff.data.libritts import libritts
+from wavediff.data.ljspeech import ljspeech
+from wavediff.data.vctk import vctk
+from wavediff.errors import UserError
+
+
+def sound() -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(2205), 22050, format="wav")
+    return buffer.getvalue()
+
+
+def tarball(path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:" + path.suffix[1:]) as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder that a web server shows, and the server's address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def redirected(served, monkeypatch):
+    """redirected(module): what torchaudio.datasets.`module` downloads comes from the folder; the
+    returned list collects the addresses that it asked for."""
+    folder, address = served
+
+    def redirect(module: str, right_checksum: bool = True) -> list[str]:
+        import importlib
+
+        module = importlib.import_module(f"torchaudio.datasets.{module}")
+        original, asked = module.download_url_to_file, []
+
+        def local(url, place, hash_prefix=None):
+            asked.append(url)
+            name = url.rsplit("/", 1)[-1]
+            assert hash_prefix  # torchaudio knows what the real one should be
+            if right_checksum:
+                hash_prefix = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            original(f"{address}/{name}", place, hash_prefix=hash_prefix, progress=False)
+
+        monkeypatch.setattr(module, "download_url_to_file", local)
+        return asked
+
+    return redirect
+
+
+@pytest.fixture
+def lj_archive(served):
+    names = [f"LJSpeech-1.1/wavs/LJ001-{i:04d}.wav" for i in range(1, 4)]
+    files = {"LJSpeech-1.1/metadata.csv": b"LJ001-0001|a|a\n", **dict.fromkeys(names, sound())}
+    tarball(served[0] / "LJSpeech-1.1.tar.bz2", files)
+
+
+def test_ljspeech_is_downloaded_once_and_leaves_nothing_else(
+    tmp_path, lj_archive, redirected, capsys
+):
+    asked = redirected("ljspeech")
+    source = ljspeech(str(tmp_path / "root"))
+    assert asked == ["https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"]
+    assert [file.name for file in source.files] == [f"LJ001-{i:04d}.wav" for i in range(1, 4)]
+    assert source.labels is None
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["LJSpeech-1.1"]
+    assert "downloading LJSpeech-1.1 (2.6 GB)" in capsys.readouterr().err
+
+    assert ljspeech(str(tmp_path / "root")) == source
+    assert ljspeech(str(tmp_path / "root" / "LJSpeech-1.1")) == source
+    (tmp_path / "root" / "LJSpeech-1.1").rename(tmp_path / "lj")  # under any name
+    assert len(ljspeech(str(tmp_path / "lj")).files) == 3
+    assert len(asked) == 1
+
+
+def test_an_archive_with_another_checksum_is_refused(tmp_path, lj_archive, redirected):
+    redirected("ljspeech", right_checksum=False)
+    with pytest.raises(UserError, match=r"could not be downloaded \(invalid hash value"):
+        ljspeech(str(tmp_path / "root"))
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_an_interrupted_unpacking_starts_again_from_the_archive(
+    tmp_path, lj_archive, redirected, monkeypatch
+):
+    asked = redirected("ljspeech")
+    extract = tarfile.TarFile.extract
+
+    def stop_at_the_third(self, member, *args, **kwargs):
+        if member.name.endswith("0002.wav"):
+            raise KeyboardInterrupt
+        extract(self, member, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extract", stop_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            ljspeech(str(tmp_path / "root"))
+    assert not (tmp_path / "root" / "LJSpeech-1.1").exists()
+    assert len(ljspeech(str(tmp_path / "root")).files) == 3
+    assert len(asked) == 1
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["LJSpeech-1.1"]
+
+
+def test_two_processes_download_once(tmp_path, lj_archive, redirected):
+    asked = redirected("ljspeech")
+    sources = []
+    threads = [
+        threading.Thread(target=lambda: sources.append(ljspeech(str(tmp_path / "root"))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 1
+    assert [len(source.files) for source in sources] == [3, 3, 3]
+
+
+def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch):
+    import torchaudio.datasets.ljspeech as module
+
+    original = module.download_url_to_file
+    nobody = "http://127.0.0.1:9/LJSpeech-1.1.tar.bz2"
+    monkeypatch.setattr(
+        module,
+        "download_url_to_file",
+        lambda url, *args, **kwargs: original(nobody, *args, **kwargs),
+    )
+    with pytest.raises(
+        UserError, match=r"LJSpeech-1.1 \(2.6 GB\).*refused.*set data\.root"
+    ) as caught:
+        ljspeech(str(tmp_path / "root"))
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_root_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="could not be downloaded"):
+        download.fetch("LJSPEECH", tmp_path / "file" / "root", "LJSpeech-1.1", "2.6 GB")
+
+
+def test_vctk_has_its_speakers_as_labels(tmp_path, served, redirected):
+    asked = redirected("vctk")
+    with zipfile.ZipFile(served[0] / "VCTK-Corpus-0.92.zip", "w") as archive:
+        for speaker in ["p226", "p225", "s5"]:
+            for i in (1, 2):
+                archive.writestr(f"txt/{speaker}/{speaker}_{i:03d}.txt", "words")
+                for mic in ("mic1", "mic2"):
+                    name = f"wav48_silence_trimmed/{speaker}/{speaker}_{i:03d}_{mic}.flac"
+                    archive.writestr(name, b"")
+        archive.writestr("wav48_silence_trimmed/p280/p280_001_mic1.flac", b"")
+        archive.writestr("txt/p280/p280_001.txt", "words")
+    source = vctk(str(tmp_path / "root"))
+    assert source.label_names == ["p225", "p226", "s5"]
+    assert source.labels == [0, 0, 1, 1, 2, 2]
+    assert source.files[0].name == "p225_001_mic2.flac"
+    folder = tmp_path / "root" / "VCTK-Corpus-0.92"
+    assert vctk(str(folder), microphone="mic1").label_names == ["p225", "p226", "p280", "s5"]
+    assert len(asked) == 1
+    with pytest.raises(UserError, match="mic1 or mic2"):
+        vctk(str(folder), microphone="mic3")
+
+
+def test_libritts_has_the_readers_of_all_its_parts_as_labels(tmp_path, served, redirected):
+    asked = redirected("libritts")
+    for part, speakers in {"dev-clean": ["84", "174"], "test-clean": ["1089"]}.items():
+        names = [f"LibriTTS/{part}/{s}/12/{s}_12_000001_000000.wav" for s in speakers]
+        tarball(served[0] / f"{part}.tar.gz", dict.fromkeys(names, sound()))
+    root = tmp_path / "root"
+    assert libritts(str(root), ["dev-clean"]).label_names == ["84", "174"]
+    source = libritts(str(root), ["dev-clean", "test-clean"])
+    assert source.label_names == ["84", "174", "1089"]
+    assert source.labels == [1, 0, 2]  # in the order of the files
+    assert [file.parts[-3] for file in source.files] == ["174", "84", "1089"]
+    assert libritts(str(root / "LibriTTS"), ["test-clean"]).label_names == ["1089"]
+    assert [url.rsplit("/", 1)[-1] for url in asked] == ["dev-clean.tar.gz", "test-clean.tar.gz"]
+    with pytest.raises(UserError, match=r"names train: LibriTTS has dev-clean"):
+        libritts(str(root), ["train"])

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from wavediff.data.folder import folder
+from wavediff.errors import UserError
+
+
+def test_a_folder_is_all_the_audio_below_it_in_order(tmp_path, make_wav):
+    files = [make_wav(tmp_path / name) for name in ["a/2.wav", "a/10.wav", "b.flac"]]
+    source = folder(str(tmp_path))
+    assert source.files == [files[1], files[0], files[2]]
+    assert (source.labels, source.label_names) == (None, None)
+
+
+def test_folders_can_be_labels(tmp_path, make_wav):
+    for name in ["zoe/x/1.wav", "amy/1.wav", "zoe/2.wav"]:
+        make_wav(tmp_path / name)
+    source = folder(str(tmp_path), labels=True)
+    assert source.label_names == ["amy", "zoe"]
+    assert source.labels == [0, 1, 1]
+    make_wav(tmp_path / "loose.wav")
+    with pytest.raises(UserError, match=r"loose\.wav"):
+        folder(str(tmp_path), labels=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", 'path,label,text\nx/1.wav,b,"one, two\nthree"\n2.wav,a,\n'),
+        ("m.tsv", "\ufefftext\tspeaker\tpath\nhi, there\tb\tx/1.wav\n\ta\t2.wav\n"),
+        ("m.txt", "path|label\nx/1.wav|b\n2.wav|a\n"),
+        ("m.jsonl", '{"path": "x/1.wav", "speaker": "b"}\n\n{"path": "2.wav", "label": "a"}\n'),
+    ],
+)
+def test_a_manifest_gives_files_in_its_order_and_labels(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    source = folder(str(tmp_path / name))
+    assert source.files == [tmp_path / "x/1.wav", tmp_path / "2.wav"]
+    assert source.label_names == ["a", "b"]
+    assert source.labels == [1, 0]
+
+
+def test_a_manifest_needs_no_labels_and_may_have_absolute_paths(tmp_path):
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": "/far/away.wav"}) + "\n")
+    source = folder(str(tmp_path / "m.jsonl"))
+    assert [str(file) for file in source.files] == ["/far/away.wav"]
+    assert source.labels is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("m.csv", "file,label\n1.wav,a\n", "line 2: .* column named path"),
+        ("m.csv", "path\n", "lists no files"),
+        ("m.csv", "path,label\n1.wav,a\n2.wav,\n", r"2\.wav has none"),
+        ("m.jsonl", '{"path": "1.wav"}\n{"path": \n', "line 2 is not JSON"),
+        ("m.jsonl", '{"path": "1.wav"}\n[1]\n', "line 2: "),
+        ("m.jsonl", '{"path": 3}\n', "line 1: "),
+        ("m.csv", "path\n\x00\xff", None),
+    ],
+)
+def test_a_manifest_that_cannot_be_understood_is_refused(tmp_path, name, text, words):
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=words):
+        folder(str(tmp_path / name))
+
+
+def test_no_folder_and_no_audio_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data\.root=.*nowhere does not exist"):
+        folder(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="no files ending in"):
+        folder(str(tmp_path))
