@@ -1,0 +1,55 @@
+# Every target makes its own virtual environment in .venv; nothing but Python 3.11+ is needed.
+# PYTHON=/path/to/python3 chooses the Python that .venv is made from.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+
+.PHONY: help venv demo test test-slow lint format train-smoke build clean
+
+help:
+	@echo "make demo         vocode audio with the bundled model and draw its spectrogram, into demo/"
+	@echo "make test         the tests (under 5 minutes)"
+	@echo "make test-slow    the tests that take longer"
+	@echo "make train-smoke  every recipe for a few steps on made-up data"
+	@echo "make lint         ruff: rules and format"
+	@echo "make format       let ruff mend what it can"
+	@echo "make build        wheel and source archive, into dist/"
+	@echo "make clean        remove what the targets made, .venv too"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml tools/make_venv.sh
+	@tools/make_venv.sh
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python tools/make_demo_audio.py -o demo/original.wav
+	@$(BIN)/wavediff vocode demo/original.wav -o demo/vocoded.wav
+	@$(BIN)/python tools/plot_spectrograms.py demo/original.wav demo/vocoded.wav -o demo/spectrograms.png
+	@echo "made by the project:      demo/original.wav"
+	@echo "its mel, vocoded:         demo/vocoded.wav"
+	@echo "both, above one another:  demo/spectrograms.png"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train-smoke: $(STAMP)
+	$(BIN)/python tools/train_smoke.py
+
+build: $(STAMP)
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache
