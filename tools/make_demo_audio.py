@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.signal import butter, resample_poly, sosfilt
+from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
 from wavediff.cli import run
 from wavediff.data.audio import write_audio
 
 SAMPLE_RATE = 22_050
-FRAME = 55  # samples between two settings of the filters: 2.5 ms
+FRAME = 22  # samples between two settings of the filters: 1 ms
 OVERSAMPLING = 4  # of the glottal pulses, whose corners would alias
 
 
@@ -99,25 +99,28 @@ def glottal_pulses(f0: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def vocal_tract(source: np.ndarray, formants: list[np.ndarray]) -> np.ndarray:
-    """`source` [time] through resonances in a cascade, whose settings change with every frame."""
-    fixed = [np.full_like(formants[0], f) for f in (4200.0, 5300.0, 6400.0, 7500.0, 8600.0, 9700.0)]
-    bandwidths = [80, 110, 170, 250, 300, 350, 400, 450, 500]
-    sections = np.stack(
-        [resonance(f, bw) for f, bw in zip([*formants, *fixed], bandwidths, strict=True)], axis=1
-    )
-    state = np.zeros((len(bandwidths), 2))
-    output = np.empty_like(source)
-    for sos, block in zip(sections, np.arange(len(source)).reshape(-1, FRAME), strict=True):
-        output[block], state = sosfilt(sos, source[block], zi=state)
+    """`source` [time] through resonances in a cascade: three move, those above stand still."""
+    output = source
+    for frequency in range(4200, SAMPLE_RATE // 2 - 1000, 1100):
+        output = resonance(output, np.full_like(formants[0], frequency), 250 + frequency / 40)
+    for frequency, bandwidth in zip(formants, (80, 110, 170), strict=True):
+        output = resonance(output, frequency, bandwidth)
     return output
 
 
-def resonance(frequency: np.ndarray, bandwidth: float) -> np.ndarray:
-    """Second-order sections [frames, 6] of unit gain at 0 Hz (Klatt, 1980, equation 2)."""
-    c = np.full_like(frequency, -np.exp(-2 * np.pi * bandwidth / SAMPLE_RATE))
-    b = 2 * np.sqrt(-c) * np.cos(2 * np.pi * frequency / SAMPLE_RATE)
-    zero, one = np.zeros_like(c), np.ones_like(c)
-    return np.stack([1 - b - c, zero, zero, one, -b, -c], axis=1)
+def resonance(source: np.ndarray, frequency: np.ndarray, bandwidth: float) -> np.ndarray:
+    """y[n] = a x[n] + b y[n-1] + c y[n-2] of unit gain at 0 Hz (Klatt, 1980, equation 2), with a
+    `frequency` in Hz for each frame. What is kept between frames are the outputs, so that a change
+    of the coefficients does not click."""
+    c = -np.exp(-2 * np.pi * bandwidth / SAMPLE_RATE)
+    y1 = y2 = 0.0
+    output = np.empty_like(source)
+    for frame, b in enumerate(2 * np.sqrt(-c) * np.cos(2 * np.pi * frequency / SAMPLE_RATE)):
+        block = slice(frame * FRAME, (frame + 1) * FRAME)
+        state = [b * y1 + c * y2, c * y1]
+        output[block], _ = lfilter([1 - b - c], [1, -b, -c], source[block], zi=state)
+        y2, y1 = output[block][-2:]
+    return output
 
 
 def smooth(track: np.ndarray, seconds: float) -> np.ndarray:
