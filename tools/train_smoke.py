@@ -1,0 +1,104 @@
+"""Trains every recipe for a few steps on made-up data, by the command that a user types.
+
+Networks and crops are made small; everything else is as the recipe has it.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from make_smoke_data import LAYOUTS
+
+from wavediff.cli import run
+from wavediff.errors import UserError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+STEPS = 3
+OVERRIDES = [
+    "data.split={every: 4, test: 0, validation: 1}",
+    "data.workers=0",
+    "network.width=8",
+    "network.layers=2",
+    "network.dilation_cycle=2",
+    "task.crop_frames=32",
+    f"trainer.max_steps={STEPS}",
+    "trainer.batch_size=2",
+    "trainer.device=cpu",
+    "trainer.precision=fp32",
+    "trainer.compile=false",
+    "trainer.log_every=1",
+    "trainer.checkpoint_every=2",
+    f"trainer.validate_every={STEPS}",
+    "trainer.validate_files=1",
+    "trainer.validate_seconds=0.6",
+    "trainer.validate_media=1",
+    "trainer.progress=false",
+]
+
+
+def recipes() -> list[str]:
+    return sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
+
+
+def dataset_of(recipe: str) -> str:
+    """The name of the function that reads the recipe's data: folder, ljspeech, ..."""
+    config = compose("train", [f"recipe={recipe}"])
+    return config.data._target_.rpartition(".")[2]
+
+
+def train(recipe: str, root: Path, run_dir: Path) -> tuple[str, float]:
+    """(what went wrong or nothing, seconds)."""
+    command = [sys.executable, "-m", "wavediff.train", f"recipe={recipe}", *OVERRIDES]
+    command += [f"data.root={root}", f"run_dir={run_dir}"]
+    start = time.monotonic()
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    wrong = ""
+    if done.returncode:
+        wrong = f"exit code {done.returncode}\n{done.stdout}"
+    elif not (run_dir / "model.safetensors").is_file():
+        wrong = f"it left no model.safetensors\n{done.stdout}"
+    return wrong, time.monotonic() - start
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", help="names of recipes (default: all)")
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1))
+    options = parser.parse_args(argv)
+    unknown = set(options.recipes) - set(recipes())
+    if unknown:
+        raise UserError(f"no recipe {', '.join(sorted(unknown))}: there are {', '.join(recipes())}")
+    names = options.recipes or recipes()
+    with initialize_config_dir(str(CONF), version_base=None):
+        datasets = {name: dataset_of(name) for name in names}
+
+    failed = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        roots = {name: Path(folder, "data", name) for name in set(datasets.values())}
+        for name, root in roots.items():
+            LAYOUTS[name](root)
+        runs = [Path(folder, "runs", name) for name in names]
+        results = pool.map(train, names, [roots[datasets[name]] for name in names], runs)
+        for name, (wrong, seconds) in zip(names, results, strict=True):
+            print(f"{name:16} {datasets[name]:10} {seconds:5.1f} s  {wrong or 'ok'}", flush=True)
+            if wrong:
+                failed.append(name)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(names)} recipes failed: {', '.join(failed)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
