@@ -153,9 +153,8 @@ def cepstral_distortion(estimate: np.ndarray, reference: np.ndarray) -> np.ndarr
     """
     n_mels = reference.shape[0]
     cepstra = scipy.fft.dct(reference - estimate, axis=0) / n_mels
-    return (
-        10 * math.sqrt(2) / math.log(10) * np.linalg.norm(cepstra[1 : CEPSTRAL_ORDER + 1], axis=0)
-    )
+    distance = np.linalg.norm(cepstra[1 : CEPSTRAL_ORDER + 1], axis=0)
+    return 10 * math.sqrt(2) / math.log(10) * distance
 
 
 def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:

@@ -120,10 +120,10 @@ def judge_all(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> Iter
     if jobs == 1:
         yield from (judge(pair, measures) for pair in pairs)
         return
-    # Not forked from here: torch's threads do not survive a fork.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload([__name__])
+    # Not forked from here, because torch's threads do not survive a fork, but from a process that
+    # has done the slow imports and nothing else.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "librosa.core", "librosa.filters"])
     with ProcessPoolExecutor(jobs, context, _start_worker) as executor:
         futures = [executor.submit(judge, pair, measures) for pair in pairs]
         try:
