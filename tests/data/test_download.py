@@ -2,9 +2,11 @@
 
 import hashlib
 import http.server
+import importlib
 import io
 import tarfile
 import threading
+import time
 import zipfile
 from functools import partial
 
@@ -58,14 +60,13 @@ def redirected(served, monkeypatch):
     returned list collects the addresses that it asked for."""
     folder, address = served
 
-    def redirect(module: str, right_checksum: bool = True) -> list[str]:
-        import importlib
-
+    def redirect(module: str, right_checksum: bool = True, seconds: float = 0) -> list[str]:
         module = importlib.import_module(f"torchaudio.datasets.{module}")
         original, asked = module.download_url_to_file, []
 
         def local(url, place, hash_prefix=None):
             asked.append(url)
+            time.sleep(seconds)
             name = url.rsplit("/", 1)[-1]
             assert hash_prefix  # torchaudio knows what the real one should be
             if right_checksum:
@@ -131,8 +132,8 @@ def test_an_interrupted_unpacking_starts_again_from_the_archive(
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["LJSpeech-1.1"]
 
 
-def test_two_processes_download_once(tmp_path, lj_archive, redirected):
-    asked = redirected("ljspeech")
+def test_whoever_comes_second_waits_for_the_first(tmp_path, lj_archive, redirected):
+    asked = redirected("ljspeech", seconds=0.2)
     sources = []
     threads = [
         threading.Thread(target=lambda: sources.append(ljspeech(str(tmp_path / "root"))))
