@@ -4,6 +4,7 @@ Each name is one file of `conf/mel/`; `mel_front_end("tacotron", n_mels=100)` is
 Python. A front-end also knows which arrays cannot be its own (`MelFrontEnd.check`).
 """
 
+import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.errors import UserError
+from wavediff.representations.mel_check import check_mel
 
 LOGS = {
     "ln": "natural logarithms",
     "log10": "decadic logarithms",
     "unit_db": "decibels mapped to [0, 1]",
 }
+
+FRAMES_AT_ONCE = 8192  # bounds the memory that a long recording takes; a minute and a half
 
 
 class MelFrontEnd(nn.Module):
@@ -77,8 +81,12 @@ class MelFrontEnd(nn.Module):
     ) -> None:
         super().__init__()
         f_max = sample_rate / 2 if f_max is None else f_max
-        if min(sample_rate, n_fft, win_length, hop_length, n_mels) < 1:
-            raise ValueError("sample_rate, n_fft, win_length, hop_length, n_mels must be positive")
+        for size in (sample_rate, n_fft, win_length, hop_length, n_mels):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(
+                    "sample_rate, n_fft, win_length, hop_length and n_mels must be whole numbers "
+                    f"above 0, got {size!r}"
+                )
         if win_length > n_fft or hop_length > n_fft:
             raise ValueError(f"win_length and hop_length must not exceed n_fft = {n_fft}")
         if not 0 <= f_min < f_max <= sample_rate / 2:
@@ -120,6 +128,10 @@ class MelFrontEnd(nn.Module):
         self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
         self.register_buffer("window", window, persistent=False)
 
+    def settings(self) -> dict[str, Any]:
+        """What this front-end was made with: `MelFrontEnd(**that)` is the same."""
+        return {key: getattr(self, key) for key in inspect.signature(MelFrontEnd).parameters}
+
     @property
     def silence(self) -> float:
         """The value of digital silence."""
@@ -148,26 +160,36 @@ class MelFrontEnd(nn.Module):
             raise ValueError(f"audio must be [batch, 1, time] or [batch, time], got {shape}")
         with torch.autocast(audio.device.type, enabled=False):
             audio = audio if audio.dtype == torch.float64 else audio.float()
-            window = self.window.to(audio.dtype)
-            spectrum = torch.stft(
-                reflect(audio, self._padding),
-                self.n_fft,
-                self.hop_length,
-                self.win_length,
-                window=window,
-                center=False,
-                return_complex=True,
-            )
-            if self.normalized:
-                spectrum = spectrum / self.window_norm
-            if self.magnitude_eps:
-                energy = torch.view_as_real(spectrum).square().sum(dim=-1)
-                magnitude = (energy + self.magnitude_eps).sqrt()
-            else:
-                magnitude = spectrum.abs()
-            if self.power != 1:
-                magnitude = magnitude**self.power
-            return self._log(self.filters.to(audio.dtype) @ magnitude)
+            padded = reflect(audio, self._padding)
+            frames = self.frames(audio.shape[1])
+            pieces = []
+            for first in range(0, frames, FRAMES_AT_ONCE):
+                count = min(FRAMES_AT_ONCE, frames - first)
+                start, stop = first * self.hop_length, (first + count - 1) * self.hop_length
+                pieces.append(self._frames_of(padded[:, start : stop + self.n_fft]))
+            return torch.cat(pieces, dim=-1)
+
+    def _frames_of(self, audio: Tensor) -> Tensor:
+        """Mel of audio [B, T] that is padded already."""
+        spectrum = torch.stft(
+            audio,
+            self.n_fft,
+            self.hop_length,
+            self.win_length,
+            window=self.window.to(audio.dtype),
+            center=False,
+            return_complex=True,
+        )
+        if self.normalized:
+            spectrum = spectrum / self.window_norm
+        if self.magnitude_eps:
+            energy = torch.view_as_real(spectrum).square().sum(dim=-1)
+            magnitude = (energy + self.magnitude_eps).sqrt()
+        else:
+            magnitude = spectrum.abs()
+        if self.power != 1:
+            magnitude = magnitude**self.power
+        return self._log(self.filters.to(audio.dtype) @ magnitude)
 
     @property
     def window_norm(self) -> float:
@@ -193,6 +215,35 @@ class MelFrontEnd(nn.Module):
             linear = 10 ** (5 * mel - 4)
         return linear if self.power == 1 else linear ** (1 / self.power)
 
+    @property
+    def largest(self) -> float:
+        """No audio within full scale (+-1) has a higher mel value in any band.
+
+        By Cauchy-Schwarz and Parseval: |filter . |X|| <= |filter| sqrt(n_fft sum(window^2)).
+        """
+        norm = math.sqrt(self.n_fft) * (1 if self.normalized else self.window_norm)
+        if self.power == 1:
+            bound = float(self.filters.norm(dim=1).max()) * norm
+        else:
+            bound = float(self.filters.sum(dim=1).max()) * norm**self.power
+        return float(self._log(torch.tensor(bound)))
+
+    def check(self, array: np.ndarray | Tensor, source: str = "the mel") -> Tensor:
+        """Make sure that an array can be a mel of this front-end.
+
+        Args:
+            array: [n_mels, frames] or [batch, n_mels, frames].
+            source: what to call it in the message, e.g. the file's name.
+
+        Returns:
+            The mel as a float32 tensor of the same shape.
+
+        Raises:
+            UserError: for another shape, NaN or infinite values, or a range of values that this
+                front-end cannot give; the message names the likely one.
+        """
+        return check_mel(self, array, source, known=front_ends())
+
 
 def reflect(audio: Tensor, padding: int) -> Tensor:
     """Pad [B, T] by reflection on both sides; audio shorter than the padding bounces to and fro."""
@@ -210,9 +261,13 @@ def conf_folder() -> Path:
     return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
-def front_end_names() -> list[str]:
-    """Names that `mel_front_end` knows."""
-    return sorted(path.stem for path in (conf_folder() / "mel").glob("*.yaml"))
+def front_ends() -> dict[str, dict[str, Any]]:
+    """The named front-ends and their parameters."""
+    files = sorted((conf_folder() / "mel").glob("*.yaml"))
+    named = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
+    for parameters in named.values():
+        del parameters["_target_"]
+    return named
 
 
 def mel_front_end(name: str, **overrides: Any) -> MelFrontEnd:
@@ -221,20 +276,16 @@ def mel_front_end(name: str, **overrides: Any) -> MelFrontEnd:
     Raises:
         UserError: for a name or parameter that does not exist, or a value that cannot be.
     """
-    if name not in front_end_names():
-        raise UserError(
-            f"there is no mel front-end {name!r}; choose one of {', '.join(front_end_names())}"
-        )
-    parameters: dict[str, Any] = OmegaConf.to_container(
-        OmegaConf.load(conf_folder() / "mel" / f"{name}.yaml")
-    )
-    del parameters["_target_"]
-    unknown = sorted(set(overrides) - set(parameters))
+    known = front_ends()
+    if name not in known:
+        raise UserError(f"there is no mel front-end {name!r}; choose one of {', '.join(known)}.")
+    unknown = sorted(set(overrides) - set(known[name]))
     if unknown:
         raise UserError(
-            f"a mel front-end has no parameter {', '.join(unknown)}; it has {', '.join(parameters)}"
+            f"a mel front-end has no parameter {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(known[name])}."
         )
     try:
-        return MelFrontEnd(**parameters | overrides)
+        return MelFrontEnd(**known[name] | overrides)
     except (TypeError, ValueError) as error:
-        raise UserError(f"mel front-end {name} cannot be made: {error}") from error
+        raise UserError(f"the mel front-end {name} cannot be made so: {error}.") from error

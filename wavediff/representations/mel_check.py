@@ -1,0 +1,160 @@
+"""Which arrays cannot be a front-end's own mels, and what they probably are instead.
+
+A mel of the wrong kind makes a vocoder hiss or go silent without any error. Kinds are told apart by
+what all audio has in common: logarithms spread over many units, magnitudes are small almost
+everywhere, and noise alone makes neighbouring bands differ by about a quarter of a neper.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.errors import UserError
+
+if TYPE_CHECKING:
+    from wavediff.representations.mel import MelFrontEnd
+
+# Networks overshoot what audio can give a little: allowed beyond the range, by kind.
+MARGIN = {"ln": 1.0, "log10": 0.45, "unit_db": 0.1}
+
+# Nepers: median difference between neighbouring bands. White noise has 0.24, speech 0.33 and more.
+ROUGHNESS = 0.215
+
+
+def check_mel(
+    front_end: "MelFrontEnd",
+    array: np.ndarray | Tensor,
+    source: str,
+    known: dict[str, dict[str, Any]],
+) -> Tensor:
+    """`MelFrontEnd.check`, with the parameters of the named front-ends in `known`."""
+    mel = _numbers(array, source)
+    own = f"a mel of the front-end {front_end.name!r}"
+    again = _advice(front_end, known)
+
+    if mel.ndim not in (2, 3) or mel.numel() == 0:
+        raise UserError(
+            f"{source} has the shape {list(mel.shape)}, but {own} has "
+            f"[{front_end.n_mels} bands, frames]: {again}."
+        )
+    bands, frames = mel.shape[-2:]
+    flat = mel if mel.ndim == 2 else mel.transpose(0, 1).reshape(bands, -1)
+    if bands != front_end.n_mels:
+        if frames == front_end.n_mels:
+            raise UserError(
+                f"{source} has the shape {list(mel.shape)}, with the bands last, but {own} has "
+                f"[{front_end.n_mels} bands, frames]: transpose it."
+            )
+        raise UserError(
+            f"{source} has {bands} bands, but {own} has {front_end.n_mels}; "
+            f"{_likely(kind_of(flat), bands, known)}: {again}."
+        )
+    if not mel.isfinite().all():
+        count = int((~mel.isfinite()).sum())
+        raise UserError(
+            f"{source} has {count} NaN or infinite values of {mel.numel()}: "
+            "it was damaged where it was made; make it again."
+        )
+
+    kind = kind_of(flat, front_end.power)
+    low, high = float(mel.min()), float(mel.max())
+    lowest, highest = front_end.silence, front_end.largest
+    margin = MARGIN[front_end.log] * max(front_end.power, 1)
+    within = lowest - margin <= low and high <= highest + margin
+    if within and kind in (front_end.log, None):
+        return mel
+    values = f"{source} has values from {low:.4g} to {high:.4g}"
+    if kind == front_end.log:
+        raise UserError(
+            f"{values}, but {own} lies between {lowest:.4g} (silence) and {highest:.4g} "
+            f"(full scale), so it was made with another floor, scale or level: {again}."
+        )
+    raise UserError(
+        f"{values}, which cannot be {own} ({lowest:.4g} to {highest:.4g}); "
+        f"{_likely(kind, bands, known)}: {_conversion(kind, front_end) or again}."
+    )
+
+
+def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
+    """How a mel [bands, frames] was compressed, judging by its values.
+
+    "ln", "log10", "unit_db" as in `MelFrontEnd`, "linear" (no logarithm), "db" (decibels), or None
+    for constant values, which tell nothing.
+    """
+    mel = torch.nan_to_num(mel)
+    low, high = float(mel.min()), float(mel.max())
+    if high - low < 1e-6:
+        return None
+    if low >= -0.1:
+        strong = mel[mel > 0.1 * high]
+        sparse = strong.numel() < 0.15 * mel.numel() and float(strong.median()) < 0.3 * high
+        if low >= 0 and (sparse or (high > 1.1 and low < 0.02 * high)):
+            return "linear"
+        return "unit_db" if high <= 1.1 else "ln"
+    if low < -25 or high > 10:
+        return "db"
+    # The lowest value of log10 max(m, 1e-5) is -5; real ln mels that reach no lower are noisy.
+    if low > -5.2 and high < 1.3 and high - low > 1 and mel.shape[1] >= 8:
+        roughness = float((mel[1:] - mel[:-1]).abs().median()) / power
+        if roughness < ROUGHNESS:
+            return "log10"
+    return "ln"
+
+
+def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
+    """As float32 on the CPU."""
+    if isinstance(array, np.ndarray):
+        if array.dtype.kind not in "fiu":
+            raise UserError(f"{source} holds {array.dtype} values: a mel is an array of numbers.")
+        array = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    if array.is_complex() or array.dtype == torch.bool:
+        raise UserError(f"{source} holds {array.dtype} values: a mel is an array of real numbers.")
+    return array.detach().float().cpu()
+
+
+def _likely(kind: str | None, bands: int, known: dict[str, dict[str, Any]]) -> str:
+    """What an array of this kind and number of bands probably is."""
+    names = [name for name, p in known.items() if kind == p["log"] and p["n_mels"] == bands]
+    if names:
+        return f"it looks like a mel of {' or '.join(names)}"
+    if kind in ("ln", "unit_db") and any(p["log"] == kind for p in known.values()):
+        family = [name for name, p in known.items() if p["log"] == kind]
+        return f"it looks like a mel of {' or '.join(family)} with {bands} bands"
+    return {
+        "linear": "it looks like linear magnitudes without a logarithm",
+        "log10": "it looks like decadic logarithms (log10)",
+        "db": "it looks like decibels (20 log10)",
+    }.get(kind, f"no front-end known by name has {bands} bands of such values")
+
+
+def _conversion(kind: str | None, front_end: "MelFrontEnd") -> str | None:
+    """How to turn one scale into another where only the logarithm differs."""
+    if front_end.log == "ln":
+        return {
+            "linear": f"take ln(max(mel, {front_end.floor:g})) first",
+            "log10": f"multiply it by ln 10 = {math.log(10):.6f} first",
+            "db": f"multiply it by ln(10) / 20 = {math.log(10) / 20:.6f} first",
+        }.get(kind)
+    if front_end.log == "log10":
+        return {
+            "linear": f"take log10(max(mel, {front_end.floor:g})) first",
+            "ln": f"divide it by ln 10 = {math.log(10):.6f} first",
+            "db": "divide it by 20 first",
+        }.get(kind)
+    return None
+
+
+def _advice(front_end: "MelFrontEnd", known: dict[str, dict[str, Any]]) -> str:
+    """How to make a mel that fits."""
+    if front_end.name not in known:
+        return "make it with that front-end"
+    changed = " ".join(
+        f"{key}={'null' if value is None else value}"
+        for key, value in front_end.settings().items()
+        if value != known[front_end.name].get(key)
+    )
+    options = f" --set {changed}" if changed else ""
+    return f"make it by `wavediff mel --front-end {front_end.name}{options}`"

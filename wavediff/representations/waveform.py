@@ -1,0 +1,44 @@
+"""The samples themselves."""
+
+from torch import Tensor, nn
+
+from wavediff.representations.mel import MelFrontEnd
+
+
+class Waveform(nn.Module):
+    """Audio [B, 1, T] as it is: z is the audio, one channel at the sample rate.
+
+    Args:
+        mel: accepted for uniform construction; not used.
+    """
+
+    channels = 1
+    hop_length = 1
+    halo = 0
+
+    def __init__(self, mel: MelFrontEnd | None = None) -> None:
+        super().__init__()
+
+    def frames(self, length: int) -> int:
+        """Number of latent frames of `length` samples: as many."""
+        return length
+
+    def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Audio [B, 1, T] to z [B, 1, T].
+
+        Raises:
+            ValueError: when audio is not [B, 1, T] with T >= 1.
+        """
+        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
+            raise ValueError(f"audio must be [batch, 1, time >= 1], got {list(audio.shape)}")
+        return audio
+
+    def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
+        """z [B, 1, length] to audio [B, 1, length].
+
+        Raises:
+            ValueError: when z has not `length` samples.
+        """
+        if z.ndim != 3 or z.shape[1:] != (1, length):
+            raise ValueError(f"z must be [batch, 1, {length}], got {list(z.shape)}")
+        return z
