@@ -10,13 +10,13 @@ new_enough='import sys; sys.exit(sys.version_info < (3, 11))'
 
 find_python() {
     # Tried by running them: a version manager's shim exists for versions that it does not provide.
-    for python in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.14 python; do
+    for python in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14 python}; do
         if works "$python" -c "$new_enough"; then
             echo "$python"
             return
         fi
     done
-    say "error: wavediff needs Python 3.11 or newer and none was found: install it, or name it by PYTHON=/path/to/python3 make ..."
+    say "error: wavediff needs Python 3.11 or newer and there is none${PYTHON:+ at $PYTHON}: install it, or name it by make PYTHON=/path/to/python3 ..."
     return 1
 }
 
@@ -27,8 +27,8 @@ if ! works .venv/bin/python -c "$new_enough"; then
     python=$(find_python)
     say "making .venv with $("$python" --version)"
     rm -rf .venv
-    if [ -n "$uv" ]; then
-        "$uv" venv --quiet --python "$python" .venv
+    if [ -n "$uv" ] && "$uv" venv --quiet --python "$python" .venv; then
+        :
     elif ! "$python" -m venv .venv; then
         rm -rf .venv
         say "error: $python cannot make a virtual environment: install its venv module (Debian, Ubuntu: apt install python3-venv) or uv."
