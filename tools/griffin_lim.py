@@ -21,7 +21,7 @@ from tqdm import tqdm
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio, write_audio
 from wavediff.errors import UserError
-from wavediff.representations.mel import MelFrontEnd, front_end_names, mel_front_end
+from wavediff.representations.mel import MelFrontEnd, mel_front_end
 
 
 def griffin_lim(
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("audio", nargs="+", help="files, folders or globs")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--front-end", default="tacotron", choices=front_end_names())
+    parser.add_argument("--front-end", default="tacotron", help="name of a mel front-end")
     parser.add_argument("--iterations", type=int, default=60)
     parser.add_argument("--inverse", default="nnls", choices=("nnls", "pinv"))
     parser.add_argument("--seed", type=int, default=0)
