@@ -28,7 +28,7 @@ def test_folders_can_be_labels(tmp_path, make_wav):
     ("name", "text"),
     [
         ("m.csv", 'path,label,text\nx/1.wav,b,"one, two\nthree"\n2.wav,a,\n'),
-        ("m.tsv", "\ufefftext\tspeaker\tpath\nhi, there\tb\tx/1.wav\n\ta\t2.wav\n"),
+        ("m.tsv", "\ufeffpath\tspeaker\ttext\nx/1.wav\tb\thi, there\n2.wav\ta\t\n"),
         ("m.txt", "path|label\nx/1.wav|b\n2.wav|a\n"),
         ("m.jsonl", '{"path": "x/1.wav", "speaker": "b"}\n\n{"path": "2.wav", "label": "a"}\n'),
     ],

@@ -20,7 +20,6 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
 """
 
 import inspect
-import sys
 from collections.abc import Mapping
 
 from hydra.utils import get_method
@@ -53,10 +52,6 @@ def build_data(
         )
     if loader.split and not validation and len(train) > 1:
         validation = [train.pop()]
-    print(
-        f"data: {_amount(train)} for training, {_amount(validation)} for validation",
-        file=sys.stderr,
-    )
     crops = Crops(
         Utterances(train, sample_rate, loader.normalize, loader.cache),
         length,
@@ -96,11 +91,6 @@ def build_split(source: Source, loader: Loader) -> dict[str, list[Clip]]:
     """The usable clips of a dataset as {"train", "test", "validation"}."""
     clips, _ = scan(source, loader.min_seconds, loader.max_seconds)
     return split(clips, **(loader.split or {"every": None}))
-
-
-def _amount(clips: list[Clip]) -> str:
-    minutes = sum(clip.frames / clip.sample_rate for clip in clips) / 60
-    return f"{len(clips)} clips ({minutes:.1f} min)"
 
 
 __all__ = [
