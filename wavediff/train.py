@@ -1,0 +1,239 @@
+"""`wavediff train`: train a model by a recipe."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from torch import nn
+
+from wavediff.cli import run
+from wavediff.data import build_data
+from wavediff.errors import UserError
+from wavediff.representations.mel import conf_folder
+from wavediff.tasks import build_task, load_task, save_task
+from wavediff.training.checkpoint import RunCheckpoints, locked, resume
+from wavediff.training.config import TrainerConfig, trainer_config
+from wavediff.training.distributed import World, joined
+from wavediff.training.learner import Learner
+from wavediff.training.loop import train
+from wavediff.training.validation import choose_measures, validate
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `wavediff train ...`; several jobs with --multirun. Returns the worst exit code."""
+    codes = [0]
+
+    def job(config: DictConfig) -> None:
+        try:
+            code = _job(config, Path(HydraConfig.get().runtime.output_dir))
+        except UserError as error:
+            # told here: Hydra goes on with the other jobs of a sweep
+            print(f"error: {error}", file=sys.stderr)
+            code = 2
+        codes.append(code)
+        if code > 128:  # a signal ends the sweep too
+            raise SystemExit(code)
+
+    command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
+    with _hydra_environment(sys.argv[1:] if argv is None else argv):
+        try:
+            command(job)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_sentence(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise UserError(
+                f"cannot use {error.filename}: {error.strerror}; choose another run_dir"
+            ) from error
+        except SystemExit as stop:
+            if not isinstance(stop.code, int) or stop.code <= 128:
+                raise
+    return max(codes)
+
+
+def _job(config: DictConfig, run_dir: Path) -> int:
+    """One run, begun or continued. Returns the exit code."""
+    plain = _plain(config)
+    trainer = trainer_config(plain["trainer"])
+    measures = choose_measures(trainer.measures)
+    if measures and trainer.best not in measures:
+        raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
+    seed = plain["seed"]
+    with joined(trainer.device) as world:
+        _set_up(trainer, world)
+        with locked(run_dir, world.main):
+            state = resume(
+                RunCheckpoints(run_dir, trainer.keep_last),
+                plain,
+                trainer.restart,
+                trainer.accept_changes,
+                world,
+            )
+            if state is not None and state["step"] >= trainer.max_steps:
+                _say(world, f"{run_dir} has its {state['step']} steps: raise trainer.max_steps")
+                return 0
+            if world.main:
+                _write_config(config, run_dir)
+            torch.manual_seed(seed)
+            task = build_task(plain)
+            if plain["init_from"] is not None and state is None:
+                _initialise(task.network, plain["init_from"])
+            with world.main_first():
+                data, utterances = build_data(
+                    plain["data"], task.crop_length, task.sample_rate, seed
+                )
+            validation = partial(
+                validate,
+                task.validate,
+                utterances,
+                measures,
+                world,
+                task.sample_rate,
+                files=trainer.validate_files,
+                seconds=trainer.validate_seconds,
+                media=trainer.validate_media,
+            )
+            learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
+            begin = "beginning" if state is None else f"going on from step {state['step']}"
+            size = sum(p.numel() for p in task.network.parameters()) / 1e6
+            _say(
+                world,
+                f"{begin} in {run_dir}: {size:.2f} M parameters, {len(data)} clips to train on and "
+                f"{len(utterances)} to validate on, {world.device.type} x {world.size}",
+            )
+            outcome = train(
+                learner,
+                data,
+                run_dir=run_dir,
+                run_config=plain,
+                save=partial(_save, task.config, plain, data.label_names),
+                validate=validation if len(utterances) else None,
+                state=state,
+                workers=plain["data"]["workers"],
+            )
+    return 128 + outcome.signum if outcome.signum else 0
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """Resolved, as plain dictionaries. Raises `UserError` for a value that is still missing."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        key = missing[0]
+        raise UserError(f"{key} has no value: add {key}=VALUE to the command")
+    try:
+        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise UserError(_sentence(error)) from error
+
+
+def _set_up(trainer: TrainerConfig, world: World) -> None:
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    if trainer.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(trainer.deterministic)
+    torch.backends.cudnn.benchmark = world.device.type == "cuda" and not trainer.deterministic
+
+
+def _write_config(config: DictConfig, run_dir: Path) -> None:
+    """What Hydra would write, had it not to wait until the run is known to be this one."""
+    folder = run_dir / ".hydra"
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml")
+    OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
+
+
+def _initialise(network: nn.Module, name_or_path: str) -> None:
+    try:
+        network.load_state_dict(load_task(name_or_path).network.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights of init_from={name_or_path} do not fit the network that is configured: "
+            "choose the recipe that they were trained by"
+        ) from error
+
+
+def _optimizer(
+    config: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    options = dict(config)
+    target = str(options.pop("_target_", None))
+    found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        raise UserError(f"optimizer._target_={target} is no optimizer of torch.optim")
+    try:
+        return found(parameters, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{target} does not take these options: {error}") from error
+
+
+def _save(
+    task_config: Mapping[str, Any],
+    config: Mapping[str, Any],
+    label_names: Sequence[str] | None,
+    path: Path,
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+) -> None:
+    """The averaged weights as a checkpoint that every other command reads."""
+    extra = {"recipe": config["name"], "seed": config["seed"], **facts}
+    if label_names is not None:
+        extra["label_names"] = list(label_names)
+    save_task(path, task_config, weights, extra)
+
+
+def _say(world: World, sentence: str) -> None:
+    if world.main:
+        print(sentence, file=sys.stderr)
+
+
+@contextmanager
+def _hydra_environment(argv: Sequence[str]) -> Iterator[None]:
+    """Hydra reads `sys.argv`, and tells of errors by itself unless this variable is set."""
+    before, sys.argv = sys.argv, ["wavediff train", *argv]
+    full = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def _sentence(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages, of several lines, as one sentence that says what to do."""
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        known = [str(key) for key in cause.parent_node or ()]
+        close = get_close_matches(str(cause.key), known, n=1)
+        prefix = cause.full_key.removesuffix(str(cause.key))
+        hint = f"did you mean {prefix}{close[0]}?" if close else f"there are {', '.join(known)}"
+        return f"unknown key {cause.full_key}: {hint}"
+    text = str(error).strip()
+    if isinstance(cause, OmegaConfBaseException):
+        text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}" if text else str(cause)
+    options = re.search(r"Available options.*?:\n((?:\t.*\n?)+)", text)
+    first = text.splitlines()[0].strip() if text else type(error).__name__
+    if options:
+        return f"{first.rstrip('.')}: choose from {', '.join(options[1].split())}"
+    return first
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,151 @@
+"""One step of learning, and everything that it changes."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from wavediff.diffusion.noise import ItemNoise
+from wavediff.errors import UserError
+from wavediff.training.config import TrainerConfig
+from wavediff.training.distributed import World
+from wavediff.training.optim import averaged, exchanged, learning_rate_factor, set_learning_rate
+from wavediff.training.precision import accelerate, grad_scaler
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step did."""
+
+    loss: float  # mean over the global batch
+    gradient_norm: float  # before clipping
+    learning_rate: float
+    losses: list[dict[str, Tensor]]  # per item, of this process, one entry per part
+    skipped: str | None = None  # why the weights were left alone
+
+
+class _Losses(nn.Module):
+    """The task's loss as a forward pass, which is what DistributedDataParallel knows of."""
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
+        return self.task.loss(batch, noise)
+
+
+class Learner:
+    """The weights of `task.network`, their moving average, the optimizer and the scaler.
+
+    Args:
+        task: has `network` and `loss(batch, noise) -> {"loss": [batch], ...}`.
+        make_optimizer: called with the parameters.
+        seed: of noise and dropout.
+    """
+
+    def __init__(
+        self,
+        task: nn.Module,
+        config: TrainerConfig,
+        world: World,
+        make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        seed: int,
+    ) -> None:
+        self.task, self.config, self.world, self.seed = task.to(world.device), config, world, seed
+        self.network: nn.Module = task.network
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.ema = averaged(self.network, config.ema_decay)
+        self.optimizer = make_optimizer(self.parameters)
+        self.scaler = grad_scaler(world.device, config.precision)
+        accelerate(self.network, world.device, config.precision, config.compile)
+        self.model: nn.Module = _Losses(task)
+        if world.size > 1:
+            self.model = DistributedDataParallel(
+                self.model, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        task.train()
+
+    def learn(self, number: int, batches: Iterator[Mapping[str, Tensor]]) -> Step:
+        """Step `number` (from 0), on the next `accumulate` of `batches`.
+
+        The gradient is that of the mean loss over the global batch, however it is cut. Where it or
+        the loss is not finite in any process, all leave the weights as they are.
+        """
+        config, world = self.config, self.world
+        # dropout too is a function of the step
+        torch.manual_seed((self.seed * 1_000_003 + number) * world.size + world.rank)
+        factor = learning_rate_factor(
+            number, config.max_steps, config.warmup_steps, config.decay, config.final_lr
+        )
+        rate = set_learning_rate(self.optimizer, factor)
+        parts = []
+        for part in range(config.accumulate):
+            batch = {k: v.to(world.device, non_blocking=True) for k, v in next(batches).items()}
+            noise = ItemNoise(self.seed, batch["index"].tolist())
+            with self._exchange_gradients(part == config.accumulate - 1):
+                losses = self.model(batch, noise)
+                # DistributedDataParallel averages over the processes
+                loss = losses["loss"].sum() * (world.size / config.batch_size)
+                self.scaler.scale(loss).backward()
+            parts.append({name: values.detach() for name, values in losses.items()})
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm_(self.parameters, config.clip_norm or math.inf).item()
+
+        total = torch.stack([part["loss"].sum(dtype=torch.float64) for part in parts]).sum()
+        mean = world.sum(total).item() / config.batch_size
+        skipped = None
+        if not math.isfinite(mean):
+            skipped = "the loss is not finite"
+        elif not math.isfinite(norm):
+            skipped = "the gradient is not finite"
+        else:
+            self.scaler.step(self.optimizer)
+            self.ema.update_parameters(self.network)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return Step(mean, norm, rate, parts, skipped)
+
+    def _exchange_gradients(self, now: bool) -> AbstractContextManager:
+        return nullcontext() if now or self.world.size == 1 else self.model.no_sync()
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within the block the task computes with the averaged weights, in evaluation mode."""
+        self.task.eval()
+        with exchanged(self.network, self.ema), torch.no_grad():
+            yield
+        self.task.train()
+
+    def exported(self) -> dict[str, Tensor]:
+        """The averaged weights, by the network's own names."""
+        return self.ema.module.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises `UserError` where the weights are those of another network."""
+        try:
+            self.network.load_state_dict(state["network"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                "the run's checkpoint does not fit the network or optimizer that is configured: "
+                "use another run_dir, or trainer.restart=true to begin anew"
+            ) from error
+        if state["scaler"] and self.scaler.is_enabled():  # the precision may have changed
+            self.scaler.load_state_dict(state["scaler"])

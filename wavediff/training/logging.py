@@ -1,0 +1,182 @@
+"""What a run tells: a progress bar on stderr, and TensorBoard."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from wavediff.evaluation.measures import MEASURES
+from wavediff.training.distributed import World
+from wavediff.training.learner import Step
+from wavediff.training.validation import Validation
+
+
+class Meter:
+    """What happened in the steps since the last reading, over all processes."""
+
+    def __init__(self, edges: Sequence[float], world: World) -> None:
+        self.world = world
+        self.edges = torch.tensor(edges, dtype=torch.float32, device=world.device)
+        bounds = ["low", *(f"{edge:g}" for edge in edges), "high"]
+        self.levels = [f"{a}_to_{b}" for a, b in pairwise(bounds)]
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.by_level = torch.zeros(
+            2, len(self.levels), dtype=torch.float64, device=self.world.device
+        )
+        self.items = self.steps = 0
+        self.seconds = 0.0
+        self.norms: list[float] = []
+        self.rate = 0.0
+
+    def add(self, step: Step, seconds: float) -> None:
+        """A step and how long it took; the losses of one that was skipped are left out."""
+        self.steps += 1
+        self.seconds += seconds
+        self.rate = step.learning_rate
+        if step.skipped:
+            return
+        self.norms.append(step.gradient_norm)
+        for losses in step.losses:
+            for name in losses.keys() - {"log_snr"}:
+                self.sums[name] = self.sums.get(name, 0) + losses[name].sum(dtype=torch.float64)
+            loss = losses["loss"].double()
+            self.items += len(loss)
+            if "log_snr" in losses:
+                place = torch.bucketize(losses["log_snr"].float(), self.edges)
+                self.by_level.index_add_(1, place, torch.stack([loss, torch.ones_like(loss)]))
+
+    def read(self, batch_size: int) -> dict[str, float]:
+        """Scalars by name, then start anew. Every process must call it after the same steps."""
+        names = sorted(self.sums)
+        count = self.by_level.new_tensor([self.items])
+        numbers = torch.cat([self.by_level.flatten(), count, *(self.sums[n][None] for n in names)])
+        numbers = self.world.sum(numbers).tolist()
+        bins = len(self.levels)
+        totals, counts, (items, *sums) = (
+            numbers[:bins],
+            numbers[bins : 2 * bins],
+            numbers[2 * bins :],
+        )
+        scalars = {f"loss/{name}": total / items for name, total in zip(names, sums, strict=True)}
+        for level, total, count in zip(self.levels, totals, counts, strict=True):
+            if count:
+                scalars[f"loss_by_log_snr/{level}"] = total / count
+        if self.norms:
+            scalars["train/gradient_norm"] = sum(self.norms) / len(self.norms)
+        scalars["train/learning_rate"] = self.rate
+        scalars["train/samples_per_second"] = self.steps * batch_size / self.seconds
+        self._reset()
+        return scalars
+
+
+class Log:
+    """TensorBoard files in `run_dir` and a progress bar, both by the main process only."""
+
+    def __init__(
+        self, run_dir: Path, world: World, sample_rate: int, step: int, max_steps: int, bar: bool
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.writer = None
+        self.loss: float | None = None  # smoothed, for the bar
+        self.shown: set[str] = set()
+        self.bar = tqdm(
+            total=max_steps,
+            initial=step,
+            unit="step",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            # a log file gets a line now and then
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            disable=not (bar and world.main),
+        )
+        if world.main:
+            # imported late: it takes a second
+            from torch.utils.tensorboard import SummaryWriter
+
+            # what was logged after the checkpoint that the run goes on from is logged again
+            purge = step + 1 if step else None
+            self.writer = SummaryWriter(str(run_dir), purge_step=purge)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def step(self, step: Step) -> None:
+        """One step was done."""
+        if step.skipped:
+            self.say(f"a step was skipped: {step.skipped}")
+        else:
+            old = step.loss if self.loss is None else self.loss
+            self.loss = 0.98 * old + 0.02 * step.loss
+            self.bar.set_postfix(loss=f"{self.loss:.4f}", refresh=False)
+        self.bar.update()
+
+    def say(self, sentence: str) -> None:
+        """A line on stderr that leaves the bar whole."""
+        if self.writer is not None:
+            tqdm.write(sentence, file=sys.stderr)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+    def validation(self, step: int, result: Validation) -> None:
+        """Scores, sound (the original once) and pictures."""
+        self.scalars(step, {f"validation/{name}": v for name, v in result.scores.items()})
+        parts = [f"{MEASURES[name].label} {value:.3f}" for name, value in result.scores.items()]
+        parts += [f"{name} not measured in {why}" for name, why in result.unmeasured.items()]
+        self.say(f"step {step}: {', '.join(parts) or 'nothing could be measured'}")
+        if self.writer is None:
+            return
+        for sample in result.samples:
+            rate = self.sample_rate
+            if sample.name not in self.shown:
+                self.shown.add(sample.name)
+                self.writer.add_audio(f"{sample.name}/original", sample.reference, step, rate)
+            estimate = sample.estimate.nan_to_num().clamp(-1, 1)
+            self.writer.add_audio(f"{sample.name}/model", estimate, step, rate)
+            picture = spectrograms([sample.reference, estimate], rate)
+            self.writer.add_image(f"{sample.name}/original_above_model", picture, step)
+        self.writer.flush()
+
+
+def spectrograms(signals: Sequence[Tensor], sample_rate: int) -> Tensor:
+    """Log-magnitude spectrograms above one another, 80 dB deep, uint8 [3, height, width].
+
+    signals: each [time]. Frames of about 46 ms every 12 ms.
+    """
+    from matplotlib import colormaps
+
+    n_fft = 2 ** round(math.log2(0.046 * sample_rate))
+    rows = []
+    for signal in signals:
+        spectrum = torch.stft(
+            signal, n_fft, n_fft // 4, window=torch.hann_window(n_fft), return_complex=True,
+            pad_mode="constant",
+        )  # fmt: skip
+        rows.append(20 * spectrum.abs().clamp_min(1e-7).log10().flip(0))
+    # one scale for all: that of the first
+    unit = [((row - rows[0].max()) / 80 + 1).clamp(0, 1) for row in rows]
+    edge = torch.ones(4, unit[0].shape[1])
+    stacked = torch.cat([part for row in unit for part in (row, edge)][:-1])
+    colours = colormaps["magma"](stacked.numpy(), bytes=True)[..., :3]
+    return torch.from_numpy(colours).permute(2, 0, 1)

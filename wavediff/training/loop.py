@@ -1,0 +1,198 @@
+"""The training loop."""
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from wavediff.errors import UserError
+from wavediff.evaluation.measures import MEASURES
+from wavediff.training.batches import StepIndices, batches
+from wavediff.training.checkpoint import RunCheckpoints
+from wavediff.training.distributed import World
+from wavediff.training.learner import Learner, Step
+from wavediff.training.logging import Log, Meter
+from wavediff.training.signals import Wish, stop_wishes
+from wavediff.training.validation import Validation
+
+MODEL, BEST_MODEL = "model.safetensors", "best.safetensors"
+
+# (path, averaged weights, facts for people)
+Save = Callable[[Path, Mapping[str, Tensor], Mapping[str, Any]], None]
+
+
+@dataclass
+class Counters:
+    """Where a run stands, besides its weights."""
+
+    step: int = 0  # finished steps, those skipped included
+    skipped: int = 0  # steps whose loss or gradient was not finite
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0  # spent on steps
+    best_measure: str | None = None
+    best: float | None = None
+    best_step: int | None = None
+
+    def count(self, step: Step, seconds: float) -> None:
+        self.step += 1
+        self.skipped += step.skipped is not None
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if step.skipped else 0
+        self.seconds += seconds
+
+    def is_best(self, measure: str, score: float | None) -> bool:
+        """Note the score of this step; whether it is the best so far by this measure."""
+        if self.best_measure != measure:
+            self.best_measure, self.best, self.best_step = measure, None, None
+        if score is None:
+            return False
+        if self.best is not None:
+            gain = score - self.best
+            if (gain if MEASURES[measure].higher_is_better else -gain) <= 0:
+                return False
+        self.best, self.best_step = score, self.step
+        return True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `train` ended: after `step` steps, by the signal `signum` if it is not 0."""
+
+    step: int
+    signum: int = 0
+
+
+def train(
+    learner: Learner,
+    data: Dataset,
+    *,
+    run_dir: Path,
+    run_config: Mapping[str, Any],
+    save: Save,
+    validate: Callable[[], Validation] | None = None,
+    state: Mapping[str, Any] | None = None,
+    workers: int = 0,
+) -> Outcome:
+    """Train until `max_steps`, a signal, or the end of `max_minutes`; all end with a checkpoint.
+
+    Args:
+        learner: does the steps; its configuration counts here too.
+        data: `data[i]`, any i >= 0, is sample i of the run: {"audio": [1, time], "index": i, ...}.
+        run_dir: for checkpoints, TensorBoard and the exported weights.
+        run_config: plain configuration, kept in the checkpoints.
+        save: exports the averaged weights.
+        validate: called while the task has the averaged weights; None for never.
+        state: what `checkpoint.resume` returned.
+        workers: processes that load data.
+
+    Raises:
+        UserError: when `max_bad_steps` steps in a row had to be skipped, or the disk is full.
+    """
+    config, world = learner.config, learner.world
+    counters = Counters()
+    if state is not None:
+        learner.load_state_dict(state)
+        counters = Counters(**state["counters"])
+    checkpoints = RunCheckpoints(run_dir, config.keep_last)
+    saved_step = counters.step
+
+    def write() -> None:
+        nonlocal saved_step
+        saved_step = counters.step
+        if world.main:
+            facts = {"step": counters.step, "seconds": round(counters.seconds)}
+            checkpoints.save(
+                {
+                    "step": counters.step,
+                    "counters": asdict(counters),
+                    "config": run_config,
+                    **learner.state_dict(),
+                },
+                counters.best_step,
+            )
+            save(run_dir / MODEL, learner.exported(), facts)
+            if counters.best_step == counters.step:
+                facts |= {counters.best_measure: counters.best}
+                save(run_dir / BEST_MODEL, learner.exported(), facts)
+
+    indices = StepIndices(
+        counters.step, config.batch_size, config.accumulate, world.rank, world.size
+    )
+    feed = batches(data, indices, workers, pin_memory=world.device.type == "cuda")
+    meter = Meter(config.log_snr_bins, world)
+    rate = learner.task.sample_rate
+    ended = 0
+    with (
+        stop_wishes() as wish,
+        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress) as log,
+    ):
+        clock = _Clock(config.max_minutes, config.checkpoint_minutes)
+        while counters.step < config.max_steps and not ended:
+            began = time.perf_counter()
+            step = learner.learn(counters.step, feed)
+            counters.count(step, time.perf_counter() - began)
+            meter.add(step, time.perf_counter() - began)
+            log.step(step)
+            number, last = counters.step, counters.step == config.max_steps
+            if counters.skipped_in_a_row >= config.max_bad_steps:
+                raise UserError(
+                    f"stopped at step {number}: {counters.skipped_in_a_row} steps in a row were "
+                    f"skipped because {step.skipped}; lower optimizer.lr or look at the data (the "
+                    f"last checkpoint is that of step {saved_step})"
+                )
+            if number % config.log_every == 0 or last:
+                log.scalars(number, meter.read(config.batch_size))
+                log.scalars(number, {"train/skipped_steps": counters.skipped})
+
+            ended, over, due = _agree(world, wish, clock)
+            best = False
+            if validate and config.validate_every and (number % config.validate_every == 0 or last):
+                with learner.averaged_weights():
+                    result = validate()
+                log.validation(number, result)
+                best = counters.is_best(config.best, result.scores.get(config.best))
+            if best or last or ended or over or due or number % config.checkpoint_every == 0:
+                write()
+                clock.saved()
+            if over:
+                log.say(f"step {number}: trainer.max_minutes are over")
+                break
+        if ended:
+            name = signal.Signals(ended).name
+            log.say(f"step {counters.step}: saved after {name}; the same command goes on from here")
+    return Outcome(counters.step, ended)
+
+
+class _Clock:
+    """When the run must end, and when a checkpoint is due, by minutes (None for never)."""
+
+    def __init__(self, max_minutes: float | None, checkpoint_minutes: float | None) -> None:
+        now = time.monotonic()
+        self.end = None if max_minutes is None else now + 60 * max_minutes
+        self.minutes = checkpoint_minutes
+        self.last = now
+
+    def saved(self) -> None:
+        self.last = time.monotonic()
+
+    def over(self) -> bool:
+        return self.end is not None and time.monotonic() >= self.end
+
+    def due(self) -> bool:
+        return self.minutes is not None and time.monotonic() >= self.last + 60 * self.minutes
+
+
+def _agree(world: World, wish: Wish, clock: _Clock) -> tuple[int, bool, bool]:
+    """(signal to end by, time is over, checkpoint is due), the same in every process.
+
+    A signal to any process counts; the clock is that of the first.
+    """
+    over, due = world.main and clock.over(), world.main and clock.due()
+    facts = [wish.signum == signal.SIGINT, wish.signum == signal.SIGTERM, over, due]
+    interrupted, terminated, over, due = world.any(facts)
+    signum = signal.SIGINT if interrupted else signal.SIGTERM if terminated else 0
+    return signum, over, due

@@ -1,0 +1,71 @@
+"""Learning rate and averaged weights."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from wavediff.training.config import Decay
+
+
+def learning_rate_factor(
+    step: int, max_steps: int, warmup_steps: int, decay: Decay, final: float
+) -> float:
+    """What the learning rate is multiplied by in the step that follows `step` finished ones.
+
+    Rises linearly over `warmup_steps`, then goes from 1 to `final` at `max_steps`.
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = min((step - warmup_steps) / max(max_steps - warmup_steps, 1), 1.0)
+    if decay is Decay.linear:
+        return 1 + (final - 1) * progress
+    if decay is Decay.cosine:
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2
+    if decay is Decay.exponential:
+        return max(final, 1e-8) ** progress
+    return 1.0
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
+    """Set every group's rate to its configured one times `factor`; returns the first.
+
+    A function of the step alone: there is no scheduler whose state could go astray.
+    """
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", float(group["lr"]))
+        group["lr"] = group["initial_lr"] * factor
+    return optimizer.param_groups[0]["lr"]
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of the weights over n updates.
+
+    It begins as the weights themselves and forgets faster early on: min(decay, (1 + n) / (10 + n)).
+    """
+
+    def average(ema: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+        n = int(count)
+        torch._foreach_lerp_(ema, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return AveragedModel(network, multi_avg_fn=average)
+
+
+@contextmanager
+def exchanged(network: nn.Module, ema: AveragedModel) -> Iterator[None]:
+    """Within the block `network` computes with the averaged weights."""
+    pairs = list(zip(network.parameters(), ema.module.parameters(), strict=True))
+
+    def exchange() -> None:
+        for p, q in pairs:
+            p.data, q.data = q.data, p.data
+
+    exchange()
+    try:
+        yield
+    finally:
+        exchange()

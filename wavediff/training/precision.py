@@ -1,0 +1,37 @@
+"""Autocast and compilation of the network while it trains."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.training.config import Precision
+
+_DTYPES = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
+
+
+def accelerate(
+    network: nn.Module, device: torch.device, precision: Precision, compile: bool
+) -> None:
+    """Run `network`'s forward under autocast, and compiled, while it is in training mode.
+
+    Only the network: front-ends and losses stay in float32, which its output is cast to. In
+    evaluation it computes as it will for the user, eagerly in float32.
+    """
+    plain = network.forward
+    dtype = _DTYPES.get(precision)
+    fast = torch.compile(plain) if compile else plain
+
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        if not network.training:
+            return plain(*args, **kwargs)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            return fast(*args, **kwargs).float()
+
+    if compile or dtype is not None:
+        network.forward = forward  # type: ignore[method-assign]
+
+
+def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
+    """fp16 has too small a range for gradients as they are."""
+    return torch.amp.GradScaler(device.type, enabled=precision is Precision.fp16)
