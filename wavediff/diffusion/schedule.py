@@ -64,13 +64,13 @@ class Schedule:
         return self.sigma(t)
 
     def derivatives(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
-        """(d alpha/dt, d sigma/dt), by forward-mode differentiation."""
-        t = _float64(t)
-        one = torch.ones_like(t)
-        return (
-            torch.func.jvp(self.alpha, (t,), (one,))[1],
-            torch.func.jvp(self.sigma, (t,), (one,))[1],
-        )
+        """(d alpha/dt, d sigma/dt), by automatic differentiation."""
+        with torch.inference_mode(False), torch.enable_grad():
+            t = _float64(t).detach().clone().requires_grad_()
+            d_alpha, d_sigma = (
+                torch.autograd.grad(f(t).sum(), t)[0] for f in (self.alpha, self.sigma)
+            )
+        return d_alpha, d_sigma
 
     def c_noise(self, t: Tensor | float) -> Tensor:
         """What the network's step embedding sees; about 0 to 1000 for times in [0, 1]."""

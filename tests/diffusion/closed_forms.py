@@ -1,0 +1,76 @@
+"""Data whose optimal denoiser, flow and marginals are known exactly."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.schedule import Schedule
+
+NOTHING = Condition()
+
+
+class Gaussian:
+    """Independent N(mu, c) per frame: ``mu`` and ``c`` are ``[time]``."""
+
+    def __init__(self, schedule: Schedule, mu: Tensor, c: Tensor) -> None:
+        self.schedule, self.mu, self.c = schedule, mu.double(), c.double()
+
+    def __call__(self, x: Tensor, t: Tensor | float, cond: Condition = NOTHING) -> Tensor:
+        a, s = self.schedule.alpha(t), self.schedule.sigma(t)
+        return self.mu + a * self.c / (a**2 * self.c + s**2) * (x - a * self.mu)
+
+    def variance(self, t: Tensor | float) -> Tensor:
+        return self.schedule.alpha(t) ** 2 * self.c + self.schedule.sigma(t) ** 2
+
+    def flow(self, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:
+        """The probability-flow map from time t to time s."""
+        gain = (self.variance(s) / self.variance(t)).sqrt()
+        return self.schedule.alpha(s) * self.mu + gain * (x - self.schedule.alpha(t) * self.mu)
+
+
+class Mixture:
+    """A one-dimensional Gaussian mixture, the same for every frame."""
+
+    def __init__(self, schedule: Schedule, weights: Tensor, means: Tensor, stds: Tensor) -> None:
+        self.schedule = schedule
+        self.w, self.m, self.v = weights.double(), means.double(), stds.double() ** 2
+
+    def _terms(self, x: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        a, s = self.schedule.alpha(t), self.schedule.sigma(t)
+        variance = a**2 * self.v + s**2
+        centred = x[..., None] - a * self.m
+        log_density = -(centred**2) / (2 * variance) - (2 * math.pi * variance).log() / 2
+        return self.w.log() + log_density, centred, variance
+
+    def log_density(self, x: Tensor, t: Tensor | float) -> Tensor:
+        return torch.logsumexp(self._terms(x, t)[0], dim=-1)
+
+    def __call__(self, x: Tensor, t: Tensor | float, cond: Condition = NOTHING) -> Tensor:
+        terms, centred, variance = self._terms(x, t)
+        responsibility = torch.softmax(terms, dim=-1)
+        gain = self.schedule.alpha(t) * self.v / variance
+        return (responsibility * (self.m + gain * centred)).sum(-1)
+
+    def cdf(self, x: Tensor, t: Tensor | float) -> Tensor:
+        _, centred, variance = self._terms(x, t)
+        return (self.w * torch.special.ndtr(centred / variance.sqrt())).sum(-1)
+
+    def flow(self, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:
+        """F_s^-1(F_t(x)) by bisection: the flow of an ODE on a line keeps the order of points."""
+        target = self.cdf(x, t)
+        low, high = torch.full_like(x, -50.0), torch.full_like(x, 50.0)
+        for _ in range(100):
+            middle = (low + high) / 2
+            below = self.cdf(middle, s) < target
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+
+def slope(steps: list[int], errors: list[float]) -> float:
+    """Order of convergence: minus the slope of log error over log steps, by least squares."""
+    x = torch.tensor(steps, dtype=torch.float64).log()
+    y = torch.tensor(errors, dtype=torch.float64).log()
+    x = x - x.mean()
+    return float(-(x * (y - y.mean())).sum() / (x**2).sum())

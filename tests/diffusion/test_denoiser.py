@@ -1,0 +1,122 @@
+import pytest
+import torch
+from closed_forms import NOTHING, Gaussian, Mixture
+from torch import nn
+
+from wavediff.diffusion import preconditioning, reverse, times
+from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.forward import diffuse
+from wavediff.diffusion.schedule import VP, RectifiedFlow, linear, zero_terminal_snr
+
+MU = torch.tensor([0.3, -1.0, 2.0])
+C = torch.tensor([0.5, 1.0, 0.01])
+
+
+def target(prediction, schedule, x0, eps, t):
+    """What a perfect network would put out, from the definition of each prediction."""
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    d_alpha, d_sigma = schedule.derivatives(t)
+    nu = (alpha**2 + sigma**2).sqrt()
+    return {
+        "eps": eps,
+        "x0": x0,
+        "v": (alpha * eps - sigma * x0) / nu,
+        "velocity": d_alpha * x0 + d_sigma * eps,
+    }[prediction]
+
+
+class Perfect(nn.Module):
+    """The network that makes a denoiser of this prediction equal to an exact one."""
+
+    def __init__(self, prediction, exact):
+        super().__init__()
+        self.prediction, self.exact, self.t = prediction, exact, None
+
+    def forward(self, x, c_noise, cond):
+        schedule = self.exact.schedule
+        x0 = self.exact(x, self.t)
+        eps = (x - schedule.alpha(self.t) * x0) / schedule.sigma(self.t)
+        return target(self.prediction, schedule, x0, eps, self.t)
+
+
+class AtTime(Denoiser):
+    def forward(self, x, t, cond):
+        self.network.t = torch.as_tensor(t, dtype=torch.float64)
+        return super().forward(x, t, cond)
+
+
+PREDICTIONS = ["eps", "x0", "v", "velocity"]
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("schedule", [VP(), RectifiedFlow(), linear(50, 1e-4, 0.05)])
+def test_a_perfect_network_gives_back_x0(prediction, schedule):
+    torch.manual_seed(0)
+    x0, eps = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
+    t = torch.tensor([0.3, 0.8], dtype=torch.float64) * schedule.t_max
+    x = diffuse(schedule, x0, t, eps)
+
+    def network(x_in, c_noise, cond):
+        torch.testing.assert_close(c_noise, schedule.c_noise(t).to(x_in))
+        parts = [target(prediction, schedule, x0[b], eps[b], t[b]) for b in range(2)]
+        return torch.stack(parts)
+
+    denoiser = Denoiser(nn.Identity(), schedule, getattr(preconditioning, prediction))
+    denoiser.network.forward = network
+    torch.testing.assert_close(denoiser(x, t, NOTHING), x0, rtol=0, atol=1e-12)
+    c_skip, c_out, _ = getattr(preconditioning, prediction)(schedule, t)
+    assert c_skip.shape == c_out.shape == (2,)
+
+
+def test_every_prediction_gives_the_same_sample_from_the_same_noise():
+    schedule = VP()
+    exact = Gaussian(schedule, MU, C)
+    torch.manual_seed(0)
+    x = torch.randn(4, 1, 3, dtype=torch.float64)
+    draws = torch.randn(8, 4, 1, 3, dtype=torch.float64)
+    grid = times.uniform(schedule, 8)
+    expected = reverse.ancestral(exact, x, grid, NOTHING, noise=lambda x, i: draws[i])
+    for prediction in PREDICTIONS:
+        denoiser = AtTime(
+            Perfect(prediction, exact), schedule, getattr(preconditioning, prediction)
+        )
+        sample = reverse.ancestral(denoiser, x, grid, NOTHING, noise=lambda x, i: draws[i])
+        torch.testing.assert_close(sample, expected, rtol=0, atol=1e-9)
+
+
+def test_only_x0_and_v_exist_without_signal():
+    schedule = zero_terminal_snr(linear(10))
+    t = torch.tensor([10.0], dtype=torch.float64)
+    with pytest.raises(ValueError, match="alpha = 0"):
+        preconditioning.eps(schedule, t)
+    for prediction in (preconditioning.x0, preconditioning.v):
+        assert all(torch.isfinite(c).all() for c in prediction(schedule, t))
+    # on the straight path the velocity says all there is to say
+    assert all(torch.isfinite(c).all() for c in preconditioning.velocity(RectifiedFlow(), t / 10))
+
+
+def test_mixture_score_is_the_gradient_of_the_log_density():
+    mixture = Mixture(
+        VP(), torch.tensor([0.2, 0.5, 0.3]), torch.tensor([-2.0, 0.1, 1.5]),
+        torch.tensor([0.3, 0.1, 0.6]),
+    )  # fmt: skip
+    x = torch.linspace(-3, 3, 31, dtype=torch.float64).requires_grad_()
+    for t in (0.05, 0.3, 0.9):
+        (gradient,) = torch.autograd.grad(mixture.log_density(x, t).sum(), x)
+        x0_hat = mixture(x, t)
+        eps = reverse.noise_estimate(
+            mixture.schedule, x, x0_hat, torch.tensor(t, dtype=torch.float64), NOTHING
+        )
+        score = -eps / mixture.schedule.sigma(t)
+        torch.testing.assert_close(score, gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_gaussian_denoiser_is_the_posterior_mean_by_matrices():
+    schedule = RectifiedFlow()
+    torch.manual_seed(0)
+    x = torch.randn(2, 1, 3, dtype=torch.float64)
+    a, s = schedule.alpha(0.4), schedule.sigma(0.4)
+    cov = torch.diag(C.double())
+    gain = a * cov @ torch.linalg.inv(a**2 * cov + s**2 * torch.eye(3).double())
+    expected = MU.double() + (x - a * MU.double()) @ gain.T
+    torch.testing.assert_close(Gaussian(schedule, MU, C)(x, 0.4), expected, rtol=1e-9, atol=1e-12)
