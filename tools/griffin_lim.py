@@ -3,10 +3,11 @@
     python tools/griffin_lim.py recordings/ -o griffin-lim/ --front-end tacotron
     wavediff evaluate --reference recordings/ --estimate griffin-lim/
 
-Each file is read as mono at the front-end's rate and turned into its mel; the mel's filter bank is
-inverted (by non-negative least squares, as in librosa, or by its pseudo-inverse), and librosa's
-Griffin-Lim (the fast one of Perraudin et al. 2013, momentum 0.99) finds the phases from a seeded
-random start. The results are 16-bit wav files, as long as their originals, under the same names.
+Each file is read as mono at the front-end's rate and turned into its mel. The mel's filter bank is
+inverted by non-negative least squares, which explains the mel fully, or by its pseudo-inverse with
+the negative values set to zero, which is faster and clearly worse. librosa's Griffin-Lim (the fast
+one of Perraudin et al. 2013, momentum 0.99) finds the phases from a seeded random start. The
+results are 16-bit wav files, as long as their originals, under the same names.
 """
 
 import argparse
@@ -24,16 +25,24 @@ from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd, mel_front_end
 
 
+def invert_filters(linear: np.ndarray, front_end: MelFrontEnd, inverse: str) -> np.ndarray:
+    """Bands [n_mels, frames] to a spectrum >= 0, [n_fft // 2 + 1, frames], that gives them."""
+    filters = front_end.filters.double().numpy()
+    if inverse == "pinv":
+        return np.maximum(np.linalg.pinv(filters) @ linear, 0)
+    # librosa starts from the pseudo-inverse and stops by absolute tolerances: at the small values
+    # of a mel it would stop there at once, so both sides are brought to a peak of 1000
+    filter_scale = 1e3 / filters.max()
+    scale = 1e3 / linear.max()
+    return librosa.util.nnls(filter_scale * filters, scale * linear) * filter_scale / scale
+
+
 def griffin_lim(
     mel: np.ndarray, front_end: MelFrontEnd, length: int, iterations: int, inverse: str, seed: int
 ) -> np.ndarray:
     """Mel [n_mels, frames] to audio [length]. inverse: "nnls" or "pinv"."""
     linear = front_end.band_magnitude(torch.from_numpy(mel)).double().numpy() ** front_end.power
-    filters = front_end.filters.double().numpy()
-    if inverse == "nnls":
-        spectrum = librosa.util.nnls(filters, linear)
-    else:
-        spectrum = np.maximum(np.linalg.pinv(filters) @ linear, 0)
+    spectrum = invert_filters(linear, front_end, inverse)
     magnitude = spectrum ** (1 / front_end.power)
     if front_end.normalized:
         magnitude = magnitude * front_end.window_norm
