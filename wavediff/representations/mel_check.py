@@ -89,12 +89,10 @@ def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
     if high - low < 1e-6:
         return None
     if low >= -0.1:
-        strong = mel[mel > 0.1 * high]
-        sparse = strong.numel() < 0.15 * mel.numel() and float(strong.median()) < 0.3 * high
-        if low >= 0 and (sparse or (high > 1.1 and low < 0.02 * high)):
+        if low >= 0 and (_is_linear(mel) or (high > 1.1 and low < 0.02 * high)):
             return "linear"
         return "unit_db" if high <= 1.1 else "ln"
-    if low < -25 or high > 10:
+    if low < -25 or high > 13.5:
         return "db"
     # The lowest value of log10 max(m, 1e-5) is -5; real ln mels that reach no lower are noisy.
     if low > -5.2 and high < 1.3 and high - low > 1 and mel.shape[1] >= 8:
@@ -104,12 +102,27 @@ def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
     return "ln"
 
 
+def _is_linear(mel: Tensor) -> bool:
+    """Whether values >= 0 are magnitudes: few large ones, or loud neighbours that differ much."""
+    high = float(mel.max())
+    strong = mel[mel > 0.1 * high]
+    if strong.numel() < 0.15 * int((mel > 0).sum()) and float(strong.median()) < 0.3 * high:
+        return True
+    mean = (mel[1:] + mel[:-1]) / 2
+    loud = mean > 0.3 * high
+    if mel.shape[1] < 8 or not loud.any():
+        return False
+    # Decibels mapped to [0, 1] differ by about 0.03 whatever their value, magnitudes by a share.
+    difference = float(((mel[1:] - mel[:-1]).abs() / mean)[loud].median())
+    return difference > max(0.18, 0.15 / high)
+
+
 def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
     """As float32 on the CPU."""
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "fiu":
             raise UserError(f"{source} holds {array.dtype} values: a mel is an array of numbers.")
-        array = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        array = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     if array.is_complex() or array.dtype == torch.bool:
         raise UserError(f"{source} holds {array.dtype} values: a mel is an array of real numbers.")
     return array.detach().float().cpu()

@@ -1,0 +1,169 @@
+"""Foreign mels are refused with the name of what they probably are; own ones never."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from wavediff.errors import UserError
+from wavediff.representations.mel import mel_front_end
+
+FRONT_ENDS = {name: mel_front_end(name) for name in ("bigvgan", "hifigan", "lmnt", "tacotron")}
+
+
+@pytest.fixture(scope="module")
+def mels(speech):
+    return {name: mel(speech.float())[0] for name, mel in FRONT_ENDS.items()}
+
+
+def refusal(name, array, source="song.npy"):
+    with pytest.raises(UserError) as caught:
+        FRONT_ENDS[name].check(array, source)
+    message = str(caught.value)
+    assert message.startswith(source)
+    assert "\n" not in message
+    assert re.search(r"[.:;] ", message[:-1]) is None or message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize("name", sorted(FRONT_ENDS))
+def test_own_mels_pass_whatever_the_sound(name, speech):
+    mel = FRONT_ENDS[name]
+    torch.manual_seed(0)
+    noise = torch.randn(1, 1, 22_050)
+    time = torch.arange(22_050) / 22_050
+    voice = speech.float()
+    sounds = {
+        "speech": voice,
+        "soft": 0.01 * voice,
+        "very soft": 0.001 * voice,
+        "hoarse": 0.7 * voice + 0.05 * noise,
+        "silence": torch.zeros(1, 1, 22_050),
+        "soft noise": 1e-4 * noise,
+        "noise": 0.3 * noise,
+        "sine": 0.9 * torch.sin(2 * math.pi * 440 * time)[None, None],
+        "one frame": voice[..., 3000:3256],
+        "mostly silence": torch.nn.functional.pad(voice, (0, 300_000)),
+        "too loud": 1.5 * voice,
+    }
+    for kind, audio in sounds.items():
+        values = mel(audio)[0]
+        given = mel.check(values.numpy(), kind)
+        assert torch.equal(given, values), kind
+    # what a network predicts overshoots a little
+    mel.check(values + 0.05)
+    mel.check(values.half())
+    mel.check(values.double().numpy())
+    mel.check(torch.stack([values, values]))
+
+
+def test_lmnt_to_tacotron(mels):
+    message = refusal("tacotron", mels["lmnt"])
+    assert "looks like a mel of lmnt" in message
+    assert "wavediff mel --front-end tacotron" in message
+
+
+@pytest.mark.parametrize("name", ["tacotron", "hifigan"])
+def test_tacotron_to_lmnt(mels, name):
+    message = refusal("lmnt", mels[name].numpy())
+    assert "looks like a mel of hifigan or tacotron" in message
+    assert "wavediff mel --front-end lmnt" in message
+
+
+def test_a_hundred_bands_to_eighty(mels):
+    message = refusal("tacotron", mels["bigvgan"])
+    assert "100 bands" in message
+    assert "has 80" in message
+    assert "bigvgan" in message
+
+
+def test_eighty_bands_to_a_hundred(mels):
+    assert "looks like a mel of hifigan or tacotron" in refusal("bigvgan", mels["tacotron"])
+    assert "looks like a mel of lmnt" in refusal("bigvgan", mels["lmnt"])
+
+
+def test_bands_of_no_named_front_end(speech):
+    mel = mel_front_end("tacotron", n_mels=128)(speech)[0]
+    assert "128 bands" in refusal("tacotron", mel)
+
+
+@pytest.mark.parametrize("name", sorted(FRONT_ENDS))
+def test_transposed(mels, name):
+    assert "transpose it" in refusal(name, mels[name].T.numpy())
+    assert "transpose it" in refusal(name, mels[name].T[None])
+
+
+@pytest.mark.parametrize("name", sorted(FRONT_ENDS))
+def test_nan_and_infinity(mels, name):
+    for bad in (math.nan, math.inf, -math.inf):
+        spoilt = mels[name].clone()
+        spoilt[3, 5] = bad
+        assert "1 NaN or infinite" in refusal(name, spoilt)
+
+
+@pytest.mark.parametrize("name", sorted(FRONT_ENDS))
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+def test_linear_magnitudes(name, gain, speech):
+    mel = FRONT_ENDS[name]
+    linear = mel.band_magnitude(mel(gain * speech.float()))[0]
+    message = refusal(name, linear)
+    assert "without a logarithm" in message
+    if name != "lmnt":
+        assert "take ln(max(mel, 1e-05))" in message
+
+
+@pytest.mark.parametrize("name", ["bigvgan", "hifigan", "tacotron"])
+def test_decadic_logarithms(mels, name, speech):
+    torch.manual_seed(0)
+    noisy = FRONT_ENDS[name](0.5 * speech.float() + 0.02 * torch.randn(1, 1, 22_050))[0]
+    for mel in (mels[name], noisy):
+        message = refusal(name, mel / math.log(10))
+        assert "log10" in message
+        assert "multiply it by ln 10 = 2.302585" in message
+        FRONT_ENDS[name].check(mel / math.log(10) * 2.302585)
+
+
+def test_natural_logarithms_to_a_decadic_model(mels):
+    decadic = mel_front_end("tacotron", log="log10")
+    with pytest.raises(UserError, match="divide it by ln 10"):
+        decadic.check(mels["tacotron"])
+    decadic.check(mels["tacotron"] / math.log(10))
+
+
+def test_decadic_logarithms_to_lmnt(mels):
+    assert "log10" in refusal("lmnt", mels["tacotron"] / math.log(10))
+
+
+def test_decibels(mels):
+    decibels = mels["tacotron"] * 20 / math.log(10)
+    message = refusal("tacotron", decibels)
+    assert "decibels" in message
+    assert "multiply it by ln(10) / 20 = 0.115129" in message
+    assert "decibels" in refusal("lmnt", decibels)
+
+
+def test_another_floor_or_level(mels, speech):
+    lower = mel_front_end("tacotron", floor=1e-10)(torch.zeros(1, 1, 22_050) + 1e-8)[0]
+    lower[:, ::2] = mels["tacotron"][:, ::2][:, : lower[:, ::2].shape[1]]
+    assert "another floor, scale or level" in refusal("tacotron", lower)
+    integers = FRONT_ENDS["tacotron"](32768 * speech.float())[0]
+    assert "another floor, scale or level" in refusal("tacotron", integers)
+
+
+@pytest.mark.parametrize("shape", [(80,), (2, 3, 80, 5), (80, 0), ()])
+def test_shapes_that_are_no_mel(shape):
+    assert str(list(shape)) in refusal("tacotron", np.zeros(shape, dtype=np.float32))
+
+
+def test_arrays_that_are_no_numbers():
+    for array in (np.array([["a"]]), np.zeros((80, 3), complex), np.zeros((80, 3), object)):
+        assert "numbers" in refusal("tacotron", array)
+    assert "numbers" in refusal("tacotron", torch.zeros(80, 3, dtype=torch.complex64))
+
+
+def test_the_advice_repeats_what_differs_from_the_named_front_end(mels):
+    mel = mel_front_end("tacotron", n_mels=100, f_max=None)
+    with pytest.raises(UserError, match=r"--front-end tacotron --set n_mels=100 f_max=11025"):
+        mel.check(mels["tacotron"], "song.npy")
