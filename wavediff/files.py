@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where the configuration files lie."""
 
 import contextlib
 import errno
@@ -60,6 +60,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {_REASONS[errno.ENOSPC]}.") from error
     finally:
         _remove(temporary)
+
+
+def conf_folder() -> Path:
+    """Where `conf` lies: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
 def _concerns(error: OSError, temporary: Path) -> bool:

@@ -6,7 +6,6 @@ Python. A front-end also knows which arrays cannot be its own (`MelFrontEnd.chec
 
 import inspect
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.errors import UserError
+from wavediff.files import conf_folder
 from wavediff.representations.mel_check import check_mel
 
 LOGS = {
@@ -253,12 +253,6 @@ def reflect(audio: Tensor, padding: int) -> Tensor:
     period = max(2 * (length - 1), 1)
     index = torch.arange(-padding, length + padding, device=audio.device) % period
     return audio[..., torch.where(index < length, index, period - index)]
-
-
-def conf_folder() -> Path:
-    """Where `conf/mel/*.yaml` lies: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
 def front_ends() -> dict[str, dict[str, Any]]:

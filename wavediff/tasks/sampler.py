@@ -14,7 +14,7 @@ from torch import Tensor
 from wavediff.diffusion import times
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
-from wavediff.representations.mel import conf_folder
+from wavediff.files import conf_folder
 from wavediff.tasks.build import make
 
 
