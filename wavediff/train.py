@@ -13,7 +13,8 @@ from typing import Any
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from torch import nn
@@ -47,8 +48,9 @@ def main(argv: list[str] | None = None) -> int:
             raise SystemExit(code)
 
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
-    with _hydra_environment(sys.argv[1:] if argv is None else argv):
+    with _hydra_environment():
         try:
+            sys.argv = ["wavediff train", *_arranged(sys.argv[1:] if argv is None else argv)]
             command(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_sentence(error)) from error
@@ -85,12 +87,11 @@ def _job(config: DictConfig, run_dir: Path) -> int:
             if state is not None and state["step"] >= trainer.max_steps:
                 _say(world, f"{run_dir} has its {state['step']} steps: raise trainer.max_steps")
                 return 0
-            if world.main:
-                _write_config(config, run_dir)
             torch.manual_seed(seed)
             task = build_task(plain)
             if plain["init_from"] is not None and state is None:
                 _initialise(task.network, plain["init_from"])
+            learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
             with world.main_first():
                 data, utterances = build_data(
                     plain["data"], task.crop_length, task.sample_rate, seed
@@ -106,14 +107,12 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 seconds=trainer.validate_seconds,
                 media=trainer.validate_media,
             )
-            learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
+            if world.main:
+                _write_config(config, run_dir)
             begin = "beginning" if state is None else f"going on from step {state['step']}"
-            size = sum(p.numel() for p in task.network.parameters()) / 1e6
-            _say(
-                world,
-                f"{begin} in {run_dir}: {size:.2f} M parameters, {len(data)} clips to train on and "
-                f"{len(utterances)} to validate on, {world.device.type} x {world.size}",
-            )
+            size = sum(p.numel() for p in learner.parameters) / 1e6
+            where = world.device.type + (f" x {world.size}" if world.size > 1 else "")
+            _say(world, f"train: {begin} in {run_dir}, {size:.2f} M parameters, on {where}")
             outcome = train(
                 learner,
                 data,
@@ -200,10 +199,28 @@ def _say(world: World, sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
 
+def _arranged(argv: Sequence[str]) -> list[str]:
+    """As Hydra's parser wants it: --multirun before the overrides, and a recipe even for --help.
+
+    The folder of a job of a sweep is named after the keys that are swept, not after all.
+    """
+    sweep = [word for word in argv if word in ("-m", "--multirun")]
+    rest = [word for word in argv if word not in sweep]
+    if {"-h", "--help"} & set(argv) and not any(word.startswith("recipe=") for word in argv):
+        rest.append("recipe=ljspeech")
+    if sweep:
+        words = [word for word in rest if not word.startswith("-")]
+        overrides = OverridesParser.create().parse_overrides(words)
+        swept = {o.key_or_group for o in overrides if o.is_sweep_override()}
+        fixed = sorted({o.key_or_group for o in overrides} - swept)
+        rest.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(fixed)}]")
+    return sweep + rest
+
+
 @contextmanager
-def _hydra_environment(argv: Sequence[str]) -> Iterator[None]:
+def _hydra_environment() -> Iterator[None]:
     """Hydra reads `sys.argv`, and tells of errors by itself unless this variable is set."""
-    before, sys.argv = sys.argv, ["wavediff train", *argv]
+    before = sys.argv
     full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -223,15 +240,20 @@ def _sentence(error: Exception) -> str:
         known = [str(key) for key in cause.parent_node or ()]
         close = get_close_matches(str(cause.key), known, n=1)
         prefix = cause.full_key.removesuffix(str(cause.key))
-        hint = f"did you mean {prefix}{close[0]}?" if close else f"there are {', '.join(known)}"
+        hint = f"did you mean {prefix}{close[0]}?" if close else "--cfg job shows all there are"
         return f"unknown key {cause.full_key}: {hint}"
     text = str(error).strip()
-    if isinstance(cause, OmegaConfBaseException):
+    if isinstance(error, OverrideParseException):
+        return (
+            f"cannot read {error.override!r}: write KEY=VALUE, in quotes where the shell needs it"
+        )
+    if isinstance(cause, OmegaConfBaseException) and cause is not error:
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}" if text else str(cause)
-    options = re.search(r"Available options.*?:\n((?:\t.*\n?)+)", text)
     first = text.splitlines()[0].strip() if text else type(error).__name__
+    first = re.sub(r"^In '.*?': ", "", first)
+    options = re.search(r"Available options.*?:\n((?:\t.*\n?)+)", text)
     if options:
-        return f"{first.rstrip('.')}: choose from {', '.join(options[1].split())}"
+        return f"{first.split(', e.g')[0]}: choose from {', '.join(options[1].split())}"
     return first
 
 

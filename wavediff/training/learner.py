@@ -68,9 +68,7 @@ class Learner:
         accelerate(self.network, world.device, config.precision, config.compile)
         self.model: nn.Module = _Losses(task)
         if world.size > 1:
-            self.model = DistributedDataParallel(
-                self.model, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            self.model = DistributedDataParallel(self.model, gradient_as_bucket_view=True)
         task.train()
 
     def learn(self, number: int, batches: Iterator[Mapping[str, Tensor]]) -> Step:
