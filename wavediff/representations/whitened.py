@@ -96,9 +96,21 @@ class WhitenedSTFT(STFT):
 def envelope_matrix(mel: MelFrontEnd, n_fft: int) -> Tensor:
     """Matrix [n_fft / 2 + 1, n_mels] from a mel's band magnitudes to mean STFT magnitudes.
 
-    Each row interpolates linearly in frequency between the two neighbouring bands, each divided
-    by its filter's sum. Bands so narrow that they share their only bin, or have none, are passed
-    over.
+    Interpolates between the neighbouring bands, each divided by its filter's sum.
+    """
+    area = mel.filters.cpu().double().sum(dim=1)
+    # For noise-like sound magnitudes grow with the root of the window's energy.
+    window_norm = math.sqrt(3 / 8 * n_fft) / (1 if mel.normalized else mel.window_norm)
+    gain = window_norm / area.clamp_min(1e-12) ** (1 / mel.power)
+    return band_interpolation(mel, n_fft) * gain
+
+
+def band_interpolation(mel: MelFrontEnd, n_fft: int) -> Tensor:
+    """Matrix [n_fft / 2 + 1, n_mels] that spreads one number per band over the bins, float64.
+
+    Each row interpolates linearly in frequency between the two neighbouring bands' centres; below
+    the first and above the last it is held. Bands so narrow that they share their only bin, or
+    have none, are passed over.
     """
     filters = mel.filters.cpu().double().numpy()
     area = filters.sum(axis=1)
@@ -109,10 +121,7 @@ def envelope_matrix(mel: MelFrontEnd, n_fft: int) -> Tensor:
     centres, used = centres[area[used] > 0], used[area[used] > 0]
 
     at = np.linspace(0, mel.sample_rate / 2, n_fft // 2 + 1)
-    # For noise-like sound magnitudes grow with the root of the window's energy.
-    window_norm = math.sqrt(3 / 8 * n_fft) / (1 if mel.normalized else mel.window_norm)
     matrix = np.zeros((len(at), mel.n_mels))
     for row, band in zip(np.eye(len(used)), used, strict=True):
-        gain = window_norm / area[band] ** (1 / mel.power)
-        matrix[:, band] = gain * np.interp(at, centres, row)
+        matrix[:, band] = np.interp(at, centres, row)
     return torch.from_numpy(matrix)
