@@ -22,7 +22,7 @@ from torch import nn
 from wavediff.cli import run
 from wavediff.data import build_data
 from wavediff.errors import UserError
-from wavediff.representations.mel import conf_folder
+from wavediff.files import conf_folder
 from wavediff.tasks import build_task, load_task, save_task
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
 from wavediff.training.config import TrainerConfig, trainer_config

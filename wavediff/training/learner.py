@@ -78,8 +78,6 @@ class Learner:
         the loss is not finite in any process, all leave the weights as they are.
         """
         config, world = self.config, self.world
-        # dropout too is a function of the step
-        torch.manual_seed((self.seed * 1_000_003 + number) * world.size + world.rank)
         factor = learning_rate_factor(
             number, config.max_steps, config.warmup_steps, config.decay, config.final_lr
         )
@@ -87,7 +85,10 @@ class Learner:
         parts = []
         for part in range(config.accumulate):
             batch = {k: v.to(world.device, non_blocking=True) for k, v in next(batches).items()}
-            noise = ItemNoise(self.seed, batch["index"].tolist())
+            indices = batch["index"].tolist()
+            noise = ItemNoise(self.seed, indices)
+            # dropout too is a function of the sample numbers; after the loader, which draws itself
+            torch.manual_seed(self.seed * 1_000_003 + indices[0])
             with self._exchange_gradients(part == config.accumulate - 1):
                 losses = self.model(batch, noise)
                 # DistributedDataParallel averages over the processes
