@@ -44,7 +44,9 @@ class MelConsistency(nn.Module):
         self.lead = 0 if mel.center else 1
         self.shift = 0 if mel.center else mel.hop_length // 2
         spread = band_interpolation(mel, mel.n_fft).float()
-        self.register_buffer("spread", spread, persistent=False)
+        free = torch.linspace(0, mel.sample_rate / 2, len(spread))[:, None] > mel.f_max
+        self.register_buffer("spread", spread.masked_fill(free, 0.0), persistent=False)
+        self.register_buffer("free", free.float(), persistent=False)
 
     @property
     def reach(self) -> int:
@@ -85,4 +87,4 @@ class MelConsistency(nn.Module):
         norm = self.mel.window_norm if self.mel.normalized else 1.0
         bands = self.mel.filters.to(target) @ (spectrum.abs() / norm) ** self.mel.power
         gain = (target / bands.clamp_min(SMALLEST)) ** (1 / self.mel.power)
-        return self.spread @ gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
+        return self.free + self.spread @ gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
