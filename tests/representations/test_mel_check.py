@@ -167,3 +167,10 @@ def test_the_advice_repeats_what_differs_from_the_named_front_end(mels):
     mel = mel_front_end("tacotron", n_mels=100, f_max=None)
     with pytest.raises(UserError, match=r"--front-end tacotron --set n_mels=100 f_max=11025"):
         mel.check(mels["tacotron"], "song.npy")
+
+
+def test_a_nearly_silent_mel_that_is_clipped_to_zero_is_no_linear_one():
+    mel = torch.zeros(80, 100)
+    mel[:, :10] = 0.03
+    mel[30:40, :10] = 0.15
+    FRONT_ENDS["lmnt"].check(mel)
