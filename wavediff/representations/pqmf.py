@@ -24,7 +24,7 @@ class PQMF(nn.Module):
     Args:
         bands: M, even; the hop too.
         overlap: prototype length over 2 M; the frames on either side that a frame touches.
-            Peaks beyond the neighbouring band lie about 34 dB down for 4.
+            Peaks beyond the neighbouring band lie about 33 dB down for 4.
         scale: factor on the result (1 keeps the energy).
         mel: accepted for uniform construction; not used.
 
