@@ -121,31 +121,72 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str 
     Returns how many samples were beyond full scale; these are clipped, and stderr is told.
     Raises UserError for another kind of file, NaN or Inf, or a place that cannot be written to.
     """
+    channels = len(torch.atleast_2d(audio))
+    with audio_writer(path, sample_rate, subtype, channels=channels) as writer:
+        writer.write(audio)
+    if writer.clipped:
+        print(writer.clipping, file=sys.stderr)
+    return writer.clipped
+
+
+@contextmanager
+def audio_writer(
+    path: str | Path, sample_rate: int, subtype: str = "PCM_16", *, channels: int = 1
+) -> Iterator["AudioWriter"]:
+    """Yield a writer of one .wav or .flac file piece by piece; the file is there on success only.
+
+    Arguments and errors are those of `write_audio`, which writes all at once.
+    """
     path = Path(path)
     known = SUBTYPES.get(path.suffix.lower())
     if known is None:
         raise UserError(f"cannot write {path}: give the name of a .wav or .flac file")
     if subtype not in known:
         raise UserError(f"cannot write {path} as {subtype}: {path.suffix} takes {', '.join(known)}")
-    samples = torch.atleast_2d(audio.detach().cpu()).double().numpy().T
-    if samples.ndim != 2 or not samples.size:
-        raise UserError(f"cannot write {path}: there is no audio, its shape is {list(audio.shape)}")
-    if not np.isfinite(samples).all():
-        raise UserError(f"cannot write {path}: the audio holds NaN or infinite samples")
-    clipped = 0
-    if subtype == "FLOAT":
-        samples = samples.astype(np.float32)
-    else:
-        clipped = int((np.abs(samples) > 1).sum())
-        samples = _to_integers(samples, PCM_BITS[subtype])
-    with atomic_path(path) as temporary:
-        try:
-            soundfile.write(str(temporary), samples, sample_rate, subtype=subtype)
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"cannot write {path}: {_brief(error)}") from error
-    if clipped:
-        print(f"{path}: {clipped} samples beyond full scale were clipped", file=sys.stderr)
-    return clipped
+    try:
+        with (
+            atomic_path(path) as temporary,
+            soundfile.SoundFile(str(temporary), "w", sample_rate, channels, subtype) as file,
+        ):
+            writer = AudioWriter(path, file)
+            yield writer
+            if not writer.samples:
+                raise UserError(f"cannot write {path}: there is no audio")
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"cannot write {path}: {_brief(error)}") from error
+
+
+class AudioWriter:
+    """An open file that takes audio piece by piece.
+
+    `samples` counts what was written (per channel), `clipped` the samples beyond full scale.
+    """
+
+    def __init__(self, path: Path, file: soundfile.SoundFile):
+        self.path, self._file = path, file
+        self.samples = self.clipped = 0
+
+    def write(self, audio: Tensor) -> None:
+        """Append [channels, time] or [time]. Raises UserError for another shape, NaN or Inf."""
+        samples = torch.atleast_2d(audio.detach().cpu()).double().numpy().T
+        if samples.ndim != 2 or samples.shape[1] != self._file.channels:
+            raise UserError(
+                f"cannot write {self.path}: the audio's shape is {list(audio.shape)}, not "
+                f"[{self._file.channels}, time]"
+            )
+        if not np.isfinite(samples).all():
+            raise UserError(f"cannot write {self.path}: the audio holds NaN or infinite samples")
+        self.samples += len(samples)
+        if self._file.subtype == "FLOAT":
+            self._file.write(samples.astype(np.float32))
+        else:
+            self.clipped += int((np.abs(samples) > 1).sum())
+            self._file.write(_to_integers(samples, PCM_BITS[self._file.subtype]))
+
+    @property
+    def clipping(self) -> str:
+        """A sentence about what was clipped."""
+        return f"{self.path}: {self.clipped} samples beyond full scale were clipped"
 
 
 def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A checkpoint carries its configuration, and Hydra's instantiate would call anything that it names.
 ``make`` reads the same notation, but calls only what is defined in wavediff's own diffusion,
-networks, representations and tasks.
+networks and representations, and the classes of its tasks (whose functions write files).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
     Raises:
         UserError: for a target that is not wavediff's, or arguments that it does not take.
     """
+    if not isinstance(config, Mapping):
+        raise UserError(f"the configuration is damaged: {config!r} stands in the place of a group")
     target = _find(config.get("_target_"))
     special = {"_target_", "_partial_"}
     arguments = {key: _value(value) for key, value in config.items() if key not in special}
@@ -64,9 +66,10 @@ def _find(target: Any) -> Callable[..., Any]:
         module, _, name = target.rpartition(".")
         try:
             found = getattr(importlib.import_module(module), name, None)
-        except ImportError:
+        except (ImportError, ValueError):
             found = None
-        if callable(found) and target == f"{found.__module__}.{found.__qualname__}":
+        own = target == f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+        if own and (isinstance(found, type) or not target.startswith("wavediff.tasks.")):
             return found
     raise UserError(
         f"the configuration asks for {target!r}, which is not part of wavediff's models: "
@@ -83,6 +86,8 @@ def build_task(config: Mapping[str, Any]) -> Any:
     Raises:
         UserError: for a group that is missing, or that cannot be built.
     """
+    if not isinstance(config, Mapping):
+        raise UserError("the configuration is damaged: it has no groups")
     missing = [group for group in GROUPS if group not in config]
     if missing:
         raise UserError(f"the configuration lacks {', '.join(missing)}")

@@ -77,10 +77,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except SafetensorError as error:
         raise UserError(
-            f"{path} is not a wavediff checkpoint (a safetensors file): a DiffWave checkpoint of "
-            "another project is converted by `wavediff import`"
+            f"{path} is not a wavediff checkpoint (a whole safetensors file): copy it again if it "
+            "was one; `wavediff import` converts a DiffWave checkpoint of another project"
         ) from error
     if metadata.get("format") != FORMAT:
         raise UserError(
@@ -88,9 +90,12 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
             "use the model.safetensors of a run folder"
         )
     try:
-        return json.loads(metadata["config"]), json.loads(metadata["extra"]), state
-    except (KeyError, ValueError) as error:
+        config, extra = json.loads(metadata["config"]), json.loads(metadata["extra"])
+    except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"the configuration in {path} is damaged: copy the file again") from error
+    if not isinstance(config, dict) or not isinstance(extra, dict):
+        raise UserError(f"the configuration in {path} is damaged: copy the file again")
+    return config, extra, state
 
 
 def load_task(name_or_path: str | Path) -> Any:
@@ -101,7 +106,10 @@ def load_task(name_or_path: str | Path) -> Any:
     """
     path = find_checkpoint(name_or_path)
     config, extra, state = read_checkpoint(path)
-    task = build_task(config)
+    try:
+        task = build_task(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     wanted = {name: tuple(value.shape) for name, value in task.network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if wanted != found:

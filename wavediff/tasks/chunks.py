@@ -8,8 +8,9 @@ absolute position, so that both give what the whole would have given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,35 +46,58 @@ def pieces(length: int, size: int, halo: int, align: int = 1) -> Iterator[Piece]
 
 
 class ChunkedDenoiser(nn.Module):
-    """A denoiser that sees long signals in pieces.
+    """A denoiser that sees a signal of ``length`` frames in pieces.
 
     Args:
         denoiser: to call on each piece.
         size: frames of a piece.
         halo: frames on either side that a frame's estimate depends on.
         upsample: frames of the signal per frame of the local condition.
+        callback: told the share of one call that is done, above 0 to 1, after each piece.
     """
 
-    def __init__(self, denoiser: nn.Module, size: int, halo: int, upsample: int) -> None:
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        length: int,
+        size: int,
+        halo: int,
+        upsample: int = 1,
+        callback: Callable[[float], None] | None = None,
+    ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
-        self.size, self.halo, self.upsample = size, halo, upsample
+        self.pieces = list(pieces(length, size, halo, upsample))
+        self.upsample = upsample
+        self.callback = callback
+
+    def prepared_numbers(self, cond: Condition) -> int:
+        """How many numbers ``prepare`` would keep, from what it keeps for one local frame."""
+        one = self.denoiser.prepare(crop(cond, 0, self.upsample, self.upsample))
+        frames = sum(piece.right - piece.left for piece in self.pieces)
+        return _numbers(one.prepared) * -(-frames // self.upsample)
 
     def prepare(self, cond: Condition) -> Condition:
-        """What a network keeps from call to call grows with the length: only short ones do."""
-        return cond
+        """What does not change from step to step, for every piece."""
+        parts = [self.denoiser.prepare(self._part(cond, piece)) for piece in self.pieces]
+        return replace(cond, prepared=parts)
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
-        """As the denoiser's own, to rounding."""
+        """As the denoiser's own, to rounding; ``cond`` prepared or not."""
         out = torch.empty_like(x)
-        for piece in pieces(x.shape[-1], self.size, self.halo, self.upsample):
-            part = crop(cond, piece.left, piece.right, self.upsample)
+        for i, piece in enumerate(self.pieces):
+            part = self._part(cond, piece) if cond.prepared is None else cond.prepared[i]
             estimate = self.denoiser(x[..., piece.left : piece.right], t, part)
             out[..., piece.start : piece.stop] = estimate[
                 ..., piece.start - piece.left : piece.stop - piece.left
             ]
+            if self.callback is not None:
+                self.callback(piece.stop / x.shape[-1])
         return out
+
+    def _part(self, cond: Condition, piece: Piece) -> Condition:
+        return crop(cond, piece.left, piece.right, self.upsample)
 
 
 def crop(cond: Condition, left: int, right: int, upsample: int) -> Condition:
@@ -85,3 +109,10 @@ def crop(cond: Condition, left: int, right: int, upsample: int) -> Condition:
         anchor=None if anchor is None else anchor[..., left:right],
         prepared=None,
     )
+
+
+def _numbers(kept: Any) -> int:
+    """Numbers in all tensors of nested lists."""
+    if isinstance(kept, Tensor):
+        return kept.numel()
+    return sum(map(_numbers, kept)) if isinstance(kept, list | tuple) else 0

@@ -32,10 +32,15 @@ class Sampler:
 
     def with_steps(self, schedule: Schedule, steps: int | None) -> Sampler:
         """The same on ``steps`` uniform steps; unchanged where its grid has as many already."""
-        if steps is None or len(self.grid(schedule)) == steps + 1:
+        if steps is None:
             return self
         if steps < 1:
             raise UserError(f"a sampler needs at least 1 step, not {steps}")
+        try:
+            if len(self.times(schedule)) == steps + 1:
+                return self
+        except ValueError:  # a grid for other schedules, which is not asked for
+            pass
         return replace(self, times=partial(times.uniform, steps=steps))
 
     def grid(self, schedule: Schedule) -> Tensor:

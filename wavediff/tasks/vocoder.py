@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ from torch import Tensor, nn
 from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.guidance import Projected
 from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
+from wavediff.representations.consistency import MelConsistency
 from wavediff.representations.mel import MelFrontEnd
-from wavediff.tasks.chunks import ChunkedDenoiser, crop, pieces
+from wavediff.tasks.checkpoint import load_task
+from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.sampler import Sampler, sampler_by_name
 
-# Numbers in one tensor of the sampler's state: bounds the memory that a long signal takes.
-STATE_NUMBERS = 16_000_000
+# Bounds on the memory that a long signal takes, in numbers (of four bytes).
+STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
+ACTIVATION_NUMBERS = 2_000_000  # the widest tensor within one network call
+PREPARED_NUMBERS = 256_000_000  # what the network keeps from step to step
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
 
@@ -37,7 +43,12 @@ class Vocoder(nn.Module):
         mel, representation, network, schedule, prediction, objective, sampler: the parts.
         crop_frames: mel frames of a training example.
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate of x_0; 0 for none.
-        chunk_seconds: audio that one network call takes at most, as a bound on memory.
+        consistency: iterations of ``MelConsistency`` on each estimate of x_0; 0 for none.
+        chunk_seconds: audio that one network call takes at most; None bounds its memory instead.
+
+    Attributes:
+        config: what ``build_task`` rebuilds it from.
+        extra: what its checkpoint remembers besides (steps, names of labels).
     """
 
     config: Mapping[str, Any]
@@ -54,7 +65,8 @@ class Vocoder(nn.Module):
         sampler: Sampler,
         crop_frames: int = 62,
         mr_stft_weight: float = 0.0,
-        chunk_seconds: float = 4.0,
+        consistency: int = 0,
+        chunk_seconds: float | None = None,
     ) -> None:
         super().__init__()
         self.mel = mel
@@ -64,8 +76,10 @@ class Vocoder(nn.Module):
         self.sampler = sampler
         self.crop_frames = crop_frames
         self.mr_stft_weight = mr_stft_weight
+        self.consistency = consistency
         self.chunk_seconds = chunk_seconds
         self.upsample = mel.hop_length // representation.hop_length
+        self.config, self.extra = {}, {}
         # a crop's outermost mel frames would see its edges instead of what lies beyond them
         self.margin = -(-mel.n_fft // 2 // mel.hop_length)
 
@@ -76,8 +90,6 @@ class Vocoder(nn.Module):
         Raises:
             UserError: where there is none, or it is no vocoder.
         """
-        from wavediff.tasks.checkpoint import load_task
-
         task = load_task(name_or_path)
         if not isinstance(task, cls):
             raise UserError(f"{name_or_path} is a {type(task).__name__}, not a vocoder")
@@ -96,6 +108,34 @@ class Vocoder(nn.Module):
     def crop_length(self) -> int:
         """Samples that a training example must have."""
         return (self.crop_frames + 2 * self.margin) * self.mel.hop_length
+
+    @property
+    def labels(self) -> int:
+        """Number of classes or speakers that the network tells apart, 0 for none."""
+        embedding = getattr(self.network, "label_embedding", None)
+        return 0 if embedding is None else embedding.num_embeddings
+
+    def label_number(self, label: int | str | None) -> int | None:
+        """The number of a class or speaker given by number or name; None where there are none.
+
+        Raises:
+            UserError: for one that does not exist, one that is missing, or one too many.
+        """
+        if not self.labels:
+            if label is not None:
+                raise UserError(f"this model has one voice and takes no label, not {label!r}")
+            return None
+        names = [str(name) for name in self.extra.get("label_names") or []]
+        choices = f"a number from 0 to {self.labels - 1}"
+        if names:
+            choices += f" or one of {', '.join(names)}"
+        if label is None:
+            raise UserError(f"this model needs a label (a speaker or class): give {choices}")
+        if str(label) in names and isinstance(label, str):
+            return names.index(label)
+        if not str(label).isdecimal() or int(label) >= self.labels:
+            raise UserError(f"this model has no speaker or class {label!r}: give {choices}")
+        return int(label)
 
     @property
     def device(self) -> torch.device:
@@ -121,34 +161,55 @@ class Vocoder(nn.Module):
             losses["loss"] = denoised.loss + self.mr_stft_weight * losses["mr_stft"]
         return losses
 
+    def analyse(self, audio: Tensor) -> Tensor:
+        """Mel ``[batch, n_mels, frames]`` of ``audio [batch, 1, time]`` at the model's rate.
+
+        It covers all of the audio: a front-end that is not centred would leave a last, partial
+        frame out, so the audio is filled up with silence.
+        """
+        length = audio.shape[-1]
+        missing = -length % self.mel.hop_length
+        if missing and self.mel.frames(length) * self.mel.hop_length < length:
+            audio = nn.functional.pad(audio, (0, missing))
+        return self.mel(audio)
+
     @torch.no_grad()
     def validate(self, audio: Tensor, label: Tensor | None = None, seed: int = 0) -> Tensor:
         """Copy synthesis of ``audio [1, 1, time]`` by the default sampler, like ``audio``."""
-        mel = self.mel(audio)
-        parts = list(self.stream(mel, seed=seed, label=label))
+        parts = list(self.stream(self.analyse(audio), seed=seed, label=label))
         return torch.cat(parts, dim=-1)[:, None, : audio.shape[-1]]
 
     def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps."""
-        sampler = self.sampler if name is None else sampler_by_name(name)
-        return sampler.with_steps(self.denoiser.schedule, steps)
+        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
 
-    def __call__(
+        Raises:
+            UserError: for a name that does not exist, or a sampler that does not fit the model.
+        """
+        schedule = self.denoiser.schedule
+        sampler = self.sampler if name is None else sampler_by_name(name)
+        sampler = sampler.with_steps(schedule, steps)
+        try:
+            self.denoiser.prediction(schedule, sampler.grid(schedule)[:-1])
+        except ValueError as error:
+            raise UserError(f"this sampler does not fit the model: {error}") from error
+        return sampler
+
+    def forward(
         self,
         mel: Tensor | np.ndarray,
         *,
         sampler: str | None = None,
         steps: int | None = None,
         seed: int = 0,
-        label: int | None = None,
+        label: int | str | None = None,
     ) -> Tensor | np.ndarray:
-        """Audio for ``mel [n_mels, frames]`` or ``[batch, n_mels, frames]``.
+        """Audio for ``mel [n_mels, frames]`` or ``[batch, n_mels, frames]``, without gradients.
 
         Args:
             mel: in this model's own front-end.
             sampler, steps: instead of the checkpoint's own.
             seed: of the noise; the same seed gives the same audio.
-            label: class or speaker, where the model has them.
+            label: number or name of the class or speaker, where the model has them.
 
         Returns:
             ``[frames * hop_length]`` or ``[batch, frames * hop_length]``, float32, full scale +-1:
@@ -156,20 +217,19 @@ class Vocoder(nn.Module):
 
         Raises:
             UserError: for a mel that is not of this model's front-end, an unknown sampler, or a
-                label that is missing.
+                label that is missing, unknown or not asked for.
         """
-        self.mel.check(mel)
-        given = torch.as_tensor(mel, dtype=torch.float32)
-        batch = given if given.ndim == 3 else given[None]
-        labels = None if label is None else torch.full((len(batch),), label)
-        with torch.inference_mode():
-            parts = list(
-                self.stream(
-                    batch, sampler=self.with_sampler(sampler, steps), seed=seed, label=labels
-                )
-            )
-        audio = torch.cat(parts, dim=-1)
-        audio = audio if given.ndim == 3 else audio[0]
+        checked = self.mel.check(mel)
+        batch = checked if checked.ndim == 3 else checked[None]
+        number = self.label_number(label)
+        parts = self.stream(
+            batch,
+            sampler=self.with_sampler(sampler, steps),
+            seed=seed,
+            label=None if number is None else torch.full((len(batch),), number),
+        )
+        audio = torch.cat(list(parts), dim=-1)
+        audio = audio if checked.ndim == 3 else audio[0]
         return audio.cpu().numpy() if isinstance(mel, np.ndarray) else audio
 
     @torch.no_grad()
@@ -181,7 +241,7 @@ class Vocoder(nn.Module):
         seed: int = 0,
         label: Tensor | None = None,
         chunk_seconds: float | None = None,
-        callback: Callable[[int, int], None] | None = None,
+        callback: Callable[[float], None] | None = None,
     ) -> Iterator[Tensor]:
         """Audio for ``mel [batch, n_mels, frames]`` piece after piece, ``[batch, samples]`` each.
 
@@ -189,40 +249,83 @@ class Vocoder(nn.Module):
         not grow with the length.
 
         Args:
+            label: ``[batch]``, numbers of classes or speakers.
             chunk_seconds: length of the network's pieces; infinite for all at once.
-            callback: told (frames done, frames in all) after each piece.
+            callback: told the share that is done, up to 1, after each network call.
+
+        Raises:
+            UserError: without a label where the model needs one.
         """
+        if label is None:
+            self.label_number(None)
         sampler = self.sampler if sampler is None else sampler
-        schedule = self.denoiser.schedule
-        representation, upsample = self.representation, self.upsample
-        hop = representation.hop_length
-        grid = sampler.grid(schedule)
+        schedule, representation = self.denoiser.schedule, self.representation
+        hop, channels = representation.hop_length, representation.channels
+        grid, calls = sampler.grid(schedule), sampler.network_calls(schedule)
         mel = mel.to(self.device)
-        frames = mel.shape[-1] * upsample
+        batch, frames = len(mel), mel.shape[-1] * self.upsample
         cond = Condition(local=mel, label=None if label is None else label.to(self.device))
 
-        reach = self.network.receptive_field + CONTEXT_MEL_FRAMES * upsample
-        seconds = self.chunk_seconds if chunk_seconds is None else chunk_seconds
-        size = int(min(seconds * self.sample_rate / hop, frames)) or 1
-        halo = reach * sampler.network_calls(schedule) + representation.halo
-        if seconds * self.sample_rate >= frames * hop:
-            state = frames
-        else:
-            state = max(size, 2 * halo, STATE_NUMBERS // (len(mel) * representation.channels))
-        for piece in pieces(frames, state, halo, upsample):
-            part = crop(cond, piece.left, piece.right, upsample)
-            denoiser: nn.Module = self.denoiser
-            if piece.right - piece.left > size + 2 * reach:
-                denoiser = ChunkedDenoiser(denoiser, max(size, reach), reach, upsample)
-            noise = PositionNoise(seed, piece.left)
+        reach = self.network.receptive_field
+        if self.upsample > 1:
+            reach += CONTEXT_MEL_FRAMES * self.upsample
+        consistency = self._consistency()
+        beyond = 0  # what the estimate's way to audio and back adds to the network's reach
+        if consistency is not None:
+            beyond = 2 * representation.halo + consistency.reach * self.upsample
+        halo = (reach + beyond) * calls + representation.halo
+        size = self._chunk(batch, reach, chunk_seconds)
+        state = max(size, 8 * halo, STATE_NUMBERS // (batch * channels))
+        for piece in pieces(frames, state, halo, self.upsample):
+            part = crop(cond, piece.left, piece.right, self.upsample)
             length = piece.right - piece.left
-            z = noise(mel.new_empty(len(mel), representation.channels, length), -1)
+            told = None if callback is None else _Progress(piece, frames, calls, callback)
+            network = ChunkedDenoiser(self.denoiser, length, size, reach, self.upsample, told)
+            noise = PositionNoise(seed, piece.left)
+            z = noise(mel.new_empty(1, channels, length), -1).expand(batch, -1, -1)
             x = reverse.start(schedule, grid[0], z, part)
-            if len(grid) > 2:
-                part = denoiser.prepare(part)
+            if calls > 1 and network.prepared_numbers(part) <= PREPARED_NUMBERS:
+                part = network.prepare(part)
+            denoiser: nn.Module = network
+            if consistency is not None:
+                denoiser = Projected(network, partial(self._consistent, consistency))
             x = sampler.function(denoiser, x, grid, part, noise=noise)
             audio = representation.decode(x, length * hop, part.local)[:, 0]
             left = (piece.start - piece.left) * hop
             yield audio[:, left : left + (piece.stop - piece.start) * hop]
-            if callback is not None:
-                callback(piece.stop, frames)
+
+    def _consistency(self) -> MelConsistency | None:
+        if not self.consistency:
+            return None
+        return MelConsistency(self.mel, self.consistency).to(self.device)
+
+    def _consistent(self, consistency: MelConsistency, x0_hat: Tensor, cond: Condition) -> Tensor:
+        """The estimate by way of audio that is moved towards the mel."""
+        length = x0_hat.shape[-1] * self.representation.hop_length
+        audio = self.representation.decode(x0_hat, length, cond.local)
+        return self.representation.encode(consistency(audio, cond.local), cond.local)
+
+    def _chunk(self, batch: int, reach: int, seconds: float | None) -> int:
+        """Latent frames of one network call: what memory allows, but mostly not context."""
+        seconds = self.chunk_seconds if seconds is None else seconds
+        if seconds is None:
+            width = max(m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv1d))
+            return max(ACTIVATION_NUMBERS // (batch * width), 12 * reach)
+        frames = seconds * self.sample_rate / self.representation.hop_length
+        return max(1, reach, int(min(frames, 2**62)))
+
+
+class _Progress:
+    """Turns shares of network calls within a piece into the share of the whole signal."""
+
+    def __init__(
+        self, piece: Piece, frames: int, calls: int, callback: Callable[[float], None]
+    ) -> None:
+        self.piece, self.frames, self.calls, self.callback = piece, frames, calls, callback
+        self.finished = 0  # network calls
+
+    def __call__(self, share: float) -> None:
+        done = min(1.0, (self.finished + share) / self.calls)
+        self.finished += share == 1
+        start, stop = self.piece.start, self.piece.stop
+        self.callback((start + done * (stop - start)) / self.frames)
