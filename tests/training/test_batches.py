@@ -1,3 +1,6 @@
+import multiprocessing
+import subprocess
+import time
 from itertools import islice
 
 import pytest
@@ -39,3 +42,18 @@ def test_a_sentence_from_a_worker_arrives_without_its_traceback(workers: int):
     with pytest.raises(UserError) as caught:
         next(feed)
     assert str(caught.value) == "sample 6 is broken: mend it"
+
+
+def test_workers_stay_when_a_signal_hits_the_group_and_go_when_the_parent_says_so():
+    others = set(multiprocessing.active_children())
+    feed = batches(Numbers(), StepIndices(4, 2, 1, 0, 1), 1, pin_memory=False)
+    next(feed)
+    (worker,) = set(multiprocessing.active_children()) - others
+    shell = f"kill -TERM {worker.pid}; kill -INT {worker.pid}"  # from another process
+    subprocess.run(shell, shell=True, check=True)
+    time.sleep(0.1)
+    assert next(feed)["index"].tolist() == [10, 11]
+    feed.close()
+    worker.terminate()  # as multiprocessing does at exit, and then waits
+    worker.join(20)
+    assert worker.exitcode == 0

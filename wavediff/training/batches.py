@@ -1,13 +1,18 @@
 """Batches by number: which samples a step uses follows from the step alone."""
 
+import ctypes
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
+from functools import partial
 from itertools import count, pairwise
+from types import FrameType
 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wavediff.errors import UserError
-from wavediff.training.signals import leave_signals_to_the_parent
 
 
 class StepIndices:
@@ -42,16 +47,36 @@ def _parts(start: int, stop: int, number: int) -> list[range]:
 def batches(
     data: Dataset, indices: StepIndices, workers: int, pin_memory: bool
 ) -> Iterator[dict[str, Tensor]]:
-    """Endless collated batches {"audio": [batch, 1, time], "index": [batch], ...}."""
+    """Endless collated batches {"audio": [batch, 1, time], "index": [batch], ...}.
+
+    Close the generator when done: signals do not end its workers before that.
+    """
+    closing = multiprocessing.Value("b", 0, lock=False)
     loader = DataLoader(
         data,
         batch_sampler=indices,  # type: ignore[arg-type]
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=leave_signals_to_the_parent,
+        worker_init_fn=partial(_leave_signals_to_the_parent, closing),
     )
     try:
         yield from loader
     except UserError as error:
         # a worker's error arrives with its traceback in the message
         raise UserError(str(error).strip().rpartition("UserError: ")[2]) from error
+    finally:
+        closing.value = 1
+
+
+def _leave_signals_to_the_parent(closing: ctypes.c_byte, worker: int) -> None:
+    """Ctrl-C, and some managers' SIGTERM, reach the whole group, but the parent will decide.
+
+    When it is done, it ends its workers by SIGTERM.
+    """
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        if closing.value:
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,13 @@ def train(
     indices = StepIndices(
         counters.step, config.batch_size, config.accumulate, world.rank, world.size
     )
-    feed = batches(data, indices, workers, pin_memory=world.device.type == "cuda")
+    pin_memory = world.device.type == "cuda"
     meter = Meter(config.log_snr_bins, world)
     rate = learner.task.sample_rate
     ended = 0
     with (
         stop_wishes() as wish,
+        closing(batches(data, indices, workers, pin_memory)) as feed,
         Log(run_dir, world, rate, counters.step, config.max_steps, config.progress) as log,
     ):
         clock = _Clock(config.max_minutes, config.checkpoint_minutes)

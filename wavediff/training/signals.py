@@ -28,9 +28,3 @@ def stop_wishes() -> Iterator[Wish]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def leave_signals_to_the_parent(worker: int) -> None:
-    """For data workers: Ctrl-C reaches the whole process group, but the parent decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,256 @@
+"""`wavediff train`, as a user types it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wavediff.cli import run
+from wavediff.tasks import load_task
+from wavediff.train import main
+
+SMALL = [
+    "recipe=tiny",
+    "data.count=4",
+    "data.seconds=0.6",
+    "data.split={every: 4, test: null, validation: 3}",
+    "task.crop_frames=4",
+    "network.width=8",
+    "network.layers=2",
+    "trainer.batch_size=2",
+    "trainer.max_steps=6",
+    "trainer.validate_every=0",
+    "trainer.threads=1",
+    "trainer.progress=false",
+]
+
+
+@pytest.fixture(autouse=True)
+def _leave_torch_as_it_was():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Callable[..., list[str]]:
+    """words(run_dir, override, ...): a command for a run of a few steps on made-up data."""
+
+    def make(run_dir: str, *overrides: str) -> list[str]:
+        places = [f"data.root={tmp_path / 'data'}", f"run_dir={tmp_path / run_dir}"]
+        return [*SMALL, *places, *overrides]
+
+    return make
+
+
+def checkpoint(folder: Path) -> dict:
+    return torch.load(sorted(folder.glob("checkpoints/*.pt"))[-1], weights_only=True)
+
+
+def same(one: dict, other: dict) -> bool:
+    """Whether weights, averaged weights, optimizer and step are equal, bit for bit."""
+
+    def flat(value: object) -> list:
+        if isinstance(value, dict):
+            return [x for key in sorted(value, key=str) for x in flat(value[key])]
+        return [value]
+
+    keys = ("step", "network", "ema", "optimizer")
+    a, b = (flat({key: state[key] for key in keys}) for state in (one, other))
+    return len(a) == len(b) and all(
+        torch.equal(x, y) if torch.is_tensor(x) else x == y for x, y in zip(a, b, strict=True)
+    )
+
+
+def start(words: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "wavediff.train", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen) -> None:
+    end = time.monotonic() + 120
+    try:
+        while not condition():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < end
+            time.sleep(0.005)
+    except AssertionError:
+        process.kill()
+        raise
+
+
+def test_a_run_folder_is_what_the_other_commands_take(words, tmp_path: Path, capsys):
+    overrides = ["trainer.validate_every=3", "trainer.validate_seconds=0.5", "trainer.log_every=2"]
+    assert run(main, words("run", *overrides)) == 0
+    folder = tmp_path / "run"
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "step 6: PESQ-wb" in captured.err or "step 6: MR-STFT" in captured.err
+    task = load_task(folder)
+    assert task.extra["step"] == 6
+    state = checkpoint(folder)
+    for name, value in task.network.state_dict().items():
+        assert torch.equal(value, state["ema"][f"module.{name}"])
+    assert set(load_file(folder / "best.safetensors")) == set(task.network.state_dict())
+    assert (folder / ".hydra" / "config.yaml").exists()
+    assert "recipe=tiny" in (folder / ".hydra" / "overrides.yaml").read_text()
+
+    assert run(main, words("run", *overrides)) == 0
+    assert "has its 6 steps: raise trainer.max_steps" in capsys.readouterr().err
+
+
+def test_kill_9_at_any_moment_then_the_same_command(words, tmp_path: Path):
+    """Killed while it trains or writes, resumed, and as good as never stopped."""
+    long = ["trainer.max_steps=15", "trainer.checkpoint_every=1", "trainer.keep_last=2"]
+    workers = ["data.workers=1", "data.cache=false"]
+    assert run(main, words("whole", *long)) == 0
+    folder = tmp_path / "killed" / "checkpoints"
+    process = start(words("killed", *long, *workers))
+    wait_for(lambda: any(p.name >= "step-000000002.pt" for p in folder.glob("step*.pt")), process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert checkpoint(tmp_path / "killed")["step"] < 15
+    assert run(main, words("killed", *long)) == 0
+    assert same(checkpoint(tmp_path / "killed"), checkpoint(tmp_path / "whole"))
+    killed, whole = (load_file(tmp_path / n / "model.safetensors") for n in ("killed", "whole"))
+    assert all(torch.equal(killed[k], whole[k]) for k in whole)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_first(words, tmp_path: Path, signum: int, code: int, monkeypatch):
+    from wavediff.training.learner import Learner
+
+    learn = Learner.learn
+
+    def shot_in_the_third(self, number: int, batches):
+        if number == 2:
+            os.kill(os.getpid(), signum)
+        return learn(self, number, batches)
+
+    monkeypatch.setattr(Learner, "learn", shot_in_the_third)
+    assert run(main, words("stopped")) == code
+    assert checkpoint(tmp_path / "stopped")["step"] == 3
+    monkeypatch.undo()
+    assert run(main, words("stopped")) == 0
+    assert run(main, words("whole")) == 0
+    assert same(checkpoint(tmp_path / "stopped"), checkpoint(tmp_path / "whole"))
+
+
+def test_two_processes_give_the_weights_of_one(words, tmp_path: Path):
+    cut = ["trainer.batch_size=3", "trainer.max_steps=4"]  # shares of one and two
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    port = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    assert run(main, words("one", *cut)) == 0
+    done = subprocess.run(
+        [*command, *port, "-m", "wavediff.train", *words("two", *cut)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "two")
+    assert two["step"] == 4
+    for name, value in one["network"].items():
+        torch.testing.assert_close(two["network"][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_accumulation_gives_the_weights_of_one_big_batch(words, tmp_path: Path):
+    assert run(main, words("one", "trainer.batch_size=3")) == 0
+    assert run(main, words("parts", "trainer.batch_size=3", "trainer.accumulate=2")) == 0
+    one, parts = checkpoint(tmp_path / "one"), checkpoint(tmp_path / "parts")
+    for name, value in one["network"].items():
+        torch.testing.assert_close(parts["network"][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_another_configuration_in_the_same_folder(words, tmp_path: Path, capsys):
+    assert run(main, words("run", "trainer.max_steps=2")) == 0
+    before = (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
+    capsys.readouterr()
+    assert run(main, words("run", "network.width=16")) == 2
+    told = capsys.readouterr().err.strip()
+    assert "network.width (8 -> 16)" in told
+    assert "run_dir" in told
+    assert "trainer.restart=true" in told
+    assert "\n" not in told
+    assert (tmp_path / "run" / ".hydra" / "config.yaml").read_text() == before
+    free = ["trainer.max_steps=3", "trainer.log_every=7", "data.workers=1", "trainer.threads=2"]
+    assert run(main, words("run", *free)) == 0
+    assert checkpoint(tmp_path / "run")["step"] == 3
+    assert run(main, words("run", "network.width=16", "trainer.restart=true")) == 0
+    assert (tmp_path / "run" / "before-restart-1" / "model.safetensors").exists()
+
+
+def test_init_from_begins_with_the_averaged_weights_of_another_run(words, tmp_path: Path, capsys):
+    assert run(main, words("first")) == 0
+    tuned = ["trainer.max_steps=1", "optimizer.lr=0", f"init_from={tmp_path / 'first'}"]
+    assert run(main, words("second", *tuned)) == 0
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "second"))
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert run(main, words("third", *tuned, "network.width=16")) == 2
+    assert "do not fit the network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("trainer.max_step=3", "unknown key trainer.max_step: did you mean trainer.max_steps?"),
+        ("colour=red", "unknown key colour: --cfg job shows all there are"),
+        ("+trainer.colour=red", "trainer.colour: Key 'colour' not in 'TrainerConfig'"),
+        ("recipe=nope", "Could not find 'recipe/nope': choose from"),
+        ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
+        ("trainer.max_steps=soon", "trainer.max_steps: Value 'soon'"),
+        ("data=folder", "data.root has no value: add data.root=VALUE to the command"),
+        ("optimizer._target_=os.system", "optimizer._target_=os.system is no optimizer of torch"),
+        ("optimizer.betas=3", "torch.optim.AdamW does not take these options"),
+        ("trainer.device=quantum", "trainer.device=quantum is no device"),
+        ("trainer.best=mcd", "trainer.best=mcd is not among trainer.measures"),
+        ("init_from=nowhere", "there is no checkpoint 'nowhere'"),
+        ("run_dir=/proc/nowhere/run", "cannot use /proc/nowhere"),
+    ],
+)
+def test_mistakes_are_answered_by_one_sentence(words, tmp_path, capsys, override, sentence):
+    given = words("run")
+    if override.startswith("data="):
+        given = [word for word in given if not word.startswith("data.")]
+    assert run(main, [*given, override]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"error: {sentence}")
+    assert "\n" not in told
+    assert not list(tmp_path.glob("run/*.safetensors"))
+
+
+def test_a_recipe_must_be_chosen(capsys):
+    assert run(main, []) == 2
+    assert "You must specify 'recipe': choose from folder, kathleen" in capsys.readouterr().err
+
+
+def test_the_configuration_is_shown_and_nothing_is_done(words, tmp_path: Path, capsys):
+    assert run(main, words("run", "--cfg", "job")) == 0
+    assert "max_steps: 6" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "wavediff train recipe=ljspeech data.root=" in out
+    assert "recipe: " in out
+
+
+def test_a_sweep_has_a_folder_for_each_job_and_goes_on_past_a_bad_one(words, tmp_path, capsys):
+    swept = words("sweep", "--multirun", "optimizer.lr=-1,1e-3,1e-4", "trainer.max_steps=1")
+    assert run(main, swept) == 2
+    made = sorted(path.parent.name for path in tmp_path.glob("sweep/*/model.safetensors"))
+    assert made == ["optimizer.lr=0.0001", "optimizer.lr=0.001"]
+    assert capsys.readouterr().err.count("error:") == 1
