@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     with (
         ended_by_sigterm(),
         tqdm(
-            total=round(sum(job.frames for job in jobs) * seconds, 2),
+            total=sum(job.frames for job in jobs) * seconds,
             desc="vocode",
             unit="s",
             delay=1,
@@ -379,7 +379,8 @@ def write(
 def advance(progress: tqdm, frames: float, vocoder: Vocoder, start: float | None = None) -> None:
     """Move the bar on by mel frames, counted from where it stands or from `start`."""
     start = progress.n if start is None else start
-    progress.update(start + frames * vocoder.mel.hop_length / vocoder.sample_rate - progress.n)
+    reached = start + frames * vocoder.mel.hop_length / vocoder.sample_rate
+    progress.update(min(reached, progress.total) - progress.n)
 
 
 @contextmanager

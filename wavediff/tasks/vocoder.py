@@ -30,6 +30,7 @@ from wavediff.tasks.sampler import Sampler, sampler_by_name
 STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
 ACTIVATION_NUMBERS = 2_000_000  # the widest tensor within one network call
 PREPARED_NUMBERS = 256_000_000  # what the network keeps from step to step
+HALOS = 8  # a piece is at least so many times as long as its context on either side
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
 
@@ -275,7 +276,7 @@ class Vocoder(nn.Module):
             beyond = 2 * representation.halo + consistency.reach * self.upsample
         halo = (reach + beyond) * calls + representation.halo
         size = self._chunk(batch, reach, chunk_seconds)
-        state = max(size, 8 * halo, STATE_NUMBERS // (batch * channels))
+        state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
         for piece in pieces(frames, state, halo, self.upsample):
             part = crop(cond, piece.left, piece.right, self.upsample)
             length = piece.right - piece.left

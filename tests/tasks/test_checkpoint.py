@@ -1,0 +1,126 @@
+"""Checkpoints: whole, damaged and hostile ones."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from wavediff.errors import UserError
+from wavediff.tasks import checkpoint
+from wavediff.tasks.checkpoint import FORMAT, load_task, save_task
+
+
+@pytest.fixture
+def saved(tmp_path, make_vocoder):
+    """The path of a whole checkpoint."""
+    vocoder = make_vocoder()
+    path = tmp_path / "run" / "model.safetensors"
+    save_task(path, vocoder.config, vocoder.network.state_dict(), {"step": 7})
+    return path
+
+
+def rewrite(path, *, tensors=None, **metadata):
+    """Write the checkpoint again with other tensors or metadata; None removes an entry."""
+    with checkpoint.safe_open(path, framework="pt") as file:
+        old = file.metadata()
+    new = {k: v for k, v in (old | metadata).items() if v is not None}
+    save_file(load_file(path) if tensors is None else tensors, path, new)
+
+
+def test_round_trip(saved, make_vocoder):
+    vocoder, again = make_vocoder(), load_task(saved.parent)
+    assert again.config == vocoder.config
+    assert again.extra == {"step": 7}
+    state = again.network.state_dict()
+    for name, value in vocoder.network.state_dict().items():
+        assert torch.equal(state[name], value)
+    assert [p.name for p in saved.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_half_precision_is_for_the_disk_only(saved):
+    rewrite(saved, tensors={name: value.half() for name, value in load_file(saved).items()})
+    assert {p.dtype for p in load_task(saved).network.parameters()} == {torch.float32}
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_with_code_in_it_is_not_run(tmp_path, zipped):
+    path, mark = tmp_path / "model.pt", tmp_path / "mark"
+    if zipped:
+        torch.save({"model": Hostile(mark)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Hostile(mark)))
+    with pytest.raises(UserError, match=r"not a wavediff checkpoint.*wavediff import"):
+        load_task(path)
+    assert not mark.exists()
+
+
+def test_a_configuration_that_names_code_is_not_run(saved, tmp_path, make_config):
+    mark = tmp_path / "mark"
+    for target in ("os.system", "wavediff.tasks.checkpoint.save_task"):
+        hostile = {"_target_": target, "command": f"touch {mark}", "path": str(mark)}
+        for group in ("mel", "network", "sampler"):
+            rewrite(saved, config=json.dumps(make_config() | {group: hostile}))
+            with pytest.raises(UserError, match=r"model\.safetensors: .*not part of wavediff"):
+                load_task(saved)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, -8])
+def test_a_file_that_ends_early(saved, cut):
+    saved.write_bytes(saved.read_bytes()[:cut])
+    with pytest.raises(UserError, match="not a wavediff checkpoint"):
+        load_task(saved)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"format": None}, "without wavediff's configuration"),
+        ({"format": "other"}, "without wavediff's configuration"),
+        ({"config": None}, "damaged"),
+        ({"config": "{"}, "damaged"),
+        ({"config": "[]"}, "damaged"),
+        ({"config": "[" * 100_000}, "damaged"),
+        ({"extra": "3"}, "damaged"),
+        ({"config": "{}"}, "lacks task, mel"),
+    ],
+)
+def test_metadata_that_is_damaged(saved, metadata, words):
+    rewrite(saved, **metadata)
+    with pytest.raises(UserError, match=words):
+        load_task(saved)
+    assert FORMAT == "wavediff-1"
+
+
+def test_weights_that_do_not_fit(saved):
+    tensors = load_file(saved)
+    name = "output_projection.bias"
+    rewrite(saved, tensors=tensors | {name: torch.zeros(3)})
+    with pytest.raises(UserError, match=rf"do not fit .*{name}"):
+        load_task(saved)
+    rewrite(saved, tensors={k: v for k, v in tensors.items() if k != name})
+    with pytest.raises(UserError, match=rf"do not fit .*{name}"):
+        load_task(saved)
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"holds no model\.safetensors"):
+        load_task(tmp_path)
+    with pytest.raises(UserError, match="no checkpoint 'vocoder-xx'"):
+        load_task("vocoder-xx")
+
+
+def test_bundled_models_by_name(tmp_path, monkeypatch, saved):
+    monkeypatch.setattr(checkpoint, "pretrained_folder", lambda: tmp_path)
+    assert checkpoint.bundled_names() == ["run"]
+    assert load_task("run").extra == {"step": 7}
