@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml tools/make_venv.sh
 
 demo: $(STAMP)
 	@$(BIN)/python tools/make_demo_audio.py -o demo/original.wav
-	@$(BIN)/wavediff vocode demo/original.wav -o demo/vocoded.wav
+	@$(BIN)/wavediff vocode demo/original.wav -o demo/vocoded.wav --overwrite
 	@$(BIN)/python tools/plot_spectrograms.py demo/original.wav demo/vocoded.wav -o demo/spectrograms.png
 	@echo "made by the project:      demo/original.wav"
 	@echo "its mel, vocoded:         demo/vocoded.wav"

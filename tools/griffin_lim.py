@@ -6,8 +6,10 @@
 Each file is read as mono at the front-end's rate and turned into its mel. The mel's filter bank is
 inverted by non-negative least squares, which explains the mel fully, or by its pseudo-inverse with
 the negative values set to zero, which is faster and clearly worse. librosa's Griffin-Lim (the fast
-one of Perraudin et al. 2013, momentum 0.99) finds the phases from a seeded random start. The
-results are 16-bit wav files, as long as their originals, under the same names.
+one of Perraudin et al. 2013, momentum 0.99) finds the phases from a seeded random start.
+`--inverse consistency` is what a vocoder with `consistency` does, without its network: noise in the
+mel's envelope, moved towards the signals that have the mel. The results are 16-bit wav files, as
+long as their originals, under the same names.
 """
 
 import argparse
@@ -21,8 +23,11 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.diffusion.noise import PositionNoise
 from wavediff.errors import UserError
+from wavediff.representations.consistency import MelConsistency
 from wavediff.representations.mel import MelFrontEnd, mel_front_end
+from wavediff.representations.whitened import WhitenedSTFT
 
 
 def invert_filters(linear: np.ndarray, front_end: MelFrontEnd, inverse: str) -> np.ndarray:
@@ -61,6 +66,17 @@ def griffin_lim(
     return audio[padding : padding + length]
 
 
+def without_network(
+    mel: np.ndarray, front_end: MelFrontEnd, length: int, iterations: int, seed: int
+) -> np.ndarray:
+    """Mel [n_mels, frames] to audio [length]: `MelConsistency` from noise in the mel's envelope."""
+    whitened = WhitenedSTFT(front_end.n_fft, front_end.hop_length, mel=front_end)
+    noise = PositionNoise(seed)(torch.empty(1, whitened.channels, whitened.frames(length)), -1)
+    bands = torch.from_numpy(mel)[None]
+    audio = whitened.decode(noise, length, bands)
+    return MelConsistency(front_end, iterations)(audio, bands)[0, 0].numpy()
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -69,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--front-end", default="tacotron", help="name of a mel front-end")
     parser.add_argument("--iterations", type=int, default=60)
-    parser.add_argument("--inverse", default="nnls", choices=("nnls", "pinv"))
+    parser.add_argument("--inverse", default="nnls", choices=("nnls", "pinv", "consistency"))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     front_end = mel_front_end(args.front_end)
@@ -80,9 +96,13 @@ def main(argv: list[str] | None = None) -> int:
             try:
                 audio, sample_rate = read_audio(path, front_end.sample_rate)
                 mel = front_end(audio[None])[0].numpy()
-                result = griffin_lim(
-                    mel, front_end, audio.shape[-1], args.iterations, args.inverse, args.seed
-                )
+                length, iterations = audio.shape[-1], args.iterations
+                if args.inverse == "consistency":
+                    result = without_network(mel, front_end, length, iterations, args.seed)
+                else:
+                    result = griffin_lim(
+                        mel, front_end, length, iterations, args.inverse, args.seed
+                    )
                 output = (args.output / name).with_suffix(".wav")
                 write_audio(output, torch.from_numpy(result).float(), sample_rate)
             except UserError as error:
