@@ -24,7 +24,7 @@ def test_the_reconstruction_has_the_mel_that_it_was_made_from(name, inverse, tmp
     audio = 0.1 * sum(np.sin(2 * np.pi * 220 * k * t) for k in range(1, 6)) * (1 + t)
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in/a.flac", audio, rate)
-    argv = [f"{tmp_path}/in", "-o", f"{tmp_path}/out", "--front-end", name, "--iterations=8"]
+    argv = [f"{tmp_path}/in", "-o", f"{tmp_path}/out", "--front-end", name, "--iterations=16"]
     assert run(griffin_lim.main, [*argv, "--inverse", inverse]) == 0
     result, result_rate = soundfile.read(tmp_path / "out/a.wav")
     assert result_rate == rate
