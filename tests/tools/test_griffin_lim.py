@@ -24,14 +24,15 @@ def test_the_reconstruction_has_the_mel_that_it_was_made_from(name, inverse, tmp
     audio = 0.1 * sum(np.sin(2 * np.pi * 220 * k * t) for k in range(1, 6)) * (1 + t)
     (tmp_path / "in").mkdir()
     soundfile.write(tmp_path / "in/a.flac", audio, rate)
-    argv = [f"{tmp_path}/in", "-o", f"{tmp_path}/out", "--front-end", name, "--iterations=16"]
+    argv = [f"{tmp_path}/in", "-o", f"{tmp_path}/out", "--front-end", name, "--iterations=8"]
     assert run(griffin_lim.main, [*argv, "--inverse", inverse]) == 0
     result, result_rate = soundfile.read(tmp_path / "out/a.wav")
     assert result_rate == rate
     assert result.shape == audio.shape
     bands = [
-        front_end.band_magnitude(front_end(torch.from_numpy(x)[None])) for x in (audio, result)
-    ]
+        front_end.band_magnitude(front_end(torch.from_numpy(x)[None]))[..., 3:-3]
+        for x in (audio, result)
+    ]  # without the frames at the ends, which saw reflections of the audio
     error = torch.linalg.vector_norm(bands[1] - bands[0]) / torch.linalg.vector_norm(bands[0])
     assert error < 0.25
 
