@@ -161,6 +161,23 @@ def test_the_seed_the_steps_and_the_sampler_matter(model, here):
     assert len(set(results.values())) == 4
 
 
+def test_consistency_brings_the_audio_nearer_to_the_mel(model, here):
+    save_sound(here / "a.wav")
+    vocoder = Vocoder.from_pretrained(model)
+
+    def mel(path):
+        return vocoder.mel(torch.from_numpy(soundfile.read(path, dtype="float32")[0])[None])
+
+    distance = {}
+    for iterations in (0, 8):
+        output = f"{iterations}.wav"
+        assert command(model, "a.wav", "-o", output, "--consistency", iterations) == 0
+        distance[iterations] = float((mel(output) - mel("a.wav"))[..., 4:-4].abs().mean())
+    assert distance[8] < 0.5 * distance[0]
+    with pytest.raises(SystemExit):
+        command(model, "a.wav", "-o", "b.wav", "--consistency", "-1")
+
+
 def test_a_batch_does_not_change_the_results(model, here, capsys):
     for k in range(5):
         save_mel(here / "mels" / f"{k}.npy", frames=30 if k < 4 else 20, seed=k)

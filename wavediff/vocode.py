@@ -74,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
         if not targets:
             return 0
     vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments.device))
+    if arguments.consistency is not None:
+        vocoder.consistency = arguments.consistency
     options = {
         "sampler": vocoder.with_sampler(arguments.sampler, arguments.steps),
         "seed": arguments.seed,
@@ -146,6 +148,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
     )
     add("--steps", type=positive, metavar="N", help="sampling steps (default: the sampler's own)")
+    add(
+        "--consistency",
+        type=natural,
+        metavar="N",
+        help="iterations that move the estimate towards the mel; 0 leaves the network's own "
+        "(default: the checkpoint's)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     add(
         "--label",
@@ -185,6 +194,13 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
     return number
 
 
