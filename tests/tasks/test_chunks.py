@@ -43,6 +43,16 @@ def test_chunks_of_the_network_do_not_show(make_vocoder, make_mel, space, name):
     assert expected.std() > 1e-4
 
 
+def test_the_upsampler_sees_across_the_cuts(make_vocoder, make_mel):
+    """Beyond the network's own context, which here is one mel frame to the sample."""
+    vocoder = make_vocoder("waveform", network={"layers": 5, "dilation_cycle": 4})
+    assert vocoder.network.receptive_field == vocoder.upsample == 16
+    mel = make_mel(frames=61)
+    expected = whole(vocoder, mel, vocoder.sampler)
+    parts = list(vocoder.stream(mel, chunk_seconds=0.001))
+    torch.testing.assert_close(torch.cat(parts, dim=-1), expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("space", SPACES)
 def test_pieces_of_the_state_do_not_show(monkeypatch, make_vocoder, make_mel, space, name):
