@@ -52,6 +52,18 @@ def test_resample_keeps_tones_and_removes_what_would_alias(old, new):
         assert resample(tone(above, old).float(), old, new)[inside].abs().max() < 1e-3
 
 
+@pytest.mark.parametrize(("old", "new"), [(48000, 22050), (44100, 22050), (16000, 24000)])
+def test_long_audio_is_read_and_resampled_in_pieces_without_a_seam(tmp_path, monkeypatch, old, new):
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, (7001, 2))
+    soundfile.write(tmp_path / "a.wav", samples, old)
+    whole, _ = read_audio(tmp_path / "a.wav", new)
+    monkeypatch.setattr("wavediff.data.audio.READ_AT_ONCE", 1000)
+    monkeypatch.setattr("wavediff.data.audio.RESAMPLED_AT_ONCE", 1500)
+    pieces, _ = read_audio(tmp_path / "a.wav", new)
+    assert pieces.shape == whole.shape
+    torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=0)
+
+
 def test_resample_refuses_rates_that_would_take_a_filter_of_gigabytes():
     with pytest.raises(UserError, match="44099 to 22050 Hz"):
         resample(torch.zeros(10), 44099, 22050)

@@ -4,6 +4,7 @@ A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 """
 
 import glob
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from wavediff.files import atomic_path
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 PCM_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+READ_AT_ONCE = RESAMPLED_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
 SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
 
 
@@ -73,15 +75,19 @@ def read_audio(
         _check_header(path, file.frames, file.samplerate)
         if start:
             file.seek(min(start, file.frames))
-        samples = file.read(frames, dtype="float32", always_2d=True)
         rate = file.samplerate
-    if not len(samples):
+        blocks = []  # a long file in several channels would not fit beside its mean
+        for block in file.blocks(READ_AT_ONCE, frames=frames, dtype="float32", always_2d=True):
+            if not np.isfinite(block).all():
+                raise BadAudio(
+                    f"{path} holds NaN or infinite samples: export it again", "not finite"
+                )
+            part = torch.from_numpy(np.ascontiguousarray(block.T))
+            blocks.append(part.mean(0, keepdim=True) if mono and len(part) > 1 else part)
+    if not blocks:
         raise BadAudio(f"{path} is empty: it holds no samples", "empty")
-    if not np.isfinite(samples).all():
-        raise BadAudio(f"{path} holds NaN or infinite samples: export it again", "not finite")
-    audio = torch.from_numpy(np.ascontiguousarray(samples.T))
-    if mono:
-        audio = audio.mean(0, keepdim=True) if len(audio) > 1 else audio
+    audio = torch.cat(blocks, dim=1)
+    del blocks
     if sample_rate is not None and sample_rate != rate:
         audio, rate = resample(audio, rate, sample_rate), sample_rate
     return audio, rate
@@ -91,13 +97,28 @@ def resample(audio: Tensor, sample_rate: int, new_sample_rate: int) -> Tensor:
     """[..., time] at `sample_rate` -> [..., ceil(time * new / old)]: windowed sinc, float32."""
     if sample_rate == new_sample_rate:
         return audio
-    return _resampler(sample_rate, new_sample_rate)(audio)
+    resampler = _resampler(sample_rate, new_sample_rate)
+    if audio.shape[-1] <= RESAMPLED_AT_ONCE:
+        return resampler(audio)
+    # In pieces: filters reach resampler.width samples, and the phases repeat after `old` of them.
+    divisor = math.gcd(sample_rate, new_sample_rate)
+    old, new = sample_rate // divisor, new_sample_rate // divisor
+    length = audio.shape[-1]
+    context = (-(-resampler.width // old) + 1) * old
+    size = -(-RESAMPLED_AT_ONCE // old) * old
+    out = audio.new_empty(*audio.shape[:-1], -(-length * new // old))
+    for start in range(0, length, size):
+        left = max(0, start - context)
+        piece = resampler(audio[..., left : start + size + context])
+        first, last = start // old * new, min((start + size) // old * new, out.shape[-1])
+        out[..., first:last] = piece[..., (start - left) // old * new :][..., : last - first]
+    return out
 
 
 @lru_cache(maxsize=16)
 def _resampler(sample_rate: int, new_sample_rate: int) -> torch.nn.Module:
     # torchaudio keeps one filter per output phase: huge where the rates have no common divisor.
-    divisor = np.gcd(sample_rate, new_sample_rate)
+    divisor = math.gcd(sample_rate, new_sample_rate)
     if (sample_rate // divisor) * (new_sample_rate // divisor) > 100_000_000:
         raise UserError(
             f"cannot resample from {sample_rate} to {new_sample_rate} Hz, rates with so small a "
