@@ -60,14 +60,15 @@ class MelConsistency(nn.Module):
             return audio
         length = audio.shape[-1]
         padded = F.pad(audio, (self.shift, 0))
-        spectrum = previous = self.stft.stft(padded)
+        spectrum = self.stft.stft(padded)
+        previous = spectrum.clone()
         target = self._target(mel, spectrum.shape[-1])
         inner = self._inner(length)
         for _ in range(self.iterations):
-            scaled = spectrum.clone()
-            scaled[..., inner] *= self._gain(spectrum[..., inner], target[..., inner])
-            consistent = self.stft.stft(self.stft.istft(scaled, length + self.shift))
-            spectrum = consistent + self.momentum * (consistent - previous)
+            spectrum[..., inner] *= self._gain(spectrum[..., inner], target[..., inner])
+            consistent = self.stft.stft(self.stft.istft(spectrum, length + self.shift))
+            # consistent + momentum (consistent - previous), in place for the memory's sake
+            spectrum = previous.lerp_(consistent, 1 + self.momentum)
             previous = consistent
         return self.stft.istft(previous, length + self.shift)[..., self.shift :]
 
