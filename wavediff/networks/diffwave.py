@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
+from wavediff.networks import tiled
 from wavediff.networks.conditioner import Upsampler
 from wavediff.networks.embedding import SinusoidalEmbedding, TableEmbedding
 
 EMBEDDING, HIDDEN = 128, 512
+SCALE = tiled.SCALE  # of the residual connection
 
 
 def _conv(*args: int, **kwargs: int) -> nn.Conv1d:
@@ -36,17 +39,22 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Tensor, step: Tensor, local: Tensor | None, step_in_residual: bool
     ) -> tuple[Tensor, Tensor]:
-        """(the next block's input, the skip connection); ``local`` is added before the gate."""
+        """(the next block's input, the skip connection).
+
+        ``local`` is added before the gate; it holds the dilated convolution's bias too.
+        """
         y = x + step
         if step_in_residual:
             x = y
-        y = self.dilated_conv(y)
+        conv = self.dilated_conv
+        bias = conv.bias if local is None else None
+        y = F.conv1d(y, conv.weight, bias, padding=conv.padding, dilation=conv.dilation)
         if local is not None:
             y = y + local
         gate, value = y.chunk(2, dim=1)
         y = self.output_projection(torch.sigmoid(gate) * torch.tanh(value))
         residual, skip = y.chunk(2, dim=1)
-        return (x + residual) * math.sqrt(0.5), skip
+        return (x + residual) * SCALE, skip
 
 
 class DiffWave(nn.Module):
@@ -68,7 +76,13 @@ class DiffWave(nn.Module):
         step_in_residual: whether the residual connection carries the step's embedding.
         rectify_input: a ReLU after the input projection, DiffWave's; without it wide signals such
             as STFT frames enter unharmed.
+
+    On a CPU the blocks are computed by ``tiled``, which has first derivatives only; set ``tiled``
+    to False where more is needed. Autocast to bfloat16 computes in float32 on a CPU without
+    bfloat16 arithmetic.
     """
+
+    tiled = True
 
     def __init__(
         self,
@@ -88,16 +102,16 @@ class DiffWave(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.step_in_residual = width, step_in_residual
-        self.rectify_input = rectify_input
-        dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
-        self.receptive_field = sum(dilations) * (kernel_size - 1) // 2
+        self.rectify_input, self.kernel_size = rectify_input, kernel_size
+        self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
+        self.receptive_field = sum(self.dilations) * (kernel_size - 1) // 2
         self.input_projection = _conv(channels, width, 1)
         self.embedding = TableEmbedding(steps) if embedding == "table" else SinusoidalEmbedding()
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
         self.label_embedding = nn.Embedding(labels, HIDDEN) if labels else None
-        self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in dilations)
+        self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
         if local_channels:
             upsamplers = 1 if shared_upsampler else layers
             self.upsamplers = nn.ModuleList(Upsampler(upsample) for _ in range(upsamplers))
@@ -112,18 +126,30 @@ class DiffWave(nn.Module):
 
     def prepare(self, cond: Condition) -> Sequence[Tensor | None]:
         """What each block adds for the local condition, ``[batch, 2 width, time]``, kept."""
-        return list(self._local(cond))
-
-    def _local(self, cond: Condition) -> Iterator[Tensor | None]:
-        if self.local_projections is None:
-            yield from [None] * len(self.blocks)
-            return
         if cond.local is None:
+            return list(self._projected(cond))
+        with _precision(cond.local):
+            return list(self._projected(cond))
+
+    def _upsampled(self, cond: Condition) -> Iterator[Tensor | None]:
+        """The local condition at the signal's rate, for each block."""
+        if self.upsamplers is not None and cond.local is None:
             raise ValueError("this network needs a local condition (a mel spectrogram)")
-        for i, projection in enumerate(self.local_projections):
-            if i < len(self.upsamplers):
+        local = None
+        for i in range(len(self.blocks)):
+            if self.upsamplers is not None and i < len(self.upsamplers):
                 local = self.upsamplers[i](cond.local)
-            yield projection(local)
+            yield local
+
+    def _projected(self, cond: Condition) -> Iterator[Tensor | None]:
+        """What each block adds before its gate: the local condition, with both biases."""
+        for i, local in enumerate(self._upsampled(cond)):
+            if local is None:
+                yield None
+                continue
+            projection = self.local_projections[i]
+            bias = projection.bias + self.blocks[i].dilated_conv.bias
+            yield F.conv1d(local, projection.weight, bias)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
@@ -131,7 +157,10 @@ class DiffWave(nn.Module):
         Raises:
             ValueError: where a condition that the network was built for is missing.
         """
-        length = x.shape[-1]
+        with _precision(x):
+            return self._predict(x, c_noise, cond)
+
+    def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         step = self.embedding_projection(self.embedding(c_noise))
         if self.label_embedding is not None:
             if cond.label is None:
@@ -140,12 +169,78 @@ class DiffWave(nn.Module):
         h = self.input_projection(x)
         if self.rectify_input:
             h = F.relu(h)
-        total: Tensor | None = None
-        locals_ = self._local(cond) if cond.prepared is None else cond.prepared
-        for block, local in zip(self.blocks, locals_, strict=True):
-            projected = block.step_projection(step)[..., None]
-            local = None if local is None else local[..., :length]
-            h, skip = block(h, projected, local, self.step_in_residual)
-            total = skip if total is None else total + skip
+        steps = [block.step_projection(step) for block in self.blocks]
+        stack = self._in_tiles if self._tiled(h, cond) else self._block_by_block
+        total = stack(h, steps, cond)
         h = F.relu(self.skip_projection(total / math.sqrt(len(self.blocks))))
         return self.output_projection(h)
+
+    def _block_by_block(self, h: Tensor, steps: Sequence[Tensor], cond: Condition) -> Tensor:
+        """Sum of the skip connections, as the paper puts it."""
+        length, total = h.shape[-1], None
+        projected = self._projected(cond) if cond.prepared is None else cond.prepared
+        for block, step, local in zip(self.blocks, steps, projected, strict=True):
+            local = None if local is None else local[..., :length]
+            h, skip = block(h, step[..., None], local, self.step_in_residual)
+            total = skip if total is None else total + skip
+        return total
+
+    def _tiled(self, h: Tensor, cond: Condition) -> bool:
+        """Whether ``tiled`` serves: on a CPU, and where it has gradients for what is needed."""
+        if not self.tiled or h.device.type != "cpu" or torch.compiler.is_compiling():
+            return False
+        if not torch.is_grad_enabled():
+            return True
+        shared = self.upsamplers is None or len(self.upsamplers) == 1
+        return shared and cond.prepared is None and h.dtype in (torch.float32, torch.float64)
+
+    def _in_tiles(self, h: Tensor, steps: Sequence[Tensor], cond: Condition) -> Tensor:
+        """The same sum by ``tiled``."""
+        length, local, projected = h.shape[-1], None, None
+        if cond.prepared is not None:
+            projected = (p if p is None else p[..., :length] for p in cond.prepared)
+        elif self.upsamplers is not None and len(self.upsamplers) > 1:
+            projected = (p[..., :length] for p in self._projected(cond))
+        elif self.upsamplers is not None:
+            local = next(self._upsampled(cond))[..., :length].transpose(0, 1).to(h)
+
+        weights, shifts, skip_bias = [], [], 0.0
+        constant = torch.zeros_like(steps[0])  # the part of the signal that does not vary in time
+        for i, (block, step) in enumerate(zip(self.blocks, steps, strict=True)):
+            inner, bias = block.dilated_conv.weight.flatten(1), block.dilated_conv.bias
+            if local is not None:
+                projection = self.local_projections[i]
+                inner = torch.cat([inner, projection.weight[..., 0]], dim=1)
+                bias = bias + projection.bias
+            outer = block.output_projection.weight[..., 0]
+            weights.append(tiled.Weights(inner.to(h), bias.to(h), outer.to(h)))
+            shifts.append((constant + step).T)
+            residual_bias, block_skip_bias = block.output_projection.bias.split(self.width)
+            kept = constant + step if self.step_in_residual else constant
+            constant = (kept + residual_bias) * SCALE
+            skip_bias = skip_bias + block_skip_bias
+
+        x, shifts = h.transpose(0, 1).contiguous(), torch.stack(shifts).to(h)
+        with torch.autocast("cpu", enabled=False):
+            if torch.is_grad_enabled():
+                matrices = (matrix for w in weights for matrix in w)
+                total = tiled.DifferentiableStack.apply(
+                    x, shifts, local, self.dilations, self.kernel_size, *matrices
+                )
+            else:
+                total = tiled.stack(
+                    x, shifts, local, weights, self.dilations, self.kernel_size, projected
+                )
+            return total.transpose(0, 1) + skip_bias.to(h)[:, None]
+
+
+def _precision(x: Tensor) -> AbstractContextManager:
+    """Autocast, except to a bfloat16 that the CPU would only emulate: float32 is far faster."""
+    if (
+        x.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    ):
+        return torch.autocast("cpu", enabled=False)
+    return nullcontext()

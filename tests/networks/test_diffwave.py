@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from wavediff.diffusion.condition import Condition
+from wavediff.networks.conditioner import Upsampler, upsampling_strides
+from wavediff.networks.diffwave import DiffWave
+from wavediff.networks.embedding import SinusoidalEmbedding, TableEmbedding
+
+
+def make(**options) -> DiffWave:
+    torch.manual_seed(0)
+    settings = {"local_channels": 5, "upsample": 8, "width": 6, "layers": 4, "dilation_cycle": 3}
+    network = DiffWave(**settings | options).double()
+    torch.nn.init.normal_(network.output_projection.weight)
+    return network
+
+
+def inputs(network: DiffWave, batch: int = 2, frames: int = 7, length: int | None = None):
+    torch.manual_seed(1)
+    channels = network.output_projection.out_channels
+    x = torch.randn(batch, channels, length or 8 * frames, dtype=torch.float64)
+    cond = Condition(local=torch.randn(batch, 5, frames, dtype=torch.float64))
+    return x, torch.tensor([0.0, 12.75], dtype=torch.float64)[:batch], cond
+
+
+VARIANTS = [
+    {},
+    {"shared_upsampler": False, "step_in_residual": True},
+    {"embedding": "table", "kernel_size": 5},
+    {"channels": 3, "rectify_input": False, "layers": 5},
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_in_tiles_or_block_by_block_is_the_same(options, monkeypatch):
+    monkeypatch.setattr("wavediff.networks.tiled.COLUMNS", 16)
+    network = make(**options)
+    x, c_noise, cond = inputs(network)
+    results = {}
+    for tiled in (True, False):
+        network.tiled = tiled
+        with torch.no_grad():
+            plain = network(x, c_noise, cond)
+            kept = network(x, c_noise, Condition(prepared=network.prepare(cond)))
+        network.zero_grad()
+        trained = network(x, c_noise, cond)
+        trained.square().sum().backward()
+        torch.testing.assert_close(kept, plain, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(trained.detach(), plain, rtol=1e-10, atol=1e-10)
+        results[tiled] = [plain, *(p.grad.clone() for p in network.parameters())]
+    for ours, plain in zip(results[True], results[False], strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_of_the_tiles_by_finite_differences():
+    network = make(layers=2)
+    x, c_noise, cond = inputs(network, frames=2)
+    x.requires_grad_()
+    local = cond.local.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda x, local: network(x, c_noise, Condition(local=local)), (x, local)
+    )
+
+
+def test_the_receptive_field_is_what_it_says():
+    network = make(layers=3)
+    assert network.receptive_field == 1 + 2 + 4
+    x, c_noise, cond = inputs(network, batch=1, frames=6)
+    x.requires_grad_()
+    network(x, c_noise[:1], cond)[0, 0, 24].backward()
+    touched = x.grad[0, 0].nonzero().flatten().tolist()
+    assert (min(touched), max(touched)) == (24 - 7, 24 + 7)
+
+
+def test_base_has_the_receptive_field_of_the_paper():
+    assert DiffWave(width=2).receptive_field == 3069
+
+
+def test_signals_shorter_than_their_condition():
+    network = make()
+    x, c_noise, cond = inputs(network, length=50)
+    assert network(x, c_noise, cond).shape == x.shape
+
+
+def test_labels_matter_and_are_asked_for():
+    network = make(labels=3)
+    x, c_noise, cond = inputs(network)
+    a, b = (network(x, c_noise, Condition(cond.local, torch.tensor([k, k]))) for k in (0, 2))
+    assert not torch.allclose(a, b)
+    with pytest.raises(ValueError, match="label"):
+        network(x, c_noise, cond)
+
+
+def test_without_a_local_condition():
+    network = make(local_channels=0)
+    x, c_noise, _ = inputs(network)
+    assert network(x, c_noise, Condition()).shape == x.shape
+    with pytest.raises(ValueError, match="local condition"):
+        make()(x, c_noise, Condition())
+
+
+def test_a_fresh_network_predicts_its_bias():
+    torch.manual_seed(0)
+    network = DiffWave(local_channels=5, upsample=8, width=6, layers=2).double()
+    x, c_noise, cond = inputs(network)
+    bias = network.output_projection.bias[:, None].expand_as(x)
+    torch.testing.assert_close(network(x, c_noise, cond), bias)
+
+
+@pytest.mark.parametrize(
+    ("factor", "strides"),
+    [(1, []), (12, [12]), (200, [10, 20]), (240, [15, 16]), (256, [16, 16]), (275, [11, 25]),
+     (300, [15, 20]), (320, [16, 20]), (441, [21, 21]), (17, [17])],
+)  # fmt: skip
+def test_strides_follow_from_any_hop(factor, strides):
+    assert upsampling_strides(factor) == strides
+    assert Upsampler(factor)(torch.randn(2, 5, 3)).shape == (2, 5, 3 * factor)
+
+
+def test_the_table_is_linear_between_steps_and_exact_at_them():
+    table = TableEmbedding(50)
+    at = table(torch.tensor([3.0, 4.0, 3.25]))
+    torch.testing.assert_close(at[2], 0.75 * at[0] + 0.25 * at[1])
+    frequencies = 10.0 ** (torch.arange(64) * 4.0 / 63)
+    expected = torch.cat([(3 * frequencies).sin(), (3 * frequencies).cos()])
+    torch.testing.assert_close(at[0], expected)
+
+
+def test_sinusoids_fall_from_one_to_a_ten_thousandth():
+    embedding = SinusoidalEmbedding()(torch.tensor([1.0]))[0]
+    torch.testing.assert_close(embedding[:64].asin()[[0, 63]], torch.tensor([1.0, 1e-4]))
