@@ -11,6 +11,7 @@ from wavediff.representations.stft import STFT
 from wavediff.representations.whitened import band_interpolation
 
 LARGEST_GAIN = 20.0  # of one iteration: keeps bins that are almost empty from exploding
+FAINT = 0.1  # a bin of which every band sees less than this share is left alone
 SMALLEST = 1e-6  # magnitude of a band below which there is nothing to scale
 
 
@@ -44,7 +45,8 @@ class MelConsistency(nn.Module):
         self.lead = 0 if mel.center else 1
         self.shift = 0 if mel.center else mel.hop_length // 2
         spread = band_interpolation(mel, mel.n_fft).float()
-        free = torch.linspace(0, mel.sample_rate / 2, len(spread))[:, None] > mel.f_max
+        seen = (mel.filters / mel.filters.amax(dim=1, keepdim=True).clamp_min(1e-12)).amax(dim=0)
+        free = (seen < FAINT)[:, None]
         self.register_buffer("spread", spread.masked_fill(free, 0.0), persistent=False)
         self.register_buffer("free", free.float(), persistent=False)
 
