@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
-from wavediff.networks import tiled
 from wavediff.networks.conditioner import Upsampler
 from wavediff.networks.embedding import SinusoidalEmbedding, TableEmbedding
 
 EMBEDDING, HIDDEN = 128, 512
-SCALE = tiled.SCALE  # of the residual connection
+SCALE = math.sqrt(0.5)  # of the residual connection
 
 
 def _conv(*args: int, **kwargs: int) -> nn.Conv1d:
@@ -50,11 +49,17 @@ class ResidualBlock(nn.Module):
         bias = conv.bias if local is None else None
         y = F.conv1d(y, conv.weight, bias, padding=conv.padding, dilation=conv.dilation)
         if local is not None:
-            y = y + local
-        gate, value = y.chunk(2, dim=1)
-        y = self.output_projection(torch.sigmoid(gate) * torch.tanh(value))
-        residual, skip = y.chunk(2, dim=1)
-        return (x + residual) * SCALE, skip
+            y = y.add_(local)
+        residual, skip = self.output_projection(gated(y)).chunk(2, dim=1)
+        return residual.add(x).mul_(SCALE), skip
+
+
+def gated(y: Tensor) -> Tensor:
+    """sigmoid of the first half of the channels times tanh of the second; in place if it may."""
+    gate, value = y.chunk(2, dim=1)
+    if torch.is_grad_enabled():
+        return torch.sigmoid(gate) * torch.tanh(value)
+    return gate.sigmoid_().mul_(value.tanh_())
 
 
 class DiffWave(nn.Module):
@@ -77,12 +82,8 @@ class DiffWave(nn.Module):
         rectify_input: a ReLU after the input projection, DiffWave's; without it wide signals such
             as STFT frames enter unharmed.
 
-    On a CPU the blocks are computed by ``tiled``, which has first derivatives only; set ``tiled``
-    to False where more is needed. Autocast to bfloat16 computes in float32 on a CPU without
-    bfloat16 arithmetic.
+    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
     """
-
-    tiled = True
 
     def __init__(
         self,
@@ -169,69 +170,15 @@ class DiffWave(nn.Module):
         h = self.input_projection(x)
         if self.rectify_input:
             h = F.relu(h)
-        steps = [block.step_projection(step) for block in self.blocks]
-        stack = self._in_tiles if self._tiled(h, cond) else self._block_by_block
-        total = stack(h, steps, cond)
+        length, total = x.shape[-1], None
+        projected = self._projected(cond) if cond.prepared is None else cond.prepared
+        for block, local in zip(self.blocks, projected, strict=True):
+            local = None if local is None else local[..., :length]
+            shift = block.step_projection(step)[..., None]
+            h, skip = block(h, shift, local, self.step_in_residual)
+            total = skip.clone() if total is None else total.add_(skip)
         h = F.relu(self.skip_projection(total / math.sqrt(len(self.blocks))))
         return self.output_projection(h)
-
-    def _block_by_block(self, h: Tensor, steps: Sequence[Tensor], cond: Condition) -> Tensor:
-        """Sum of the skip connections, as the paper puts it."""
-        length, total = h.shape[-1], None
-        projected = self._projected(cond) if cond.prepared is None else cond.prepared
-        for block, step, local in zip(self.blocks, steps, projected, strict=True):
-            local = None if local is None else local[..., :length]
-            h, skip = block(h, step[..., None], local, self.step_in_residual)
-            total = skip if total is None else total + skip
-        return total
-
-    def _tiled(self, h: Tensor, cond: Condition) -> bool:
-        """Whether ``tiled`` serves: on a CPU, and where it has gradients for what is needed."""
-        if not self.tiled or h.device.type != "cpu" or torch.compiler.is_compiling():
-            return False
-        if not torch.is_grad_enabled():
-            return True
-        shared = self.upsamplers is None or len(self.upsamplers) == 1
-        return shared and cond.prepared is None and h.dtype in (torch.float32, torch.float64)
-
-    def _in_tiles(self, h: Tensor, steps: Sequence[Tensor], cond: Condition) -> Tensor:
-        """The same sum by ``tiled``."""
-        length, local, projected = h.shape[-1], None, None
-        if cond.prepared is not None:
-            projected = (p if p is None else p[..., :length] for p in cond.prepared)
-        elif self.upsamplers is not None and len(self.upsamplers) > 1:
-            projected = (p[..., :length] for p in self._projected(cond))
-        elif self.upsamplers is not None:
-            local = next(self._upsampled(cond))[..., :length].transpose(0, 1).to(h)
-
-        weights, shifts, skip_bias = [], [], 0.0
-        constant = torch.zeros_like(steps[0])  # the part of the signal that does not vary in time
-        for i, (block, step) in enumerate(zip(self.blocks, steps, strict=True)):
-            inner, bias = block.dilated_conv.weight.flatten(1), block.dilated_conv.bias
-            if local is not None:
-                projection = self.local_projections[i]
-                inner = torch.cat([inner, projection.weight[..., 0]], dim=1)
-                bias = bias + projection.bias
-            outer = block.output_projection.weight[..., 0]
-            weights.append(tiled.Weights(inner.to(h), bias.to(h), outer.to(h)))
-            shifts.append((constant + step).T)
-            residual_bias, block_skip_bias = block.output_projection.bias.split(self.width)
-            kept = constant + step if self.step_in_residual else constant
-            constant = (kept + residual_bias) * SCALE
-            skip_bias = skip_bias + block_skip_bias
-
-        x, shifts = h.transpose(0, 1).contiguous(), torch.stack(shifts).to(h)
-        with torch.autocast("cpu", enabled=False):
-            if torch.is_grad_enabled():
-                matrices = (matrix for w in weights for matrix in w)
-                total = tiled.DifferentiableStack.apply(
-                    x, shifts, local, self.dilations, self.kernel_size, *matrices
-                )
-            else:
-                total = tiled.stack(
-                    x, shifts, local, weights, self.dilations, self.kernel_size, projected
-                )
-            return total.transpose(0, 1) + skip_bias.to(h)[:, None]
 
 
 def _precision(x: Tensor) -> AbstractContextManager:
