@@ -59,7 +59,10 @@ def gated(y: Tensor) -> Tensor:
     gate, value = y.chunk(2, dim=1)
     if torch.is_grad_enabled():
         return torch.sigmoid(gate) * torch.tanh(value)
-    return gate.sigmoid_().mul_(value.tanh_())
+    # tanh v = 2 sigmoid(2 v) - 1: on a CPU one sigmoid over all is twice as fast
+    value.mul_(2)
+    y.sigmoid_()
+    return value.mul_(2).sub_(1).mul_(gate)
 
 
 class DiffWave(nn.Module):
