@@ -1,0 +1,168 @@
+"""Makes a set to measure enhancement on: clean speech, and the same with noise added.
+
+    python tools/make_enhancement_set.py --clean speech/ --noise noises/ -o set/
+    wavediff enhance set/noisy -o enhanced/
+    wavediff evaluate --reference set/clean --noisy set/noisy --estimate enhanced/ \\
+        --manifest set/manifest.csv
+
+Writes clean/NAME.wav, noisy/NAME.wav (16-bit) and manifest.csv. SNRs come in equal shares; every
+other file gets a random cut of a recorded noise, the others babble: voices of other speakers of the
+clean folder, a speaker being a file's name up to its first "-", as in LibriSpeech. The SNR is that
+of the powers of speech and noise over the frames with speech. Where the sum would clip, clean and
+noisy are scaled down alike. The same folders and seed give the same bytes.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from wavediff.cli import run
+from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.errors import UserError
+from wavediff.files import atomic_path
+
+ACTIVE_DB = 30.0  # frames this far below the loudest count as pauses
+FRAME = 0.02  # seconds
+FADE = 0.05  # seconds over which the end of a noise runs into its beginning
+VOICES = 6  # speakers in a babble, fewer where there are not as many
+PEAK = 0.99
+
+
+def active(speech: np.ndarray, sample_rate: int) -> np.ndarray:
+    """bool [time]: where the level in frames of 20 ms is within 30 dB of the loudest frame's."""
+    size = max(1, round(FRAME * sample_rate))
+    frames = np.pad(speech, (0, -len(speech) % size)).reshape(-1, size)
+    power = np.mean(frames**2, axis=1)
+    return np.repeat(power > power.max() * 10 ** (-ACTIVE_DB / 10), size)[: len(speech)]
+
+
+def snr_db(speech: np.ndarray, noise: np.ndarray, sample_rate: int) -> float:
+    """10 log10 of the ratio of the powers over the active speech, [time] each."""
+    mask = active(speech, sample_rate)
+    return float(10 * np.log10(np.mean(speech[mask] ** 2) / np.mean(noise[mask] ** 2)))
+
+
+def mix(
+    speech: np.ndarray, noise: np.ndarray, snr: float, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(clean, noisy), [time] each, of `snr` dB over the active speech and peaks of at most 0.99."""
+    noise = noise * 10 ** ((snr_db(speech, noise, sample_rate) - snr) / 20)
+    noisy = speech + noise
+    gain = min(1.0, PEAK / max(np.abs(speech).max(), np.abs(noisy).max()))
+    return gain * speech, gain * noisy
+
+
+def looped(
+    signal: np.ndarray, length: int, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A random cut [length]; what is shorter is repeated, its end faded into its beginning."""
+    if len(signal) >= length:
+        start = rng.integers(len(signal) - length + 1)
+        return signal[start : start + length]
+    fade = min(round(FADE * sample_rate), len(signal) // 2)
+    angle = np.linspace(0, np.pi / 2, fade)
+    head = np.sin(angle) * signal[:fade] + np.cos(angle) * signal[len(signal) - fade :]
+    loop = np.concatenate([head, signal[fade : len(signal) - fade]])
+    return np.resize(np.roll(loop, -rng.integers(len(loop))), length)
+
+
+def babble(
+    voices: Sequence[np.ndarray], length: int, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The sum [length] of voices, each at the same level over its active speech."""
+    total = np.zeros(length)
+    for voice in voices:
+        level = np.sqrt(np.mean(voice[active(voice, sample_rate)] ** 2))
+        total += looped(voice, length, sample_rate, rng) / level
+    return total
+
+
+def read(path: Path, sample_rate: int) -> np.ndarray:
+    """float64 [time], mono. Raises UserError for a file that is digital silence."""
+    audio = read_audio(path, sample_rate)[0][0].double().numpy()
+    if not audio.any():
+        raise UserError(f"{path} is silent: take it out of its folder")
+    return audio
+
+
+def make(options: argparse.Namespace) -> list[dict]:
+    """Writes the audio and returns the rows of the manifest."""
+    rate = options.sample_rate
+    voices, noises = find_audio([options.clean]), find_audio([options.noise])
+    speakers: dict[str, list[Path]] = {}
+    for path in voices:
+        speakers.setdefault(path.stem.partition("-")[0], []).append(path)
+    if len(speakers) < 3:
+        raise UserError(
+            f"babble takes three speakers or more, and {options.clean} has {len(speakers)}: name "
+            "the files SPEAKER-anything"
+        )
+    rng = np.random.default_rng(options.seed)
+    chosen = sorted(rng.choice(len(voices), min(options.files, len(voices)), replace=False))
+    rows = []
+    for index, number in enumerate(tqdm(chosen, unit="file", file=sys.stderr)):
+        path = voices[number]
+        rng = np.random.default_rng([options.seed, index])
+        speech = read(path, rate)
+        if index % 2 == 0:
+            kind, sources = "recorded", [noises[index // 2 % len(noises)]]
+            noise = looped(read(sources[0], rate), len(speech), rate, rng)
+        else:
+            others = [name for name in speakers if name != path.stem.partition("-")[0]]
+            names = rng.choice(others, min(VOICES, len(others)), replace=False)
+            kind, sources = "babble", [speakers[n][rng.integers(len(speakers[n]))] for n in names]
+            noise = babble([read(source, rate) for source in sources], len(speech), rate, rng)
+        snr = options.snrs[index % len(options.snrs)]
+        name = path.relative_to(options.clean).with_suffix("")
+        if not noise[active(speech, rate)].any():
+            raise UserError(f"{sources[0]} has no sound in a cut of {len(speech) / rate:.1f} s")
+        for folder, audio in zip(("clean", "noisy"), mix(speech, noise, snr, rate), strict=True):
+            output = options.output / folder / f"{name}.wav"
+            write_audio(output, torch.from_numpy(audio), rate)
+        root = options.clean if kind == "babble" else options.noise
+        names = " ".join(source.relative_to(root).as_posix() for source in sources)
+        rows.append(
+            {"name": name.as_posix(), "snr_db": f"{snr:g}", "noise": kind, "sources": names}
+        )
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
+    parser.add_argument("--noise", type=Path, required=True, help="folder of noises")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder that is made")
+    parser.add_argument("--files", type=int, default=100, help="how many (default: %(default)s)")
+    parser.add_argument("--snrs", type=float, nargs="+", default=[-5, 0, 5, 10, 15], metavar="DB")
+    parser.add_argument("--sample-rate", type=int, default=16_000, help="Hz (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    for folder in (options.clean, options.noise):
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder: give a folder of audio files")
+    if options.files < 1 or options.seed < 0:
+        raise UserError("--files must be 1 or more, and --seed 0 or more")
+    if options.output.exists() and any(options.output.iterdir()):
+        raise UserError(f"{options.output} is not empty: remove it, or give another folder")
+    rows = make(options)
+    with (
+        atomic_path(options.output / "manifest.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
