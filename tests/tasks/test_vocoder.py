@@ -61,7 +61,7 @@ def test_a_mel_that_needs_gradients_is_taken(make_vocoder, make_mel):
 def test_copy_synthesis_is_as_long_as_the_audio(make_vocoder, space, center, length):
     vocoder = make_vocoder(space, mel={"center": center})
     audio = 0.1 * torch.randn(1, 1, length, generator=torch.Generator().manual_seed(0))
-    assert vocoder.validate(audio).shape == audio.shape
+    assert vocoder.validate({"audio": audio}).shape == audio.shape
 
 
 def test_a_front_end_not_centred_is_given_the_last_samples_too(make_vocoder):
@@ -97,7 +97,7 @@ def test_labels_by_number_and_name(make_vocoder, make_mel):
         with pytest.raises(UserError, match="anna, carl"):
             vocoder(mel, label=wrong)
     with pytest.raises(UserError, match="needs a label"):
-        vocoder.validate(torch.zeros(1, 1, 640))
+        vocoder.validate({"audio": torch.zeros(1, 1, 640)})
 
 
 def test_a_label_for_a_model_without_is_refused(make_vocoder, make_mel):

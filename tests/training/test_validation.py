@@ -20,8 +20,8 @@ def speechlike(number: int) -> dict:
     return {"audio": torch.from_numpy(audio), "name": f"clip{number}"}
 
 
-def halves(audio: Tensor, label: Tensor | None, seed: int) -> Tensor:
-    return audio / 2
+def halves(batch: dict[str, Tensor], seed: int) -> Tensor:
+    return batch["audio"] / 2
 
 
 def test_scores_are_means_over_files_spread_over_all():
@@ -47,8 +47,8 @@ def test_scores_are_means_over_files_spread_over_all():
 
 
 def test_what_cannot_be_measured_is_said_and_left_out_of_the_mean():
-    def broken(audio: Tensor, label: Tensor | None, seed: int) -> Tensor:
-        return audio / 2 if seed else audio * float("nan")
+    def broken(batch: dict[str, Tensor], seed: int) -> Tensor:
+        return batch["audio"] / 2 if seed else batch["audio"] * float("nan")
 
     class Clips(list):
         def __getitem__(self, number: int) -> dict:
@@ -66,9 +66,9 @@ def test_what_cannot_be_measured_is_said_and_left_out_of_the_mean():
 def test_labels_reach_the_model():
     seen = []
 
-    def listen(audio: Tensor, label: Tensor | None, seed: int) -> Tensor:
-        seen.append(label)
-        return audio
+    def listen(batch: dict[str, Tensor], seed: int) -> Tensor:
+        seen.append(batch["label"])
+        return batch["audio"]
 
     validate(listen, [speechlike(0) | {"label": 4}], {}, ALONE, RATE, files=1)
     assert seen[0].tolist() == [4]

@@ -11,6 +11,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.forward import broadcast, diffuse
+from wavediff.diffusion.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,11 @@ class DenoisingObjective:
             (x0_hat - x0) / c_out: the plain eps loss for an eps prediction. ``x0`` weighs all
             noise levels equally. ``min_snr`` is min(SNR, gamma) (Hang et al. 2023).
         gamma: of ``min_snr``.
+        start: share of the items that are noised to ``t_max``, where sampling starts: what a
+            model for one or few calls is mostly asked.
 
     Raises:
-        ValueError: for an unknown norm or weighting.
+        ValueError: for an unknown norm or weighting, or a share outside [0, 1].
     """
 
     def __init__(
@@ -42,12 +45,20 @@ class DenoisingObjective:
         norm: Literal["l1", "l2"] = "l2",
         weighting: Literal["target", "x0", "min_snr"] = "target",
         gamma: float = 5.0,
+        start: float = 0.0,
     ) -> None:
         if norm not in ("l1", "l2"):
             raise ValueError(f"norm is l1 or l2, not {norm!r}")
         if weighting not in ("target", "x0", "min_snr"):
             raise ValueError(f"weighting is target, x0 or min_snr, not {weighting!r}")
-        self.norm, self.weighting, self.gamma = norm, weighting, gamma
+        if not 0 <= start <= 1:
+            raise ValueError(f"start is a share between 0 and 1, not {start}")
+        self.norm, self.weighting, self.gamma, self.start = norm, weighting, gamma, start
+
+    def times(self, schedule: Schedule, u: Tensor) -> Tensor:
+        """Training times for ``u [batch]`` in [0, 1), uniform over the quantiles and the start."""
+        rest = ((u - self.start) / (1 - self.start)).clamp(min=0) if self.start < 1 else u
+        return torch.where(u < self.start, schedule.t_max, schedule.quantile(rest))
 
     def scale(self, denoiser: Denoiser, t: Tensor) -> Tensor:
         """The factor on the error of x0_hat, w^(1/p), ``[batch]``."""
@@ -61,7 +72,7 @@ class DenoisingObjective:
         self, denoiser: Denoiser, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition
     ) -> Denoised:
         """Noise ``x0`` at quantile ``u [batch]`` of the training times and denoise it."""
-        t = denoiser.schedule.quantile(u)
+        t = self.times(denoiser.schedule, u)
         x = diffuse(denoiser.schedule, x0, t, eps, cond.anchor)
         x0_hat = denoiser(x, t, cond)
         error = broadcast(self.scale(denoiser, t), x0) * (x0_hat - x0).to(x0.dtype)

@@ -74,6 +74,8 @@ class DiffWave(nn.Module):
 
     Args:
         channels: of the signal, in and out.
+        out_channels: of the output, where it is not like the signal.
+        anchor_channels: of the known signal y, joined to x at the input; 0 for none.
         local_channels: of the local condition; 0 for none.
         upsample: frames of the signal per frame of the local condition.
         labels: number of classes or speakers; 0 for none.
@@ -103,13 +105,16 @@ class DiffWave(nn.Module):
         shared_upsampler: bool = True,
         step_in_residual: bool = False,
         rectify_input: bool = True,
+        anchor_channels: int = 0,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__()
+        self.anchor_channels = anchor_channels
         self.width, self.step_in_residual = width, step_in_residual
         self.rectify_input, self.kernel_size = rectify_input, kernel_size
         self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
         self.receptive_field = sum(self.dilations) * (kernel_size - 1) // 2
-        self.input_projection = _conv(channels, width, 1)
+        self.input_projection = _conv(channels + anchor_channels, width, 1)
         self.embedding = TableEmbedding(steps) if embedding == "table" else SinusoidalEmbedding()
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
@@ -125,7 +130,7 @@ class DiffWave(nn.Module):
         else:
             self.upsamplers = self.local_projections = None
         self.skip_projection = _conv(width, width, 1)
-        self.output_projection = nn.Conv1d(width, channels, 1)
+        self.output_projection = nn.Conv1d(width, out_channels or channels, 1)
         nn.init.zeros_(self.output_projection.weight)
 
     def prepare(self, cond: Condition) -> Sequence[Tensor | None]:
@@ -170,6 +175,10 @@ class DiffWave(nn.Module):
             if cond.label is None:
                 raise ValueError("this network needs a label (a class or speaker number)")
             step = step + self.label_embedding(cond.label)
+        if self.anchor_channels:
+            if cond.anchor is None:
+                raise ValueError("this network needs an anchor (the known signal y)")
+            x = torch.cat([x, cond.anchor], dim=1)
         h = self.input_projection(x)
         if self.rectify_input:
             h = F.relu(h)

@@ -138,6 +138,11 @@ def from_channels(z: Tensor) -> Tensor:
     return torch.stack([z[:, :bins], imaginary], dim=-1)
 
 
+def magnitude(z: Tensor) -> Tensor:
+    """|z| per bin, [B, n_fft, F] to [B, n_fft / 2 + 1, F], with a finite gradient at 0."""
+    return (from_channels(z).square().sum(-1) + 1e-12).sqrt()
+
+
 def power_law(spectrum: Tensor, exponent: float, linear_below: float) -> Tensor:
     """Raise magnitudes to `exponent`, keeping phases; linear where |X| < linear_below.
 

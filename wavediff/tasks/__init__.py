@@ -2,6 +2,7 @@
 
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import load_task, save_task
+from wavediff.tasks.enhancer import Enhancer
 from wavediff.tasks.vocoder import Vocoder
 
-__all__ = ["Vocoder", "build_task", "load_task", "save_task"]
+__all__ = ["Enhancer", "Vocoder", "build_task", "load_task", "save_task"]

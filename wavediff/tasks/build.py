@@ -37,9 +37,7 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
     Raises:
         UserError: for a target that is not wavediff's, or arguments that it does not take.
     """
-    if not isinstance(config, Mapping):
-        raise UserError(f"the configuration is damaged: {config!r} stands in the place of a group")
-    target = _find(config.get("_target_"))
+    target = _find(_target(config))
     special = {"_target_", "_partial_"}
     arguments = {key: _value(value) for key, value in config.items() if key not in special}
     if config.get("_partial_"):
@@ -48,6 +46,12 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
         return target(**arguments, **kwargs)
     except (TypeError, ValueError) as error:
         raise UserError(f"cannot build {config['_target_']}: {error}") from error
+
+
+def _target(config: Any) -> Any:
+    if not isinstance(config, Mapping):
+        raise UserError(f"the configuration is damaged: {config!r} stands in the place of a group")
+    return config.get("_target_")
 
 
 def _value(node: Any) -> Any:
@@ -92,6 +96,9 @@ def build_task(config: Mapping[str, Any]) -> Any:
     if missing:
         raise UserError(f"the configuration lacks {', '.join(missing)}")
     config = {group: config[group] for group in GROUPS}
+    signals = getattr(_find(_target(config["task"])), "signals", None)
+    if signals is None:
+        raise UserError(f"{_target(config['task'])} is not a task")
     mel = make(config["mel"])
     representation = make(config["representation"], mel=mel)
     if mel.hop_length % representation.hop_length:
@@ -101,9 +108,9 @@ def build_task(config: Mapping[str, Any]) -> Any:
         )
     network = make(
         config["network"],
-        channels=representation.channels,
         local_channels=mel.n_mels,
         upsample=mel.hop_length // representation.hop_length,
+        **signals(representation.channels),
     )
     task = make(
         config["task"],

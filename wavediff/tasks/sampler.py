@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from wavediff.diffusion import times
+from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
@@ -80,3 +81,21 @@ def sampler_by_name(name: str) -> Sampler:
         raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(sampler_names())}")
     config: Any = OmegaConf.to_container(OmegaConf.load(_folder() / f"{name}.yaml"), resolve=True)
     return make(config)
+
+
+def checked_sampler(
+    denoiser: Denoiser, default: Sampler, name: str | None = None, steps: int | None = None
+) -> Sampler:
+    """The sampler called ``name``, or ``default``, on ``steps`` steps, if ``denoiser`` can use it.
+
+    Raises:
+        UserError: for a name that does not exist, or a sampler that does not fit the model.
+    """
+    schedule = denoiser.schedule
+    sampler = default if name is None else sampler_by_name(name)
+    sampler = sampler.with_steps(schedule, steps)
+    try:
+        denoiser.prediction(schedule, sampler.grid(schedule)[:-1])
+    except ValueError as error:
+        raise UserError(f"this sampler does not fit the model: {error}") from error
+    return sampler

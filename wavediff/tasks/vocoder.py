@@ -24,7 +24,7 @@ from wavediff.representations.consistency import MelConsistency
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
-from wavediff.tasks.sampler import Sampler, sampler_by_name
+from wavediff.tasks.sampler import Sampler, checked_sampler
 
 # Bounds on the memory that a long signal takes, in numbers (of four bytes).
 STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
@@ -95,6 +95,11 @@ class Vocoder(nn.Module):
         if not isinstance(task, cls):
             raise UserError(f"{name_or_path} is a {type(task).__name__}, not a vocoder")
         return task
+
+    @staticmethod
+    def signals(channels: int) -> dict[str, int]:
+        """What the network takes in, as its arguments, for a signal of ``channels``."""
+        return {"channels": channels}
 
     @property
     def network(self) -> nn.Module:
@@ -175,9 +180,10 @@ class Vocoder(nn.Module):
         return self.mel(audio)
 
     @torch.no_grad()
-    def validate(self, audio: Tensor, label: Tensor | None = None, seed: int = 0) -> Tensor:
-        """Copy synthesis of ``audio [1, 1, time]`` by the default sampler, like ``audio``."""
-        parts = list(self.stream(self.analyse(audio), seed=seed, label=label))
+    def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
+        """Copy synthesis of ``batch["audio"] [1, 1, time]`` by the default sampler, like it."""
+        audio = batch["audio"]
+        parts = list(self.stream(self.analyse(audio), seed=seed, label=batch.get("label")))
         return torch.cat(parts, dim=-1)[:, None, : audio.shape[-1]]
 
     def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
@@ -186,14 +192,7 @@ class Vocoder(nn.Module):
         Raises:
             UserError: for a name that does not exist, or a sampler that does not fit the model.
         """
-        schedule = self.denoiser.schedule
-        sampler = self.sampler if name is None else sampler_by_name(name)
-        sampler = sampler.with_steps(schedule, steps)
-        try:
-            self.denoiser.prediction(schedule, sampler.grid(schedule)[:-1])
-        except ValueError as error:
-            raise UserError(f"this sampler does not fit the model: {error}") from error
-        return sampler
+        return checked_sampler(self.denoiser, self.sampler, name, steps)
 
     def forward(
         self,

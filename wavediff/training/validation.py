@@ -13,8 +13,8 @@ from wavediff.errors import UserError
 from wavediff.evaluation.measures import MEASURES, Measure, Unmeasurable
 from wavediff.training.distributed import World
 
-# (audio [1, 1, time], label [1] or None, seed) -> like audio
-Reconstruct = Callable[[Tensor, Tensor | None, int], Tensor]
+# ({"audio": [1, 1, time], ...}, seed) -> like audio
+Reconstruct = Callable[[Mapping[str, Tensor], int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,12 @@ def validate(
             results.append(dict.fromkeys(measures, str(error)))
             continue
         stop = None if seconds is None else int(seconds * sample_rate)
-        audio = item["audio"][None, :, :stop]
-        label = torch.tensor([item["label"]], device=world.device) if "label" in item else None
-        estimate = reconstruct(audio.to(world.device), label, seed + number).float().cpu()
+        batch = {k: v[None, :, :stop] for k, v in item.items() if isinstance(v, Tensor)}
+        if "label" in item:
+            batch["label"] = torch.tensor([item["label"]])
+        audio = batch["audio"]
+        on_device = {k: v.to(world.device) for k, v in batch.items()}
+        estimate = reconstruct(on_device, seed + number).float().cpu()
         results.append(_measure(measures, estimate, audio, sample_rate))
         if len(samples) < media:
             samples.append(Sample(item["name"], audio[0, 0], estimate[0, 0]))

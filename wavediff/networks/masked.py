@@ -1,0 +1,64 @@
+"""A network that filters the anchor: what is in the recording already need not be made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.diffusion.condition import Condition
+from wavediff.representations.stft import from_channels, magnitude, to_channels
+
+
+class Masked(nn.Module):
+    """F = mask * y + residual, both from one network, for STFT frames.
+
+    The mask is complex, one number per bin (Williamson et al. 2016), and 1 before training. The
+    network sees x_t, the anchor y and the magnitudes of y.
+
+    Args:
+        network: makes the inner network, called with ``channels`` (in) and ``out_channels``.
+        channels: of the signal, the representation's n_fft.
+        anchor_channels: of y; must be ``channels``.
+        options: for the inner network.
+
+    Raises:
+        ValueError: for an anchor that is not like the signal, or an odd number of channels.
+    """
+
+    def __init__(
+        self, network: Callable[..., nn.Module], channels: int, anchor_channels: int, **options: Any
+    ) -> None:
+        super().__init__()
+        if anchor_channels != channels or channels % 2:
+            raise ValueError(
+                f"a mask needs an anchor of STFT frames like the signal: {channels} channels, "
+                f"anchor {anchor_channels}"
+            )
+        inputs = 2 * channels + channels // 2 + 1
+        self.network = network(channels=inputs, out_channels=2 * channels, **options)
+        self.receptive_field = self.network.receptive_field
+
+    def prepare(self, cond: Condition) -> Any:
+        """The inner network's own."""
+        return self.network.prepare(cond)
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+        """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
+
+        Raises:
+            ValueError: without an anchor.
+        """
+        if cond.anchor is None:
+            raise ValueError("this network needs an anchor (the noisy recording)")
+        joined = torch.cat([x, cond.anchor, magnitude(cond.anchor)], dim=1)
+        mask, residual = self.network(joined, c_noise, cond).chunk(2, dim=1)
+        return residual + cond.anchor + _complex_product(mask, cond.anchor)
+
+
+def _complex_product(a: Tensor, b: Tensor) -> Tensor:
+    """Bin by bin, in the layout of ``to_channels``."""
+    (a_re, a_im), (b_re, b_im) = from_channels(a).unbind(-1), from_channels(b).unbind(-1)
+    return to_channels(torch.stack([a_re * b_re - a_im * b_im, a_re * b_im + a_im * b_re], dim=-1))

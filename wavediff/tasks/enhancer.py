@@ -1,0 +1,206 @@
+"""Noisy recordings to clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.diffusion import reverse
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.noise import ItemNoise, PositionNoise
+from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.schedule import Schedule
+from wavediff.errors import UserError
+from wavediff.evaluation.spectral import mr_stft
+from wavediff.representations.level import RunningLevel, normalised
+from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.stft import magnitude
+from wavediff.tasks.checkpoint import load_task
+from wavediff.tasks.sampler import Sampler, checked_sampler
+
+
+class Enhancer(nn.Module):
+    """Speech without its noise: the noisy recording is the anchor of the path and a condition.
+
+    Everything happens relative to the recording's running level, so that quiet and loud ones are
+    treated alike: ``enhance(a * noisy) == a * enhance(noisy)``, and digital silence stays silence.
+
+    Args:
+        mel: what the network sees besides the anchor.
+        representation, network, schedule, prediction, objective, sampler: the parts.
+        crop_seconds: length of a training example.
+        magnitude_weight: of the squared error of the compressed magnitudes (Braun & Tashev 2021);
+            for STFT frames only.
+        l1_weight: of the absolute error of the decoded estimate (Jukic et al. 2024).
+        mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate.
+        level_past, level_ahead: seconds over which the running level is taken.
+
+    Attributes:
+        config: what ``build_task`` rebuilds it from.
+        extra: what its checkpoint remembers besides (steps, seed).
+    """
+
+    config: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+    def __init__(
+        self,
+        mel: MelFrontEnd,
+        representation: nn.Module,
+        network: nn.Module,
+        schedule: Schedule,
+        prediction: Prediction,
+        objective: DenoisingObjective,
+        sampler: Sampler,
+        crop_seconds: float = 2.0,
+        magnitude_weight: float = 0.0,
+        l1_weight: float = 0.0,
+        mr_stft_weight: float = 0.0,
+        level_past: float = 2.0,
+        level_ahead: float = 0.25,
+    ) -> None:
+        super().__init__()
+        self.mel = mel
+        self.representation = representation
+        self.denoiser = Denoiser(network, schedule, prediction)
+        self.objective = objective
+        self.sampler = sampler
+        self.crop_seconds = crop_seconds
+        self.magnitude_weight, self.l1_weight = magnitude_weight, l1_weight
+        self.mr_stft_weight = mr_stft_weight
+        self.level = RunningLevel(mel.sample_rate, mel.hop_length, level_past, level_ahead)
+        self.config, self.extra = {}, {}
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path = "enhancer-16k") -> Enhancer:
+        """A bundled model by name, or a run folder, or a checkpoint file.
+
+        Raises:
+            UserError: where there is none, or it is no enhancer.
+        """
+        task = load_task(name_or_path)
+        if not isinstance(task, cls):
+            raise UserError(f"{name_or_path} is a {type(task).__name__}, not an enhancer")
+        return task
+
+    @staticmethod
+    def signals(channels: int) -> dict[str, int]:
+        """What the network takes in, as its arguments, for a signal of ``channels``."""
+        return {"channels": channels, "anchor_channels": channels}
+
+    @property
+    def network(self) -> nn.Module:
+        """All that is learnt."""
+        return self.denoiser.network
+
+    @property
+    def sample_rate(self) -> int:
+        return self.mel.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per step of the grid on which a recording may be cut."""
+        return self.mel.hop_length
+
+    @property
+    def crop_length(self) -> int:
+        """Samples that a training example must have."""
+        return round(self.crop_seconds * self.sample_rate / self.hop_length) * self.hop_length
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
+        """Training losses, each ``[batch]``.
+
+        Args:
+            batch: ``audio`` (clean) and ``noisy``, ``[batch, 1, crop_length]``.
+        """
+        with torch.no_grad():
+            level = self.level(batch["noisy"])
+            clean = normalised(batch["audio"], level)
+            cond = self._condition(normalised(batch["noisy"], level))
+            x0 = self.representation.encode(clean, cond.local)
+            eps = noise.normal(*x0.shape[1:]).to(x0)
+            u = noise.uniform().to(x0.device)
+        denoised = self.objective(self.denoiser, x0, u, eps, cond)
+        losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
+        loss = denoised.loss
+        if self.magnitude_weight:
+            error = magnitude(denoised.x0_hat) - magnitude(x0)
+            losses["magnitude"] = error.square().flatten(1).mean(1)
+            loss = loss + self.magnitude_weight * losses["magnitude"]
+        if self.l1_weight or self.mr_stft_weight:
+            estimate = self.representation.decode(denoised.x0_hat, clean.shape[-1], cond.local)
+        if self.l1_weight:
+            losses["l1"] = (estimate - clean).abs().flatten(1).mean(1)
+            loss = loss + self.l1_weight * losses["l1"]
+        if self.mr_stft_weight:
+            losses["mr_stft"] = mr_stft(estimate, clean)
+            loss = loss + self.mr_stft_weight * losses["mr_stft"]
+        return losses | {"loss": loss}
+
+    def _condition(self, noisy: Tensor) -> Condition:
+        """For ``noisy [batch, 1, time]`` at running level 1."""
+        local = self.mel(noisy)
+        return Condition(local=local, anchor=self.representation.encode(noisy, local))
+
+    def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
+        """The enhanced ``batch["noisy"] [1, 1, time]`` by the default sampler, like it."""
+        return self.enhance(batch["noisy"], seed=seed)
+
+    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
+        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
+
+        Raises:
+            UserError: for a name that does not exist, or a sampler that does not fit the model.
+        """
+        return checked_sampler(self.denoiser, self.sampler, name, steps)
+
+    def reach(self, sampler: Sampler | None = None) -> tuple[int, int]:
+        """(past, ahead): how many samples of input on either side an output sample depends on."""
+        sampler = self.sampler if sampler is None else sampler
+        frames = self.network.receptive_field * sampler.network_calls(self.denoiser.schedule)
+        around = (frames + 2 * self.representation.halo + 1) * self.representation.hop_length
+        around += self.mel.n_fft
+        level = (self.level.past + 1, self.level.ahead + 1)
+        past, ahead = (around + frames * self.hop_length for frames in level)
+        return past, ahead
+
+    @torch.no_grad()
+    def enhance(
+        self,
+        noisy: Tensor,
+        *,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+        offset: int = 0,
+        callback: Callable[[int, Tensor, Tensor], None] | None = None,
+    ) -> Tensor:
+        """Clean speech for ``noisy [batch, 1, time]`` at the model's rate, all at once.
+
+        Args:
+            sampler: instead of the checkpoint's own, see ``with_sampler``.
+            seed: of the noise; the same seed gives the same audio.
+            offset: position of the first sample in the whole recording, a multiple of
+                ``hop_length``: the noise depends on it, so that pieces fit together.
+            callback: as a sampler's.
+        """
+        sampler = self.sampler if sampler is None else sampler
+        schedule, length = self.denoiser.schedule, noisy.shape[-1]
+        noisy = noisy.to(self.device)
+        level = self.level(noisy)
+        cond = self._condition(normalised(noisy, level))
+        grid = sampler.grid(schedule)
+        draw = PositionNoise(seed, offset // self.representation.hop_length)
+        x = reverse.start(schedule, grid[0], draw(cond.anchor, -1), cond)
+        if sampler.network_calls(schedule) > 1:
+            cond = self.denoiser.prepare(cond)
+        x = sampler.function(self.denoiser, x, grid, cond, noise=draw, callback=callback)
+        return self.representation.decode(x, length, cond.local) * level
