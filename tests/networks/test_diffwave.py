@@ -3,7 +3,7 @@ import torch
 
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler, upsampling_strides
-from wavediff.networks.diffwave import DiffWave
+from wavediff.networks.diffwave import DiffWave, gated
 from wavediff.networks.embedding import SinusoidalEmbedding, TableEmbedding
 
 
@@ -107,3 +107,11 @@ def test_the_table_is_linear_between_steps_and_exact_at_them():
 def test_sinusoids_fall_from_one_to_a_ten_thousandth():
     embedding = SinusoidalEmbedding()(torch.tensor([1.0]))[0]
     torch.testing.assert_close(embedding[:64].asin()[[0, 63]], torch.tensor([1.0, 1e-4]))
+
+
+def test_the_gate_and_its_gradient():
+    y = torch.randn(2, 8, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda y: gated(1.0 * y), (y,))
+    with torch.no_grad():
+        expected = torch.sigmoid(y[:, :4]) * torch.tanh(y[:, 4:])
+        torch.testing.assert_close(gated(y.clone()), expected, rtol=1e-12, atol=1e-12)
