@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wavediff.errors import UserError
+from wavediff.evaluation.composite import composite
 from wavediff.evaluation.measures import MEASURES, Unmeasurable, cepstral_distortion
 
 RATE = 16000
@@ -116,6 +117,18 @@ def test_pesq_of_long_audio_is_the_mean_of_its_pieces(monkeypatch):
     assert whole == pytest.approx(np.mean([MEASURES["pesq_wb"](*p, RATE) for p in pieces]))
 
 
+def test_composite_measures_are_taken_at_the_scale_of_16_bit_integers(reference):
+    pytest.importorskip("pesq")
+    noise = np.random.default_rng(1).standard_normal(len(reference))
+    for gain in (0.003, 0.03):  # another pair is not mistaken for the last one
+        estimate = (reference + gain * noise).astype("f4")
+        pesq = MEASURES["pesq_wb"](estimate, reference, RATE)
+        exact = composite(*(32768.0 * x for x in (estimate, reference)), RATE, pesq)
+        ratings = [MEASURES[name](estimate, reference, RATE) for name in ("csig", "cbak", "covl")]
+        assert ratings == pytest.approx(list(exact), abs=1e-4)
+        assert all(1 < rating < 5 for rating in ratings)
+
+
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_silent_reference_is_unmeasurable(name, reference):
     if MEASURES[name].package:
@@ -126,7 +139,7 @@ def test_a_silent_reference_is_unmeasurable(name, reference):
         MEASURES[name](np.full_like(reference, np.nan), reference, RATE)
 
 
-@pytest.mark.parametrize("name", ["pesq_wb", "si_sdr", "f0_rmse"])
+@pytest.mark.parametrize("name", ["pesq_wb", "covl", "si_sdr", "f0_rmse"])
 def test_a_silent_estimate_is_unmeasurable(name, reference):
     if MEASURES[name].package:
         pytest.importorskip(MEASURES[name].package)
@@ -173,7 +186,7 @@ def test_tensors_and_layouts(reference):
         MEASURES["si_sdr"](other.expand(2, -1), tensor.expand(2, -1), RATE)
 
 
-@pytest.mark.parametrize("name", ["pesq_wb", "stoi", "estoi"])
+@pytest.mark.parametrize("name", ["pesq_wb", "csig", "cbak", "covl", "stoi", "estoi"])
 def test_a_missing_package_is_one_sentence(name, reference, monkeypatch):
     monkeypatch.setitem(sys.modules, MEASURES[name].package, None)
     with pytest.raises(UserError, match=r"pip install 'wavediff\[evaluate\]'"):

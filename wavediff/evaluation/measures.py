@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 
 import librosa
@@ -25,6 +26,7 @@ from torch import Tensor
 from wavediff.data.audio import resample
 from wavediff.errors import UserError
 from wavediff.evaluation import spectral
+from wavediff.evaluation.composite import FULL_SCALE, Composite, composite
 
 SILENCE = 2.0**-15  # a signal that stays below one step of 16-bit audio is silent
 PESQ_SECONDS = 20.0  # see pesq_wb
@@ -42,15 +44,15 @@ def pesq_wb(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     in which the reference has speech is given: the reference code has room for 50 utterances and
     overruns its memory beyond them, and P.862 itself is made for 8 to 30 s.
     """
+    _package("pesq")
+    return _pesq_wb(*_wide_band(estimate, reference, sample_rate))
+
+
+@lru_cache(maxsize=1)  # because the composite measures take it too
+def _pesq_wb(estimate: bytes, reference: bytes) -> float:
+    """From float32 samples at 16 kHz."""
     pesq = _package("pesq")
-    estimate, reference = _signals(estimate, reference)
-    if sample_rate < 16000:
-        raise Unmeasurable("wide-band PESQ needs audio of at least 16 kHz")
-    if _silent(estimate):
-        raise Unmeasurable("the estimate is silent")
-    estimate, reference = (
-        _resample(signal, sample_rate, 16000) for signal in (estimate, reference)
-    )
+    estimate, reference = (np.frombuffer(samples, np.float32) for samples in (estimate, reference))
     pieces = math.ceil(len(reference) / (PESQ_SECONDS * 16000))
     pairs = zip(np.array_split(estimate, pieces), np.array_split(reference, pieces), strict=True)
     scores = []
@@ -70,6 +72,47 @@ def pesq_wb(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     if not scores:
         raise Unmeasurable("no utterance found in the reference")
     return float(np.mean(scores))
+
+
+def csig(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
+    """Composite rating of the distortion of the speech, 1 to 5, higher is better; at 16 kHz.
+
+    This and `cbak` and `covl` are those of Hu and Loizou (2008) with wide-band PESQ, as in
+    published tables: `wavediff.evaluation.composite`.
+    """
+    return _composite(estimate, reference, sample_rate).csig
+
+
+def cbak(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
+    """Composite rating of the intrusiveness of the background, 1 to 5, higher is better."""
+    return _composite(estimate, reference, sample_rate).cbak
+
+
+def covl(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
+    """Composite rating of the whole, 1 to 5, higher is better."""
+    return _composite(estimate, reference, sample_rate).covl
+
+
+def _composite(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> Composite:
+    _package("pesq")
+    return _composite_wide_band(*_wide_band(estimate, reference, sample_rate))
+
+
+@lru_cache(maxsize=1)  # three measures of one pair
+def _composite_wide_band(estimate: bytes, reference: bytes) -> Composite:
+    pesq = _pesq_wb(estimate, reference)
+    signals = (np.frombuffer(x, np.float32) * float(FULL_SCALE) for x in (estimate, reference))
+    return composite(*(signal.astype(np.float64) for signal in signals), 16000, pesq)
+
+
+def _wide_band(estimate: ArrayLike, reference: ArrayLike, rate: int) -> tuple[bytes, bytes]:
+    """Both at 16 kHz as the bytes of float32 samples, by which a result can be remembered."""
+    estimate, reference = _signals(estimate, reference)
+    if rate < 16000:
+        raise Unmeasurable("wide-band PESQ needs audio of at least 16 kHz")
+    if _silent(estimate):
+        raise Unmeasurable("the estimate is silent")
+    return tuple(_resample(x, rate, 16000).tobytes() for x in (estimate, reference))
 
 
 def stoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
@@ -200,6 +243,9 @@ class Measure:
 
 MEASURES = {
     "pesq_wb": Measure("PESQ-wb", True, pesq_wb, package="pesq"),
+    "csig": Measure("CSIG", True, csig, package="pesq"),
+    "cbak": Measure("CBAK", True, cbak, package="pesq"),
+    "covl": Measure("COVL", True, covl, package="pesq"),
     "stoi": Measure("STOI", True, stoi, package="pystoi"),
     "estoi": Measure("ESTOI", True, estoi, package="pystoi"),
     "si_sdr": Measure("SI-SDR (dB)", True, si_sdr),

@@ -1,0 +1,63 @@
+"""Spectral gating of a folder of noisy audio: the classical baseline beside an enhancer.
+
+    pip install noisereduce
+    python tools/spectral_gate.py set/noisy -o gated/
+    wavediff evaluate --reference set/clean --noisy set/noisy --estimate gated/
+
+The gate is the package noisereduce's (Sainburg 2019) with its own settings: a spectrogram's bins
+that do not rise above the noise are turned down, the noise being what is there in the long run, or
+with --stationary the file's mean spectrum. Files keep their rate, channels and length.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from wavediff.cli import run
+from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.errors import UserError
+
+
+def gate(noisy: np.ndarray, sample_rate: int, stationary: bool = False) -> np.ndarray:
+    """[channels, time] -> [channels, time], float32. Raises UserError without noisereduce."""
+    try:
+        from noisereduce import reduce_noise
+    except ImportError as error:
+        raise UserError("noisereduce is missing: pip install noisereduce") from error
+    if noisy.shape[-1] < 1024:  # its STFT's frame
+        raise UserError("shorter than a frame of the gate (1024 samples)")
+    # noisereduce takes silence to NaN
+    if not noisy.any():
+        return noisy
+    gated = reduce_noise(noisy, sample_rate, stationary=stationary)
+    return np.asarray(gated, dtype=np.float32).reshape(noisy.shape)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("audio", type=Path, help="a file or a folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--stationary", action="store_true", help="one threshold for the file")
+    options = parser.parse_args(argv)
+    failures = []
+    for path in tqdm(find_audio([options.audio]), desc="gate", unit="file", file=sys.stderr):
+        name = path.relative_to(options.audio) if options.audio.is_dir() else Path(path.name)
+        try:
+            noisy, sample_rate = read_audio(path, mono=False)
+            gated = gate(noisy.numpy(), sample_rate, options.stationary)
+            output = (options.output / name).with_suffix(".wav")
+            write_audio(output, torch.from_numpy(gated), sample_rate)
+        except UserError as error:
+            failures.append(f"{path}: {error}")
+    print(*failures, sep="\n", end="\n" if failures else "", file=sys.stderr)
+    return 2 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
