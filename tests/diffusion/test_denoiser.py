@@ -15,7 +15,7 @@ C = torch.tensor([0.5, 1.0, 0.01])
 def target(prediction, schedule, x0, eps, t):
     """What a perfect network would put out, from the definition of each prediction."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    d_alpha, d_sigma = schedule.derivatives(t)
+    d_alpha, _, d_sigma = schedule.derivatives(t)
     nu = (alpha**2 + sigma**2).sqrt()
     return {
         "eps": eps,
@@ -64,7 +64,7 @@ def test_a_perfect_network_gives_back_x0(prediction, schedule):
     denoiser = Denoiser(nn.Identity(), schedule, getattr(preconditioning, prediction))
     denoiser.network.forward = network
     torch.testing.assert_close(denoiser(x, t, NOTHING), x0, rtol=0, atol=1e-12)
-    c_skip, c_out, _ = getattr(preconditioning, prediction)(schedule, t)
+    c_skip, c_out, *_ = getattr(preconditioning, prediction)(schedule, t)
     assert c_skip.shape == c_out.shape == (2,)
 
 

@@ -17,7 +17,7 @@ Prediction = Callable[[Schedule, Tensor], Coefficients]
 
 
 class Denoiser(nn.Module):
-    """x0_hat = c_skip x + c_out F(c_in x, c_noise, cond).
+    """x0_hat = c_skip x + c_out F(c_in x, c_noise, cond) + c_anchor y.
 
     Args:
         network: called as ``network(x [batch, channels, time], c_noise [batch], cond)``.
@@ -34,13 +34,10 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
         """The estimate of x_0, like ``x [batch, channels, time]``, at one time or one per item."""
         t = torch.as_tensor(t, dtype=torch.float64)
-        c_skip, c_out, c_in = (broadcast(c, x) for c in self.prediction(self.schedule, t))
+        c_skip, c_out, c_in, c_anchor = (broadcast(c, x) for c in self.prediction(self.schedule, t))
         c_noise = self.schedule.c_noise(t).to(x).expand(x.shape[0])
-        if cond.anchor is not None:
-            skipped = x - broadcast(self.schedule.anchor(t), x) * cond.anchor
-        else:
-            skipped = x
-        return c_skip * skipped + c_out * self.network(c_in * x, c_noise, cond)
+        x0_hat = c_skip * x + c_out * self.network(c_in * x, c_noise, cond)
+        return x0_hat if cond.anchor is None else x0_hat + c_anchor * cond.anchor
 
     def prepare(self, cond: Condition) -> Condition:
         """Let the network compute once what does not change from step to step."""

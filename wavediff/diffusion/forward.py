@@ -40,3 +40,14 @@ def transition(
     # sigma_t^2 (1 - SNR_t / SNR_s), with expm1 for neighbouring times
     c = schedule.sigma(t) * torch.sqrt(-torch.expm1(schedule.log_snr(t) - schedule.log_snr(s)))
     return a, b, c
+
+
+def sde(schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    """(f, b, g^2) of dx = (f x + b y) dt + g dw, whose marginals are the schedule's.
+
+    f = d log(alpha)/dt, b = d anchor/dt - f anchor, g^2 = -sigma^2 d log(SNR)/dt.
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    d_alpha, d_anchor, d_sigma = schedule.derivatives(t)
+    f = d_alpha / alpha
+    return f, d_anchor - f * schedule.anchor(t), 2 * sigma * (d_sigma - f * sigma)

@@ -1,17 +1,31 @@
-"""What a network's output F means: x0_hat = c_skip x + c_out F(c_in x, c_noise).
+"""What a network's output F means: x0_hat = c_skip x_t + c_out F(c_in x_t, c_noise) + c_anchor y.
 
-Each prediction is a function ``(schedule, t) -> (c_skip, c_out, c_in)`` of float64 tensors like
-``t``. With a known signal y, x stands for x_t - anchor_t y.
+Each prediction is a function ``(schedule, t) -> Coefficients``; ``c_anchor`` only counts where
+there is a known signal y.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.schedule import Schedule
 
-Coefficients = tuple[Tensor, Tensor, Tensor]
+
+class Coefficients(NamedTuple):
+    """Float64 tensors like ``t``."""
+
+    c_skip: Tensor
+    c_out: Tensor
+    c_in: Tensor
+    c_anchor: Tensor
+
+
+def _without_anchor(schedule: Schedule, t: Tensor, c_skip: Tensor, c_out: Tensor) -> Coefficients:
+    """x0_hat = c_skip (x_t - anchor_t y) + c_out F."""
+    return Coefficients(c_skip, c_out, torch.ones_like(c_skip), -c_skip * schedule.anchor(t))
 
 
 def _needs_signal(alpha: Tensor, name: str) -> None:
@@ -23,28 +37,56 @@ def _needs_signal(alpha: Tensor, name: str) -> None:
 
 
 def eps(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is the noise (Ho et al. 2020): x0_hat = (x - sigma F) / alpha."""
+    """F is the noise (Ho et al. 2020): x0_hat = (x_t - anchor y - sigma F) / alpha."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     _needs_signal(alpha, "eps")
-    return 1 / alpha, -sigma / alpha, torch.ones_like(alpha)
+    return _without_anchor(schedule, t, 1 / alpha, -sigma / alpha)
+
+
+def score(schedule: Schedule, t: Tensor) -> Coefficients:
+    """F is the score, -eps / sigma (Song et al. 2021; SGMSE+, Richter et al. 2023).
+
+    x0_hat = (x_t - anchor y + sigma^2 F) / alpha
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    _needs_signal(alpha, "score")
+    return _without_anchor(schedule, t, 1 / alpha, sigma.square() / alpha)
 
 
 def x0(schedule: Schedule, t: Tensor) -> Coefficients:
     """F is the clean signal."""
     one = torch.ones_like(schedule.alpha(t))
-    return torch.zeros_like(one), one, one
+    return Coefficients(torch.zeros_like(one), one, one, torch.zeros_like(one))
 
 
 def v(schedule: Schedule, t: Tensor) -> Coefficients:
     """F = (alpha eps - sigma x0) / nu, nu^2 = alpha^2 + sigma^2 (Salimans & Ho 2022, app. D)."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     nu = torch.hypot(alpha, sigma)
-    return alpha / nu**2, -sigma / nu, torch.ones_like(nu)
+    return _without_anchor(schedule, t, alpha / nu**2, -sigma / nu)
 
 
 def velocity(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F = dx/dt = alpha' x0 + sigma' eps (Lipman et al. 2023; Liu et al. 2023)."""
+    """F = dx/dt = alpha' x0 + anchor' y + sigma' eps (Lipman et al. 2023; Liu et al. 2023)."""
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    d_alpha, d_sigma = schedule.derivatives(t)
+    d_alpha, d_anchor, d_sigma = schedule.derivatives(t)
     wronskian = alpha * d_sigma - d_alpha * sigma
-    return d_sigma / wronskian, -sigma / wronskian, torch.ones_like(alpha)
+    c_skip, c_out = d_sigma / wronskian, -sigma / wronskian
+    c_anchor = -c_skip * schedule.anchor(t) - c_out * d_anchor
+    return Coefficients(c_skip, c_out, torch.ones_like(alpha), c_anchor)
+
+
+def combined_noise(schedule: Schedule, t: Tensor) -> Coefficients:
+    """F is all that is not x0, the known signal's noise too (CDiffuSE, Lu et al. 2022, eq. 21).
+
+    x_t = rho x0 + sqrt(1 - rho^2) F with rho = alpha + anchor, which CDiffuSE has as
+    sqrt(alpha_bar). Defined where y stands for x0 plus noise; y itself drops out.
+    """
+    rho = schedule.alpha(t) + schedule.anchor(t)
+    if (rho >= 1).any() or (rho <= 0).any():
+        raise ValueError(
+            "a combined-noise prediction needs 0 < alpha + anchor < 1: use the cdiffuse schedule, "
+            "or prediction eps or x0"
+        )
+    one = torch.ones_like(rho)
+    return Coefficients(1 / rho, -torch.sqrt(1 - rho.square()) / rho, one, torch.zeros_like(one))

@@ -26,9 +26,9 @@ def gaussian(x: Tensor, i: int) -> Tensor:
 
 
 def start(schedule: Schedule, t: Tensor | float, z: Tensor, cond: Condition) -> Tensor:
-    """Where sampling starts at time ``t`` from noise ``z``: anchor_t y + prior_std_t z."""
+    """Where sampling starts at time ``t`` from noise ``z``: prior_anchor_t y + prior_std_t z."""
     x = float(schedule.prior_std(t)) * z
-    return x if cond.anchor is None else x + float(schedule.anchor(t)) * cond.anchor
+    return x if cond.anchor is None else x + float(schedule.prior_anchor(t)) * cond.anchor
 
 
 def posterior_std(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def step(
     eta: Tensor | float = 0.0,
     z: Tensor | None = None,
 ) -> Tensor:
-    """One reverse step t -> s, the only one there is.
+    """One reverse step t -> s, exact for a right x0_hat.
 
     x_s = alpha_s x0_hat + anchor_s y + sqrt(sigma_s^2 - eta^2) eps_hat + eta z
 
@@ -59,13 +59,28 @@ def step(
     ``eta = posterior_std`` the ancestral step.
     """
     variance = schedule.sigma(s).square() - torch.as_tensor(eta, dtype=torch.float64).square()
-    kept = float(variance.clamp(min=0).sqrt())
-    x_s = float(schedule.alpha(s)) * x0_hat
-    if kept > 0:
-        x_s = x_s + kept * noise_estimate(schedule, x, x0_hat, t, cond)
+    kept = variance.clamp(min=0).sqrt()
+    weights = (schedule.alpha(s), schedule.anchor(s), kept, eta)
+    return combine(schedule, x, x0_hat, t, cond, weights, z)
+
+
+def combine(
+    schedule: Schedule,
+    x: Tensor,
+    x0_hat: Tensor,
+    t: Tensor,
+    cond: Condition,
+    weights: tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float],
+    z: Tensor | None = None,
+) -> Tensor:
+    """a x0_hat + b y + c eps_hat + d z for ``weights`` (a, b, c, d): what every update is."""
+    a, b, c, d = (float(weight) for weight in weights)
+    x_s = a * x0_hat
+    if c != 0:
+        x_s = x_s + c * noise_estimate(schedule, x, x0_hat, t, cond)
     if cond.anchor is not None:
-        x_s = x_s + float(schedule.anchor(s)) * cond.anchor
-    return x_s if z is None else x_s + float(eta) * z
+        x_s = x_s + b * cond.anchor
+    return x_s if z is None else x_s + d * z
 
 
 def noise_estimate(
@@ -97,7 +112,7 @@ def ddim(
     each step, as lmnt's DiffWave does.
     """
     schedule = denoiser.schedule
-    for i, t, s in _steps(times):
+    for i, t, s in steps_of(times):
         x0_hat = denoiser(x, t, cond)
         std = eta * posterior_std(schedule, t, s)
         z = noise(x, i) if std > 0 else None
@@ -139,7 +154,7 @@ def heun(
     a step, one for a last step to sigma = 0.
     """
     schedule = denoiser.schedule
-    for i, t, s in _steps(times):
+    for i, t, s in steps_of(times):
         x0_hat = denoiser(x, t, cond)
         x_s = step(schedule, x, x0_hat, t, s, cond)
         if schedule.sigma(s) > 0:
@@ -173,7 +188,7 @@ def dpmpp_2m(
     schedule = denoiser.schedule
     previous: Tensor | None = None
     h_previous = torch.zeros((), dtype=torch.float64)
-    for i, t, s in _steps(times):
+    for i, t, s in steps_of(times):
         x0_hat = denoiser(x, t, cond)
         h = (schedule.log_snr(s) - schedule.log_snr(t)) / 2
         direction = x0_hat
@@ -188,7 +203,7 @@ def dpmpp_2m(
     return x
 
 
-def _steps(times: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+def steps_of(times: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(i, t, s) for each step of a descending grid."""
     times = torch.as_tensor(times, dtype=torch.float64)
     if times.ndim != 1 or len(times) < 2 or not (times[:-1] > times[1:]).all():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-def _float64(t: Tensor | float) -> Tensor:
+def as_float64(t: Tensor | float) -> Tensor:
     return torch.as_tensor(t, dtype=torch.float64)
 
 
@@ -53,7 +53,7 @@ class Schedule:
 
     def anchor(self, t: Tensor | float) -> Tensor:
         """Weight of the known signal ``y``; zero unless the path leads to one."""
-        return torch.zeros_like(_float64(t))
+        return torch.zeros_like(as_float64(t))
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         """log(alpha_t^2 / sigma_t^2), decreasing in t."""
@@ -63,22 +63,28 @@ class Schedule:
         """Standard deviation of the noise that sampling starts from at ``t``."""
         return self.sigma(t)
 
-    def derivatives(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
-        """(d alpha/dt, d sigma/dt), by automatic differentiation."""
+    def prior_anchor(self, t: Tensor | float) -> Tensor:
+        """Weight of ``y`` in what sampling starts from at ``t``."""
+        return self.anchor(t)
+
+    def derivatives(self, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        """(d alpha/dt, d anchor/dt, d sigma/dt), by automatic differentiation."""
         with torch.inference_mode(False), torch.enable_grad():
-            t = _float64(t).detach().clone().requires_grad_()
-            d_alpha, d_sigma = (
-                torch.autograd.grad(f(t).sum(), t)[0] for f in (self.alpha, self.sigma)
+            t = as_float64(t).detach().clone().requires_grad_()
+            totals = [f(t).sum() for f in (self.alpha, self.anchor, self.sigma)]
+            d_alpha, d_anchor, d_sigma = (
+                torch.autograd.grad(total, t)[0] if total.requires_grad else torch.zeros_like(t)
+                for total in totals
             )
-        return d_alpha, d_sigma
+        return d_alpha, d_anchor, d_sigma
 
     def c_noise(self, t: Tensor | float) -> Tensor:
         """What the network's step embedding sees; about 0 to 1000 for times in [0, 1]."""
-        return 1000 * _float64(t)
+        return 1000 * as_float64(t)
 
     def quantile(self, u: Tensor) -> Tensor:
         """Training time at quantile ``u`` in [0, 1): uniform between ``t_min`` and ``t_max``."""
-        return self.t_min + (self.t_max - self.t_min) * _float64(u)
+        return self.t_min + (self.t_max - self.t_min) * as_float64(u)
 
     def time_at(self, log_snr: Tensor | float) -> Tensor:
         """The time with this ``log_snr``, by bisection over [0, t_max], to the last bit.
@@ -86,7 +92,7 @@ class Schedule:
         Raises:
             ValueError: where the schedule never has that log-SNR.
         """
-        target = _float64(log_snr)
+        target = as_float64(log_snr)
         low, high = torch.zeros_like(target), torch.full_like(target, self.t_max)
         if ((target > self.log_snr(low)) | (target < self.log_snr(high) - 1e-9)).any():
             raise ValueError(
@@ -108,7 +114,7 @@ class VariancePreserving(Schedule):
 
     def prior_std(self, t: Tensor | float) -> Tensor:
         """One: started from N(0, I) even where some signal is left, as DDPM and DiffWave do."""
-        return torch.ones_like(_float64(t))
+        return torch.ones_like(as_float64(t))
 
 
 class DiscreteBetas(VariancePreserving):
@@ -125,7 +131,7 @@ class DiscreteBetas(VariancePreserving):
     """
 
     def __init__(self, betas: Sequence[float] | Tensor) -> None:
-        self.betas = _float64(betas)
+        self.betas = as_float64(betas)
         if self.betas.ndim != 1 or len(self.betas) == 0:
             raise ValueError("betas must be a non-empty list of numbers")
         if not ((self.betas > 0) & (self.betas <= 1)).all() or (self.betas[:-1] == 1).any():
@@ -135,7 +141,7 @@ class DiscreteBetas(VariancePreserving):
         self.t_min, self.t_max = 1.0, float(len(self.betas))
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
-        t = _float64(t)
+        t = as_float64(t)
         table = self._log_alpha.to(t.device)
         low = t.detach().floor().clamp(0, self.t_max - 1).long()
         fraction = t - low
@@ -144,14 +150,14 @@ class DiscreteBetas(VariancePreserving):
         return table[low] + torch.log1p(-fraction * drop)
 
     def c_noise(self, t: Tensor | float) -> Tensor:
-        return _float64(t) - 1
+        return as_float64(t) - 1
 
     def quantile(self, u: Tensor) -> Tensor:
         """Uniform over the T nodes."""
-        return (_float64(u) * len(self.betas)).floor() + 1
+        return (as_float64(u) * len(self.betas)).floor() + 1
 
     def time_at(self, log_snr: Tensor | float) -> Tensor:
-        target = _float64(log_snr)
+        target = as_float64(log_snr)
         alpha = torch.sigmoid(target).sqrt()
         table = self._log_alpha.exp()
         if (alpha < table[-1] * (1 - 1e-12)).any():
@@ -196,7 +202,7 @@ class VP(VariancePreserving):
         self.beta_min, self.beta_max, self.t_min = beta_min, beta_max, t_min
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
-        t = _float64(t)
+        t = as_float64(t)
         return -(t**2) * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
 
 
@@ -207,13 +213,13 @@ class RectifiedFlow(Schedule):
         self.t_min = t_min
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
-        return torch.log1p(-_float64(t))
+        return torch.log1p(-as_float64(t))
 
     def log_sigma(self, t: Tensor | float) -> Tensor:
-        return torch.log(_float64(t))
+        return torch.log(as_float64(t))
 
     def alpha(self, t: Tensor | float) -> Tensor:
-        return 1 - _float64(t)
+        return 1 - as_float64(t)
 
     def sigma(self, t: Tensor | float) -> Tensor:
-        return _float64(t)
+        return as_float64(t)

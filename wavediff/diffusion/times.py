@@ -16,6 +16,16 @@ def uniform(schedule: Schedule, steps: int, t_end: float = 0.0) -> Tensor:
     return torch.linspace(schedule.t_max, t_end, steps + 1, dtype=torch.float64)
 
 
+def uniform_to_t_min(schedule: Schedule, steps: int) -> Tensor:
+    """Equal steps from ``t_max`` to ``t_min``, then one to the clean end, ``[steps + 1]``.
+
+    The grid of SGMSE+ and FlowSE, whose networks know nothing below ``t_min``.
+    """
+    _check(steps)
+    trained = torch.linspace(schedule.t_max, schedule.t_min, steps, dtype=torch.float64)
+    return torch.cat([trained, torch.zeros(1, dtype=torch.float64)])
+
+
 def log_snr_uniform(
     schedule: Schedule, steps: int, t_start: float | None = None, t_last: float | None = None
 ) -> Tensor:
@@ -58,7 +68,9 @@ def from_betas(schedule: Schedule, betas: Sequence[float]) -> Tensor:
     Raises:
         ValueError: where a level lies outside of what the schedule was trained on.
     """
-    log_snr = DiscreteBetas(betas).log_snr(torch.arange(len(betas), 0, -1, dtype=torch.float64))
+    # levels are compared on the same kind of path
+    path = type(schedule) if isinstance(schedule, DiscreteBetas) else DiscreteBetas
+    log_snr = path(betas).log_snr(torch.arange(len(betas), 0, -1, dtype=torch.float64))
     return torch.cat([schedule.time_at(log_snr), torch.zeros(1, dtype=torch.float64)])
 
 
