@@ -14,7 +14,8 @@ from wavediff.data import LOADER, build_data, split
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
-DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem != "loader")
+SETTINGS = ("loader", "mixing")  # what datasets have in common
+DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem not in SETTINGS)
 
 
 def config(name, *overrides):

@@ -15,8 +15,10 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
     gain_db       [lowest, highest] random gain of a training crop, in dB; null for none
     min_seconds   shorter files are skipped (longer ones are padded with zeros up to a crop)
     max_seconds   longer files are cut into clips of equal length, none above this
+    balance       clips: a crop of every clip in an epoch; seconds: as many as it is long
     cache         keep the decoded audio in memory
     workers       processes that decode beside training (used by the training loop)
+    mix           how clean speech is made noisy (`wavediff.data.mixing`); null leaves it alone
 """
 
 import inspect
@@ -28,6 +30,8 @@ from omegaconf.errors import MissingMandatoryValue
 
 from wavediff.data.crops import Crops
 from wavediff.data.loader import LOADER, Loader, split
+from wavediff.data.mixed import Mixed
+from wavediff.data.mixing import Mixer, Mixing
 from wavediff.data.source import Clip, Source, scan
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
@@ -35,7 +39,7 @@ from wavediff.errors import UserError
 
 def build_data(
     config: DictConfig | Mapping, length: int, sample_rate: int, seed: int = 0
-) -> tuple[Crops, Utterances]:
+) -> tuple[Crops | Mixed, Utterances | Mixed]:
     """(training crops of `length` samples at `sample_rate` Hz, whole validation utterances).
 
     With so few clips that the split gives none to validation, the last one for training goes there.
@@ -43,6 +47,7 @@ def build_data(
     Raises UserError when there is nothing to train on.
     """
     source, loader = build_source(config)
+    mixing = None if loader.mix is None else Mixing.of(loader.mix)
     parts = build_split(source, loader)
     train, validation = parts["train"], parts["validation"]
     if not train:
@@ -52,14 +57,16 @@ def build_data(
         )
     if loader.split and not validation and len(train) > 1:
         validation = [train.pop()]
+    utterances = Utterances(train, sample_rate, loader.normalize, loader.cache)
     crops = Crops(
-        Utterances(train, sample_rate, loader.normalize, loader.cache),
-        length,
-        seed,
-        loader.gain_db,
-        source.label_names,
+        utterances, length, seed, loader.gain_db, source.label_names, balance=loader.balance
     )
-    return crops, Utterances(validation, sample_rate, loader.normalize)
+    held_out = Utterances(validation, sample_rate, loader.normalize)
+    if mixing is None:
+        return crops, held_out
+    mixer = Mixer(mixing, sample_rate, utterances, crops.numbers, loader.cache)
+    measured = mixer.with_settings(mixing.for_validation())
+    return Mixed(crops, mixer, seed), Mixed(held_out, measured, seed)
 
 
 def build_source(config: DictConfig | Mapping) -> tuple[Source, Loader]:
@@ -98,6 +105,7 @@ __all__ = [
     "Clip",
     "Crops",
     "Loader",
+    "Mixed",
     "Source",
     "Utterances",
     "build_data",

@@ -1,6 +1,5 @@
 """Random crops for training, each a pure function of the seed and of its global number."""
 
-import sys
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -8,7 +7,6 @@ import numpy as np
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from wavediff.data.audio import BadAudio
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
 
@@ -17,9 +15,10 @@ class Crops(Dataset):
     """Item `index` is {"audio": float32 [1, length], "index": int} and, where known, "label": int.
 
     `index` is the number of a sample in the whole run (step * global batch size + place in the
-    batch) and has no upper bound; `len` is the number of samples in one epoch, one per clip. Every
-    epoch has its own order. Place and gain follow from (seed, index) alone: a run that is resumed,
-    or spread over processes or workers, sees exactly the same samples.
+    batch) and has no upper bound; `len` is the number of samples in one epoch: one per clip, or as
+    many as it is long in crops with `balance="seconds"`. Every epoch has its own order. Place and
+    gain follow from (seed, index) alone: a run that is resumed, or spread over processes or
+    workers, sees exactly the same samples.
 
     Clips shorter than `length` are padded with zeros at the end. A clip that turns out not to be
     decodable gives way to the next one in the order of that epoch, and stderr is told once.
@@ -34,6 +33,7 @@ class Crops(Dataset):
         seed: int = 0,
         gain_db: Sequence[float] | None = None,
         label_names: Sequence[str] | None = None,
+        balance: str = "clips",
     ):
         if not len(utterances):
             raise UserError("there is nothing to train on: no clip is left for training")
@@ -42,25 +42,22 @@ class Crops(Dataset):
         self.seed = seed
         self.gain_db = tuple(gain_db) if gain_db is not None else None
         self.label_names = label_names
-        self.bad: set[int] = set()
+        counts = np.ones(len(utterances), int)
+        if balance == "seconds":
+            seconds = np.array([clip.frames / clip.sample_rate for clip in utterances.clips])
+            counts = np.ceil(seconds * utterances.sample_rate / length).astype(int)
+        self.numbers = np.repeat(np.arange(len(utterances)), counts)
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> dict:
         epoch, position = divmod(index, len(self))
         order = _order(self.seed, epoch, len(self))
         rng = np.random.default_rng((self.seed, 1, index))
         place, level = rng.random(2)  # drawn before anything depends on the clip
-        for attempt in range(len(self)):
-            number = int(order[(position + attempt) % len(self)])
-            try:
-                audio, gain = self.utterances.read(number)
-                break
-            except BadAudio as error:
-                self._report(number, error)
-        else:
-            raise UserError("none of the training files can be decoded")
+        places = (order[(position + k) % len(self)] for k in range(len(self)))
+        number, audio, gain = self.utterances.read_first(self.numbers[place] for place in places)
 
         if self.gain_db is not None:
             lowest, highest = self.gain_db
@@ -70,12 +67,6 @@ class Crops(Dataset):
         item = {"audio": F.pad(crop, (0, self.length - crop.shape[-1])), "index": index}
         label = self.utterances.clips[number].label
         return item if label is None else item | {"label": label}
-
-    def _report(self, number: int, error: BadAudio) -> None:
-        if number not in self.bad:
-            self.bad.add(number)
-            if self.utterances.memory is None:  # the cache has told already
-                print(f"data: skipped while training: {error}", file=sys.stderr)
 
 
 @lru_cache(maxsize=4)

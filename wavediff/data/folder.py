@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wavediff.data.audio import find_audio
@@ -13,8 +14,9 @@ from wavediff.errors import UserError
 MANIFESTS = (".csv", ".tsv", ".txt", ".jsonl", ".json")
 
 
-def folder(root: str, labels: bool = False) -> Source:
-    """All audio below the folder `root`, sorted by path; or what the manifest `root` lists.
+def folder(root: str | Sequence[str], labels: bool = False) -> Source:
+    """All audio below the folder `root`, sorted by path; or what the manifest `root` lists; or the
+    one after the other of several such.
 
     A manifest is CSV with a header (separated by commas, tabs or bars) or JSON lines. It has a
     column `path`, relative to the manifest's folder, and may have a column `label` or `speaker`.
@@ -22,11 +24,34 @@ def folder(root: str, labels: bool = False) -> Source:
     labels: in a folder, take the name of the first folder below `root` as a file's label.
     Raises UserError when there is no audio, or a row cannot be understood.
     """
+    return gather(root, labels, "data.root")
+
+
+def gather(root: str | Sequence[str], labels: bool, setting: str) -> Source:
+    """What `folder` does; errors call `root` by the name of the setting it is from."""
+    roots = [root] if isinstance(root, str | os.PathLike) else list(root)
+    if not roots:
+        raise UserError(f"{setting} is empty: give a folder of audio, or a manifest")
+    sources = [_one(place, labels, setting) for place in roots]
+    if len(sources) == 1:
+        return sources[0]
+    common = Path(os.path.commonpath([source.root.absolute() for source in sources]))
+    files = [file.absolute() for source in sources for file in source.files]
+    if all(source.labels is None for source in sources):
+        return Source(common, files)
+    for place, source in zip(roots, sources, strict=True):
+        if source.labels is None:
+            raise UserError(f"{setting}: {place} has no labels, and the others have")
+    names = [source.label_names[label] for source in sources for label in source.labels]
+    return labelled(common, files, names)
+
+
+def _one(root: str, labels: bool, setting: str) -> Source:
     path = Path(root).expanduser()
     if path.suffix.lower() in MANIFESTS and path.is_file():
         return _manifest(path)
     if not path.is_dir():
-        raise UserError(f"data.root={root} does not exist: give a folder of audio, or a manifest")
+        raise UserError(f"{setting}={root} does not exist: give a folder of audio, or a manifest")
     files = find_audio([path])
     if not labels:
         return Source(path, files)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wavediff.errors import UserError
 
 T = TypeVar("T")
+
+BALANCES = ("clips", "seconds")
 
 
 @dataclass(frozen=True)
@@ -20,24 +22,29 @@ class Loader:
     gain_db: Sequence[float] | None
     min_seconds: float
     max_seconds: float
+    balance: str
     cache: bool
     workers: int
+    mix: Mapping[str, Any] | None
 
     def __post_init__(self) -> None:
         parts = self.split
-        _check("split", parts, parts is None or _is_split(parts), "{every: 20, test: 0, ...}")
+        check("split", parts, parts is None or _is_split(parts), "{every: 20, test: 0, ...}")
         peak = self.normalize
-        _check("normalize", peak, peak is None or (_is_number(peak) and peak > 0), "0.95")
+        check("normalize", peak, peak is None or (is_number(peak) and peak > 0), "0.95")
         gain = self.gain_db
-        _check("gain_db", gain, gain is None or _is_range(gain), "[-6, 0]")
+        check("gain_db", gain, gain is None or is_range(gain), "[-6, 0]")
         longest = self.max_seconds
-        _check("max_seconds", longest, _is_number(longest) and longest > 0, "30")
+        check("max_seconds", longest, is_number(longest) and longest > 0, "30")
         shortest = self.min_seconds
-        fits = _is_number(shortest) and 0 <= shortest <= longest
-        _check("min_seconds", shortest, fits, "0.5, and no more than data.max_seconds")
-        _check("cache", self.cache, isinstance(self.cache, bool), "true")
+        fits = is_number(shortest) and 0 <= shortest <= longest
+        check("min_seconds", shortest, fits, "0.5, and no more than data.max_seconds")
+        check("balance", self.balance, self.balance in BALANCES, " or ".join(BALANCES))
+        check("cache", self.cache, isinstance(self.cache, bool), "true")
         processes = type(self.workers) is int and self.workers >= 0
-        _check("workers", self.workers, processes, "2, or 0 to decode in the training process")
+        check("workers", self.workers, processes, "2, or 0 to decode in the training process")
+        mix = self.mix is None or isinstance(self.mix, Mapping)
+        check("mix", self.mix, mix, "null, or the settings of conf/data/mixing.yaml")
 
 
 LOADER = tuple(field.name for field in fields(Loader))
@@ -60,20 +67,23 @@ def split(
     return parts
 
 
-def _check(name: str, value: object, good: bool, example: str) -> None:
+def check(name: str, value: object, good: bool, example: str) -> None:
+    """Raises UserError about data.`name` unless `good`."""
     if not good:
         raise UserError(f"data.{name}={value} makes no sense: give something like {example}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """A real number, not true or false."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _is_range(value: object) -> bool:
+def is_range(value: object) -> bool:
+    """[lowest, highest]."""
     return (
         isinstance(value, Sequence)
         and len(value) == 2
-        and all(map(_is_number, value))
+        and all(map(is_number, value))
         and value[0] <= value[1]
     )
 

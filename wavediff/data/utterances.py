@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from wavediff.data.audio import BadAudio, read_audio
 from wavediff.data.source import Clip, parallel, reasons
+from wavediff.errors import UserError
 
 MAX_GAIN = 100.0  # 40 dB: normalising must not turn the hiss of an empty recording into noise
 
@@ -39,7 +40,8 @@ class Utterances(Dataset):
         self.lengths: list[int] = []  # 0 for what could not be decoded
         self.gains: list[float] = []
         self.memory: Tensor | None = None
-        if cache:
+        self.bad: set[int] = set()
+        if cache and self.clips:
             self._fill()
 
     def __len__(self) -> int:
@@ -61,6 +63,19 @@ class Utterances(Dataset):
             raise BadAudio(f"{self.clips[i].path} could not be decoded")
         start, stop = self.offsets[i], self.offsets[i] + self.lengths[i]
         return self.memory[None, start:stop], self.gains[i]
+
+    def read_first(self, numbers: Iterable[int]) -> tuple[int, Tensor, float]:
+        """(number, audio, factor) of the first of `numbers` that can be decoded; stderr is told
+        once of each that cannot. Raises UserError when none can."""
+        for number in map(int, numbers):
+            try:
+                return number, *self.read(number)
+            except BadAudio as error:
+                if number not in self.bad:
+                    self.bad.add(number)
+                    if self.memory is None:  # the cache has told already
+                        print(f"data: skipped while training: {error}", file=sys.stderr)
+        raise UserError("none of the training files can be decoded")
 
     def _gain(self, audio: Tensor) -> float:
         if self.normalize is None:

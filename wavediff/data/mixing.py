@@ -1,0 +1,359 @@
+"""Noisy recordings made of clean speech, noise and rooms: noisy = clip(h * speech + g noise).
+
+What is learned from them is to give back the speech as it is near the speaker: through the direct
+sound and the early reflections of the room, within the band that the recording has, at its level.
+
+The signal-to-noise ratio is that of ITU-T P.56 in short: the power of the speech (reverberation
+included) is measured where it is active, in frames of 20 ms within 40 dB of the loudest one; that
+of the noise, everywhere.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from scipy import fft
+
+from wavediff.data import rooms
+from wavediff.data.audio import BadAudio, read_audio
+from wavediff.data.folder import gather
+from wavediff.data.loader import check, is_number, is_range
+from wavediff.data.noises import NOISES
+from wavediff.data.source import Clip, scan
+from wavediff.data.utterances import MAX_GAIN, Utterances
+from wavediff.errors import UserError
+
+KINDS = ("recorded", "babble", "procedural")
+PROBABILITIES = [
+    *("second", "colour", "room_noise", "room", "simulated"),
+    *("band", "clip", "clean", "silence"),
+]
+    "second",
+    "colour",
+    "room_noise",
+    "room",
+    "simulated",
+    "band",
+    "clip",
+    "clean",
+    "silence",
+)
+FRAME = 0.02  # seconds in which activity is decided
+ACTIVE = 1e-4  # of the loudest frame's power: -40 dB
+QUIET = 1e-6  # power that speech is taken to have at least: noise over silence has some level too
+LONGEST = 30.0  # seconds: longer recordings of noise become several, so that they are drawn oftener
+FADE = 0.05  # seconds of cross-fade where a short recording is repeated
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """What `conf/data/mixing.yaml` sets and explains. Raises UserError for what makes no sense."""
+
+    noise: str | Sequence[str] | None
+    rooms: str | Sequence[str] | None
+    snr_db: Sequence[float]
+    level_db: Sequence[float]
+    kinds: Mapping[str, float]
+    procedural: Mapping[str, float]
+    voices: Sequence[int]
+    second: float
+    second_db: Sequence[float]
+    colour: float
+    colour_db: float
+    room: float
+    room_noise: float
+    simulated: float
+    rt60: Sequence[float]
+    early: float
+    band: float
+    band_hz: Sequence[float]
+    clip: float
+    clip_db: Sequence[float]
+    clean: float
+    silence: float
+
+    def __post_init__(self) -> None:
+        for name, example in {
+            "snr_db": "[-5, 20]",
+            "level_db": "[-40, 0]",
+            "voices": "[3, 8]",
+            "second_db": "[-10, 10]",
+            "rt60": "[0.1, 0.8]",
+            "clip_db": "[-12, -1]",
+        }.items():
+            value = getattr(self, name)
+            good = is_range(value) and (name not in ("voices", "rt60") or value[0] > 0)
+            check(f"mix.{name}", value, good, example)
+        for name in [
+            "second",
+            "colour",
+            "room",
+            "room_noise",
+            "simulated",
+            "band",
+            "clip",
+            "clean",
+            "silence",
+        ]:
+            value = getattr(self, name)
+            check(f"mix.{name}", value, is_number(value) and 0 <= value <= 1, "0.1, from 0 to 1")
+        for name, example in {"colour_db": "8", "early": "0.05"}.items():
+            value = getattr(self, name)
+            check(f"mix.{name}", value, is_number(value) and value >= 0, example)
+        edges = self.band_hz
+        good = isinstance(edges, Sequence) and all(is_number(hz) and hz > 0 for hz in edges)
+        check("mix.band_hz", edges, good and bool(edges), "[3400, 7000]")
+        check("mix.voices", self.voices, all(type(n) is int for n in self.voices), "[3, 8]")
+        check("mix.clip_db", self.clip_db, self.clip_db[1] <= 0, "[-12, -1]")
+        check("mix.silence", self.silence, self.clean + self.silence <= 1, "0.02")
+        _check_shares("kinds", self.kinds, KINDS)
+        _check_shares("procedural", self.procedural, NOISES)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Mixing":
+        """From a configuration. Raises UserError for a key that is unknown or missing."""
+        known = [field.name for field in fields(cls)]
+        _check_keys("mix", settings, known)
+        absent = [name for name in known if name not in settings]
+        if absent:
+            raise UserError(
+                f"data.mix lacks {', '.join(absent)}: put mixing into the defaults of the data "
+                "configuration, as conf/data/libri_noise.yaml does"
+            )
+        return cls(**settings)
+
+    def for_validation(self) -> "Mixing":
+        """With speech and noise in every item: without either there is nothing to measure."""
+        return replace(self, clean=0.0, silence=0.0)
+
+
+class Mixer:
+    """Makes (clean, noisy) of clean speech; everything random comes from the generator given.
+
+    voices: clean utterances for babble; numbers: those that are drawn, some perhaps oftener.
+    Raises UserError when a folder of noises or rooms has no usable audio.
+    """
+
+    def __init__(
+        self,
+        settings: Mixing,
+        sample_rate: int,
+        voices: Utterances,
+        numbers: Sequence[int] | None = None,
+        cache: bool = False,
+    ):
+        self.settings = settings
+        self.sample_rate = sample_rate
+        self.voices = voices
+        self.numbers = np.arange(len(voices)) if numbers is None else np.asarray(numbers)
+        self.noises = Utterances(_scan("noise", settings.noise), sample_rate, cache=cache)
+        self.rooms = _scan("rooms", settings.rooms)
+        self.kinds = dict(settings.kinds)
+        if not self.noises.clips:
+            self.kinds["recorded"] = 0
+        if not any(self.kinds.values()):
+            raise UserError(
+                "data.mix.kinds leaves recorded noise only, and data.mix.noise gives none: set "
+                "data.mix.noise to a folder"
+            )
+
+    def with_settings(self, settings: Mixing) -> "Mixer":
+        """Over the same recordings."""
+        other = object.__new__(Mixer)
+        other.__dict__.update(self.__dict__, settings=settings)
+        return other
+
+    def __call__(
+        self, speech: np.ndarray, rng: np.random.Generator, label: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(clean, noisy), float32 [time] each, of float32 speech [time].
+
+        label: who speaks, where it is known: nobody else's babble is this voice.
+        """
+        settings, rate = self.settings, self.sample_rate
+        special = rng.random()
+        if special < settings.silence:
+            speech = np.zeros_like(speech)
+        clean = speech
+        if rng.random() < settings.room:
+            speech, clean = self._room(rng).apply(speech, round(settings.early * rate))
+        noise = np.zeros_like(speech)
+        if not settings.silence <= special < settings.silence + settings.clean:
+            noise = self._noise(len(speech), rng, label)
+        if rng.random() < settings.band:
+            edge = float(rng.choice(settings.band_hz))
+            clean_is_speech = clean is speech
+            speech, noise = low_pass(speech, edge, rate), low_pass(noise, edge, rate)
+            clean = speech if clean_is_speech else low_pass(clean, edge, rate)
+        noisy = speech + noise_gain(speech, noise, rng.uniform(*settings.snr_db), rate) * noise
+        if rng.random() < settings.clip:
+            limit = np.abs(noisy).max() * np.float32(10 ** (rng.uniform(*settings.clip_db) / 20))
+            noisy = np.clip(noisy, -limit, limit)
+        peak = float(np.abs(noisy).max())
+        level = 10 ** (rng.uniform(*settings.level_db) / 20)
+        gain = np.float32(min(level / max(peak, 1e-9), MAX_GAIN))
+        return clean * gain, noisy * gain
+
+    def _noise(self, length: int, rng: np.random.Generator, label: int | None) -> np.ndarray:
+        """float32 [length], of power 1 or silent."""
+        settings = self.settings
+        noise = self._one_noise(length, rng, label)
+        if rng.random() < settings.second:
+            gain = np.float32(10 ** (rng.uniform(*settings.second_db) / 20))
+            noise = noise + gain * self._one_noise(length, rng, label)
+        if rng.random() < settings.colour:
+            noise = coloured(noise, settings.colour_db, self.sample_rate, rng)
+        if rng.random() < settings.room_noise:
+            noise = self._room(rng).around(noise)
+        return _unit(noise)
+
+    def _one_noise(self, length: int, rng: np.random.Generator, label: int | None) -> np.ndarray:
+        match _choose(self.kinds, rng):
+            case "recorded":
+                first = int(rng.integers(len(self.noises)))
+                order = (*range(first, len(self.noises)), *range(first))
+                audio = self.noises.read_first(order)[1][0].numpy()
+                noise = cut(audio, length, int(FADE * self.sample_rate), rng)
+            case "babble":
+                noise = self._babble(length, rng, label)
+            case _:
+                make = NOISES[_choose(self.settings.procedural, rng)]
+                noise = make(length, self.sample_rate, rng)
+        return _unit(noise - noise.mean())
+
+    def _babble(self, length: int, rng: np.random.Generator, label: int | None) -> np.ndarray:
+        """Several voices at once, each within 5 dB of the others, a little slower or faster."""
+        fewest, most = self.settings.voices
+        count = int(rng.integers(fewest, most + 1))
+        drawn = rng.choice(self.numbers, size=4 * count)
+        others = [n for n in drawn if label is None or self.voices.clips[n].label != label]
+        out = np.zeros(length, np.float32)
+        time, fade = np.arange(length + length // 2 + 2), int(FADE * self.sample_rate)
+        for number in (others or drawn)[:count]:
+            audio = self.voices.read_first(chain([number], self.numbers))[1][0].numpy()
+            speed = rng.uniform(0.85, 1.15)
+            voice = cut(audio, int(speed * length) + 2, fade, rng)
+            gain = 10 ** (rng.uniform(-5, 5) / 20)
+            gain /= np.sqrt(max(active_power(voice, self.sample_rate), QUIET))
+            voice = np.interp(speed * time[:length], time[: len(voice)], voice)
+            out += np.float32(gain) * voice.astype(np.float32)
+        return out
+
+    def _room(self, rng: np.random.Generator) -> rooms.Room:
+        settings = self.settings
+        if self.rooms and rng.random() >= settings.simulated:
+            room = _recorded_room(self.rooms[rng.integers(len(self.rooms))], self.sample_rate)
+            if room is not None:
+                return room
+        return rooms.simulated(self.sample_rate, rng.uniform(*settings.rt60), rng)
+
+
+def active_power(speech: np.ndarray, sample_rate: int) -> float:
+    """Mean square of [time] where it is active: frames of 20 ms within 40 dB of the loudest."""
+    size = min(max(1, round(FRAME * sample_rate)), len(speech))
+    frames = speech[: len(speech) // size * size].reshape(-1, size)
+    power = np.einsum("ft,ft->f", frames, frames, dtype=np.float64) / size
+    return float(power[power >= ACTIVE * power.max()].mean())
+
+
+def noise_gain(speech: np.ndarray, noise: np.ndarray, snr_db: float, sample_rate: int) -> float:
+    """The factor for `noise` [time] by which it is `snr_db` dB below the active speech [time];
+    0 for silent noise."""
+    power = float(np.mean(np.square(noise, dtype=np.float64)))
+    if power < 1e-12:
+        return np.float32(0)
+    wanted = max(active_power(speech, sample_rate), QUIET) / 10 ** (snr_db / 10)
+    return np.float32(np.sqrt(wanted / power))
+
+
+def cut(audio: np.ndarray, length: int, fade: int, rng: np.random.Generator) -> np.ndarray:
+    """A random part [length] of [time]; a short one is repeated, with cross-fades of `fade`."""
+    if len(audio) >= length:
+        start = int(rng.integers(len(audio) - length + 1))
+        return audio[start : start + length]
+    fade = min(fade, len(audio) // 2)
+    period = audio[: len(audio) - fade].copy()
+    if fade:
+        angle = np.linspace(0, np.pi / 2, fade, dtype=np.float32)  # equal power
+        period[:fade] = np.sin(angle) * audio[:fade] + np.cos(angle) * audio[-fade:]
+    return np.resize(np.roll(period, -int(rng.integers(len(period)))), length)
+
+
+def coloured(
+    noise: np.ndarray, most_db: float, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """`noise` [time] through a random smooth filter within +-`most_db`, drawn in each octave."""
+    frequency = fft.rfftfreq(len(noise), 1 / sample_rate)
+    octaves = 62.5 * 2.0 ** np.arange(max(int(np.log2(sample_rate / 62.5)), 2))
+    gains = 10 ** (rng.uniform(-most_db, most_db, len(octaves)) / 20)
+    gain = np.interp(frequency, octaves, gains).astype(np.float32)
+    return fft.irfft(fft.rfft(noise) * gain, len(noise))
+
+
+def low_pass(audio: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
+    """[time] without what is above `edge` Hz (6 dB down there), with no delay."""
+    if edge >= sample_rate / 2:
+        return audio
+    size = fft.next_fast_len(len(audio) + sample_rate // 16, real=True)
+    frequency = fft.rfftfreq(size, 1 / sample_rate)
+    place = np.clip((frequency / edge - 0.95) / 0.1, 0, 1)
+    gain = (0.5 + 0.5 * np.cos(np.pi * place)).astype(np.float32)
+    return fft.irfft(fft.rfft(audio, size) * gain, size)[: len(audio)]
+
+
+def _scan(name: str, place: str | Sequence[str] | None) -> list[Clip]:
+    if place is None:
+        return []
+    clips, _ = scan(gather(place, False, f"data.mix.{name}"), 0.01, LONGEST)
+    return [clip for clip in clips if clip]
+
+
+@lru_cache(maxsize=1024)
+def _recorded_room(clip: Clip, sample_rate: int) -> rooms.Room | None:
+    """Of the file's first channel; None, and stderr is told once, where it cannot be decoded."""
+    try:
+        audio, _ = read_audio(clip.path, sample_rate, mono=False)
+    except BadAudio as error:
+        print(f"data: skipped while training: {error}", file=sys.stderr)
+        return None
+    return rooms.recorded(audio[0].numpy(), sample_rate)
+
+
+def _choose(shares: Mapping[str, float], rng: np.random.Generator) -> str:
+    place = rng.random() * sum(shares.values())
+    chosen = [name for name, share in shares.items() if share > 0]
+    for name in chosen:
+        place -= shares[name]
+        if place < 0:
+            return name
+    return chosen[-1]
+
+
+def _unit(audio: np.ndarray) -> np.ndarray:
+    """float32 at power 1, or silence as it is."""
+    power = float(np.mean(np.square(audio, dtype=np.float64)))
+    return (audio / max(np.sqrt(power), 1e-6)).astype(np.float32)
+
+
+def _check_keys(name: str, given: Mapping, known: Sequence[str]) -> None:
+    for key in given:
+        if key not in known:
+            close = get_close_matches(str(key), list(known), n=1)
+            hint = f"did you mean data.{name}.{close[0]}?" if close else f"it has {_list(known)}"
+            raise UserError(f"unknown key data.{name}.{key}: {hint}")
+
+
+def _check_shares(name: str, shares: object, known: Sequence[str]) -> None:
+    check(f"mix.{name}", shares, isinstance(shares, Mapping), f"{{{next(iter(known))}: 1}}")
+    _check_keys(f"mix.{name}", shares, known)
+    good = all(is_number(share) and share >= 0 for share in shares.values())
+    check(f"mix.{name}", shares, good and any(shares.values()), f"{{{next(iter(known))}: 1}}")
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
