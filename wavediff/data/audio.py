@@ -6,6 +6,7 @@ A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 import glob
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ from wavediff.errors import UserError
 from wavediff.files import atomic_path
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
-PCM_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+FLOATS = {"FLOAT": np.float32, "DOUBLE": np.float64}
 READ_AT_ONCE = RESAMPLED_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
 SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
 
@@ -177,6 +179,112 @@ def audio_writer(
         raise UserError(f"cannot write {path}: {_brief(error)}") from error
 
 
+CONTAINERS = {  # by suffix; the first is for audio that comes from another container
+    ".wav": ("WAV", "WAVEX", "RF64"),
+    ".w64": ("W64",),
+    ".flac": ("FLAC",),
+    ".aif": ("AIFF",),
+    ".aiff": ("AIFF",),
+    ".ogg": ("OGG",),
+    ".opus": ("OGG",),
+    ".mp3": ("MP3",),
+}
+LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_III")
+EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+WAV_BYTES = 4_290_000_000  # a wav file's sizes are 32 bits wide
+
+
+class AudioReader:
+    """An open file whose audio comes block by block.
+
+    Attributes:
+        path, sample_rate, channels, container, subtype: as soundfile names the last two.
+        frames: samples per channel by the header.
+        missing: share of the samples promised by the header that the file lacks; 0 where it
+            promises nothing, as one that was written to a pipe.
+    """
+
+    def __init__(self, path: Path, file: soundfile.SoundFile):
+        self.path, self._file = path, file
+        self.sample_rate, self.channels = file.samplerate, file.channels
+        self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
+        sizes = re.search(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.M)
+        promised, there = (int(size) for size in sizes.groups()) if sizes else (0, 0)
+        self.missing = 1 - there / promised if there < promised < 0x7FFF0000 else 0.0
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """float64 [channels, at most `size`] to the end. Raises BadAudio, also for NaN."""
+        with _reading(self.path):
+            empty = True
+            while len(block := self._file.read(size, dtype="float64", always_2d=True)):
+                if not np.isfinite(block).all():
+                    raise BadAudio(
+                        f"{self.path} holds NaN or infinite samples: export it again", "not finite"
+                    )
+                empty = False
+                yield np.ascontiguousarray(block.T)
+            if empty:
+                raise BadAudio(f"{self.path} is empty: it holds no samples", "empty")
+
+
+@contextmanager
+def audio_reader(path: str | Path) -> Iterator[AudioReader]:
+    """Yield a reader of a file's own rate, channels and samples. Raises BadAudio."""
+    path = Path(path)
+    with _reading(path):
+        file = soundfile.SoundFile(str(path))
+    with file:
+        _check_header(path, file.frames, file.samplerate)
+        yield AudioReader(path, file)
+
+
+def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
+    """(container, subtype) of a file ending in `suffix` for audio that is like `source`.
+
+    Those of the source where the suffix allows; else the subtype that loses least (24 bits for
+    more than these, 16 bits for a lossy source). A wav that would pass 4 GB becomes RF64.
+    Raises UserError for an unknown suffix.
+    """
+    containers = CONTAINERS.get(suffix.lower())
+    if containers is None:
+        raise UserError(f"cannot write a {suffix or 'nameless'} file: {', '.join(CONTAINERS)} can")
+    container = source.container if source.container in containers else containers[0]
+    subtype = source.subtype
+    if suffix.lower() == ".opus":
+        subtype = "OPUS"
+    elif subtype not in EXACT + LOSSY or not soundfile.check_format(container, subtype):
+        fine = subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+        subtype = soundfile.default_subtype(container)
+        if fine and soundfile.check_format(container, "PCM_24"):
+            subtype = "PCM_24"
+    width = {"DOUBLE": 8, "FLOAT": 4}.get(subtype, PCM_BITS.get(subtype, 16) // 8)
+    if container in ("WAV", "WAVEX") and source.frames * source.channels * width > WAV_BYTES:
+        container = "RF64"
+    return container, subtype
+
+
+@contextmanager
+def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioWriter"]:
+    """Yield a writer of audio with the rate, channels and (`kept_format`) format of `source`.
+
+    The file is there on success only. Raises UserError as `audio_writer` does.
+    """
+    path = Path(path)
+    container, subtype = kept_format(path.suffix, source)
+    shape = (source.sample_rate, source.channels, subtype)
+    try:
+        with (
+            atomic_path(path) as temporary,
+            soundfile.SoundFile(str(temporary), "w", *shape, format=container) as file,
+        ):
+            yield AudioWriter(path, file)
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"cannot write {path} with {source.channels} channels at {source.sample_rate} Hz "
+            f"({_brief(error)}): give the name of a .wav file"
+        ) from error
+
+
 class AudioWriter:
     """An open file that takes audio piece by piece.
 
@@ -198,11 +306,14 @@ class AudioWriter:
         if not np.isfinite(samples).all():
             raise UserError(f"cannot write {self.path}: the audio holds NaN or infinite samples")
         self.samples += len(samples)
-        if self._file.subtype == "FLOAT":
-            self._file.write(samples.astype(np.float32))
+        if self._file.subtype in ("FLOAT", "DOUBLE"):
+            self._file.write(samples.astype(FLOATS[self._file.subtype]))
+            return
+        self.clipped += int((np.abs(samples) > 1).sum())
+        if self._file.subtype in LOSSY:
+            self._file.write(np.clip(samples, -1, 1).astype(np.float32))
         else:
-            self.clipped += int((np.abs(samples) > 1).sum())
-            self._file.write(_to_integers(samples, PCM_BITS[self._file.subtype]))
+            self._file.write(_to_integers(samples, PCM_BITS.get(self._file.subtype, 16)))
 
     @property
     def clipping(self) -> str:
@@ -215,8 +326,8 @@ def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
     when writing and by 2^(bits-1) when reading, and so would not give back what it read."""
     full_scale = 2.0 ** (bits - 1)
     integers = np.clip(np.round(samples * full_scale), -full_scale, full_scale - 1)
-    if bits == 16:
-        return integers.astype(np.int16)
+    if bits <= 16:
+        return integers.astype(np.int16) << (16 - bits)
     return integers.astype(np.int32) << (32 - bits)
 
 

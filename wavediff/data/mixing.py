@@ -29,19 +29,9 @@ from wavediff.data.utterances import MAX_GAIN, Utterances
 from wavediff.errors import UserError
 
 KINDS = ("recorded", "babble", "procedural")
-PROBABILITIES = [
+PROBABILITIES = (
     *("second", "colour", "room_noise", "room", "simulated"),
     *("band", "clip", "clean", "silence"),
-]
-    "second",
-    "colour",
-    "room_noise",
-    "room",
-    "simulated",
-    "band",
-    "clip",
-    "clean",
-    "silence",
 )
 FRAME = 0.02  # seconds in which activity is decided
 ACTIVE = 1e-4  # of the loudest frame's power: -40 dB
