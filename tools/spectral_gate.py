@@ -28,13 +28,9 @@ def gate(noisy: np.ndarray, sample_rate: int, stationary: bool = False) -> np.nd
         from noisereduce import reduce_noise
     except ImportError as error:
         raise UserError("noisereduce is missing: pip install noisereduce") from error
-    if noisy.shape[-1] < 1024:  # its STFT's frame
-        raise UserError("shorter than a frame of the gate (1024 samples)")
-    # noisereduce takes silence to NaN
-    if not noisy.any():
-        return noisy
-    gated = reduce_noise(noisy, sample_rate, stationary=stationary)
-    return np.asarray(gated, dtype=np.float32).reshape(noisy.shape)
+    with np.errstate(invalid="ignore"):  # it takes digital silence to NaN
+        gated = reduce_noise(noisy, sample_rate, stationary=stationary)
+    return np.nan_to_num(np.asarray(gated, dtype=np.float32)).reshape(noisy.shape)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,6 @@
 """`wavediff evaluate`: measure estimates against their references."""
 
 import argparse
-import csv
 import json
 import os
 import sys
@@ -14,9 +13,11 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.errors import UserError
+from wavediff.evaluation.manifest import Manifest, groups, read_manifest
 from wavediff.evaluation.measures import MEASURES
-from wavediff.evaluation.pairs import Judgement, Pair, judge_all, match
-from wavediff.evaluation.summary import Summary, summarize
+from wavediff.evaluation.pairs import Judgement, Pair, judge_all, match, with_noisy
+from wavediff.evaluation.summary import Scores, Summary, score
+from wavediff.evaluation.tables import breakdown_table, per_file_table, summary_table, write_csv
 from wavediff.files import atomic_path
 
 _DESCRIPTION = """\
@@ -25,8 +26,15 @@ together when their paths below the folders are equal, suffixes aside. Frames ar
 they stand, several channels are averaged to one, an estimate at another sample rate is resampled
 to its reference's, and the longer of the two is cut to the shorter.
 
+With --noisy the same is measured of what the estimates were made from, and how much better the
+estimates are: improvements are positive for the better, whichever way a measure goes. With
+--manifest the means are given for each value of its columns, too: for each SNR, if not told --by
+which.
+
 measures (all of them unless --measures says which):
   pesq_wb        wide-band PESQ, ITU-T P.862.2, at 16 kHz, 1.04 to 4.64
+  csig, cbak, covl  composite ratings (Hu and Loizou 2008) of the distortion of the speech, the
+                 intrusiveness of the background, and overall, with pesq_wb, 1 to 5
   stoi, estoi    short-time objective intelligibility, and its extended form, up to 1
   si_sdr         scale-invariant signal-to-distortion ratio, means removed, dB
   mr_stft        multi-resolution STFT distance (Yamamoto et al. 2020)
@@ -39,7 +47,8 @@ A file that a measure cannot judge is left out of that measure's mean only, and 
 _EXAMPLES = """\
 examples:
   wavediff evaluate --reference originals/ --estimate vocoded/
-  wavediff evaluate --reference clean.wav --estimate enhanced.wav
+  wavediff evaluate --reference clean.wav --estimate enhanced.wav --noisy noisy.wav
+  wavediff evaluate --reference clean/ --estimate enhanced/ --noisy noisy/ --manifest set.csv
   wavediff evaluate --reference a/ --estimate b/ --measures pesq_wb,estoi --csv files.csv
   wavediff evaluate --reference a/ --estimate b/ --per-file --json all.json
 """
@@ -50,34 +59,70 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     measures = _available(args.measures)
     pairs, references, estimates = match(args.reference, args.estimate)
+    noisy = args.noisy is not None
+    without = []
+    if noisy:
+        pairs, without = with_noisy(pairs, args.reference, args.noisy)
+    manifest: Manifest = {}
+    if args.manifest:
+        manifest = read_manifest(args.manifest, args.by, [pair.name for pair in pairs])
     _list("references without an estimate", map(str, references))
     _list("estimates without a reference", map(str, estimates))
+    _list("references without a noisy input", map(str, without))
+    if manifest:
+        _list("not in the manifest", [pair.name for pair in pairs if pair.name not in manifest])
     with ExitStack() as stack:
         # Opened before the work: a place that cannot be written to should not cost an hour.
         csv_path = stack.enter_context(atomic_path(args.csv)) if args.csv else None
         json_path = stack.enter_context(atomic_path(args.json)) if args.json else None
         judgements = _judge(pairs, measures, args.jobs)
-        summaries = {
-            name: summarize([j.values[name] for j in judgements if name in j.values])
-            for name in measures
+        scores = {name: score(judgements, name) for name in measures}
+        breakdown = {
+            column: {
+                value: _score_group(judgements, names, measures)
+                for value, names in groups(manifest, column).items()
+            }
+            for column in args.by
         }
         if csv_path:
-            _write_csv(csv_path, judgements, measures)
+            write_csv(csv_path, judgements, measures, noisy, manifest, args.by)
         if json_path:
             result = {
                 "reference": str(args.reference),
                 "estimate": str(args.estimate),
-                "measures": {name: _summary_record(name, summaries[name]) for name in measures},
-                "files": [_file_record(judgement) for judgement in judgements],
+                "noisy": str(args.noisy) if noisy else None,
+                "measures": {name: _record(name, scores[name], noisy) for name in measures},
+                "breakdown": {
+                    column: {
+                        value: {name: _record(name, parts[name], noisy) for name in measures}
+                        for value, (parts, _) in by_value.items()
+                    }
+                    for column, by_value in breakdown.items()
+                },
+                "files": [
+                    _file_record(judgement, manifest.get(judgement.pair.name))
+                    for judgement in judgements
+                ],
                 "references_without_estimate": [str(path) for path in references],
                 "estimates_without_reference": [str(path) for path in estimates],
+                "references_without_noisy": [str(path) for path in without],
             }
             json_path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     _report(judgements)
     if args.per_file:
-        print(_per_file_table(judgements, measures), end="\n\n")
-    print(_summary_table(summaries, len(judgements)))
+        print(per_file_table(judgements, measures, noisy), end="\n\n")
+    for column, by_value in breakdown.items():
+        if by_value:
+            print(breakdown_table(column, by_value, noisy), end="\n\n")
+    print(summary_table(scores, len(judgements), noisy))
     return 2 if any(judgement.error for judgement in judgements) else 0
+
+
+def _score_group(
+    judgements: Sequence[Judgement], names: set[str], measures: Sequence[str]
+) -> tuple[dict[str, Scores], int]:
+    chosen = [judgement for judgement in judgements if judgement.pair.name in names]
+    return {name: score(chosen, name) for name in measures}, len(chosen)
 
 
 def _judge(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> list[Judgement]:
@@ -104,6 +149,21 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--estimate", type=Path, required=True, metavar="PATH", help="folder, or one audio file"
     )
     parser.add_argument(
+        "--noisy", type=Path, metavar="PATH", help="what the estimates were made from, measured too"
+    )
+    parser.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="CSV",
+        help="a table of the files, with a column name, for a breakdown --by its other columns",
+    )
+    parser.add_argument(
+        "--by",
+        type=_columns,
+        metavar="COLUMN,COLUMN",
+        help="columns of the manifest by which to break the means down (default: snr_db)",
+    )
+    parser.add_argument(
         "--measures", type=_measures, metavar="NAME,NAME", help=f"of {', '.join(MEASURES)}"
     )
     parser.add_argument("--per-file", action="store_true", help="print a row for each file, too")
@@ -115,7 +175,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         default=min(cores or 1, 16),
         help="processes at a time (default: one for each core, here %(default)s)",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.by and not args.manifest:
+        parser.error("--by names columns of a --manifest: give that too")
+    if args.by is None:
+        args.by = ["snr_db"] if args.manifest else []
+    return args
+
+
+def _columns(text: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _measures(text: str) -> list[str]:
@@ -157,9 +226,10 @@ def _report(judgements: Sequence[Judgement]) -> None:
     _list("noticed", [f"{j.pair.name}: {note}" for j in judgements for note in j.notes])
     reasons: dict[tuple[str, str], list[str]] = {}  # (file, reason) -> labels of measures
     for judgement in judgements:
-        for name, reason in judgement.unmeasurable.items():
-            key = (judgement.pair.name, reason)
-            reasons.setdefault(key, []).append(MEASURES[name].label)
+        for found in (judgement.unmeasurable, judgement.noisy_unmeasurable):
+            for name, reason in found.items():
+                labels = reasons.setdefault((judgement.pair.name, reason), [])
+                labels += [label for label in [MEASURES[name].label] if label not in labels]
     _list(
         "not measurable",
         [f"{file}: {', '.join(labels)}: {why}" for (file, why), labels in reasons.items()],
@@ -175,70 +245,31 @@ def _list(heading: str, lines: Iterable[str]) -> None:
         print(f"  and {len(lines) - _LISTED} more (--json lists all)", file=sys.stderr)
 
 
-def _summary_table(summaries: dict[str, Summary], n_files: int) -> str:
-    rows = [["measure", "better", "mean", "95 % interval", "files"]]
-    for name, summary in summaries.items():
-        better = "higher" if MEASURES[name].higher_is_better else "lower"
-        interval = "-" if summary.low is None else f"{summary.low:.3f} to {summary.high:.3f}"
-        count = str(n_files) if summary.n == n_files else f"{summary.n} of {n_files}"
-        rows.append([MEASURES[name].label, better, _number(summary.mean), interval, count])
-    return _table(rows)
-
-
-def _per_file_table(judgements: Sequence[Judgement], measures: Sequence[str]) -> str:
-    rows = [["file", *(MEASURES[name].label for name in measures)]]
-    for judgement in judgements:
-        numbers = [_number(judgement.values.get(name)) for name in measures]
-        rows.append([judgement.pair.name, *numbers])
-    return _table(rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
-    return "\n".join(lines)
-
-
-def _write_csv(path: Path, judgements: Sequence[Judgement], measures: Sequence[str]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "sample_rate", "seconds", *measures, "remarks"])
-        for judgement in judgements:
-            remarks = [judgement.error] if judgement.error else list(judgement.notes)
-            remarks += [f"{name}: {why}" for name, why in judgement.unmeasurable.items()]
-            writer.writerow(
-                [
-                    judgement.pair.name,
-                    judgement.sample_rate,
-                    judgement.seconds,
-                    *(judgement.values.get(name) for name in measures),
-                    "; ".join(remarks),
-                ]
-            )
-
-
-def _summary_record(name: str, summary: Summary) -> dict:
+def _record(name: str, scores: Scores, noisy: bool) -> dict:
     measure = MEASURES[name]
-    return {
-        "label": measure.label,
-        "higher_is_better": measure.higher_is_better,
-        "mean": summary.mean,
-        "ci95": None if summary.low is None else [summary.low, summary.high],
-        "n": summary.n,
-    }
+    record = {"label": measure.label, "higher_is_better": measure.higher_is_better}
+    record |= _summary_record(scores.estimate)
+    if noisy:
+        record["noisy"] = _summary_record(scores.noisy)
+        record["improvement"] = _summary_record(scores.improvement)
+    return record
 
 
-def _file_record(judgement: Judgement) -> dict:
+def _summary_record(summary: Summary) -> dict:
+    interval = None if summary.low is None else [summary.low, summary.high]
+    return {"mean": summary.mean, "ci95": interval, "n": summary.n}
+
+
+def _file_record(judgement: Judgement, row: dict[str, str] | None) -> dict:
     record = asdict(judgement)
-    pair = record.pop("pair")
-    return {key: str(value) for key, value in pair.items()} | record
+    pair = {key: str(value) for key, value in record.pop("pair").items() if value is not None}
+    if judgement.pair.noisy is None:
+        del record["noisy_values"], record["noisy_unmeasurable"]
+    else:
+        record["improvements"] = judgement.improvements
+    if row is not None:
+        record["manifest"] = row
+    return pair | record
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from wavediff.data.audio import find_audio, read_audio
 from wavediff.errors import UserError
@@ -26,6 +27,7 @@ class Pair:
     name: str  # the common relative path, without suffix
     reference: Path
     estimate: Path
+    noisy: Path | None = None  # what the estimate was made from
 
 
 @dataclass
@@ -37,8 +39,19 @@ class Judgement:
     seconds: float | None = None  # what was compared
     values: dict[str, float] = field(default_factory=dict)  # measure -> value
     unmeasurable: dict[str, str] = field(default_factory=dict)  # measure -> reason
+    noisy_values: dict[str, float] = field(default_factory=dict)  # the same of the noisy input
+    noisy_unmeasurable: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what was done to compare them
     error: str | None = None  # the pair could not be read
+
+    @property
+    def improvements(self) -> dict[str, float]:
+        """How much better than the noisy input, positive for better, where both are measurable."""
+        return {
+            name: (1 if MEASURES[name].higher_is_better else -1) * (value - self.noisy_values[name])
+            for name, value in self.values.items()
+            if name in self.noisy_values
+        }
 
 
 def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list[Path]]:
@@ -68,6 +81,30 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
     )
 
 
+def with_noisy(
+    pairs: Sequence[Pair], reference: Path, noisy: Path
+) -> tuple[list[Pair], list[Path]]:
+    """The pairs with their noisy inputs, and the references that have none below `noisy`.
+
+    Raises `UserError` where `noisy` and `reference` are not both folders or both files, or where
+    no pair has a noisy input.
+    """
+    if noisy.is_file() != reference.is_file():
+        raise UserError(
+            f"{reference} and {noisy} must both be folders, or both audio files: name two alike"
+        )
+    if noisy.is_file():
+        return [replace(pair, noisy=noisy) for pair in pairs], []
+    files = _by_stem(noisy)
+    absent = [pair.reference for pair in pairs if pair.name not in files]
+    if len(absent) == len(pairs):
+        raise UserError(
+            f"no file below {noisy} has the name of one below {reference} (suffixes aside), as "
+            f"{next(iter(files.values()))}: name the noisy inputs like their references"
+        )
+    return [replace(pair, noisy=files.get(pair.name)) for pair in pairs], absent
+
+
 def _by_stem(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in find_audio([folder]):
@@ -81,38 +118,53 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def judge(pair: Pair, measures: Sequence[str]) -> Judgement:
-    """Read a pair and apply the measures (names in `MEASURES`) to it.
+    """Read a pair and apply the measures (names in `MEASURES`) to it, and to its noisy input.
 
     Several channels are averaged to one. An estimate at another sample rate is resampled to the
-    reference's, and the longer of the two is cut to the shorter. A file that cannot be read gives
-    a `Judgement` with `error` set.
+    reference's, and what is longer is cut to the shortest. A file that cannot be read gives a
+    `Judgement` with `error` set.
     """
     judgement = Judgement(pair)
     try:
         reference, sample_rate = read_audio(pair.reference)
-        estimate, estimate_rate = read_audio(pair.estimate)
-        if estimate_rate != sample_rate:
-            estimate, _ = read_audio(pair.estimate, sample_rate)
-            judgement.notes.append(
-                f"the estimate was resampled from {estimate_rate} Hz to {sample_rate} Hz"
+        estimate = _read_beside(pair.estimate, "estimate", reference, sample_rate, judgement)
+        signals = [reference, estimate]
+        if pair.noisy:
+            signals.append(
+                _read_beside(pair.noisy, "noisy input", reference, sample_rate, judgement)
             )
     except UserError as error:
         judgement.error = str(error)
         return judgement
-    length = min(reference.shape[-1], estimate.shape[-1])
-    excess = (estimate.shape[-1] - reference.shape[-1]) / sample_rate
+    length = min(signal.shape[-1] for signal in signals)
+    judgement.sample_rate, judgement.seconds = sample_rate, length / sample_rate
+    reference, *others = (signal[0, :length] for signal in signals)
+    results = (
+        ("the estimate", judgement.values, judgement.unmeasurable),
+        ("the noisy input", judgement.noisy_values, judgement.noisy_unmeasurable),
+    )
+    for audio, (what, values, unmeasurable) in zip(others, results, strict=False):
+        for name in measures:
+            try:
+                values[name] = MEASURES[name](audio, reference, sample_rate)
+            except Unmeasurable as reason:
+                unmeasurable[name] = str(reason).replace("the estimate", what)
+    return judgement
+
+
+def _read_beside(
+    path: Path, what: str, reference: Tensor, sample_rate: int, judgement: Judgement
+) -> Tensor:
+    """The file at the reference's rate, with notes on what was not as it should be."""
+    audio, rate = read_audio(path)
+    if rate != sample_rate:
+        audio, _ = read_audio(path, sample_rate)
+        judgement.notes.append(f"the {what} was resampled from {rate} Hz to {sample_rate} Hz")
+    excess = (audio.shape[-1] - reference.shape[-1]) / sample_rate
     if abs(excess) > LENGTH_TOLERANCE:
         kind = "longer" if excess > 0 else "shorter"
-        judgement.notes.append(f"the estimate is {abs(excess):.2f} s {kind} than the reference")
-    judgement.sample_rate, judgement.seconds = sample_rate, length / sample_rate
-    for name in measures:
-        try:
-            judgement.values[name] = MEASURES[name](
-                estimate[0, :length], reference[0, :length], sample_rate
-            )
-        except Unmeasurable as reason:
-            judgement.unmeasurable[name] = str(reason)
-    return judgement
+        judgement.notes.append(f"the {what} is {abs(excess):.2f} s {kind} than the reference")
+    return audio
 
 
 def judge_all(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> Iterator[Judgement]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from wavediff.evaluation.pairs import Judgement
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -29,3 +31,18 @@ def summarize(values: Sequence[float]) -> Summary:
         return Summary(1, mean, None, None)
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Summary(n, mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one measure says of many files."""
+
+    estimate: Summary
+    noisy: Summary
+    improvement: Summary  # by file, positive for better, whichever way the measure goes
+
+
+def score(judgements: Sequence[Judgement], measure: str) -> Scores:
+    """`summarize` each of the three for a measure over the files for which it is there."""
+    columns = zip(*((j.values, j.noisy_values, j.improvements) for j in judgements), strict=True)
+    return Scores(*(summarize([c[measure] for c in column if measure in c]) for column in columns))

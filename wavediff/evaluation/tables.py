@@ -1,0 +1,109 @@
+"""The tables of `wavediff evaluate`: text for a reader, CSV for a spreadsheet."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wavediff.evaluation.manifest import Manifest
+from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.pairs import Judgement
+from wavediff.evaluation.summary import Scores, Summary
+
+
+def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> str:
+    """A row for each measure; with `noisy` the input, the improvement and its interval too."""
+    head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
+    rows = [["measure", "better", *head, "95 % interval", "files"]]
+    for name, score in scores.items():
+        better = "higher" if MEASURES[name].higher_is_better else "lower"
+        last = score.improvement if noisy else score.estimate
+        interval = "-" if last.low is None else f"{last.low:.3f} to {last.high:.3f}"
+        row = [MEASURES[name].label, better, *_means(score, noisy), interval, _count(last, n_files)]
+        rows.append(row)
+    return _table(rows)
+
+
+def breakdown_table(
+    column: str, groups: Mapping[str, tuple[Mapping[str, Scores], int]], noisy: bool
+) -> str:
+    """A row for each measure and group of files: value -> (scores, number of files)."""
+    head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
+    rows = [["measure", column, *head, "files"]]
+    for name in next(iter(groups.values()))[0]:
+        for value, (scores, n_files) in groups.items():
+            last = scores[name].improvement if noisy else scores[name].estimate
+            means = _means(scores[name], noisy)
+            rows.append([MEASURES[name].label, value, *means, _count(last, n_files)])
+    return _table(rows)
+
+
+def per_file_table(judgements: Sequence[Judgement], measures: Sequence[str], noisy: bool) -> str:
+    labels = [MEASURES[name].label for name in measures]
+    if noisy:
+        labels = [text for label in labels for text in (f"noisy {label}", label, "improvement")]
+    rows = [["file", *labels]]
+    for judgement in judgements:
+        numbers = map(_number, _values(judgement, measures, noisy))
+        rows.append([judgement.pair.name, *numbers])
+    return _table(rows)
+
+
+def write_csv(
+    path: Path,
+    judgements: Sequence[Judgement],
+    measures: Sequence[str],
+    noisy: bool,
+    manifest: Manifest,
+    columns: Sequence[str],
+) -> None:
+    """A row for each file: its name, the manifest's `columns`, the values, what was noticed."""
+    heads = list(measures)
+    if noisy:
+        heads = [head for m in measures for head in (f"noisy_{m}", m, f"{m}_improvement")]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", *columns, "sample_rate", "seconds", *heads, "remarks"])
+        for judgement in judgements:
+            row = manifest.get(judgement.pair.name, {})
+            remarks = [judgement.error] if judgement.error else list(judgement.notes)
+            for reasons in (judgement.unmeasurable, judgement.noisy_unmeasurable):
+                remarks += [f"{name}: {why}" for name, why in reasons.items()]
+            writer.writerow(
+                [
+                    judgement.pair.name,
+                    *(row.get(column) for column in columns),
+                    judgement.sample_rate,
+                    judgement.seconds,
+                    *_values(judgement, measures, noisy),
+                    "; ".join(remarks),
+                ]
+            )
+
+
+def _values(judgement: Judgement, measures: Sequence[str], noisy: bool) -> list[float | None]:
+    kinds = [judgement.values]
+    if noisy:
+        kinds = [judgement.noisy_values, judgement.values, judgement.improvements]
+    return [kind.get(name) for name in measures for kind in kinds]
+
+
+def _means(score: Scores, noisy: bool) -> list[str]:
+    kinds = (score.noisy, score.estimate, score.improvement) if noisy else (score.estimate,)
+    return [_number(kind.mean) for kind in kinds]
+
+
+def _count(summary: Summary, n_files: int) -> str:
+    return str(n_files) if summary.n == n_files else f"{summary.n} of {n_files}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
+    return "\n".join(lines)
