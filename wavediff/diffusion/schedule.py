@@ -14,6 +14,7 @@ from torch import Tensor
 
 
 def as_float64(t: Tensor | float) -> Tensor:
+    """A time, or times, as a float64 tensor."""
     return torch.as_tensor(t, dtype=torch.float64)
 
 
