@@ -64,7 +64,7 @@ def test_every_file_of_a_group_can_be_made(group):
 def test_partial_binds_and_unknown_arguments_are_refused():
     eps = make({"_target_": "wavediff.diffusion.preconditioning.eps", "_partial_": True})
     schedule = make({"_target_": "wavediff.diffusion.schedule.VP"})
-    assert len(eps(schedule, schedule.quantile(0.5))) == 3
+    assert len(eps(schedule, schedule.quantile(0.5))) == 4
     for extra in ({"beta_mim": 1}, {"_args_": [1]}, {"_recursive_": False}):
         with pytest.raises(UserError, match="cannot build"):
             make({"_target_": "wavediff.diffusion.schedule.VP", **extra})
