@@ -1,9 +1,10 @@
-"""A U-Net over the complex STFT, in the spirit of NCSN++ (Song et al. 2021, Richter et al. 2023)."""
+"""A U-Net over the complex STFT, after NCSN++ (Song et al. 2021, Richter et al. 2023)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -108,8 +109,8 @@ class ScoreUNet(nn.Module):
         receptive_field: frames on either side that a frame depends on.
 
     Raises:
-        ValueError: for channels that are no STFT frame, an anchor that is not like them, or as
-            many dilations as widths.
+        ValueError: for channels that are no STFT frame, an anchor that is not like them, or widths
+            that the dilations or heads do not fit.
 
     Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
     """
@@ -155,7 +156,7 @@ class ScoreUNet(nn.Module):
         self.down = nn.ModuleList(map(Block, before, widths, dilations))
         self.attention = FrequencyAttention(widths[-1], heads) if heads else nn.Identity()
         self.middle = Block(widths[-1], widths[-1], dilations[-1])
-        joined = [below + width for width, below in zip(widths[:-1], widths[1:], strict=True)]
+        joined = [below + width for width, below in pairwise(widths)]
         self.up = nn.ModuleList(map(Block, joined, widths[:-1], dilations[:-1]))
         self.output_norm = FrameNorm(widths[0])
         self.output_projection = Conv(widths[0], 2)
