@@ -66,15 +66,15 @@ class BridgeVE(Schedule):
 
 
 class OUVE(Schedule):
-    """SGMSE+'s Ornstein-Uhlenbeck process with exploding variance (Richter et al. 2023, eq. 6-10).
+    """SGMSE+'s Ornstein-Uhlenbeck process with exploding variance (Richter et al. 2023).
 
     dx = theta (y - x) dt + sigma_min r^t sqrt(2 log r) dw with r = sigma_max / sigma_min, so
 
         alpha_t = e^(-theta t)        anchor_t = 1 - alpha_t
         sigma_t^2 = sigma_min^2 (r^(2t) - e^(-2 theta t)) log r / (theta + log r)
 
-    The state is real here: noise on a complex spectrogram whose variance counts both parts has
-    sqrt(2) times this sigma.
+    sigma is that of a real number. SGMSE+'s is of a complex one, over both parts: its noise on
+    each part is sigma / sqrt(2).
 
     Args:
         theta: stiffness, positive.
@@ -158,7 +158,7 @@ class AnchoredFlow(Schedule):
 
 
 class CDiffuSE(DiscreteBetas):
-    """Conditional diffusion with discrete levels (Lu et al. 2022, eq. 9-15).
+    """Conditional diffusion over discrete levels (Lu et al. 2022).
 
     With alpha_bar of the betas and m_t^2 = (1 - alpha_bar) / sqrt(alpha_bar)
 

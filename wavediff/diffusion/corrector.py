@@ -25,7 +25,7 @@ def predict(
     cond: Condition,
     z: Tensor | None = None,
 ) -> Tensor:
-    """One reverse-diffusion step t -> s (Song et al. 2021, algorithm 2), without noise for no z.
+    """One reverse-diffusion step t -> s (Song et al. 2021, appendix E); no noise without z.
 
     x - h (f x + b y - g^2 score) + g sqrt(h) z with h = t - s: the reverse step to the tangent of
     the path at t, with eta = g sqrt(h).

@@ -77,7 +77,7 @@ def velocity(schedule: Schedule, t: Tensor) -> Coefficients:
 
 
 def combined_noise(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is all that is not x0, the known signal's noise too (CDiffuSE, Lu et al. 2022, eq. 21).
+    """F is all that is not x0, the known signal's noise too (CDiffuSE, Lu et al. 2022).
 
     x_t = rho x0 + sqrt(1 - rho^2) F with rho = alpha + anchor, which CDiffuSE has as
     sqrt(alpha_bar). Defined where y stands for x0 plus noise; y itself drops out.
