@@ -115,3 +115,18 @@ def test_the_gate_and_its_gradient():
     with torch.no_grad():
         expected = torch.sigmoid(y[:, :4]) * torch.tanh(y[:, 4:])
         torch.testing.assert_close(gated(y.clone()), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_anchor_is_joined_and_the_output_may_have_its_own_channels():
+    network = make(channels=3, anchor_channels=4, out_channels=2)
+    x = torch.randn(2, 3, 56, dtype=torch.float64)
+    _, c_noise, cond = inputs(network)
+    anchor = torch.randn(2, 4, 56, dtype=torch.float64, requires_grad=True)
+    y = network(x, c_noise, Condition(cond.local, anchor=anchor))
+    assert y.shape == (2, 2, 56)
+    y[:, :, 30].sum().backward()
+    touched = anchor.grad.abs().sum((0, 1)).nonzero().flatten().tolist()
+    assert 30 in touched
+    assert max(touched) - min(touched) <= 2 * network.receptive_field
+    with pytest.raises(ValueError, match="anchor"):
+        network(x, c_noise, cond)
