@@ -69,6 +69,140 @@ def test_table_csv_and_json(folders, capsys):
     assert not [path for path in (folders / "out").iterdir() if path.name.startswith(".")]
 
 
+@pytest.fixture
+def enhanced(folders, noise):
+    """A noisy input 10 dB below each estimate, and a manifest: a at -5 dB, b and sub/c at 10 dB."""
+    disturbance = np.random.default_rng(1).standard_normal(RATE)
+    disturbance -= (disturbance @ noise) / (noise @ noise) * noise
+    disturbance *= np.linalg.norm(noise) / np.linalg.norm(disturbance)
+    for name, factor in (("a", 0.01), ("b", 0.1), ("sub/c", 1)):
+        noisy = noise + 10**0.5 * factor * disturbance
+        write(folders / "noisy" / f"{name}.wav", 0.2 * noisy)
+    text = "name,snr_db,kind\nb,10,fan\nsub/c.wav,10,rain\na,-5,rain\nother,0,fan\n"
+    (folders / "set.csv").write_text(text)
+    return folders
+
+
+def test_the_noisy_input_beside_the_estimate(enhanced, capsys):
+    code = evaluate(
+        enhanced,
+        f"--noisy={enhanced}/noisy",
+        "--per-file",
+        f"--csv={enhanced}/f.csv",
+        f"--json={enhanced}/all.json",
+    )
+    out, _ = capsys.readouterr()
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    heading, si_sdr = (line for line in lines if line[:1] == ["measure"] or line[:1] == ["SI-SDR"])
+    assert heading[2:5] == ["noisy", "estimate", "improvement"]
+    # 10 dB for each file, so that the interval of the improvement is nothing
+    numbers = [float(text) for text in si_sdr[3:] if text != "to"]
+    assert numbers == pytest.approx([10, 20, 10, 10, 10, 3], abs=0.05)
+    per_file = next(line for line in lines if line[0] == "b")
+    assert [float(x) for x in per_file[1:4]] == pytest.approx([10, 20, 10], abs=0.05)
+
+    result = json.loads((enhanced / "all.json").read_text())
+    assert result["measures"]["si_sdr"]["mean"] == pytest.approx(20, abs=0.05)
+    assert result["measures"]["si_sdr"]["noisy"]["mean"] == pytest.approx(10, abs=0.05)
+    assert result["measures"]["si_sdr"]["improvement"]["ci95"] == pytest.approx([10, 10], abs=0.1)
+    # a distance that fell is an improvement too
+    mel = result["measures"]["log_mel_error"]
+    assert mel["improvement"]["mean"] == pytest.approx(mel["noisy"]["mean"] - mel["mean"])
+    assert mel["improvement"]["mean"] > 0.5
+    assert result["files"][0]["noisy"].endswith("noisy/a.wav")
+    row = next(csv.DictReader((enhanced / "f.csv").read_text().splitlines()))
+    assert float(row["noisy_si_sdr"]) == pytest.approx(30, abs=0.05)
+    assert float(row["si_sdr"]) == pytest.approx(40, abs=0.05)
+    assert float(row["si_sdr_improvement"]) == pytest.approx(10, abs=0.05)
+
+
+def test_a_breakdown_from_a_manifest(enhanced, noise, capsys):
+    write(enhanced / "ref/d.wav", noise)
+    write(enhanced / "est/d.wav", noise[::-1])
+    options = [f"--manifest={enhanced}/set.csv", f"--json={enhanced}/all.json"]
+    assert evaluate(enhanced, *options, f"--noisy={enhanced}/noisy") == 0
+    out, err = capsys.readouterr()
+    assert "not in the manifest (1):\n  d" in err
+    assert "references without a noisy input (1):" in err
+    rows = [line.split() for line in out.splitlines() if line.startswith("SI-SDR")]
+    assert [row[2] for row in rows[:2]] == ["-5", "10"]  # as numbers, not as text
+    assert [float(x) for x in rows[0][3:]] == pytest.approx([30, 40, 10, 1], abs=0.05)
+    assert [float(x) for x in rows[1][3:]] == pytest.approx([0, 10, 10, 2], abs=0.05)
+    result = json.loads((enhanced / "all.json").read_text())
+    assert result["breakdown"]["snr_db"]["10"]["si_sdr"]["mean"] == pytest.approx(10, abs=0.05)
+    assert result["files"][0]["manifest"] == {"snr_db": "-5"}
+    assert "manifest" not in result["files"][2]
+
+    csv_option = f"--csv={enhanced}/f.csv"
+    assert evaluate(enhanced, *options, "--by=kind,snr_db", csv_option) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    means = {row[2]: float(row[3]) for row in rows if row and row[0] == "SI-SDR" and len(row) == 5}
+    assert means == pytest.approx({"fan": 20, "rain": 20, "-5": 40, "10": 10}, abs=0.05)
+    rows = list(csv.DictReader((enhanced / "f.csv").read_text().splitlines()))
+    assert [row["kind"] for row in rows] == ["rain", "fan", "", "rain"]
+
+
+def test_two_files_and_their_noisy_one(enhanced, capsys):
+    argv = ["--reference", f"{enhanced}/ref/a.wav", "--estimate", f"{enhanced}/est/b.wav"]
+    argv += ["--jobs=1", "--measures=si_sdr"]
+    assert run(main, [*argv, f"--noisy={enhanced}/noisy/sub/c.wav"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1].split()
+    assert [float(x) for x in line[3:6]] == pytest.approx([-10, 20, 30], abs=0.05)
+    assert run(main, [*argv, f"--noisy={enhanced}/noisy"]) == 2
+    assert "must both be folders, or both audio files" in capsys.readouterr().err
+
+
+def test_a_noisy_input_that_cannot_be_measured_or_read(enhanced, noise, capsys):
+    write(enhanced / "noisy/a.wav", 0 * noise)
+    (enhanced / "noisy/b.wav").write_text("no audio")
+    options = [f"--noisy={enhanced}/noisy", f"--json={enhanced}/all.json"]
+    assert evaluate(enhanced, *options, measures="--measures=si_sdr") == 2
+    out, err = capsys.readouterr()
+    assert "a: SI-SDR (dB): the noisy input is silent" in err
+    assert "could not be read (1):" in err
+    assert out.splitlines()[-1].endswith("1 of 3")
+    record = json.loads((enhanced / "all.json").read_text())["files"][0]
+    assert record["noisy_unmeasurable"] == {"si_sdr": "the noisy input is silent"}
+    assert record["improvements"] == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot read the manifest"),
+        ("", "no column name, snr_db"),
+        ("name,snr\na,5\n", "no column snr_db, only name, snr"),
+        ("name,snr_db\na,5\na.wav,0\n", "two rows of a"),
+        ("name,snr_db\nx,5\n", "names none of the files"),
+        (b"name,snr_db\n\xff\xfe,5\n", "cannot read the manifest"),
+    ],
+)
+def test_a_bad_manifest_is_one_sentence(text, message, enhanced, capsys):
+    path = enhanced / "bad.csv"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert evaluate(enhanced, f"--manifest={path}") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_by_needs_a_manifest(folders, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(folders, "--by=snr_db")
+    assert "--manifest" in capsys.readouterr().err
+
+
+def test_noisy_names_that_do_not_match_are_one_sentence(enhanced, capsys):
+    for path in (enhanced / "noisy").rglob("*.wav"):
+        path.rename(path.with_stem("x" + path.stem))
+    assert evaluate(enhanced, f"--noisy={enhanced}/noisy") == 2
+    assert "name the noisy inputs like their references" in capsys.readouterr().err
+
+
 def test_processes_give_the_same(folders, capsys):
     assert evaluate(folders) == 0
     one = capsys.readouterr().out

@@ -16,7 +16,7 @@ from wavediff.errors import UserError
 from wavediff.evaluation.manifest import Manifest, groups, read_manifest
 from wavediff.evaluation.measures import MEASURES
 from wavediff.evaluation.pairs import Judgement, Pair, judge_all, match, with_noisy
-from wavediff.evaluation.summary import Scores, Summary, score
+from wavediff.evaluation.summary import Scores, Summary, summarize_files
 from wavediff.evaluation.tables import breakdown_table, per_file_table, summary_table, write_csv
 from wavediff.files import atomic_path
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         csv_path = stack.enter_context(atomic_path(args.csv)) if args.csv else None
         json_path = stack.enter_context(atomic_path(args.json)) if args.json else None
         judgements = _judge(pairs, measures, args.jobs)
-        scores = {name: score(judgements, name) for name in measures}
+        scores = {name: summarize_files(judgements, name) for name in measures}
         breakdown = {
             column: {
                 value: _score_group(judgements, names, measures)
@@ -90,19 +90,13 @@ def main(argv: list[str] | None = None) -> int:
             result = {
                 "reference": str(args.reference),
                 "estimate": str(args.estimate),
-                "noisy": str(args.noisy) if noisy else None,
-                "measures": {name: _record(name, scores[name], noisy) for name in measures},
+                **({"noisy": str(args.noisy)} if noisy else {}),
+                "measures": _records(scores, noisy),
                 "breakdown": {
-                    column: {
-                        value: {name: _record(name, parts[name], noisy) for name in measures}
-                        for value, (parts, _) in by_value.items()
-                    }
-                    for column, by_value in breakdown.items()
+                    column: {value: _records(parts, noisy) for value, (parts, _) in rows.items()}
+                    for column, rows in breakdown.items()
                 },
-                "files": [
-                    _file_record(judgement, manifest.get(judgement.pair.name))
-                    for judgement in judgements
-                ],
+                "files": [_file_record(j, manifest.get(j.pair.name)) for j in judgements],
                 "references_without_estimate": [str(path) for path in references],
                 "estimates_without_reference": [str(path) for path in estimates],
                 "references_without_noisy": [str(path) for path in without],
@@ -111,9 +105,9 @@ def main(argv: list[str] | None = None) -> int:
     _report(judgements)
     if args.per_file:
         print(per_file_table(judgements, measures, noisy), end="\n\n")
-    for column, by_value in breakdown.items():
-        if by_value:
-            print(breakdown_table(column, by_value, noisy), end="\n\n")
+    for column, rows in breakdown.items():
+        if rows:
+            print(breakdown_table(column, rows, noisy), end="\n\n")
     print(summary_table(scores, len(judgements), noisy))
     return 2 if any(judgement.error for judgement in judgements) else 0
 
@@ -122,7 +116,7 @@ def _score_group(
     judgements: Sequence[Judgement], names: set[str], measures: Sequence[str]
 ) -> tuple[dict[str, Scores], int]:
     chosen = [judgement for judgement in judgements if judgement.pair.name in names]
-    return {name: score(chosen, name) for name in measures}, len(chosen)
+    return {name: summarize_files(chosen, name) for name in measures}, len(chosen)
 
 
 def _judge(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> list[Judgement]:
@@ -245,14 +239,17 @@ def _list(heading: str, lines: Iterable[str]) -> None:
         print(f"  and {len(lines) - _LISTED} more (--json lists all)", file=sys.stderr)
 
 
-def _record(name: str, scores: Scores, noisy: bool) -> dict:
-    measure = MEASURES[name]
-    record = {"label": measure.label, "higher_is_better": measure.higher_is_better}
-    record |= _summary_record(scores.estimate)
-    if noisy:
-        record["noisy"] = _summary_record(scores.noisy)
-        record["improvement"] = _summary_record(scores.improvement)
-    return record
+def _records(scores: dict[str, Scores], noisy: bool) -> dict[str, dict]:
+    records = {}
+    for name, score in scores.items():
+        measure = MEASURES[name]
+        record = {"label": measure.label, "higher_is_better": measure.higher_is_better}
+        record |= _summary_record(score.estimate)
+        if noisy:
+            record["noisy"] = _summary_record(score.noisy)
+            record["improvement"] = _summary_record(score.improvement)
+        records[name] = record
+    return records
 
 
 def _summary_record(summary: Summary) -> dict:
