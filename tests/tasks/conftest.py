@@ -29,12 +29,14 @@ SPACES = {
 }
 
 
+def read_group(name: str, choice: str) -> dict[str, Any]:
+    """``conf/<name>/<choice>.yaml`` alone."""
+    return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+
+
 def tiny_config(space: str = "whitened", **changes: Any) -> dict[str, Any]:
     """A resolved configuration of toy size; ``group={"key": value}`` changes a group."""
-
-    def group(name: str, choice: str) -> dict[str, Any]:
-        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
-
+    group = read_group
     config = {
         "task": {"_target_": "wavediff.tasks.vocoder.Vocoder", "crop_frames": 8},
         "mel": group("mel", "tacotron")
@@ -64,6 +66,11 @@ def tiny_mel(frames: int = 40, seed: int = 0, batch: int = 1) -> torch.Tensor:
     """``[batch, 6, frames]`` with values such as the toy front-end gives."""
     generator = torch.Generator().manual_seed(seed)
     return 0.7 * torch.randn(batch, 6, frames, generator=generator) - 5
+
+
+@pytest.fixture(name="read_group")
+def _read_group():
+    return read_group
 
 
 @pytest.fixture

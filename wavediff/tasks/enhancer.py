@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import Sampler, checked_sampler
+from wavediff.tasks.stream import EnhancerStream, enhance_signal
 
 
 class Enhancer(nn.Module):
@@ -30,6 +32,9 @@ class Enhancer(nn.Module):
 
     Everything happens relative to the recording's running level, so that quiet and loud ones are
     treated alike: ``enhance(a * noisy) == a * enhance(noisy)``, and digital silence stays silence.
+
+        enhancer = Enhancer.from_pretrained("enhancer-16k")
+        clean = enhancer(noisy, sample_rate)        # [channels, time] or [time], any rate
 
     Args:
         mel: what the network sees besides the anchor.
@@ -166,6 +171,66 @@ class Enhancer(nn.Module):
         if first_stage is None:
             return cond
         return replace(cond, anchor=first_stage(cond), observed=cond.anchor)
+
+    def forward(
+        self,
+        audio: Tensor | np.ndarray,
+        sample_rate: int,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        dry: float = 0.0,
+    ) -> Tensor | np.ndarray:
+        """The speech in ``audio [time]`` or ``[channels, time]``, of the same kind and shape.
+
+        Args:
+            audio: floating-point, full scale +-1, at any rate; each channel is enhanced by itself.
+            sample_rate: of the audio, in Hz; what lies above the model's band is kept with the
+                gain that the top of the band gets, see ``wavediff.tasks.stream``.
+            sampler, steps: instead of the checkpoint's own.
+            seed: of the noise; the same seed gives the same audio.
+            dry: share of the input in the output, 0 to 1.
+
+        Raises:
+            UserError: for audio or values that cannot be, or an unknown sampler.
+        """
+        chosen = self.with_sampler(sampler, steps)
+        return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
+
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        dry: float = 0.0,
+        chunk_seconds: float = 0.25,
+    ) -> EnhancerStream:
+        """Enhancement of blocks ``[channels, n]`` as they come, with the same result as ``self()``.
+
+            stream = enhancer.stream(48_000)
+            for block in microphone:
+                play(stream.push(block))        # ``stream.latency`` seconds later
+            play(stream.finish())
+
+        Args:
+            chunk_seconds: of signal per network call; short ones give a low latency and cost more.
+
+        Raises:
+            UserError: as a call.
+        """
+        return EnhancerStream(
+            self,
+            sample_rate,
+            channels,
+            sampler=self.with_sampler(sampler, steps),
+            seed=seed,
+            dry=dry,
+            chunk_seconds=chunk_seconds,
+        )
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """The enhanced ``batch["noisy"] [1, 1, time]`` by the default sampler, like it."""
