@@ -72,7 +72,7 @@ def test_the_loss_knows_the_clean_from_the_noisy(make_enhancer):
 @pytest.mark.parametrize("gain", [1e-4, 8.0])
 def test_loud_and_quiet_recordings_are_treated_alike(make_enhancer, gain):
     enhancer, noisy = make_enhancer(masked=True), randn(1, 1, 3000)
-    expected, atol = gain * enhancer.enhance(noisy), 1e-5 * gain
+    expected = gain * enhancer.enhance(noisy)
     torch.testing.assert_close(
         enhancer.enhance(gain * noisy), expected, rtol=1e-3, atol=1e-5 * gain
     )
