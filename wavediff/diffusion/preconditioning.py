@@ -83,9 +83,8 @@ def combined_noise(schedule: Schedule, t: Tensor) -> Coefficients:
     sqrt(alpha_bar). Defined where y stands for x0 plus noise; y itself drops out.
     """
     rho = schedule.alpha(t) + schedule.anchor(t)
-    if (rho > 1 - 1e-12).any() or (
-        rho <= 0
-    ).any():  # paths whose weights sum to 1, but for rounding
+    # weights that sum to 1 may do so but for rounding
+    if (rho > 1 - 1e-12).any() or (rho <= 0).any():
         raise ValueError(
             "a combined-noise prediction needs 0 < alpha + anchor < 1: use the cdiffuse schedule, "
             "or prediction eps or x0"
