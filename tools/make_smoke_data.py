@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from wavediff.cli import run
 from wavediff.data.audio import write_audio
 from wavediff.data.synthetic import utterance
@@ -48,6 +50,18 @@ def libritts(root: Path) -> Path:
     return root
 
 
+def voicebank_demand(root: Path) -> Path:
+    """VoiceBank-DEMAND: folders of clean and noisy WAV at 48 kHz under the same names."""
+    for speaker, voice in (("p226", 0), ("p287", 1)):
+        for i in range(1, 5):
+            clean = utterance(SECONDS, 48_000, (i, voice), pitch=1 + 0.6 * voice)
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(i))
+            for kind, audio in (("clean", clean), ("noisy", clean + 0.02 * noise)):
+                name = f"{kind}_trainset_28spk_wav/{speaker}_{i:03d}.wav"
+                write_audio(root / name, audio, 48_000)
+    return root
+
+
 def synthetic(root: Path) -> Path:
     """Nothing: this dataset writes itself."""
     return root
@@ -55,7 +69,8 @@ def synthetic(root: Path) -> Path:
 
 # By the name of the function in `wavediff.data` that reads the layout.
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
-    maker.__name__: maker for maker in (folder, ljspeech, vctk, libritts, synthetic)
+    maker.__name__: maker
+    for maker in (folder, ljspeech, vctk, libritts, voicebank_demand, synthetic)
 }
 
 

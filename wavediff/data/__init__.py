@@ -1,7 +1,7 @@
 """Files in, batches out.
 
-A dataset is a function that returns a `Source` (its files in a stable order, with a label each if
-it has labels), and a file `conf/data/NAME.yaml` that names it:
+A dataset is a function that returns a `Source` (its files in a stable order, each with a label or
+with a noisy recording of the same where it has them), and a file `conf/data/NAME.yaml`:
 
     defaults: [loader, _self_]           # the settings below, which every dataset has
     _target_: wavediff.data.folder.folder
@@ -11,7 +11,8 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
 
     split         {every: n, test: i, validation: j}: of the clips in order, number k is for testing
                   when k % n == i, for validation when k % n == j, and for training otherwise
-    normalize     the peak that every utterance is scaled to; null leaves the level as recorded
+    normalize     the peak that every utterance is scaled to; null leaves the level as recorded.
+                  A clean recording and a noisy one of the same get the same gain, here and below
     gain_db       [lowest, highest] random gain of a training crop, in dB; null for none
     min_seconds   shorter files are skipped (longer ones are padded with zeros up to a crop)
     max_seconds   longer files are cut into clips of equal length, none above this
@@ -48,6 +49,10 @@ def build_data(
     """
     source, loader = build_source(config)
     mixing = None if loader.mix is None else Mixing.of(loader.mix)
+    if mixing is not None and source.noisy is not None:
+        raise UserError(
+            "this data has its noisy recordings, so there is nothing to mix: set data.mix=null"
+        )
     parts = build_split(source, loader)
     train, validation = parts["train"], parts["validation"]
     if not train:
@@ -75,7 +80,7 @@ def build_source(config: DictConfig | Mapping) -> tuple[Source, Loader]:
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        key = next(key for key in config if OmegaConf.is_missing(config, key))
+        key = min(OmegaConf.missing_keys(config)).removeprefix("data.")
         raise UserError(f"data.{key} is not set: add data.{key}=VALUE to the command") from error
     absent = [key for key in ("_target_", *LOADER) if key not in values]
     if absent:

@@ -189,7 +189,7 @@ CONTAINERS = {  # by suffix; the first is for audio that comes from another cont
     ".opus": ("OGG",),
     ".mp3": ("MP3",),
 }
-LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_III")
+LOSSY = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}  # and where they are at home
 EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 WAV_BYTES = 4_290_000_000  # a wav file's sizes are 32 bits wide
 
@@ -252,7 +252,9 @@ def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
     subtype = source.subtype
     if suffix.lower() == ".opus":
         subtype = "OPUS"
-    elif subtype not in EXACT + LOSSY or not soundfile.check_format(container, subtype):
+    elif LOSSY.get(subtype) != container and not (
+        subtype in EXACT and soundfile.check_format(container, subtype)
+    ):
         fine = subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
         subtype = soundfile.default_subtype(container)
         if fine and soundfile.check_format(container, "PCM_24"):

@@ -7,12 +7,13 @@ import numpy as np
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from wavediff.data.utterances import Utterances
+from wavediff.data.utterances import Utterances, signals
 from wavediff.errors import UserError
 
 
 class Crops(Dataset):
     """Item `index` is {"audio": float32 [1, length], "index": int} and, where known, "label": int.
+    Clips with a noisy recording have "noisy" too: the same place of it at the same gain.
 
     `index` is the number of a sample in the whole run (step * global batch size + place in the
     batch) and has no upper bound; `len` is the number of samples in one epoch: one per clip, or as
@@ -64,7 +65,7 @@ class Crops(Dataset):
             gain *= 10 ** ((lowest + (highest - lowest) * level) / 20)
         start = int(place * (max(audio.shape[-1] - self.length, 0) + 1))
         crop = audio[:, start : start + self.length] * gain
-        item = {"audio": F.pad(crop, (0, self.length - crop.shape[-1])), "index": index}
+        item = signals(F.pad(crop, (0, self.length - crop.shape[-1]))) | {"index": index}
         label = self.utterances.clips[number].label
         return item if label is None else item | {"label": label}
 

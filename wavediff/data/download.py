@@ -1,12 +1,15 @@
-"""Public datasets by torchaudio's downloaders, whole or not at all."""
+"""Public datasets, by torchaudio's downloaders or as zip files, whole or not at all."""
 
 import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from wavediff.data.audio import import_torchaudio
 from wavediff.errors import UserError
@@ -16,17 +19,45 @@ STAGING = ".download"
 
 def fetch(dataset: str, root: Path, folder: str, size: str, **settings) -> Path:
     """`root/folder`, downloaded and unpacked by torchaudio.datasets.`dataset` where it is absent.
+    Raises UserError, above all where there is no network."""
 
-    torchaudio takes a folder that is there for a complete one. So it works in a hidden folder, from
-    which only a finished dataset moves to its place; an archive that came whole is kept until then.
-    Processes that want the same dataset wait for each other.
+    def download(staging: Path) -> None:
+        getattr(import_torchaudio().datasets, dataset)(str(staging), download=True, **settings)
 
-    Raises UserError, above all where there is no network.
+    if not (root / folder).is_dir():
+        import_torchaudio()  # what is said when it is missing is no fault of the network
+    return _fetch(download, root, folder, size)
+
+
+def fetch_zip(url: str, root: Path, folder: str, size: str) -> Path:
+    """`root/folder`, which the archive at `url` holds, downloaded and unpacked where it is absent.
+    Raises UserError, above all where there is no network."""
+
+    def download(staging: Path) -> None:
+        archive, inside = staging / f"{folder}.zip", staging / "unpacked"
+        if not archive.exists():
+            torch.hub.download_url_to_file(url, str(archive), progress=sys.stderr.isatty())
+        try:
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(inside)  # checks each file's checksum
+        except zipfile.BadZipFile:
+            archive.unlink()
+            raise
+        (inside / folder).rename(staging / folder)
+
+    return _fetch(download, root, folder, size)
+
+
+def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str) -> Path:
+    """`root/folder`, which `download` makes in the folder that it is given.
+
+    Downloaders take a folder that is there for a complete one. So they work in a hidden folder,
+    from which only a finished dataset moves to its place; an archive that came whole is kept until
+    then. Processes that want the same dataset wait for each other.
     """
     place, staging = root / folder, root / STAGING
     if place.is_dir():
         return place
-    download = getattr(import_torchaudio().datasets, dataset)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _alone(root):
@@ -37,7 +68,7 @@ def fetch(dataset: str, root: Path, folder: str, size: str, **settings) -> Path:
                 if half.is_dir():
                     shutil.rmtree(half)
             print(f"data: downloading {folder} ({size}) to {root}", file=sys.stderr)
-            download(str(staging), download=True, **settings)
+            download(staging)
             place.parent.mkdir(parents=True, exist_ok=True)
             (staging / folder).rename(place)
             shutil.rmtree(staging)

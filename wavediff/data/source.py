@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 
@@ -19,12 +19,14 @@ THREADS = 8  # libsndfile releases the interpreter's lock; on a network disk mos
 @dataclass(frozen=True)
 class Source:
     """The files of a dataset in a stable order, their labels (indices into `label_names`, as for
-    speakers) where it has any, and its `root`, from which files take their names."""
+    speakers) where it has any, and its `root`, from which files take their names. `noisy` are noisy
+    recordings of the same where there are such, one for each of the files."""
 
     root: Path
     files: Sequence[Path]
     labels: Sequence[int] | None = None
     label_names: Sequence[str] | None = None
+    noisy: Sequence[Path] | None = None
 
 
 def labelled(root: Path, files: Sequence[Path], names: Sequence[str], order=None) -> Source:
@@ -34,9 +36,26 @@ def labelled(root: Path, files: Sequence[Path], names: Sequence[str], order=None
     return Source(root, files, [number[name] for name in names], label_names)
 
 
+def paired(source: Source, noisy: str) -> Source:
+    """`source` with the files of the same names below the folder `noisy`. Raises UserError for a
+    folder that does not exist, and for a file that is not in it."""
+    folder = Path(noisy).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{noisy} does not exist: give the folder of the noisy recordings")
+    pairs = [folder / file.relative_to(source.root) for file in source.files]
+    missing = [pair for pair in pairs if not pair.exists()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(pairs)} files in {source.root} have no noisy recording of the "
+            f"same name in {folder}; the first is {missing[0].relative_to(folder)}"
+        )
+    return replace(source, noisy=pairs)
+
+
 @dataclass(frozen=True)
 class Clip:
-    """A part of a file (mostly all of it): `frames` from `start`, counted at the file's rate."""
+    """A part of a file (mostly all of it): `frames` from `start`, counted at the file's rate; and
+    where there is one, the file of which the same part is the noisy recording."""
 
     path: Path
     name: str
@@ -44,6 +63,7 @@ class Clip:
     frames: int
     sample_rate: int
     label: int | None
+    noisy: Path | None = None
 
 
 def scan(
@@ -59,8 +79,10 @@ def scan(
     clips: list[Clip | None] = []
     skipped: Counter = Counter()
     first: BadAudio | None = None
-    headers = parallel(_header, source.files, "reading headers")
-    for path, label, header in zip(source.files, labels, headers, strict=False):
+    noisy = source.noisy if source.noisy is not None else repeat(None)
+    pairs = list(zip(source.files, noisy, strict=False))
+    headers = parallel(_header, pairs, "reading headers")
+    for (path, pair), label, header in zip(pairs, labels, headers, strict=False):
         try:
             if isinstance(header, BadAudio):
                 raise header
@@ -84,6 +106,7 @@ def scan(
                     frames=stop - start,
                     sample_rate=sample_rate,
                     label=label,
+                    noisy=pair,
                 )
             )
     if not any(clips):
@@ -112,9 +135,16 @@ def parallel(function, items: Sequence, title: str) -> Iterable:
         )
 
 
-def _header(path: Path) -> tuple[int, int] | BadAudio:
+def _header(pair: tuple[Path, Path | None]) -> tuple[int, int] | BadAudio:
+    path, noisy = pair
     try:
-        return audio_info(path)
+        found = audio_info(path)
+        if noisy is not None and audio_info(noisy) != found:
+            raise BadAudio(
+                f"{noisy} has not the length and sample rate of {path}",
+                "unlike the noisy one",
+            )
+        return found
     except BadAudio as error:
         return error
 

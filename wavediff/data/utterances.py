@@ -18,9 +18,11 @@ MAX_GAIN = 100.0  # 40 dB: normalising must not turn the hiss of an empty record
 
 
 class Utterances(Dataset):
-    """Item i is {"audio": float32 [1, time], "name": str} and, where known, "label": int.
+    """Item i is {"audio": float32 [1, time], "name": str} and, where known, "label": int. Clips
+    with a noisy recording have "noisy" too, like "audio" and at the same gain.
 
-    normalize: the peak that every clip is scaled to; None leaves the level as recorded.
+    normalize: the peak that every clip is scaled to (a pair, of the louder of the two); None leaves
+    the level as recorded.
     cache: keep the decoded audio in memory (float32, so that items are the same either way);
     where that would take more than half of the free memory, it says so and does without.
     Raises BadAudio for a clip whose header was sound and whose content is not.
@@ -50,19 +52,19 @@ class Utterances(Dataset):
     def __getitem__(self, i: int) -> dict:
         clip = self.clips[i]
         audio, gain = self.read(i)
-        item = {"audio": audio * gain, "name": clip.name}
+        item = signals(audio * gain) | {"name": clip.name}
         return item if clip.label is None else item | {"label": clip.label}
 
     def read(self, i: int) -> tuple[Tensor, float]:
-        """Clip i as recorded, [1, time] at our rate, and the factor that brings it to the wanted
-        level. Do not write into the tensor: it may be the cache."""
+        """Clip i as recorded, [1, time] at our rate ([2, time] for clean and noisy), and the factor
+        that brings it to the wanted level. Do not write into the tensor: it may be the cache."""
         if self.memory is None:
             audio = _decode(self.clips[i], self.sample_rate)
             return audio, self._gain(audio)
         if not self.lengths[i]:
             raise BadAudio(f"{self.clips[i].path} could not be decoded")
         start, stop = self.offsets[i], self.offsets[i] + self.lengths[i]
-        return self.memory[None, start:stop], self.gains[i]
+        return self.memory[:, start:stop], self.gains[i]
 
     def read_first(self, numbers: Iterable[int]) -> tuple[int, Tensor, float]:
         """(number, audio, factor) of the first of `numbers` that can be decoded; stderr is told
@@ -84,7 +86,8 @@ class Utterances(Dataset):
 
     def _fill(self) -> None:
         lengths = [-(-c.frames * self.sample_rate // c.sample_rate) for c in self.clips]
-        needed, free = 4 * sum(lengths), _free_memory()
+        channels = 1 if self.clips[0].noisy is None else 2
+        needed, free = 4 * channels * sum(lengths), _free_memory()
         if needed > free / 2:
             print(
                 f"data: not cached, {needed / 2**30:.1f} GB of audio are more than half of the "
@@ -93,7 +96,7 @@ class Utterances(Dataset):
             )
             return
         # One tensor for all: worker processes share it, however many clips there are.
-        memory = torch.zeros(sum(lengths))
+        memory = torch.zeros(channels, sum(lengths))
         offsets = [0, *torch.tensor(lengths).cumsum(0).tolist()][:-1]
 
         def load(i: int) -> tuple[int, float] | BadAudio:
@@ -101,7 +104,7 @@ class Utterances(Dataset):
                 audio = _decode(self.clips[i], self.sample_rate)
             except BadAudio as error:
                 return error
-            memory[offsets[i] : offsets[i] + audio.shape[-1]] = audio[0]
+            memory[:, offsets[i] : offsets[i] + audio.shape[-1]] = audio
             return audio.shape[-1], self._gain(audio)
 
         bad: Counter = Counter()
@@ -118,9 +121,19 @@ class Utterances(Dataset):
         self.memory, self.offsets = memory, offsets
 
 
+def signals(audio: Tensor) -> dict[str, Tensor]:
+    """{"audio": [1, time]} of [1, time], and {"noisy": ...} beside it of [2, time]."""
+    return dict(zip(("audio", "noisy"), audio.split(1), strict=False))
+
+
 def _decode(clip: Clip, sample_rate: int) -> Tensor:
-    audio, _ = read_audio(clip.path, sample_rate, start=clip.start, frames=clip.frames)
-    return audio
+    paths = [clip.path] if clip.noisy is None else [clip.path, clip.noisy]
+    parts = [
+        read_audio(path, sample_rate, start=clip.start, frames=clip.frames)[0] for path in paths
+    ]
+    if len({part.shape for part in parts}) > 1:
+        raise BadAudio(f"{clip.noisy} is cut short, or {clip.path} is", "unreadable")
+    return torch.cat(parts)
 
 
 def _free_memory() -> float:
