@@ -13,6 +13,7 @@ from wavediff.errors import UserError
 COMMANDS = {
     "train": "train a model by a recipe",
     "vocode": "turn mel spectrograms (or audio, by copy synthesis) into audio",
+    "enhance": "take the noise out of recordings of speech",
     "mel": "turn audio into mel spectrograms",
     "evaluate": "measure estimates against references",
     "import": "convert a checkpoint of another project",

@@ -203,7 +203,7 @@ class EnhancerStream:
             ready = min(ready, max(0, last * self.sample_rate // self.model_rate))
         start, stop = self._updone.start, max(self._updone.start, ready)
         enhanced, noisy = np.split(self._updone.take(stop), 2)
-        if stop == start:
+        if stop == start:  # most blocks only wait for more
             return enhanced
         at = np.arange(start, stop) * (self.model_rate / self.sample_rate)
         first = int(at[0])
@@ -237,8 +237,10 @@ class EnhancerStream:
                 out[channel] *= faded(sounding, near, reach)
         if np.abs(out).max(initial=0) > 1:
             peak = ndimage.maximum_filter1d(np.abs(y), 2 * near + 1, mode="nearest")
-            allowed = np.minimum(1, np.maximum(1, peak) / np.maximum(np.abs(out), 1)).min(axis=0)
+            ceiling = np.maximum(1, peak)
+            allowed = np.minimum(1, ceiling / np.maximum(np.abs(out), 1)).min(axis=0)
             out *= held(allowed, reach)
+            out.clip(-ceiling, ceiling, out=out)  # of rounding errors
         return out
 
 
@@ -294,6 +296,8 @@ class Fifo:
 
     def take(self, stop: int) -> Array:
         """Samples up to ``stop``, which are then forgotten."""
+        if stop == self.start:
+            return self._blocks[0][:, :0]
         taken = self.peek(self.start, stop)
         self.drop(stop)
         return taken
