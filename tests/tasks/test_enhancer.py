@@ -138,3 +138,16 @@ def test_an_unknown_sampler_is_refused(make_enhancer):
 def test_what_is_no_enhancer_is_refused():
     with pytest.raises(UserError, match="is a Vocoder, not an enhancer"):
         Enhancer.from_pretrained("vocoder-en-22k")
+
+
+def test_a_sampler_that_the_path_cannot_have_is_refused_before_it_runs(make_enhancer):
+    with pytest.raises(UserError, match="does not fit the model: predictor-corrector"):
+        make_enhancer().with_sampler("predictor_corrector")
+
+
+def test_steps_keep_the_samplers_own_grid(make_enhancer):
+    enhancer = make_enhancer(schedule="ouve")
+    schedule = enhancer.denoiser.schedule
+    grid = enhancer.with_sampler("predictor_corrector", 4).grid(schedule)
+    assert len(grid) == 5
+    assert grid[-2] == pytest.approx(schedule.t_min)

@@ -90,8 +90,8 @@ def predictor_corrector(
     if not snr > 0:
         raise ValueError(f"the corrector's snr must be positive, not {snr}")
     schedule = denoiser.schedule
+    check(schedule, times)
     steps = list(steps_of(times))
-    _needs_reverse_process(schedule, torch.stack([t for _, t, _ in steps]))
     for i, t, s in steps:
         x = correct(schedule, x, denoiser(x, t, cond), t, cond, snr, noise(x, 2 * i))
         x0_hat = denoiser(x, t, cond)
@@ -102,13 +102,16 @@ def predictor_corrector(
     return x
 
 
-predictor_corrector.calls_per_step = 2
-
-
-def _needs_reverse_process(schedule: Schedule, t: Tensor) -> None:
+def check(schedule: Schedule, times: Tensor) -> None:
+    """Raises ValueError where the reverse process or the score is infinite on the grid."""
+    t = times[:-1]
     finite = torch.isfinite(torch.stack(sde(schedule, t))).all(0) & (schedule.sigma(t) > 0)
     if not finite.all():
         raise ValueError(
             f"predictor-corrector sampling needs signal and noise at every time, and t = "
             f"{float(t[~finite][0]):.4g} lacks one: start later, or use ddim or ancestral"
         )
+
+
+predictor_corrector.calls_per_step = 2
+predictor_corrector.check = check

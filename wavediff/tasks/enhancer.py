@@ -45,6 +45,7 @@ class Enhancer(nn.Module):
         l1_weight: of the absolute error of the decoded estimate (Jukic et al. 2024).
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate.
         level_past, level_ahead: seconds over which the running level is taken.
+        level_rms: what that level is brought to, against noise of standard deviation 1.
 
     Attributes:
         config: what ``build_task`` rebuilds it from.
@@ -69,6 +70,7 @@ class Enhancer(nn.Module):
         mr_stft_weight: float = 0.0,
         level_past: float = 2.0,
         level_ahead: float = 0.25,
+        level_rms: float = 1.0,
     ) -> None:
         super().__init__()
         self.mel = mel
@@ -80,6 +82,7 @@ class Enhancer(nn.Module):
         self.magnitude_weight, self.l1_weight = magnitude_weight, l1_weight
         self.mr_stft_weight = mr_stft_weight
         self.level = RunningLevel(mel.sample_rate, mel.hop_length, level_past, level_ahead)
+        self.level_rms = level_rms
         self.config, self.extra = {}, {}
 
     @classmethod
@@ -129,7 +132,7 @@ class Enhancer(nn.Module):
             batch: ``audio`` (clean) and ``noisy``, ``[batch, 1, crop_length]``.
         """
         with torch.no_grad():
-            level = self.level(batch["noisy"])
+            level = self.level(batch["noisy"]) / self.level_rms
             clean = normalised(batch["audio"], level)
             cond = self._condition(normalised(batch["noisy"], level))
             x0 = self.representation.encode(clean, cond.local)
@@ -157,7 +160,7 @@ class Enhancer(nn.Module):
         return losses | {"loss": loss}
 
     def _condition(self, noisy: Tensor) -> Condition:
-        """For ``noisy [batch, 1, time]`` at running level 1."""
+        """For ``noisy [batch, 1, time]`` at its constant level."""
         local = self.mel(noisy)
         return Condition(local=local, anchor=self.representation.encode(noisy, local))
 
@@ -277,7 +280,7 @@ class Enhancer(nn.Module):
         sampler = self.sampler if sampler is None else sampler
         schedule, length = self.denoiser.schedule, noisy.shape[-1]
         noisy = noisy.to(self.device)
-        level = self.level(noisy)
+        level = self.level(noisy) / self.level_rms
         cond = self._staged(self._condition(normalised(noisy, level)))
         grid = sampler.grid(schedule)
         draw = PositionNoise(seed, offset // self.representation.hop_length)

@@ -32,11 +32,13 @@ class Sampler:
     times: Callable[[Schedule], Tensor]
 
     def with_steps(self, schedule: Schedule, steps: int | None) -> Sampler:
-        """The same on ``steps`` uniform steps; unchanged where its grid has as many already."""
+        """The same on ``steps`` steps; uniform ones where its own grid has a fixed number."""
         if steps is None:
             return self
         if steps < 1:
             raise UserError(f"a sampler needs at least 1 step, not {steps}")
+        if isinstance(self.times, partial) and "steps" in self.times.keywords:
+            return replace(self, times=partial(self.times, steps=steps))
         try:
             if len(self.times(schedule)) == steps + 1:
                 return self
@@ -94,8 +96,12 @@ def checked_sampler(
     schedule = denoiser.schedule
     sampler = default if name is None else sampler_by_name(name)
     sampler = sampler.with_steps(schedule, steps)
+    grid = sampler.grid(schedule)
+    check = getattr(getattr(sampler.function, "func", sampler.function), "check", None)
     try:
-        denoiser.prediction(schedule, sampler.grid(schedule)[:-1])
+        denoiser.prediction(schedule, grid[:-1])
+        if check is not None:
+            check(schedule, grid)
     except ValueError as error:
         raise UserError(f"this sampler does not fit the model: {error}") from error
     return sampler
