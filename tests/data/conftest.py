@@ -3,6 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from omegaconf import OmegaConf
+
+from wavediff.data.mixing import PROBABILITIES, Mixing
+
+CONF = Path(__file__).parents[2] / "conf"
 
 
 @pytest.fixture
@@ -43,5 +48,18 @@ def spoil():
             "short.wav": "too short",
             "cut.flac": "unreadable",
         }
+
+    return make
+
+
+@pytest.fixture
+def mixing():
+    """mixing(**settings): as the file has it, but with nothing at random that is not asked for."""
+
+    def make(**settings) -> Mixing:
+        mix = OmegaConf.load(CONF / "data" / "mixing.yaml").mix
+        mix.noise = None
+        values = OmegaConf.to_container(mix) | dict.fromkeys(PROBABILITIES, 0.0)
+        return Mixing.of(values | settings)
 
     return make

@@ -109,6 +109,41 @@ def test_bad_clips_do_not_make_the_cache_matter(constants):
     assert [number(with_cache[i]) for i in range(30)] == [number(without[i]) for i in range(30)]
 
 
+def test_long_clips_can_count_for_more(tmp_path, make_wav):
+    for i, seconds in enumerate((0.1, 0.5, 1.05)):
+        make_wav(tmp_path / f"{i}.wav", seconds=seconds, value=(i + 1) / 8)
+    clips = scan(folder(tmp_path), 0.01, 30)[0]
+    crops = Crops(Utterances(clips, RATE), 1600, balance="seconds")
+    assert len(crops) == 1 + 5 + 11
+    for epoch in range(3):
+        drawn = [number(crops[17 * epoch + i]) for i in range(17)]
+        assert [drawn.count(i) for i in range(3)] == [1, 5, 11]
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_pair_is_cut_at_one_place_and_has_one_gain(tmp_path, cache):
+    for i in range(4):
+        signal = np.random.default_rng(i).uniform(-0.5, 0.5, 3000 + 700 * i)
+        for name, audio in (("clean", signal), ("noisy", -1.5 * signal)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / name / f"{i}.wav", audio, RATE, subtype="FLOAT")
+    source = folder(str(tmp_path / "clean"), noisy=str(tmp_path / "noisy"))
+    utterances = Utterances(scan(source, 0.01, 30)[0], RATE, 0.9, cache)
+    crops = Crops(utterances, 4000, seed=1, gain_db=(-20, 0))
+    levels = set()
+    for i in range(12):
+        item = crops[i]
+        assert item["audio"].shape == item["noisy"].shape == (1, 4000)
+        assert torch.allclose(item["noisy"], -1.5 * item["audio"], atol=1e-6)
+        levels.add(item["noisy"].abs().max().item())
+    assert max(levels) <= 0.9
+    assert len(levels) == 12
+    whole = utterances[3]
+    assert whole["audio"].shape == (1, 5100)
+    assert whole["noisy"].abs().max() == pytest.approx(0.9)  # the louder of the two
+    assert torch.allclose(whole["noisy"], -1.5 * whole["audio"], atol=1e-6)
+
+
 def test_no_clip_at_all_is_an_error(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.full(1600, np.nan), RATE, subtype="FLOAT")
     with pytest.raises(UserError, match="none of the training files"):

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from wavediff.data import download
+from wavediff.data import download, voicebank
 from wavediff.data.libritts import libritts
 from wavediff.data.ljspeech import ljspeech
 from wavediff.data.vctk import vctk
+from wavediff.data.voicebank import voicebank_demand
 from wavediff.errors import UserError
 
 
@@ -208,3 +209,65 @@ def test_libritts_has_the_readers_of_all_its_parts_as_labels(tmp_path, served, r
     assert [url.rsplit("/", 1)[-1] for url in asked] == ["dev-clean.tar.gz", "test-clean.tar.gz"]
     with pytest.raises(UserError, match=r"names train: LibriTTS has dev-clean"):
         libritts(str(root), ["train"])
+
+
+@pytest.fixture
+def voicebank_archives(served, monkeypatch):
+    """The archives, as they are called and packed, where `voicebank_demand` looks for them."""
+    folder, address = served
+    monkeypatch.setattr(voicebank, "ADDRESS", address)
+    for kind in ("clean", "noisy"):
+        for part in ("trainset_28spk", "testset"):
+            name = f"{kind}_{part}_wav"
+            with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
+                for i in (1, 2):
+                    archive.writestr(f"{name}/p226_{i:03d}.wav", sound())
+    return folder
+
+
+def test_voicebank_is_downloaded_once_and_comes_in_pairs(tmp_path, voicebank_archives, capsys):
+    root = tmp_path / "root"
+    source = voicebank_demand(str(root))
+    assert [file.relative_to(root).as_posix() for file in source.files] == [
+        f"clean_trainset_28spk_wav/p226_{i:03d}.wav" for i in (1, 2)
+    ]
+    assert [file.relative_to(root).as_posix() for file in source.noisy] == [
+        f"noisy_trainset_28spk_wav/p226_{i:03d}.wav" for i in (1, 2)
+    ]
+    names = ["clean_trainset_28spk_wav", "noisy_trainset_28spk_wav"]
+    assert sorted(path.name for path in root.iterdir()) == names
+    assert capsys.readouterr().err.count("downloading") == 2
+    for archive in voicebank_archives.iterdir():
+        if "train" in archive.name:
+            archive.unlink()
+    assert voicebank_demand(str(root)) == source
+    assert len(voicebank_demand(str(root), part="testset").files) == 2
+    with pytest.raises(UserError, match=r"data\.part=train is not in VoiceBank-DEMAND"):
+        voicebank_demand(str(root), part="train")
+
+
+def test_a_damaged_archive_is_not_kept(tmp_path, voicebank_archives):
+    archive = voicebank_archives / "noisy_trainset_28spk_wav.zip"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:300])
+    root = tmp_path / "root"
+    with pytest.raises(UserError, match=r"noisy_trainset_28spk_wav \(2\.6 GB\).*not a zip file"):
+        voicebank_demand(str(root))
+    assert [path.name for path in root.iterdir()] == ["clean_trainset_28spk_wav"]
+    archive.write_bytes(whole)
+    assert len(voicebank_demand(str(root)).noisy) == 2
+
+
+def test_without_a_network_voicebank_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(voicebank, "ADDRESS", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"clean_trainset_28spk_wav.*refused.*set data\.root") as e:
+        voicebank_demand(str(tmp_path / "root"))
+    assert "\n" not in str(e.value)
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_clean_file_without_its_noisy_one_is_told(tmp_path, voicebank_archives):
+    source = voicebank_demand(str(tmp_path))
+    source.noisy[1].unlink()
+    with pytest.raises(UserError, match=r"1 of 2 files .* no noisy .* p226_002\.wav"):
+        voicebank_demand(str(tmp_path))

@@ -66,6 +66,51 @@ def test_a_manifest_that_cannot_be_understood_is_refused(tmp_path, name, text, w
         folder(str(tmp_path / name))
 
 
+def test_several_folders_follow_each_other(tmp_path, make_wav):
+    files = [make_wav(tmp_path / name) for name in ["z/2.wav", "a/x/1.wav", "a/y/1.wav"]]
+    source = folder([str(tmp_path / "z"), str(tmp_path / "a")])
+    assert source.files == files
+    assert source.root == tmp_path
+    with pytest.raises(UserError, match="no folder of its own"):
+        folder([str(tmp_path / "a"), str(tmp_path / "z")], labels=True)
+    make_wav(tmp_path / "z/y/1.wav")
+    (tmp_path / "z/2.wav").unlink()
+    source = folder([str(tmp_path / "z"), str(tmp_path / "a")], labels=True)
+    assert (source.labels, source.label_names) == ([1, 0, 1], ["x", "y"])
+    (tmp_path / "m.csv").write_text("path\nz/y/1.wav\n")
+    with pytest.raises(UserError, match=r"m\.csv has no labels, and others have"):
+        folder([str(tmp_path / "a"), str(tmp_path / "m.csv")], labels=True)
+    with pytest.raises(UserError, match=r"data\.root is empty"):
+        folder([])
+
+
+def test_noisy_recordings_have_the_names_of_the_clean_ones(tmp_path, make_wav):
+    for name in ["clean/a/1.wav", "clean/2.wav", "noisy/a/1.wav", "noisy/2.wav", "noisy/3.wav"]:
+        make_wav(tmp_path / name)
+    clean, noisy = str(tmp_path / "clean"), str(tmp_path / "noisy")
+    source = folder(clean, noisy=noisy)
+    assert source.noisy == [tmp_path / "noisy/2.wav", tmp_path / "noisy/a/1.wav"]
+    both = folder([clean, noisy], noisy=[noisy, clean.replace("clean", "noisy")])
+    assert both.noisy[:2] == source.noisy
+    assert len(both.files) == len(both.noisy) == 5
+    with pytest.raises(UserError, match=r"1 of 3 files .* have no noisy .* the first is 3\.wav"):
+        folder(noisy, noisy=clean)
+    with pytest.raises(UserError, match=r"nowhere does not exist: give the folder of the noisy"):
+        folder(clean, noisy=str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match=r"data\.noisy needs as many folders"):
+        folder([clean, noisy], noisy=noisy)
+
+
+def test_a_manifest_may_name_noisy_recordings(tmp_path):
+    (tmp_path / "m.csv").write_text("path,noisy,label\nc/1.wav,n/x.wav,a\nc/2.wav,/far/y.wav,b\n")
+    source = folder(str(tmp_path / "m.csv"))
+    assert [str(file) for file in source.noisy] == [str(tmp_path / "n/x.wav"), "/far/y.wav"]
+    assert source.label_names == ["a", "b"]
+    (tmp_path / "m.csv").write_text("path,noisy\n1.wav,2.wav\n3.wav,\n")
+    with pytest.raises(UserError, match=r"noisy recording to some files only: .*3\.wav has none"):
+        folder(str(tmp_path / "m.csv"))
+
+
 def test_no_folder_and_no_audio_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"data\.root=.*nowhere does not exist"):
         folder(str(tmp_path / "nowhere"))

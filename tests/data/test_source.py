@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from wavediff.data.folder import folder
-from wavediff.data.source import Source, labelled, scan
+from wavediff.data.source import Source, labelled, paired, scan
 from wavediff.errors import UserError
 
 
@@ -40,6 +40,18 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path, spoil):
         scan(folder(tmp_path), min_seconds=0.5, max_seconds=30)
     with pytest.raises(UserError, match="it has no files"):
         scan(Source(tmp_path, []), min_seconds=0.5, max_seconds=30)
+
+
+def test_a_pair_must_be_of_one_length_and_rate(tmp_path, make_wav, capsys):
+    lengths = {"fits": (1, 16000), "long": (1.1, 16000), "rate": (0.5, 32000)}
+    for name, (seconds, rate) in lengths.items():
+        make_wav(tmp_path / "clean" / f"{name}.wav")
+        make_wav(tmp_path / "noisy" / f"{name}.wav", seconds, rate)
+    source = paired(folder(tmp_path / "clean"), str(tmp_path / "noisy"))
+    clips, skipped = scan(source, 0.5, 0.6)
+    assert [clip and clip.noisy.name for clip in clips] == ["fits.wav", "fits.wav", None, None]
+    assert skipped == {"unlike the noisy one": 2}
+    assert "long.wav has not the length" in capsys.readouterr().err
 
 
 def test_labels_follow_the_sorted_names(tmp_path):

@@ -74,7 +74,7 @@ class Mixing:
             "voices": "[3, 8]",
             "second_db": "[-10, 10]",
             "rt60": "[0.1, 0.8]",
-            "clip_db": "[-12, -1]",
+            "clip_db": "[-8, -1]",
         }.items():
             value = getattr(self, name)
             good = is_range(value) and (name not in ("voices", "rt60") or value[0] > 0)
@@ -99,7 +99,7 @@ class Mixing:
         good = isinstance(edges, Sequence) and all(is_number(hz) and hz > 0 for hz in edges)
         check("mix.band_hz", edges, good and bool(edges), "[3400, 7000]")
         check("mix.voices", self.voices, all(type(n) is int for n in self.voices), "[3, 8]")
-        check("mix.clip_db", self.clip_db, self.clip_db[1] <= 0, "[-12, -1]")
+        check("mix.clip_db", self.clip_db, self.clip_db[1] <= 0, "[-8, -1]")
         check("mix.silence", self.silence, self.clean + self.silence <= 1, "0.02")
         _check_shares("kinds", self.kinds, KINDS)
         _check_shares("procedural", self.procedural, NOISES)

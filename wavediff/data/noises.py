@@ -32,7 +32,7 @@ def hum(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     count = min(int(rng.integers(3, 41)), int(0.45 * sample_rate / base))
     amplitudes = rng.uniform(0.1, 1, count) * np.arange(1, count + 1) ** -rng.uniform(0.5, 1.5)
     tone = _harmonics(base * np.arange(length) / sample_rate, amplitudes, rng)
-    return tone + 0.01 * np.abs(amplitudes).max() * white(length, sample_rate, rng)
+    return tone + np.float32(0.01 * amplitudes.max()) * white(length, sample_rate, rng)
 
 
 def clicks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
