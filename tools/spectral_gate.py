@@ -39,11 +39,16 @@ def gate(
         from noisereduce import reduce_noise
     except ImportError as error:
         raise UserError("noisereduce is missing: pip install noisereduce") from error
+    length = noisy.shape[-1]
     with np.errstate(invalid="ignore"):  # it takes digital silence to NaN
         gated = reduce_noise(
-            noisy, sample_rate, stationary=stationary, prop_decrease=strength, n_fft=n_fft
+            np.pad(noisy, ((0, 0), (0, max(0, n_fft - length)))),  # it takes a frame or more
+            sample_rate,
+            stationary=stationary,
+            prop_decrease=strength,
+            n_fft=n_fft,
         )
-    return np.nan_to_num(np.asarray(gated, dtype=np.float32)).reshape(noisy.shape)
+    return np.nan_to_num(np.asarray(gated, dtype=np.float32)).reshape(len(noisy), -1)[:, :length]
 
 
 def main(argv: list[str] | None = None) -> int:

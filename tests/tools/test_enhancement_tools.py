@@ -44,7 +44,8 @@ def test_gating_takes_noise_from_every_file_of_a_folder(spectral_gate, noisy_set
     soundfile.write(noisy / "silent.wav", np.zeros(8000), 8000)
     soundfile.write(noisy / "short.wav", np.full(3, 0.1), 8000)
     (noisy / "bad.wav").write_text("no audio")
-    assert run(spectral_gate.main, [str(noisy), "-o", f"{noisy_set}/out"]) == 2
+    argv = [str(noisy), "-o", f"{noisy_set}/out", "--stationary", "--strength=1"]
+    assert run(spectral_gate.main, argv) == 2
     assert "bad.wav" in capsys.readouterr().err
     clean, gated, before = (
         soundfile.read(noisy_set / f"{folder}/sub/a.wav")[0] for folder in ("clean", "out", "noisy")

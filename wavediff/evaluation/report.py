@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soundfile
 import torch
@@ -157,7 +156,14 @@ def _beginning(path: Path, seconds: float) -> tuple[np.ndarray, int]:
 def _spectrogram(audio: np.ndarray) -> np.ndarray:
     """Power [frequency, columns] of [time], averaged over time to at most 900 columns."""
     n_fft = 512 if len(audio) < 512 * COLUMNS else 2048
-    power = np.abs(librosa.stft(np.pad(audio, (0, max(0, n_fft - len(audio)))), n_fft=n_fft)) ** 2
+    frames = torch.stft(
+        torch.from_numpy(audio),
+        n_fft,
+        window=torch.hann_window(n_fft),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = frames.abs().square().numpy()
     columns = min(COLUMNS, power.shape[1])
     starts = np.linspace(0, power.shape[1], columns, endpoint=False).astype(int)
     counts = np.diff(np.append(starts, power.shape[1]))
