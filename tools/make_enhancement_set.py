@@ -5,11 +5,11 @@
     wavediff evaluate --reference set/clean --noisy set/noisy --estimate enhanced/ \\
         --manifest set/manifest.csv
 
-Writes clean/NAME.wav, noisy/NAME.wav (16-bit) and manifest.csv. SNRs come in equal shares; every
-other file gets a random cut of a recorded noise, the others babble: voices of other speakers of the
-clean folder, a speaker being a file's name up to its first "-", as in LibriSpeech. The SNR is that
-of the powers of speech and noise over the frames with speech. Where the sum would clip, clean and
-noisy are scaled down alike. The same folders and seed give the same bytes.
+Writes clean/NAME.wav, noisy/NAME.wav (16-bit) and manifest.csv. SNRs come in equal shares, and so
+do the noises: random cuts of each recording in turn, then babble, which is voices of other speakers
+of the clean folder, a speaker being a file's name up to its first "-", as in LibriSpeech. The SNR
+is that of the powers of speech and noise over the frames with speech. Where the sum would clip,
+clean and noisy are scaled down alike. The same folders and seed give the same bytes.
 """
 
 import argparse
@@ -110,8 +110,9 @@ def make(options: argparse.Namespace) -> list[dict]:
         path = voices[number]
         rng = np.random.default_rng([options.seed, index])
         speech = read(path, rate)
-        if index % 2 == 0:
-            kind, sources = "recorded", [noises[index // 2 % len(noises)]]
+        turn = index // len(options.snrs) % (len(noises) + 1)
+        if turn < len(noises):
+            kind, sources = "recorded", [noises[turn]]
             noise = looped(read(sources[0], rate), len(speech), rate, rng)
         else:
             others = [name for name in speakers if name != path.stem.partition("-")[0]]

@@ -92,6 +92,27 @@ def test_the_sizes_of_the_blocks_do_not_matter(rate):
         assert np.abs(out - whole).max() < 1e-9
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_the_model_is_given_the_same_pieces_whatever_the_blocks(rate):
+    nowhere_local = Standin(lambda noisy, offset: noisy * noisy.std(), reach=100)
+    audio = noise(rate)
+    whole = streamed(nowhere_local, audio, rate, (audio.shape[1],), chunk_seconds=0.2)
+    out = streamed(nowhere_local, audio, rate, (700, 10_000), chunk_seconds=0.2)
+    assert np.abs(out - whole).max() < 1e-9
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_limits_and_silences_have_no_cuts_either(rate):
+    audio = 2 * noise(rate, channels=2)
+    for start in np.arange(0.05, 1, 0.1):
+        audio[1, round(start * rate) : round((start + 0.04) * rate)] = 0
+    whole = streamed(scaled(5), audio, rate, chunk_seconds=1e6)
+    assert np.abs(whole).max() > 0.99
+    for sizes in ((300,), (5000, 20)):
+        out = streamed(scaled(5), audio, rate, sizes, chunk_seconds=0.03)
+        assert np.abs(out - whole).max() < 1e-6
+
+
 @pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
 def test_cuts_are_not_seen(rate):
     audio = noise(rate)

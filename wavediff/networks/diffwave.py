@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler
 from wavediff.networks.embedding import SinusoidalEmbedding, TableEmbedding
+from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 512
 SCALE = math.sqrt(0.5)  # of the residual connection
@@ -171,7 +171,7 @@ class DiffWave(nn.Module):
         """What each block adds for the local condition, ``[batch, 2 width, time]``, kept."""
         if cond.local is None:
             return list(self._projected(cond))
-        with _precision(cond.local):
+        with precision(cond.local):
             return list(self._projected(cond))
 
     def _upsampled(self, cond: Condition) -> Iterator[Tensor | None]:
@@ -200,7 +200,7 @@ class DiffWave(nn.Module):
         Raises:
             ValueError: where a condition that the network was built for is missing.
         """
-        with _precision(x):
+        with precision(x):
             return self._predict(x, c_noise, cond)
 
     def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
@@ -225,15 +225,3 @@ class DiffWave(nn.Module):
             total = skip.clone() if total is None else total.add_(skip)
         h = F.relu(self.skip_projection(total / math.sqrt(len(self.blocks))))
         return self.output_projection(h)
-
-
-def _precision(x: Tensor) -> AbstractContextManager:
-    """Autocast, except to a bfloat16 that the CPU would only emulate: float32 is far faster."""
-    if (
-        x.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    ):
-        return torch.autocast("cpu", enabled=False)
-    return nullcontext()

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler
-from wavediff.networks.diffwave import _precision
 from wavediff.networks.embedding import SinusoidalEmbedding
+from wavediff.networks.precision import precision
 from wavediff.representations.stft import from_channels, to_channels
 
 EMBEDDING, HIDDEN = 128, 256
@@ -169,7 +169,7 @@ class ScoreUNet(nn.Module):
         Raises:
             ValueError: where a condition that the network was built for is missing.
         """
-        with _precision(x):
+        with precision(x):
             return self._predict(x, c_noise, cond)
 
     def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:

@@ -29,12 +29,11 @@ class RunningLevel(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """Level like ``audio [batch, 1, time]``; 0 where the whole window is digital silence."""
         length, hop = audio.shape[-1], self.hop_length
-        energy = F.avg_pool1d(F.pad(audio.square(), (0, -length % hop)), hop)
-        window = (self.past, self.ahead)
-        kernel = energy.new_ones(1, 1, sum(window) + 1)
-        total = F.conv1d(F.pad(energy, window), kernel)
-        count = F.conv1d(F.pad((energy > 0).to(energy), window), kernel)
-        level = (total / count.clamp(min=1)).clamp(min=0).sqrt()
+        energy = F.avg_pool1d(audio.square(), hop, ceil_mode=True)
+        window, size = (self.past, self.ahead), self.past + self.ahead + 1
+        total = F.avg_pool1d(F.pad(energy, window), size, 1)
+        sounding = F.avg_pool1d(F.pad((energy > 0).to(energy), window), size, 1)
+        level = (total / sounding.clamp(min=0.5 / size)).sqrt()
         level = F.interpolate(level, scale_factor=float(hop), mode="linear", align_corners=False)
         return level[..., :length]
 

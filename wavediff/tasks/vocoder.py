@@ -30,6 +30,7 @@ from wavediff.tasks.sampler import Sampler, checked_sampler
 STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
 ACTIVATION_NUMBERS = 2_000_000  # the widest tensor within one network call
 PREPARED_NUMBERS = 256_000_000  # what the network keeps from step to step
+WIDTH = 4096  # numbers per frame taken for granted in a network without 1-d convolutions
 HALOS = 8  # a piece is at least so many times as long as its context on either side
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
@@ -309,7 +310,8 @@ class Vocoder(nn.Module):
         """Latent frames of one network call: what memory allows, but mostly not context."""
         seconds = self.chunk_seconds if seconds is None else seconds
         if seconds is None:
-            width = max(m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv1d))
+            convs = [m for m in self.network.modules() if isinstance(m, nn.Conv1d)]
+            width = max((conv.out_channels for conv in convs), default=WIDTH)
             return max(ACTIVATION_NUMBERS // (batch * width), 12 * reach)
         frames = seconds * self.sample_rate / self.representation.hop_length
         return max(1, reach, int(min(frames, 2**62)))
