@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ import torch
 from wavediff.data.audio import (
     BadAudio,
     audio_info,
+    audio_reader,
+    audio_writer_like,
     find_audio,
     import_torchaudio,
+    kept_format,
     read_audio,
     resample,
     write_audio,
@@ -179,3 +183,45 @@ def test_a_torchaudio_that_does_not_load_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"libcudart.*install a pair that fits") as caught:
         import_torchaudio()
     assert "\n" not in str(caught.value)
+
+
+def test_a_reader_and_a_writer_alike_pass_every_sample_on(tmp_path):
+    samples = np.random.default_rng(0).uniform(-1, 1, (5001, 3))
+    soundfile.write(tmp_path / "a.wav", samples, 12345, subtype="PCM_32")
+    with audio_reader(tmp_path / "a.wav") as reader:
+        assert (reader.sample_rate, reader.channels, reader.frames) == (12345, 3, 5001)
+        with audio_writer_like(reader, tmp_path / "b.wav") as writer:
+            for block in reader.blocks(1000):
+                assert block.dtype == np.float64
+                assert block.shape in {(3, 1000), (3, 1)}
+                writer.write(torch.from_numpy(block))
+    assert (tmp_path / "b.wav").read_bytes() == (tmp_path / "a.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "suffix", "expected"),
+    [
+        ("WAVEX", "PCM_24", ".WAV", ("WAVEX", "PCM_24")),
+        ("RF64", "PCM_16", ".wav", ("RF64", "PCM_16")),
+        ("W64", "FLOAT", ".wav", ("WAV", "FLOAT")),
+        ("WAV", "DOUBLE", ".flac", ("FLAC", "PCM_24")),
+        ("WAV", "PCM_U8", ".flac", ("FLAC", "PCM_16")),
+        ("WAV", "IMA_ADPCM", ".wav", ("WAV", "PCM_16")),  # its blocks would change the length
+        ("MP3", "MPEG_LAYER_III", ".wav", ("WAV", "PCM_16")),
+        ("OGG", "VORBIS", ".opus", ("OGG", "OPUS")),
+        ("OGG", "OPUS", ".ogg", ("OGG", "OPUS")),
+        ("FLAC", "PCM_24", ".ogg", ("OGG", "VORBIS")),
+    ],
+)
+def test_the_format_kept_is_the_one_that_loses_least(container, subtype, suffix, expected):
+    source = SimpleNamespace(container=container, subtype=subtype, frames=1000, channels=2)
+    assert kept_format(suffix, source) == expected
+
+
+def test_a_wav_above_4_gb_becomes_rf64():
+    source = SimpleNamespace(container="WAV", subtype="PCM_24", channels=2)
+    for frames, container in ((710_000_000, "WAV"), (720_000_000, "RF64")):
+        source.frames = frames
+        assert kept_format(".wav", source) == (container, "PCM_24")
+    with pytest.raises(UserError, match=r"\.m4a"):
+        kept_format(".m4a", source)

@@ -222,6 +222,15 @@ def test_nobody_is_in_the_babble_behind_his_own_speech(mixing, tmp_path, make_wa
     assert max(low[1]) > 0.1
 
 
+def test_noise_has_no_offset_of_its_own(mixing, voices, noises, speech):
+    for name in ("short.flac", "rate.wav"):
+        (noises / name).unlink()
+    mixer = Mixer(mixing(noise=str(noises), kinds={"recorded": 1}), RATE, voices)
+    clean, noisy = mixer(speech, rng(0))
+    noise = noisy - clean
+    assert abs(noise.mean()) < 1e-3 * noise.std()
+
+
 def test_short_noise_is_repeated_without_a_jump():
     smooth = np.cumsum(np.random.default_rng(0).standard_normal(1000)).astype(np.float32)
     smooth = np.convolve(smooth, np.hanning(50), "same")
