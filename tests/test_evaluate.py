@@ -71,14 +71,14 @@ def test_table_csv_and_json(folders, capsys):
 
 @pytest.fixture
 def enhanced(folders, noise):
-    """A noisy input 10 dB below each estimate, and a manifest: a at -5 dB, b and sub/c at 10 dB."""
+    """A noisy input 10 dB below each estimate, and a manifest: a at 5 dB, b and sub/c at 10 dB."""
     disturbance = np.random.default_rng(1).standard_normal(RATE)
     disturbance -= (disturbance @ noise) / (noise @ noise) * noise
     disturbance *= np.linalg.norm(noise) / np.linalg.norm(disturbance)
     for name, factor in (("a", 0.01), ("b", 0.1), ("sub/c", 1)):
         noisy = noise + 10**0.5 * factor * disturbance
         write(folders / "noisy" / f"{name}.wav", 0.2 * noisy)
-    text = "name,snr_db,kind\nb,10,fan\nsub/c.wav,10,rain\na,-5,rain\nother,0,fan\n"
+    text = "name,snr_db,kind\nb,10,fan\nsub/c.wav,10,rain\na,5,rain\nother,0,fan\n"
     (folders / "set.csv").write_text(text)
     return folders
 
@@ -126,19 +126,19 @@ def test_a_breakdown_from_a_manifest(enhanced, noise, capsys):
     assert "not in the manifest (1):\n  d" in err
     assert "references without a noisy input (1):" in err
     rows = [line.split() for line in out.splitlines() if line.startswith("SI-SDR")]
-    assert [row[2] for row in rows[:2]] == ["-5", "10"]  # as numbers, not as text
+    assert [row[2] for row in rows[:2]] == ["5", "10"]  # as numbers, not as text
     assert [float(x) for x in rows[0][3:]] == pytest.approx([30, 40, 10, 1], abs=0.05)
     assert [float(x) for x in rows[1][3:]] == pytest.approx([0, 10, 10, 2], abs=0.05)
     result = json.loads((enhanced / "all.json").read_text())
     assert result["breakdown"]["snr_db"]["10"]["si_sdr"]["mean"] == pytest.approx(10, abs=0.05)
-    assert result["files"][0]["manifest"] == {"snr_db": "-5"}
+    assert result["files"][0]["manifest"] == {"snr_db": "5"}
     assert "manifest" not in result["files"][2]
 
     csv_option = f"--csv={enhanced}/f.csv"
     assert evaluate(enhanced, *options, "--by=kind,snr_db", csv_option) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     means = {row[2]: float(row[3]) for row in rows if row and row[0] == "SI-SDR" and len(row) == 5}
-    assert means == pytest.approx({"fan": 20, "rain": 20, "-5": 40, "10": 10}, abs=0.05)
+    assert means == pytest.approx({"fan": 20, "rain": 20, "5": 40, "10": 10}, abs=0.05)
     rows = list(csv.DictReader((enhanced / "f.csv").read_text().splitlines()))
     assert [row["kind"] for row in rows] == ["rain", "fan", "", "rain"]
 
