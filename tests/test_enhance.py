@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
+from tqdm import tqdm
 
 from wavediff import cli, enhance
 from wavediff.cli import run
@@ -64,6 +65,18 @@ def save(task, folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     return save(tiny(), tmp_path_factory.mktemp("model"))
+
+
+class Late(tqdm):
+    """A progress bar that a slow machine does not show either."""
+
+    def __init__(self, **options):
+        super().__init__(**options | {"delay": 600})
+
+
+@pytest.fixture(autouse=True)
+def no_bar(monkeypatch):
+    monkeypatch.setattr(enhance, "tqdm", Late)
 
 
 @pytest.fixture
@@ -387,7 +400,7 @@ def test_in_a_shell(model, here):
     enhance = shlex.join([sys.executable, "-m", "wavediff.enhance", "--checkpoint", str(model)])
     script = f"cat a.wav | {enhance} - -o - > b.wav"
     done = subprocess.run(script, shell=True, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert alike("a.wav", "b.wav")
 
 
@@ -542,7 +555,7 @@ def test_an_interruption_leaves_no_half_written_file(model, here, monkeypatch, n
 
 
 def test_progress_on_stderr(model, here, monkeypatch, capsys):
-    class Shown(enhance.tqdm):
+    class Shown(tqdm):
         def __init__(self, **options):
             super().__init__(**options | {"delay": 0, "mininterval": 0})
 

@@ -41,9 +41,9 @@ examples:
   wavediff enhance 'day1/*.flac' day2/ -o cleaned/ --checkpoint runs/enhance --steps 4
   cat a.wav | wavediff enhance - -o - > b.wav
 
-A folder's structure is kept below OUT. Outputs that exist are left alone, so the same command
-goes on with a folder that was interrupted; --overwrite makes them again. Recordings may be as long
-as you like: memory does not grow with them.
+A folder's structure is kept below OUT. What exists there is left alone, so the same command goes
+on with a folder that was interrupted; --overwrite makes it again. A single file OUT that exists is
+an error without --overwrite. Recordings may be as long as you like: memory does not grow with them.
 
 Every channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
 kept in the measure in which the model kept the octave below: hiss goes, sibilants stay. Where the
