@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made
 .PHONY: help venv demo test test-slow lint format train-smoke build clean
 
 help:
-	@echo "make demo         vocode audio with the bundled model and draw its spectrogram, into demo/"
+	@echo "make demo         vocode a sound and clean a noisy one with the bundled models, into demo/"
 	@echo "make test         the tests (under 5 minutes)"
 	@echo "make test-slow    the tests that take longer"
 	@echo "make train-smoke  every recipe for a few steps on made-up data"
@@ -24,12 +24,16 @@ $(STAMP): pyproject.toml tools/make_venv.sh
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python tools/make_demo_audio.py -o demo/original.wav
+	@$(BIN)/python tools/make_demo_audio.py -o demo/original.wav --noisy demo/noisy.wav
 	@$(BIN)/wavediff vocode demo/original.wav -o demo/vocoded.wav --overwrite
 	@$(BIN)/python tools/plot_spectrograms.py demo/original.wav demo/vocoded.wav -o demo/spectrograms.png
+	@$(BIN)/wavediff enhance demo/noisy.wav -o demo/enhanced.wav --report demo/report.html --overwrite
 	@echo "made by the project:      demo/original.wav"
 	@echo "its mel, vocoded:         demo/vocoded.wav"
 	@echo "both, above one another:  demo/spectrograms.png"
+	@echo "the same in noise:        demo/noisy.wav"
+	@echo "without it:               demo/enhanced.wav"
+	@echo "both, to look at and play: demo/report.html"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -229,3 +229,30 @@ def test_a_file_cannot_write_to_the_terminal_what_it_likes(here, capsys):
     assert lines["recipe"] == "a?[2J?b"
     assert lines["seconds"] == "long"
     assert lines["label names"] == "c?, d"
+
+
+def test_an_enhancer(here, capsys):
+    def group(name, choice):
+        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+
+    config = {
+        name: group(name, choice)
+        for name, choice in (
+            ("task", "enhancer"),
+            ("mel", "enhance"),
+            ("network", "frequency_unet"),
+            ("schedule", "bridge"),
+            ("prediction", "x0"),
+            ("objective", "denoising"),
+            ("sampler", "one_step"),
+        )
+    }
+    config["representation"] = group("representation", "stft") | {"n_fft": 64, "hop_length": 16}
+    config["network"]["network"] |= {"width": 4, "layers": 2}
+    enhancer = build_task(config)
+    save_task(here / "a.safetensors", enhancer.config, enhancer.network.state_dict(), EXTRA)
+    assert command("a.safetensors") == 0
+    text = capsys.readouterr().out
+    assert "task            Enhancer" in text
+    assert "network DiffWave (width 4, layers 2," in text
+    assert "consistency" not in text

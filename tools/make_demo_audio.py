@@ -2,6 +2,7 @@
 
 A source and a filter (Fant, 1960; Klatt, 1980): a train of glottal pulses with jitter and shimmer,
 and breath, go through a cascade of moving resonances; hissing and bursts are band-passed noise.
+With --noisy the same once more, in the noise of a fan and of the mains.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import torch
 from scipy.signal import butter, lfilter, resample_poly, sosfilt
 
 from wavediff.cli import run
+from wavediff.data import noises
 from wavediff.data.audio import write_audio
+from wavediff.data.mixing import noise_gain
 
 SAMPLE_RATE = 22_050
 FRAME = 22  # samples between two settings of the filters: 1 ms
@@ -135,12 +138,28 @@ def per_sample(track: np.ndarray) -> np.ndarray:
     return np.interp(np.arange(len(track) * FRAME) / FRAME, np.arange(len(track)), track)
 
 
+def noisy(speech: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
+    """`speech` [time] in noise, with the peak that it had."""
+    rng = np.random.default_rng(seed)
+    noise = noises.fan(len(speech), SAMPLE_RATE, rng) + 0.5 * noises.hum(
+        len(speech), SAMPLE_RATE, rng
+    )
+    mixture = speech + noise_gain(speech, noise, snr_db, SAMPLE_RATE) * noise
+    return mixture * np.abs(speech).max() / np.abs(mixture).max()
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", default="demo/original.wav", help="a .wav or .flac file")
+    parser.add_argument("--noisy", help="another file, for the noisy recording")
+    parser.add_argument("--snr", type=float, default=5.0, help="its SNR in dB (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
-    write_audio(options.output, torch.from_numpy(speak(SENTENCE, options.seed)), SAMPLE_RATE)
+    speech = speak(SENTENCE, options.seed)
+    write_audio(options.output, torch.from_numpy(speech), SAMPLE_RATE)
+    if options.noisy:
+        mixture = noisy(speech, options.snr, options.seed)
+        write_audio(options.noisy, torch.from_numpy(mixture), SAMPLE_RATE)
     return 0
 
 

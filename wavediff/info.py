@@ -103,7 +103,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
         **{group: short(value) for group, value in task.config.items() if group != "task"},
         "steps": len(task.sampler.grid(schedule)) - 1,
         "network_calls": task.sampler.network_calls(schedule),
-        "consistency": task.consistency,
+        **({"consistency": task.consistency} if hasattr(task, "consistency") else {}),
         "extra": dict(extra),
     }
 
@@ -155,8 +155,10 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("parameters", f"{facts['parameters']:,}"),
         *((name, group_line(facts[name])) for name in ("schedule", "prediction", "objective")),
         ("sampler", f"{group_line(sampler['function'])}; {steps}: {times}"),
-        ("consistency", f"{facts['consistency']} iterations" if facts["consistency"] else "off"),
     ]
+    if "consistency" in facts:
+        iterations = facts["consistency"]
+        found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
     for name, value in facts["extra"].items():
         if name == "seconds" and isinstance(value, int | float) and math.isfinite(value):
             found.append(("trained for", f"{value / 3600:.2f} hours"))
@@ -187,6 +189,8 @@ def value_text(value: Any) -> str:
         if len(words) > 12:
             words = [*words[:3], "...", *words[-3:]]
         return ", ".join(words)
+    if isinstance(value, Mapping) and "name" in value:
+        return group_line(value)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, float):

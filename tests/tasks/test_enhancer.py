@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
-from wavediff.tasks.enhancer import Enhancer
+from wavediff.tasks.enhancer import Enhancer, thresholded_error_db
 
 RATE = 4000
 SCHEDULES = ("bridge", "ouve", "anchored_flow")
@@ -48,16 +50,29 @@ def test_the_result_is_as_long_as_the_recording(make_enhancer, space, schedule, 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_loss_is_per_item_and_has_gradients(make_enhancer, masked):
-    enhancer = make_enhancer(masked=masked, magnitude_weight=1.0, l1_weight=0.1, mr_stft_weight=0.1)
+    names = ("magnitude", "l1", "mr_stft", "snr")
+    enhancer = make_enhancer(masked=masked, **{f"{name}_weight": 0.1 for name in names})
     audio = randn(3, 1, enhancer.crop_length)
     batch = {"audio": audio, "noisy": audio + randn(*audio.shape, seed=1)}
     losses = enhancer.loss(batch, ItemNoise(0, [4, 5, 6]))
-    names = {"denoising", "log_snr", "loss", "magnitude", "l1", "mr_stft"}
+    names = {"denoising", "log_snr", "loss", "magnitude", "l1", "mr_stft", "error_db"}
     assert {name: value.shape for name, value in losses.items()} == dict.fromkeys(names, (3,))
     losses["loss"].mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in enhancer.network.parameters())
     alone = enhancer.loss({k: v[1:2] for k, v in batch.items()}, ItemNoise(0, [5]))
     torch.testing.assert_close(alone["loss"][0], losses["loss"][1])
+
+
+def test_the_error_in_db_has_a_floor_and_takes_a_silent_target():
+    noisy = randn(2, 1, 400)
+    error = torch.full_like(noisy, 0.1) * noisy
+    torch.testing.assert_close(
+        thresholded_error_db(error, torch.zeros_like(noisy), noisy),
+        torch.full((2,), 10 * math.log10(0.01 + 0.001)),
+    )
+    torch.testing.assert_close(thresholded_error_db(noisy, noisy, noisy), torch.full((2,), -30.0))
+    silent = torch.zeros_like(noisy)
+    assert thresholded_error_db(silent, silent, silent).isfinite().all()
 
 
 def test_the_loss_knows_the_clean_from_the_noisy(make_enhancer):
@@ -136,7 +151,7 @@ def test_an_unknown_sampler_is_refused(make_enhancer):
 
 
 def test_what_is_no_enhancer_is_refused():
-    with pytest.raises(UserError, match="is a Vocoder, not an enhancer"):
+    with pytest.raises(UserError, match="is no enhancer but a Vocoder"):
         Enhancer.from_pretrained("vocoder-en-22k")
 
 

@@ -44,6 +44,7 @@ class Enhancer(nn.Module):
             for STFT frames only.
         l1_weight: of the absolute error of the decoded estimate (Jukic et al. 2024).
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate.
+        snr_weight: of the decoded estimate's error in dB, see ``thresholded_error_db``.
         level_past, level_ahead: seconds over which the running level is taken.
         level_rms: what that level is brought to, against noise of standard deviation 1.
 
@@ -68,6 +69,7 @@ class Enhancer(nn.Module):
         magnitude_weight: float = 0.0,
         l1_weight: float = 0.0,
         mr_stft_weight: float = 0.0,
+        snr_weight: float = 0.0,
         level_past: float = 2.0,
         level_ahead: float = 0.25,
         level_rms: float = 1.0,
@@ -80,7 +82,7 @@ class Enhancer(nn.Module):
         self.sampler = sampler
         self.crop_seconds = crop_seconds
         self.magnitude_weight, self.l1_weight = magnitude_weight, l1_weight
-        self.mr_stft_weight = mr_stft_weight
+        self.mr_stft_weight, self.snr_weight = mr_stft_weight, snr_weight
         self.level = RunningLevel(mel.sample_rate, mel.hop_length, level_past, level_ahead)
         self.level_rms = level_rms
         self.config, self.extra = {}, {}
@@ -94,7 +96,7 @@ class Enhancer(nn.Module):
         """
         task = load_task(name_or_path)
         if not isinstance(task, cls):
-            raise UserError(f"{name_or_path} is a {type(task).__name__}, not an enhancer")
+            raise UserError(f"{name_or_path} is no enhancer but a {type(task).__name__}")
         return task
 
     @staticmethod
@@ -133,8 +135,8 @@ class Enhancer(nn.Module):
         """
         with torch.no_grad():
             level = self.level(batch["noisy"]) / self.level_rms
-            clean = normalised(batch["audio"], level)
-            cond = self._condition(normalised(batch["noisy"], level))
+            clean, noisy = normalised(batch["audio"], level), normalised(batch["noisy"], level)
+            cond = self._condition(noisy)
             x0 = self.representation.encode(clean, cond.local)
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
@@ -149,7 +151,7 @@ class Enhancer(nn.Module):
             error = magnitude(denoised.x0_hat) - magnitude(x0)
             losses["magnitude"] = error.square().flatten(1).mean(1)
             loss = loss + self.magnitude_weight * losses["magnitude"]
-        if self.l1_weight or self.mr_stft_weight:
+        if self.l1_weight or self.mr_stft_weight or self.snr_weight:
             estimate = self.representation.decode(denoised.x0_hat, clean.shape[-1], cond.local)
         if self.l1_weight:
             losses["l1"] = (estimate - clean).abs().flatten(1).mean(1)
@@ -157,6 +159,9 @@ class Enhancer(nn.Module):
         if self.mr_stft_weight:
             losses["mr_stft"] = mr_stft(estimate, clean)
             loss = loss + self.mr_stft_weight * losses["mr_stft"]
+        if self.snr_weight:
+            losses["error_db"] = thresholded_error_db(estimate, clean, noisy)
+            loss = loss + self.snr_weight * losses["error_db"]
         return losses | {"loss": loss}
 
     def _condition(self, noisy: Tensor) -> Condition:
@@ -289,3 +294,14 @@ class Enhancer(nn.Module):
             cond = self.denoiser.prepare(cond)
         x = sampler.function(self.denoiser, x, grid, cond, noise=draw, callback=callback)
         return self.representation.decode(x, length, cond.local) * level
+
+
+def thresholded_error_db(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
+    """10 log10(|estimate - clean|^2 / |noisy|^2 + 0.001), dB, ``[batch]`` for ``[batch, 1, time]``.
+
+    A dB counts alike in loud and in quiet noise, down to -30 dB, and a silent target is no special
+    case (after the thresholded SNR of Wisdom et al. 2020, eq. 2).
+    """
+    error, reference = ((estimate - clean).square(), noisy.square())
+    ratio = error.flatten(1).sum(1) / reference.flatten(1).sum(1).clamp(min=1e-8)
+    return 10 * torch.log10(ratio + 1e-3)

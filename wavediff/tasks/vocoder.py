@@ -94,7 +94,7 @@ class Vocoder(nn.Module):
         """
         task = load_task(name_or_path)
         if not isinstance(task, cls):
-            raise UserError(f"{name_or_path} is a {type(task).__name__}, not a vocoder")
+            raise UserError(f"{name_or_path} is no vocoder but an {type(task).__name__}")
         return task
 
     @staticmethod
