@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
-from wavediff.data import build_data
+from wavediff.data import Mixed, build_data
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -70,11 +70,23 @@ def test_validation_has_whole_utterances_with_speech_and_noise(made_up, lacking)
     assert all(bool(train[i]["audio"].any()) == (lacking == "clean") for i in range(7))
 
 
+def test_the_noise_is_another_in_every_item(made_up):
+    settings = {**made_up, "mix": {**made_up.mix, "silence": 1}}
+    train, _ = build_data(settings, 4000, RATE)
+    heard = [train[i]["noisy"] / train[i]["noisy"].std() for i in range(21)]  # three epochs
+    assert not any(
+        torch.allclose(heard[i], heard[j], atol=1e-3) for i in range(21) for j in range(i)
+    )
+
+
 def test_labels_stay(made_up):
     train, validation = build_data({**made_up, "speakers": 3}, 4000, RATE)
     assert train.label_names == ["voice-000", "voice-001", "voice-002"]
     assert {train[i]["label"] for i in range(8)} == {0, 1, 2}
     assert validation[0]["label"] == 2
+    told = []
+    mixed = Mixed(train.speech, lambda speech, rng, label: told.append(label) or (speech, speech))
+    assert [mixed[i]["label"] for i in range(8)] == told
 
 
 def test_libri_noise_reads_its_folders(tmp_path, make_wav):
