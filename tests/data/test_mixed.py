@@ -71,7 +71,7 @@ def test_validation_has_whole_utterances_with_speech_and_noise(made_up, lacking)
 
 
 def test_the_noise_is_another_in_every_item(made_up):
-    settings = {**made_up, "mix": {**made_up.mix, "silence": 1}}
+    settings = {**made_up, "mix": {**made_up.mix, "clean": 0, "silence": 1}}
     train, _ = build_data(settings, 4000, RATE)
     heard = [train[i]["noisy"] / train[i]["noisy"].std() for i in range(21)]  # three epochs
     assert not any(
