@@ -20,7 +20,7 @@ FLOORS = [
     "representations",
     "diffusion",
 ]
-LEAVES = {"errors", "files"}
+LEAVES = {"errors", "files", "packages"}
 ENTRY = {"__init__", "__main__", "cli"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -239,7 +239,7 @@ def test_an_enhancer(here, capsys):
         name: group(name, choice)
         for name, choice in (
             ("task", "enhancer"),
-            ("mel", "enhance"),
+            ("mel", "condition/enhance"),
             ("network", "frequency_unet"),
             ("schedule", "bridge"),
             ("prediction", "x0"),

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from wavediff.representations.mel import conf_folder, mel_front_end
 
@@ -12,11 +12,9 @@ MEL = mel_front_end("tacotron")
 
 
 def make(name):
-    config = {
-        "mel": {"n_fft": MEL.n_fft, "hop_length": MEL.hop_length},
-        "representation": OmegaConf.load(conf_folder() / "representation" / f"{name}.yaml"),
-    }
-    return instantiate(OmegaConf.create(config).representation, mel=MEL)
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        config = compose("train", ["recipe=tiny", "mel=tacotron", f"representation={name}"])
+    return instantiate(config.representation, mel=MEL)
 
 
 @pytest.fixture(params=NAMES)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+from wavediff.packages import import_torchaudio
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -35,19 +35,6 @@ class BadAudio(UserError):
     def __init__(self, message: str, reason: str = "unreadable"):
         super().__init__(message)
         self.reason = reason
-
-
-def import_torchaudio() -> ModuleType:
-    """torchaudio, or a UserError: version 2.11 is bound to the exact builds of torch it knows."""
-    try:
-        import torchaudio
-    except Exception as error:  # a missing library is an OSError, a missing symbol anything
-        raise UserError(
-            f"torchaudio cannot be loaded beside torch {torch.__version__} ({_brief(error)}): "
-            'install a pair that fits, as by pip install "torch>=2.11,<2.15" '
-            '"torchaudio>=2.11,<2.12" (a CPU-only torch does not go with it)'
-        ) from error
-    return torchaudio
 
 
 def audio_info(path: str | Path) -> tuple[int, int]:

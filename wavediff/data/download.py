@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from wavediff.data.audio import import_torchaudio
 from wavediff.errors import UserError
+from wavediff.packages import import_torchaudio
 
 STAGING = ".download"
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
-from scipy.signal import lfilter
 
 BEFORE = 0.002  # seconds of a recorded response that are kept before the direct sound
 
@@ -62,6 +61,8 @@ def simulated(sample_rate: int, rt60: float, rng: np.random.Generator) -> Room:
     decay = np.exp(np.float32(-6.91 / rt60) * time)  # 6.91 = 3 ln 10
     noise = rng.standard_normal(length, dtype=np.float32)
     pole = np.float32(rng.uniform(0.3, 0.8))
+    from scipy.signal import lfilter  # a second to import, which other commands need not wait
+
     dull = lfilter(np.array([1 - pole]), np.array([1, -pole], np.float32), noise).astype(np.float32)
     tail = decay * (dull + decay * (noise - dull))  # what is above the filter decays twice as fast
     tail *= np.minimum(1, time / 0.03)  # reflections come more and more densely

@@ -19,9 +19,10 @@ import functools
 import math
 from collections.abc import Sequence
 
-import librosa
 import torch
 from torch import Tensor
+
+from wavediff.packages import import_torchaudio
 
 # (n_fft, hop_length) in samples
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
@@ -105,8 +106,10 @@ def log_mel(
 @functools.cache
 def mel_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> Tensor:
     """librosa's mel filter bank (Slaney scale and norm), [n_mels, n_fft // 2 + 1], float32."""
-    bank = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=f_min, fmax=f_max)
-    return torch.from_numpy(bank)
+    bank = import_torchaudio().functional.melscale_fbanks(
+        n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney"
+    )
+    return bank.T.contiguous()
 
 
 def _pair(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import Sampler, checked_sampler
-from wavediff.tasks.stream import EnhancerStream, enhance_signal
+
+if TYPE_CHECKING:
+    from wavediff.tasks.stream import EnhancerStream
 
 
 class Enhancer(nn.Module):
@@ -203,6 +205,8 @@ class Enhancer(nn.Module):
         Raises:
             UserError: for audio or values that cannot be, or an unknown sampler.
         """
+        from wavediff.tasks.stream import enhance_signal  # scipy's filters are slow to import
+
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
 
@@ -230,6 +234,8 @@ class Enhancer(nn.Module):
         Raises:
             UserError: as a call.
         """
+        from wavediff.tasks.stream import EnhancerStream
+
         return EnhancerStream(
             self,
             sample_rate,
