@@ -14,6 +14,7 @@ import torch
 from wavediff.cli import run
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import FILE_NAME, find_checkpoint, read_checkpoint, save_task
+from wavediff.tasks.sampler import sampler_config
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,8 +26,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--consistency", type=int, help="instead of the run's own number of iterations"
     )
+    parser.add_argument("--sampler", help="instead of the run's own: a name in conf/sampler")
     options = parser.parse_args(argv)
     config, extra, state = read_checkpoint(find_checkpoint(options.run))
+    if options.sampler is not None:
+        config["sampler"] = sampler_config(options.sampler)
     if options.consistency is not None:
         config["task"]["consistency"] = options.consistency
     build_task(config)

@@ -73,16 +73,25 @@ def sampler_names() -> list[str]:
     return sorted(path.stem for path in _folder().glob("*.yaml"))
 
 
-def sampler_by_name(name: str) -> Sampler:
-    """The sampler of ``conf/sampler/<name>.yaml``.
+def sampler_config(name: str) -> dict[str, Any]:
+    """``conf/sampler/<name>.yaml``.
 
     Raises:
         UserError: for a name that does not exist, with those that do.
     """
     if name not in sampler_names():
         raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(sampler_names())}")
-    config: Any = OmegaConf.to_container(OmegaConf.load(_folder() / f"{name}.yaml"), resolve=True)
-    return make(config)
+    config = OmegaConf.load(_folder() / f"{name}.yaml")
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def sampler_by_name(name: str) -> Sampler:
+    """The sampler of ``conf/sampler/<name>.yaml``.
+
+    Raises:
+        UserError: for a name that does not exist, with those that do.
+    """
+    return make(sampler_config(name))
 
 
 def checked_sampler(
