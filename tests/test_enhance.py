@@ -44,7 +44,7 @@ def tiny(task: str = "enhancer") -> Enhancer:
     enhancer = build_task(
         {
             "task": group("task", task),
-            "mel": group("mel", "enhance"),
+            "mel": group("mel", "condition/enhance"),
             "representation": group("representation", "stft") | {"n_fft": 512, "hop_length": 128},
             "network": group("network", "diffwave") | network,
             "schedule": group("schedule", "bridge"),
@@ -472,7 +472,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["good.wav", "-o", "o.wav", "--sampler", "hein"], "ancestral, "),
         (["good.wav", "-o", "o.wav", "--sampler", "diffwave"], "does not fit the model"),
         (["good.wav", "-o", "o.wav", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
-        (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "not an enhancer"),
+        (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "is no enhancer"),
         (["good.wav", "-o", "o.wav", "--report", "good.wav"], "ends in .html"),
         (["good.wav", "-o", "o.wav", "--report", "text.txt/r.html"], "text.txt: it is a file"),
     ],

@@ -230,7 +230,7 @@ def test_mistakes_are_answered_by_one_sentence(words, tmp_path, capsys, override
 
 def test_a_recipe_must_be_chosen(capsys):
     assert run(main, []) == 2
-    assert "You must specify 'recipe': choose from folder, kathleen" in capsys.readouterr().err
+    assert "You must specify 'recipe': choose from dns, enhance_folder" in capsys.readouterr().err
 
 
 def test_the_configuration_is_shown_and_nothing_is_done(words, tmp_path: Path, capsys):

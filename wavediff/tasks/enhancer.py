@@ -98,7 +98,10 @@ class Enhancer(nn.Module):
         """
         task = load_task(name_or_path)
         if not isinstance(task, cls):
-            raise UserError(f"{name_or_path} is no enhancer but a {type(task).__name__}")
+            raise UserError(
+                f"{name_or_path} is no enhancer but a {type(task).__name__}: give enhancer-16k, or "
+                "the run folder of a recipe for enhancement"
+            )
         return task
 
     @staticmethod

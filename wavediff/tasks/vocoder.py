@@ -94,7 +94,10 @@ class Vocoder(nn.Module):
         """
         task = load_task(name_or_path)
         if not isinstance(task, cls):
-            raise UserError(f"{name_or_path} is no vocoder but an {type(task).__name__}")
+            raise UserError(
+                f"{name_or_path} is no vocoder but an {type(task).__name__}: give vocoder-en-22k, "
+                "or the run folder of a recipe for vocoding"
+            )
         return task
 
     @staticmethod
