@@ -41,7 +41,7 @@ NEAR_SECONDS = 0.01  # an input peak so near allows an output as high; so near s
 FADE_SECONDS = 0.005  # in which the limiter's gain, or that of silence, changes
 CHUNK_SECONDS = 20.0
 CHUNK_CONTEXTS = 2  # a chunk is at least so many times as long as its context
-BATCH_SECONDS = 60.0  # channels x chunk that the model sees at once
+BATCH_SECONDS = 30.0  # channels x chunk that the model sees at once
 PUSHED_AT_ONCE = 1 << 19  # samples of a signal in memory
 
 Array = NDArray[np.float64]
