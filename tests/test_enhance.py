@@ -305,7 +305,7 @@ def test_a_file_that_was_cut_off_is_enhanced_as_far_as_it_goes(model, here, caps
     data = Path("a.wav").read_bytes()
     Path("cut.wav").write_bytes(data[: len(data) // 2])
     assert command(model, "cut.wav", "-o", "b.wav") == 0
-    assert "cut.wav is cut off: 50% of" in capsys.readouterr().err
+    assert "cut.wav is cut off, 50% of" in capsys.readouterr().err
     assert soundfile.info("b.wav").frames == soundfile.info("cut.wav").frames == 4989
     header = data.index(b"data") + 4  # as a program writes that cannot know the length
     Path("piped.wav").write_bytes(data[:header] + b"\xff" * 4 + data[header + 4 :])
@@ -539,7 +539,9 @@ def test_a_model_whose_output_is_not_finite(model, here, replaced, capsys):
 def test_a_folder_that_may_not_be_written_to(model, here, capsys, monkeypatch):
     save_sound(here / "a.wav")
     (here / "locked").mkdir()
-    monkeypatch.setattr(enhance.os, "access", lambda path, mode: Path(path).name != "locked")
+    monkeypatch.setattr(
+        "wavediff.arguments.os.access", lambda path, mode: Path(path).name != "locked"
+    )
     assert command(model, "a.wav", "-o", "locked/new") == 2
     error = capsys.readouterr().err
     assert "locked: permission denied" in error

@@ -21,7 +21,7 @@ FLOORS = [
     "diffusion",
 ]
 LEAVES = {"errors", "files", "packages"}
-ENTRY = {"__init__", "__main__", "cli"}
+ENTRY = {"__init__", "__main__", "arguments", "cli"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -389,7 +389,9 @@ def test_a_folder_that_may_not_be_written_to(model, here, capsys, monkeypatch):
     save_mel(here / "a.npy")
     save_mel(here / "b.npy")
     (here / "locked").mkdir()
-    monkeypatch.setattr(vocode.os, "access", lambda path, mode: Path(path).name != "locked")
+    monkeypatch.setattr(
+        "wavediff.arguments.os.access", lambda path, mode: Path(path).name != "locked"
+    )
     assert command(model, "a.npy", "b.npy", "-o", "locked/new") == 2
     error = capsys.readouterr().err
     assert "locked: permission denied" in error

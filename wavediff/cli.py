@@ -22,6 +22,7 @@ COMMANDS = {
 
 _EXAMPLES = """\
 examples:
+  wavediff enhance noisy.wav -o clean.wav
   wavediff train recipe=ljspeech data.root=LJSpeech-1.1
   wavediff vocode speech.wav -o speech-again.wav
   wavediff vocode mels/ -o audio/ --steps 6

@@ -1,21 +1,19 @@
 """`wavediff enhance`: noisy recordings to clean ones."""
 
 import argparse
-import glob
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from wavediff.arguments import device, ended_by_sigterm, folders, positive, require_writable
 from wavediff.cli import run
 from wavediff.data.audio import CONTAINERS, audio_info, audio_reader, audio_writer_like, find_audio
 from wavediff.errors import UserError
@@ -140,13 +138,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
 def share(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
@@ -249,7 +240,10 @@ def enhance(
                 writer.write(torch.from_numpy(stream.push(block)))
             writer.write(torch.from_numpy(stream.finish()))
     if reader.missing:
-        lost = f"{job.name} is cut off: {reader.missing:.0%} of what its header promises is missing"
+        lost = (
+            f"{job.name} is cut off, {reader.missing:.0%} of what its header promises is missing: "
+            "what is there was enhanced"
+        )
         tqdm.write(lost, file=sys.stderr)
     if writer.clipped:
         tqdm.write(writer.clipping, file=sys.stderr)
@@ -296,7 +290,10 @@ def outputs(
 
     Raises UserError where outputs cannot be told apart, are inputs, or cannot be written.
     """
-    if output.suffix.lower() in NOT_WRITTEN:
+    unknown = output.suffix and output.suffix == sources[0].suffix and not output.is_dir()
+    if output.suffix.lower() in NOT_WRITTEN or (
+        unknown and output.suffix.lower() not in CONTAINERS
+    ):
         raise UserError(f"cannot write {output}: its name may end in {', '.join(CONTAINERS)}")
     if is_file_name(output):
         if len(sources) > 1:
@@ -334,27 +331,9 @@ def is_file_name(output: Path) -> bool:
     return output.suffix.lower() in CONTAINERS and not output.is_dir()
 
 
-def folders(given: str) -> list[Path]:
-    """The folders that a path or a glob means."""
-    path = Path(given).expanduser()
-    if path.exists():
-        return [path] if path.is_dir() else []
-    return [Path(found) for found in glob.glob(str(path), recursive=True) if Path(found).is_dir()]
-
-
 def below(path: Path, folder: Path) -> bool:
     """Whether a path lies in a folder, not being the folder itself."""
     return folder.resolve() in path.resolve().parents
-
-
-def require_writable(folder: Path) -> None:
-    """Raises UserError before the work where nothing can be written to the folder."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"cannot write into {folder}: it is a file, not a folder; give another")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write into {folder}: permission denied; give another folder")
 
 
 def without_existing(targets: Sequence[tuple[Path, Path]], output: Path) -> list[tuple[Path, Path]]:
@@ -371,15 +350,6 @@ def without_existing(targets: Sequence[tuple[Path, Path]], output: Path) -> list
     return missing
 
 
-def device(name: str) -> torch.device:
-    """Raises UserError where there is no GPU and one is asked for."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device that torch can use: give --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def require_report(path: Path) -> None:
     """Raises UserError for a report that cannot be written, before the work."""
     if path.suffix.lower() not in (".html", ".htm"):
@@ -393,23 +363,6 @@ def report(path: Path, recordings: Sequence[tuple[str, Path, Path]]) -> None:
 
     if recordings:
         write_report(path.expanduser(), [Entry(*recording) for recording in recordings])
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that no half-written file stays."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

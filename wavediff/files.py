@@ -41,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise UserError(f"cannot write {path}: it is {kind}; give the name of a file.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
         temporary.touch(exist_ok=False)  # a place that cannot be written to fails before the work
         yield temporary
         _flush(temporary)
@@ -60,6 +60,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {_REASONS[errno.ENOSPC]}.") from error
     finally:
         _remove(temporary)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = _REASONS.get(error.errno, error.strerror)
+        raise UserError(f"cannot make the folder {path.parent}: {reason}; give another.") from error
 
 
 def conf_folder() -> Path:

@@ -75,6 +75,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
         raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
     seed = plain["seed"]
     with joined(trainer.device) as world:
+        _say(world, f"train: recipe {plain['name']}, preparing {run_dir}")
         _set_up(trainer, world)
         with locked(run_dir, world.main):
             state = resume(
@@ -91,6 +92,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
             task = build_task(plain)
             if plain["init_from"] is not None and state is None:
                 _initialise(task.network, plain["init_from"])
+                _say(world, f"train: the weights of {plain['init_from']} to begin with")
             learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
             with world.main_first():
                 data, utterances = build_data(
@@ -109,6 +111,8 @@ def _job(config: DictConfig, run_dir: Path) -> int:
             )
             if world.main:
                 _write_config(config, run_dir)
+            if len(utterances):
+                _say(world, f"train: {len(data)} crops in an epoch, {len(utterances)} held out")
             begin = "beginning" if state is None else f"going on from step {state['step']}"
             size = sum(p.numel() for p in learner.parameters) / 1e6
             where = world.device.type + (f" x {world.size}" if world.size > 1 else "")
@@ -123,6 +127,10 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 state=state,
                 workers=plain["data"]["workers"],
             )
+            if outcome.step >= trainer.max_steps:
+                _say(
+                    world, f"train: done; now wavediff {task.command} --checkpoint {run_dir}"
+                )
     return 128 + outcome.signum if outcome.signum else 0
 
 
@@ -130,8 +138,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     """Resolved, as plain dictionaries. Raises `UserError` for a value that is still missing."""
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        key = missing[0]
-        raise UserError(f"{key} has no value: add {key}=VALUE to the command")
+        have = "has" if len(missing) == 1 else "have"
+        values = " ".join(f"{key}=VALUE" for key in missing)
+        raise UserError(f"{', '.join(missing)} {have} no value: add {values} to the command")
     try:
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:

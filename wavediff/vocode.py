@@ -1,13 +1,9 @@
 """`wavediff vocode`: mel spectrograms, or audio by copy synthesis, to audio."""
 
 import argparse
-import glob
-import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from wavediff.arguments import (
+    device,
+    ended_by_sigterm,
+    folders,
+    natural,
+    positive,
+    require_writable,
+)
 from wavediff.cli import run
 from wavediff.data.audio import AUDIO_SUFFIXES, audio_info, audio_writer, find_audio, read_audio
 from wavediff.data.mels import MEL_SUFFIXES, read_mel
@@ -190,29 +194,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def natural(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
-
-
-def device(name: str) -> torch.device:
-    """Raises UserError where there is no GPU and one is asked for."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("there is no CUDA device that torch can use: give --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def is_file_name(output: Path) -> bool:
     """Whether OUT means an audio file, not a folder."""
     return output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir()
@@ -255,24 +236,6 @@ def outputs(files: Sequence[Path], arguments: argparse.Namespace) -> list[tuple[
             raise UserError(f"{target} is an input and would be overwritten: give another output")
     require_writable(folder)
     return [(file, target) for target, file in targets.items()]
-
-
-def folders(given: str) -> list[Path]:
-    """The folders that a path or a glob means."""
-    path = Path(given).expanduser()
-    if path.exists():
-        return [path] if path.is_dir() else []
-    return [Path(found) for found in glob.glob(str(path), recursive=True) if Path(found).is_dir()]
-
-
-def require_writable(folder: Path) -> None:
-    """Raises UserError before the work where nothing can be written to the folder."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"cannot write into {folder}: it is a file, not a folder; give another")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write into {folder}: permission denied; give another folder")
 
 
 def without_existing(targets: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
@@ -397,23 +360,6 @@ def advance(progress: tqdm, frames: float, vocoder: Vocoder, start: float | None
     start = progress.n if start is None else start
     reached = start + frames * vocoder.mel.hop_length / vocoder.sample_rate
     progress.update(min(reached, progress.total) - progress.n)
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that no half-written file stays."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -231,9 +231,18 @@ def test_unknown_names_are_refused_with_the_known_ones():
         mel_front_end("waveglow")
 
 
+def test_one_recording_as_it_is_read(speech):
+    mel = mel_front_end("tacotron")
+    batch = mel(speech)
+    assert torch.equal(mel(speech[0, 0]), batch[0])
+    array = mel(speech[0, 0].numpy())
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array, batch[0].numpy())
+
+
 def test_shapes_that_are_no_audio_are_refused():
     mel = mel_front_end("tacotron")
-    for shape in [(100,), (1, 2, 100), (1, 0), (1, 1, 1, 5)]:
+    for shape in [(0,), (1, 2, 100), (1, 0), (1, 1, 1, 5)]:
         with pytest.raises(ValueError, match="audio"):
             mel(torch.zeros(shape))
     with pytest.raises(ValueError, match="audio"):

@@ -381,7 +381,8 @@ def _reading(path: str | Path) -> Iterator[None]:
         raise BadAudio(f"{path} may not be read: check its permissions") from error
     except (soundfile.SoundFileError, OSError, TypeError, MemoryError) as error:
         raise BadAudio(
-            f"{path} is not audio that can be read ({_brief(error)}): give wav, flac, ogg or mp3"
+            f"{path} is not audio that can be read ({_brief(error)}): give wav, flac, ogg, opus, "
+            "aiff or mp3; ffmpeg -i IN OUT.wav converts most others"
         ) from error
 
 

@@ -145,14 +145,19 @@ class MelFrontEnd(nn.Module):
     def _padding(self) -> int:
         return self.n_fft // 2 if self.center else (self.n_fft - self.hop_length) // 2
 
-    def forward(self, audio: Tensor) -> Tensor:
+    def forward(self, audio: Tensor | np.ndarray) -> Tensor | np.ndarray:
         """Audio [B, 1, T] or [B, T], full scale +-1, to mel [B, n_mels, frames(T)].
 
-        Computes in float32, or float64 for float64 audio.
+        [T] gives [n_mels, frames(T)], and an array an array. Computes in float32, or float64 for
+        float64 audio.
 
         Raises:
             ValueError: for another shape, or audio too short for one frame.
         """
+        if isinstance(audio, np.ndarray):
+            return self(torch.from_numpy(audio)).numpy()
+        if audio.ndim == 1:
+            return self(audio[None])[0]
         shape = list(audio.shape)
         audio = audio.squeeze(1) if audio.ndim == 3 and audio.shape[1] == 1 else audio
         if audio.ndim != 2 or audio.shape[1] < 1 or self.frames(audio.shape[1]) < 1:

@@ -51,10 +51,12 @@ class Enhancer(nn.Module):
         level_rms: what that level is brought to, against noise of standard deviation 1.
 
     Attributes:
+        command: by which it is used.
         config: what ``build_task`` rebuilds it from.
         extra: what its checkpoint remembers besides (steps, seed).
     """
 
+    command = "enhance"
     config: Mapping[str, Any]
     extra: Mapping[str, Any]
 

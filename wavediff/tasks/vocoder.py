@@ -49,10 +49,12 @@ class Vocoder(nn.Module):
         chunk_seconds: audio that one network call takes at most; None bounds its memory instead.
 
     Attributes:
+        command: by which it is used.
         config: what ``build_task`` rebuilds it from.
         extra: what its checkpoint remembers besides (steps, names of labels).
     """
 
+    command = "vocode"
     config: Mapping[str, Any]
     extra: Mapping[str, Any]
 

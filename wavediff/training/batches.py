@@ -55,7 +55,7 @@ def batches(
     loader = DataLoader(
         data,
         batch_sampler=indices,  # type: ignore[arg-type]
-        num_workers=workers,
+        num_workers=min(workers, usable_cores()),
         pin_memory=pin_memory,
         worker_init_fn=partial(_leave_signals_to_the_parent, closing),
     )
@@ -66,6 +66,13 @@ def batches(
         raise UserError(str(error).strip().rpartition("UserError: ")[2]) from error
     finally:
         closing.value = 1
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _leave_signals_to_the_parent(closing: ctypes.c_byte, worker: int) -> None:
