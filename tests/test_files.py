@@ -104,3 +104,15 @@ def test_the_usual_permissions(tmp_path: Path):
         temporary.write_bytes(b"x")
     (tmp_path / "y.wav").write_bytes(b"y")
     assert (tmp_path / "x.wav").stat().st_mode == (tmp_path / "y.wav").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with (
+        pytest.raises(UserError, match=r"its folder cannot be made \(Input/output error\)"),
+        atomic_path(tmp_path / "new" / "a.wav"),
+    ):
+        pass

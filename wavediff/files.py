@@ -66,8 +66,9 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = _REASONS.get(error.errno, error.strerror)
-        raise UserError(f"cannot make the folder {path.parent}: {reason}; give another.") from error
+        other = f"its folder cannot be made ({error.strerror}): choose another"
+        reason = _REASONS.get(error.errno, other)
+        raise UserError(f"cannot write {path}: {reason}.") from error
 
 
 def conf_folder() -> Path:

@@ -75,7 +75,6 @@ def _job(config: DictConfig, run_dir: Path) -> int:
         raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
     seed = plain["seed"]
     with joined(trainer.device) as world:
-        _say(world, f"train: recipe {plain['name']}, preparing {run_dir}")
         _set_up(trainer, world)
         with locked(run_dir, world.main):
             state = resume(
@@ -94,6 +93,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 _initialise(task.network, plain["init_from"])
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
             learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
+            _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
                 data, utterances = build_data(
                     plain["data"], task.crop_length, task.sample_rate, seed
@@ -128,9 +128,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 workers=plain["data"]["workers"],
             )
             if outcome.step >= trainer.max_steps:
-                _say(
-                    world, f"train: done; now wavediff {task.command} --checkpoint {run_dir}"
-                )
+                _say(world, f"train: done; now wavediff {task.command} --checkpoint {run_dir}")
     return 128 + outcome.signum if outcome.signum else 0
 
 
