@@ -39,7 +39,7 @@ def test_tacotron_is_librosas(speech):
         power=1,
         pad_mode="reflect",
     )
-    np.testing.assert_allclose(ours, np.log(np.maximum(theirs, 1e-5)), atol=5e-5)
+    np.testing.assert_allclose(ours, np.log(np.maximum(theirs, 1e-5)), atol=1e-5)
 
 
 def test_lmnt_is_torchaudios(speech):

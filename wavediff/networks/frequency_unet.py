@@ -95,9 +95,9 @@ class FrequencyUNet(nn.Module):
         for level, conv, size in zip(
             reversed(levels), reversed(self.up), reversed(self.bins[:-1]), strict=True
         ):
-            # an even number of bins has lost its last one
+            # an even and an odd number of bins have the same half: say which it was
             h = conv(torch.cat([h, level], dim=1), output_size=[frames, size])
-            h = F.silu(h) if h.shape[1] > 4 else h
+            h = h if conv is self.up[0] else F.silu(h)
         mask, residual = h.chunk(2, dim=1)
         (m_re, m_im), (y_re, y_im) = mask.unbind(1), y.unbind(1)
         product = torch.stack([m_re * y_re - m_im * y_im, m_re * y_im + m_im * y_re], dim=1)

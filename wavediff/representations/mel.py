@@ -113,8 +113,7 @@ class MelFrontEnd(nn.Module):
         self.log = log
         self.floor = floor
 
-        # librosa's bank to 5 digits, without the second and the 150 MB that its import takes
-        filters = import_torchaudio().functional.melscale_fbanks(
+        filters = _filters(
             n_freqs=n_fft // 2 + 1,
             f_min=float(f_min),
             f_max=sample_rate / 2 if f_max is None else float(f_max),
@@ -124,7 +123,7 @@ class MelFrontEnd(nn.Module):
             mel_scale=mel_scale,
         )
         window = torch.hann_window(win_length, dtype=torch.float64)
-        self.register_buffer("filters", filters.T.double(), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", window, persistent=False)
 
     def settings(self) -> dict[str, Any]:
@@ -247,6 +246,19 @@ class MelFrontEnd(nn.Module):
                 front-end cannot give; the message names the likely one.
         """
         return check_mel(self, array, source, known=front_ends())
+
+
+def _filters(**settings: Any) -> Tensor:
+    """librosa's bank, float64 [n_mels, n_fft // 2 + 1], by torchaudio, which is lighter to import.
+
+    It computes in torch's default type, whose single precision would cost two digits.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return import_torchaudio().functional.melscale_fbanks(**settings).T.contiguous()
+    finally:
+        torch.set_default_dtype(before)
 
 
 def reflect(audio: Tensor, padding: int) -> Tensor:
