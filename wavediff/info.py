@@ -149,7 +149,7 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         found += [("origin", facts["origin"]), ("to import it", facts["import"])]
     found += [
         ("task", facts["task"]),
-        ("front-end", mel_line(facts["mel"])),
+        *([("front-end", mel_line(facts["mel"]))] if "mel" in facts else []),
         ("representation", group_line(facts["representation"])),
         ("network", group_line(facts["network"])),
         ("parameters", f"{facts['parameters']:,}"),

@@ -12,7 +12,7 @@ from wavediff.networks.diffwave import DiffWave
 from wavediff.networks.masked import Masked
 from wavediff.networks.score_unet import ScoreUNet
 from wavediff.networks.two_stage import TwoStage
-from wavediff.tasks.build import GROUPS, build_task
+from wavediff.tasks.build import GROUPS, OPTIONAL, build_task
 from wavediff.tasks.checkpoint import load_task, save_task
 from wavediff.tasks.enhancer import Enhancer
 
@@ -60,7 +60,7 @@ def shaken(module: torch.nn.Module) -> torch.nn.Module:
 def enhancer(second: str = "diffwave", *overrides: str) -> Enhancer:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("train", [*TINY, *STAGES[second], *overrides])
-    task = build_task({name: OmegaConf.to_container(config[name]) for name in GROUPS})
+    task = build_task({name: OmegaConf.to_container(config[name]) for name in (*GROUPS, *OPTIONAL)})
     shaken(task.network)
     return task.eval()
 

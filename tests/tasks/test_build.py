@@ -72,8 +72,8 @@ def test_partial_binds_and_unknown_arguments_are_refused():
 
 def test_groups_that_are_missing_or_damaged(make_config):
     config = make_config()
-    del config["network"], config["mel"]
-    with pytest.raises(UserError, match="lacks mel, network"):
+    del config["network"], config["representation"]
+    with pytest.raises(UserError, match="lacks representation, network"):
         build_task(config)
     for damaged in (None, 3, "text", [], True):
         with pytest.raises(UserError, match="damaged"):

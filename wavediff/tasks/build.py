@@ -16,7 +16,6 @@ from wavediff.errors import UserError
 
 GROUPS = (
     "task",
-    "mel",
     "representation",
     "network",
     "schedule",
@@ -24,6 +23,7 @@ GROUPS = (
     "objective",
     "sampler",
 )
+OPTIONAL = ("mel",)  # nothing but audio for the condition
 _ALLOWED = tuple(
     f"wavediff.{part}." for part in ("diffusion", "networks", "representations", "tasks")
 )
@@ -95,28 +95,23 @@ def build_task(config: Mapping[str, Any]) -> Any:
     missing = [group for group in GROUPS if group not in config]
     if missing:
         raise UserError(f"the configuration lacks {', '.join(missing)}")
-    config = {group: config[group] for group in GROUPS}
+    groups = [*GROUPS, *(group for group in OPTIONAL if config.get(group))]
+    config = {group: config[group] for group in groups}
     signals = getattr(_find(_target(config["task"])), "signals", None)
     if signals is None:
         raise UserError(f"{_target(config['task'])} is not a task")
-    mel = make(config["mel"])
-    representation = make(config["representation"], mel=mel)
-    if mel.hop_length % representation.hop_length:
-        raise UserError(
-            f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "
-            f"{representation.hop_length}"
-        )
-    network = make(
-        config["network"],
-        local_channels=mel.n_mels,
-        upsample=mel.hop_length // representation.hop_length,
-        **signals(representation.channels),
-    )
+    parts, local = {}, {}
+    if "mel" in config:
+        parts["mel"] = make(config["mel"])
+    representation = make(config["representation"], **parts)
+    if "mel" in config:
+        local = _local(parts["mel"], representation)
+    signals = local | signals(representation.channels)
     task = make(
         config["task"],
-        mel=mel,
+        **parts,
         representation=representation,
-        network=network,
+        network=make(config["network"], **signals),
         schedule=make(config["schedule"]),
         prediction=make(config["prediction"]),
         objective=make(config["objective"]),
@@ -124,3 +119,14 @@ def build_task(config: Mapping[str, Any]) -> Any:
     )
     task.config = config
     return task
+
+
+def _local(mel: Any, representation: Any) -> dict[str, int]:
+    """What the network is told of the mel, as its arguments."""
+    if mel.hop_length % representation.hop_length:
+        raise UserError(
+            f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "
+            f"{representation.hop_length}"
+        )
+    upsample = mel.hop_length // representation.hop_length
+    return {"local_channels": mel.n_mels, "upsample": upsample}
