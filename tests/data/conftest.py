@@ -60,6 +60,7 @@ def mixing():
         mix = OmegaConf.load(CONF / "data" / "mixing.yaml").mix
         mix.noise = None
         values = OmegaConf.to_container(mix) | dict.fromkeys(PROBABILITIES, 0.0)
+        values |= {"speed": [1, 1], "noise_speed": [1, 1]}
         return Mixing.of(values | settings)
 
     return make

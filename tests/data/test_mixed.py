@@ -85,7 +85,9 @@ def test_labels_stay(made_up):
     assert {train[i]["label"] for i in range(8)} == {0, 1, 2}
     assert validation[0]["label"] == 2
     told = []
-    mixed = Mixed(train.speech, lambda speech, rng, label: told.append(label) or (speech, speech))
+    mixed = Mixed(
+        train.speech, lambda speech, rng, label, length: told.append(label) or (speech, speech)
+    )
     assert [mixed[i]["label"] for i in range(8)] == told
 
 

@@ -3,7 +3,15 @@ import pytest
 import soundfile
 
 from wavediff.data.folder import folder
-from wavediff.data.mixing import PROBABILITIES, Mixer, Mixing, active_power, cut, low_pass
+from wavediff.data.mixing import (
+    PROBABILITIES,
+    Mixer,
+    Mixing,
+    active_power,
+    at_speed,
+    cut,
+    low_pass,
+)
 from wavediff.data.noises import NOISES
 from wavediff.data.source import scan
 from wavediff.data.synthetic import synthetic, utterance
@@ -74,6 +82,36 @@ def test_the_ratio_is_the_one_asked_for(mixing, voices, noises, speech, kind, na
 
 def replaced(settings, **changes):
     return Mixing.of({**vars(settings), **changes})
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.25])
+def test_another_speed_is_another_pitch(speed):
+    tone = np.sin(2 * np.pi * 400 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    out = at_speed(tone, speed, RATE, RATE)
+    assert out.shape == (RATE,)
+    assert out.dtype == np.float32
+    expected = np.sin(2 * np.pi * 400 * speed * np.arange(RATE) / RATE)
+    np.testing.assert_allclose(out[200:-200], expected[200:-200], atol=1e-3)
+    short = at_speed(tone[:1000], speed, RATE, RATE)
+    assert short.shape == (RATE,)
+    assert not short[round(1000 / speed) + 1 :].any()
+
+
+def test_speech_and_recorded_noise_at_another_speed(mixing, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "wavediff.data.mixing.at_speed",
+        lambda audio, speed, length, rate: told.append((speed, length)) or np.resize(audio, length),
+    )
+    mixer = Mixer(mixing(speed=[0.9, 1.1], clean=1.0), RATE, [])
+    clean, noisy = mixer(np.ones(5000, np.float32), rng(0), length=4000)
+    assert clean.shape == noisy.shape == (4000,)
+    assert 0.9 < told[0][0] < 1.1
+    assert told[0][1] == 4000
+    settings = mixing(speed=[0.9, 1.1], kinds={"procedural": 1}).for_validation()
+    mixer = Mixer(settings, RATE, [])
+    mixer(np.ones(5000, np.float32), rng(0))
+    assert told[1] == (1, 5000)
 
 
 def test_the_ratio_counts_the_reverberation_as_speech(mixing, voices, speech):

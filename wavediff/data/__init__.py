@@ -23,6 +23,7 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
 """
 
 import inspect
+import math
 from collections.abc import Mapping
 
 from hydra.utils import get_method
@@ -63,15 +64,16 @@ def build_data(
     if loader.split and not validation and len(train) > 1:
         validation = [train.pop()]
     utterances = Utterances(train, sample_rate, loader.normalize, loader.cache)
+    needed = length if mixing is None else math.ceil(length * mixing.speed[1])
     crops = Crops(
-        utterances, length, seed, loader.gain_db, source.label_names, balance=loader.balance
+        utterances, needed, seed, loader.gain_db, source.label_names, balance=loader.balance
     )
     held_out = Utterances(validation, sample_rate, loader.normalize)
     if mixing is None:
         return crops, held_out
     mixer = Mixer(mixing, sample_rate, utterances, crops.numbers, loader.cache)
     measured = mixer.with_settings(mixing.for_validation())
-    return Mixed(crops, mixer, seed), Mixed(held_out, measured, seed)
+    return Mixed(crops, mixer, seed, length), Mixed(held_out, measured, seed)
 
 
 def build_source(config: DictConfig | Mapping) -> tuple[Source, Loader]:

@@ -10,15 +10,17 @@ from wavediff.data.utterances import Utterances
 
 
 class Mixed(Dataset):
-    """The items of `speech` with "noisy", float32 like "audio", which becomes the clean target.
+    """The items of `speech` with "noisy", float32 like "audio", which becomes the clean target,
+    both of `length` samples (all there are by default).
 
     What is random follows from (seed, number of the item) alone, with numbers for training other
     than for validation.
     """
 
-    def __init__(self, speech: Crops | Utterances, mixer: Mixer, seed: int = 0):
-        self.speech = speech
-        self.mixer = mixer
+    def __init__(
+        self, speech: Crops | Utterances, mixer: Mixer, seed: int = 0, length: int | None = None
+    ):
+        self.speech, self.mixer, self.length = speech, mixer, length
         self.stream = (seed, 2 if isinstance(speech, Crops) else 3)
 
     @property
@@ -31,6 +33,7 @@ class Mixed(Dataset):
     def __getitem__(self, index: int) -> dict:
         item = self.speech[index]
         rng = np.random.default_rng((*self.stream, index))
-        clean, noisy = self.mixer(item["audio"][0].numpy(), rng, item.get("label"))
+        speech = item["audio"][0].numpy()
+        clean, noisy = self.mixer(speech, rng, item.get("label"), self.length)
         audio = {"audio": torch.from_numpy(clean)[None], "noisy": torch.from_numpy(noisy)[None]}
         return item | audio

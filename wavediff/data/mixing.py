@@ -8,6 +8,7 @@ included) is measured where it is active, in frames of 20 ms within 40 dB of the
 of the noise, everywhere.
 """
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import soxr
 from scipy import fft
 
 from wavediff.data import rooms
@@ -33,6 +35,7 @@ PROBABILITIES = (
     *("second", "colour", "room_noise", "room", "simulated"),
     *("band", "clip", "clean", "silence"),
 )
+POSITIVE = ("speed", "noise_speed", "voices", "rt60")
 FRAME = 0.02  # seconds in which activity is decided
 ACTIVE = 1e-4  # of the loudest frame's power: -40 dB
 QUIET = 1e-6  # power that speech is taken to have at least: noise over silence has some level too
@@ -46,6 +49,8 @@ class Mixing:
 
     noise: str | Sequence[str] | None
     rooms: str | Sequence[str] | None
+    speed: Sequence[float]
+    noise_speed: Sequence[float]
     snr_db: Sequence[float]
     level_db: Sequence[float]
     kinds: Mapping[str, float]
@@ -69,6 +74,8 @@ class Mixing:
 
     def __post_init__(self) -> None:
         for name, example in {
+            "speed": "[0.9, 1.1]",
+            "noise_speed": "[0.7, 1.4]",
             "snr_db": "[-5, 20]",
             "level_db": "[-40, 0]",
             "voices": "[3, 8]",
@@ -77,7 +84,7 @@ class Mixing:
             "clip_db": "[-8, -1]",
         }.items():
             value = getattr(self, name)
-            good = is_range(value) and (name not in ("voices", "rt60") or value[0] > 0)
+            good = is_range(value) and (name not in POSITIVE or value[0] > 0)
             check(f"mix.{name}", value, good, example)
         for name in [
             "second",
@@ -118,8 +125,9 @@ class Mixing:
         return cls(**settings)
 
     def for_validation(self) -> "Mixing":
-        """With speech and noise in every item: without either there is nothing to measure."""
-        return replace(self, clean=0.0, silence=0.0)
+        """With speech and noise in every item: without either there is nothing to measure. The
+        speech is as recorded."""
+        return replace(self, clean=0.0, silence=0.0, speed=(1.0, 1.0))
 
 
 class Mixer:
@@ -159,13 +167,20 @@ class Mixer:
         return other
 
     def __call__(
-        self, speech: np.ndarray, rng: np.random.Generator, label: int | None = None
+        self,
+        speech: np.ndarray,
+        rng: np.random.Generator,
+        label: int | None = None,
+        length: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(clean, noisy), float32 [time] each, of float32 speech [time].
+        """(clean, noisy), float32 [length] each, of float32 speech [time].
 
         label: who speaks, where it is known: nobody else's babble is this voice.
+        length: all by default; at another speed it needs more or less of the speech than that.
         """
         settings, rate = self.settings, self.sample_rate
+        length = len(speech) if length is None else length
+        speech = at_speed(speech, rng.uniform(*settings.speed), length, rate)
         special = rng.random()
         if special < settings.silence:
             speech = np.zeros_like(speech)
@@ -208,7 +223,9 @@ class Mixer:
                 first = int(rng.integers(len(self.noises)))
                 order = (*range(first, len(self.noises)), *range(first))
                 audio = self.noises.read_first(order)[1][0].numpy()
-                noise = cut(audio, length, int(FADE * self.sample_rate), rng)
+                speed = rng.uniform(*self.settings.noise_speed)
+                part = cut(audio, math.ceil(speed * length), int(FADE * self.sample_rate), rng)
+                noise = at_speed(part, speed, length, self.sample_rate)
             case "babble":
                 noise = self._babble(length, rng, label)
             case _:
@@ -272,6 +289,14 @@ def cut(audio: np.ndarray, length: int, fade: int, rng: np.random.Generator) -> 
         angle = np.linspace(0, np.pi / 2, fade, dtype=np.float32)  # equal power
         period[:fade] = np.sin(angle) * audio[:fade] + np.cos(angle) * audio[-fade:]
     return np.resize(np.roll(period, -int(rng.integers(len(period)))), length)
+
+
+def at_speed(audio: np.ndarray, speed: float, length: int, sample_rate: int) -> np.ndarray:
+    """The beginning of [time] played so much faster, [length]; zeros where it ends before."""
+    if speed != 1:
+        part = audio[: math.ceil(speed * length)]
+        audio = soxr.resample(part, speed * sample_rate, sample_rate, "MQ")
+    return np.pad(audio[:length], (0, max(0, length - len(audio))))
 
 
 def coloured(
