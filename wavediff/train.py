@@ -92,6 +92,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
             if plain["init_from"] is not None and state is None:
                 _initialise(task.network, plain["init_from"])
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
+            _give_teacher(task, plain["teacher"], world.device)
             learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
             _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
@@ -170,6 +171,27 @@ def _initialise(network: nn.Module, name_or_path: str) -> None:
             f"the weights of init_from={name_or_path} do not fit the network that is configured: "
             "choose the recipe that they were trained by"
         ) from error
+
+
+def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> None:
+    """The denoiser of another run to the objective that learns from one; it is not saved."""
+    takes = getattr(task.objective, "takes_teacher", False)
+    if name_or_path is None:
+        if takes:
+            raise UserError("this objective learns from a trained model: add teacher=RUN")
+        return
+    if not takes:
+        raise UserError(
+            "this objective takes no teacher: leave teacher out, or give "
+            "objective=consistency_distillation"
+        )
+    teacher = load_task(name_or_path)
+    if teacher.config["representation"] != task.config["representation"]:
+        raise UserError(
+            f"teacher={name_or_path} works in another representation than this model: give both "
+            "the same"
+        )
+    task.objective.teacher = teacher.denoiser.to(device).requires_grad_(False)
 
 
 def _optimizer(

@@ -46,7 +46,8 @@ class Learner:
     """The weights of `task.network`, their moving average, the optimizer and the scaler.
 
     Args:
-        task: has `network` and `loss(batch, noise) -> {"loss": [batch], ...}`.
+        task: has `network` and `loss(batch, noise) -> {"loss": [batch], ...}`; its `objective`,
+            where it has one, is told the share of the steps that are done as `progress`.
         make_optimizer: called with the parameters.
         seed: of noise and dropout.
     """
@@ -78,6 +79,9 @@ class Learner:
         the loss is not finite in any process, all leave the weights as they are.
         """
         config, world = self.config, self.world
+        objective = getattr(self.task, "objective", None)
+        if objective is not None:
+            objective.progress = number / config.max_steps
         factor = learning_rate_factor(
             number, config.max_steps, config.warmup_steps, config.decay, config.final_lr
         )
