@@ -1,0 +1,95 @@
+"""Made-up notes of ten instruments, for generating sounds of classes in minutes.
+
+Each note is a sum of partials with an envelope and some breath or noise of the string; pitch,
+loudness, brightness and phases vary. One file per instrument holds its notes one after the other:
+the loader cuts it into them (``max_seconds`` is a note's length).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavediff.data.audio import write_audio
+from wavediff.data.source import Source, labelled
+
+LOWEST, SEMITONES = 220.0, 24  # Hz, and the range above it
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """Harmonic k has amplitude k^-slope, times `even` if k is even; sounds from `attack` on for
+    `decay` (seconds, to 1/e), k damped 1 + damping (k - 1) times as fast; lies at
+    k f sqrt(1 + stretch k^2), swaying by `vibrato` (a fraction); `breath` is the noise's level."""
+
+    slope: float
+    even: float = 1.0
+    attack: float = 0.003
+    decay: float = 5.0
+    damping: float = 0.0
+    stretch: float = 0.0
+    vibrato: float = 0.0
+    breath: float = 0.02
+
+
+INSTRUMENTS = {
+    "bell": Instrument(0.6, 0.5, decay=0.3, damping=0.1, stretch=0.03),
+    "clarinet": Instrument(0.8, 0.05, attack=0.03, breath=0.03),
+    "flute": Instrument(2.2, attack=0.05, vibrato=0.01, breath=0.1),
+    "guitar": Instrument(1.0, decay=0.15, damping=0.2, stretch=2e-4),
+    "harp": Instrument(1.6, 0.6, decay=0.12, damping=0.05),
+    "marimba": Instrument(2.0, 0.1, decay=0.05, damping=0.5, stretch=0.01),
+    "oboe": Instrument(0.4, attack=0.02, vibrato=0.006, breath=0.03),
+    "organ": Instrument(1.3, 1.5, attack=0.01),
+    "trumpet": Instrument(0.7, attack=0.04, breath=0.04),
+    "violin": Instrument(0.9, attack=0.07, vibrato=0.012, breath=0.05),
+}
+
+
+def notes(
+    root: str, count: int = 8000, seconds: float = 0.256, sample_rate: int = 8000, seed: int = 0
+) -> Source:
+    """`count` notes of `seconds`, as many of each instrument, in one wav file per instrument below
+    `root`, written where they are absent; the instruments are the labels."""
+    folder = Path(root).expanduser() / f"{count}x{seconds:g}s-{sample_rate}Hz-seed{seed}"
+    files = [folder / f"{name}.wav" for name in INSTRUMENTS]
+    each = -(-count // len(INSTRUMENTS))
+    for number, (file, name) in enumerate(zip(files, INSTRUMENTS, strict=True)):
+        if not file.exists():
+            parts = [note(name, seconds, sample_rate, (seed, number, i)) for i in range(each)]
+            write_audio(file, torch.cat(parts, dim=-1), sample_rate)
+    return labelled(folder, files, list(INSTRUMENTS))
+
+
+def note(
+    instrument: str, seconds: float, sample_rate: int, seed: int | tuple[int, ...] = 0
+) -> Tensor:
+    """float32 [1, time] of peak 0.5 at most; the same arguments give the same note.
+
+    `instrument` is a name of `INSTRUMENTS`.
+    """
+    kind = INSTRUMENTS[instrument]
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    pitch = LOWEST * 2 ** ((rng.integers(SEMITONES + 1) + rng.normal(0, 0.05)) / 12)
+    slope = kind.slope * rng.uniform(0.85, 1.15)
+    k = np.arange(1, int(0.47 * sample_rate / pitch) + 1)[:, None]
+    frequency = k * pitch * np.sqrt(1 + kind.stretch * k**2)
+    amplitude = k**-slope * np.where(k % 2 == 0, kind.even, 1.0)
+    amplitude *= np.clip((0.47 * sample_rate - frequency) / (0.05 * sample_rate), 0, 1)
+    amplitude = amplitude * np.exp(-time / kind.decay * (1 + kind.damping * (k - 1)))
+
+    rate, phase = rng.uniform(5, 7), rng.uniform(0, 2 * np.pi)
+    sway = kind.vibrato * np.cos(2 * np.pi * rate * time + phase) / (2 * np.pi * rate)
+    start = rng.uniform(0, 2 * np.pi, k.shape)
+    tone = (amplitude * np.sin(2 * np.pi * frequency * (time + sway) + start)).sum(0)
+    tone /= np.abs(tone).max() + 1e-9
+    audio = tone + kind.breath * rng.standard_normal(len(time)) * np.exp(-time / kind.decay)
+    audio *= 1 - np.exp(-time / (kind.attack * rng.uniform(0.8, 1.25)))
+    audio *= np.clip((time[-1] - time) / 0.01, 0, 1)  # no click at the end
+    # the least noise that a recording has
+    audio += 0.005 * rng.standard_normal(len(time))
+    loudness = 0.5 * 10 ** (rng.uniform(-10, 0) / 20)
+    return torch.from_numpy(loudness * audio / np.abs(audio).max()).float()[None]
