@@ -54,6 +54,11 @@ class PQMF(nn.Module):
         self.register_buffer("angles", design(bands, overlap).clone(), persistent=False)
         self.register_buffer("dct", dct_iv(bands), persistent=False)
 
+    @property
+    def centres(self) -> Tensor:
+        """Middle frequencies of the bands in cycles per sample, [bands], float64."""
+        return (torch.arange(self.channels, dtype=torch.float64) + 0.5) / (2 * self.channels)
+
     def frames(self, length: int) -> int:
         """Number of latent frames of `length` samples."""
         return math.ceil(length / self.hop_length)

@@ -58,6 +58,12 @@ class STFT(nn.Module):
         window = torch.hann_window(n_fft, dtype=torch.float64)
         self.register_buffer("window", window, persistent=False)
 
+    @property
+    def centres(self) -> Tensor:
+        """Frequencies of the channels in cycles per sample, [n_fft], float64."""
+        bins = torch.arange(self.n_fft // 2 + 1, dtype=torch.float64) / self.n_fft
+        return torch.cat([bins, bins[1:-1]])
+
     def frames(self, length: int) -> int:
         """Number of latent frames of `length` samples."""
         return math.ceil(length / self.hop_length)

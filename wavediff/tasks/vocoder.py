@@ -24,6 +24,7 @@ from wavediff.representations.consistency import MelConsistency
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
+from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import Sampler, checked_sampler
 
 # Bounds on the memory that a long signal takes, in numbers (of four bytes).
@@ -35,7 +36,7 @@ HALOS = 8  # a piece is at least so many times as long as its context on either 
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
 
-class Vocoder(nn.Module):
+class Vocoder(Labelled, nn.Module):
     """A diffusion vocoder: a denoiser conditioned on a mel, and the way from audio and back.
 
         vocoder = Vocoder.from_pretrained("vocoder-en-22k")
@@ -120,34 +121,6 @@ class Vocoder(nn.Module):
     def crop_length(self) -> int:
         """Samples that a training example must have."""
         return (self.crop_frames + 2 * self.margin) * self.mel.hop_length
-
-    @property
-    def labels(self) -> int:
-        """Number of classes or speakers that the network tells apart, 0 for none."""
-        embedding = getattr(self.network, "label_embedding", None)
-        return 0 if embedding is None else embedding.num_embeddings
-
-    def label_number(self, label: int | str | None) -> int | None:
-        """The number of a class or speaker given by number or name; None where there are none.
-
-        Raises:
-            UserError: for one that does not exist, one that is missing, or one too many.
-        """
-        if not self.labels:
-            if label is not None:
-                raise UserError(f"this model has one voice and takes no label, not {label!r}")
-            return None
-        names = [str(name) for name in self.extra.get("label_names") or []]
-        choices = f"a number from 0 to {self.labels - 1}"
-        if names:
-            choices += f" or one of {', '.join(names)}"
-        if label is None:
-            raise UserError(f"this model needs a label (a speaker or class): give {choices}")
-        if str(label) in names and isinstance(label, str):
-            return names.index(label)
-        if not str(label).isdecimal() or int(label) >= self.labels:
-            raise UserError(f"this model has no speaker or class {label!r}: give {choices}")
-        return int(label)
 
     @property
     def device(self) -> torch.device:
