@@ -1,11 +1,23 @@
 import pytest
 import torch
 
+from wavediff.diffusion.curve import log_snr_curve
+from wavediff.diffusion.exploding import EDM, VE
 from wavediff.diffusion.forward import diffuse, transition
-from wavediff.diffusion.schedule import VP, RectifiedFlow, linear
+from wavediff.diffusion.schedule import VP, RectifiedFlow, SubVP, linear
+
+SCHEDULES = [
+    VP(),
+    RectifiedFlow(),
+    linear(50, 1e-4, 0.05),
+    SubVP(),
+    VE(),
+    EDM(),
+    log_snr_curve([1e-3, 0.5, 1.0], [13.0, 0.0, -9.0]),
+]
 
 
-@pytest.mark.parametrize("schedule", [VP(), RectifiedFlow(), linear(50, 1e-4, 0.05)])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_marginals_composed_over_any_two_times_equal_the_direct_one(schedule):
     s, t = 0.2 * schedule.t_max, 0.7 * schedule.t_max
     a, b, c = transition(schedule, s, t)

@@ -2,10 +2,13 @@ import pytest
 import torch
 
 from wavediff.diffusion import times
+from wavediff.diffusion.curve import log_snr_curve
+from wavediff.diffusion.exploding import EDM, VE
 from wavediff.diffusion.schedule import (
     VP,
     DiscreteBetas,
     RectifiedFlow,
+    SubVP,
     cosine,
     linear,
     log1mexp,
@@ -18,6 +21,10 @@ SCHEDULES = {
     "cosine": cosine(100),
     "vp": VP(),
     "flow": RectifiedFlow(),
+    "subvp": SubVP(),
+    "ve": VE(),
+    "edm": EDM(),
+    "curve": log_snr_curve([1e-3, 0.25, 0.5, 0.75, 1.0], [13.0, 1.8, 0.0, -1.8, -9.0]),
 }
 
 
@@ -32,7 +39,7 @@ def test_log_snr_is_decreasing_and_inverted_by_time_at(name):
     assert schedule.sigma(0.0) == 0
 
 
-@pytest.mark.parametrize("name", ["linear", "diffwave", "cosine", "vp"])
+@pytest.mark.parametrize("name", ["linear", "diffwave", "cosine", "vp", "curve"])
 def test_variance_preserving(name):
     schedule = SCHEDULES[name]
     t = torch.linspace(0, schedule.t_max, 101, dtype=torch.float64)
@@ -62,7 +69,7 @@ def test_log1mexp_at_both_ends():
     assert log1mexp(torch.zeros((), dtype=torch.float64)) == -torch.inf
 
 
-@pytest.mark.parametrize("schedule", [VP(), RectifiedFlow()])
+@pytest.mark.parametrize("schedule", [VP(), RectifiedFlow(), SubVP(), SCHEDULES["curve"]])
 def test_derivatives_agree_with_finite_differences(schedule):
     t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
     h = 1e-5

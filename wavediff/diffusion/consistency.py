@@ -62,6 +62,7 @@ class ConsistencyTraining:
             )
         self.times, self.first, self.last = times, first, last
         self.mean, self.std, self.huber = mean, std, huber
+        self._grid: tuple[Schedule, int, Tensor] | None = None  # kept from call to call
 
     def steps(self) -> int:
         """Steps of the grid at this ``progress``: s_0 doubled at equal distances (iCT, eq. 17)."""
@@ -70,8 +71,11 @@ class ConsistencyTraining:
 
     def grid(self, schedule: Schedule) -> Tensor:
         """The times of now, ``t_min`` first."""
-        grid = self.times(schedule, self.steps()).clamp(min=schedule.t_min)
-        return grid.unique()
+        steps = self.steps()
+        if self._grid is None or self._grid[:2] != (schedule, steps):
+            grid = self.times(schedule, steps).clamp(min=schedule.t_min).unique()
+            self._grid = schedule, steps, grid
+        return self._grid[2]
 
     def pairs(self, schedule: Schedule, u: Tensor) -> tuple[Tensor, Tensor]:
         """Neighbouring times (t, s), t > s, for ``u [batch]`` in [0, 1).

@@ -1,4 +1,4 @@
-"""Predictor-corrector sampling (Song et al. 2021; SGMSE+, Richter et al. 2023).
+"""Reverse-SDE and predictor-corrector sampling (Song et al. 2021; SGMSE+, Richter et al. 2023).
 
 Both updates are Euler-Maruyama steps and so only right to first order, unlike ``reverse.step``:
 written over the same four terms they differ from it in the weights alone.
@@ -12,7 +12,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.forward import sde
-from wavediff.diffusion.reverse import Callback, Noise, combine, gaussian, steps_of
+from wavediff.diffusion.reverse import Callback, Noise, combine, gaussian, step, steps_of
 from wavediff.diffusion.schedule import Schedule
 
 
@@ -66,6 +66,35 @@ def correct(
     return combine(schedule, x, x0_hat, t, cond, weights, z)
 
 
+def euler_maruyama(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    cond: Condition,
+    *,
+    noise: Noise = gaussian,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Euler-Maruyama's method on the reverse SDE (Song et al. 2021, eq. 6); weak order 1.
+
+    A last step to sigma = 0 is the denoiser's estimate, without noise.
+
+    Raises:
+        ValueError: for a time where the score or the reverse process is infinite.
+    """
+    schedule = denoiser.schedule
+    check(schedule, times)
+    for i, t, s in steps_of(times):
+        x0_hat = denoiser(x, t, cond)
+        if schedule.sigma(s) > 0:
+            x = predict(schedule, x, x0_hat, t, s, cond, noise(x, i))
+        else:
+            x = step(schedule, x, x0_hat, t, s, cond)
+        if callback is not None:
+            callback(i, x, x0_hat)
+    return x
+
+
 def predictor_corrector(
     denoiser: Denoiser,
     x: Tensor,
@@ -108,10 +137,11 @@ def check(schedule: Schedule, times: Tensor) -> None:
     finite = torch.isfinite(torch.stack(sde(schedule, t))).all(0) & (schedule.sigma(t) > 0)
     if not finite.all():
         raise ValueError(
-            f"predictor-corrector sampling needs signal and noise at every time, and t = "
+            f"Langevin and reverse-SDE steps need signal and noise at every time, and t = "
             f"{float(t[~finite][0]):.4g} lacks one: start later, or use ddim or ancestral"
         )
 
 
+euler_maruyama.check = check
 predictor_corrector.calls_per_step = 2
 predictor_corrector.check = check

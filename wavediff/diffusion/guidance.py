@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
@@ -33,3 +35,55 @@ class Projected(nn.Module):
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
         """The projected estimate, like ``x``."""
         return self.project(self.denoiser(x, t, cond), cond)
+
+
+class ClassifierFree(nn.Module):
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): towards a class, beyond the class.
+
+        x0_hat = none + scale (label - none)
+
+    of the estimates without and with the label. eps and the score are affine in x0_hat at a given
+    x_t, so that mixing any of them is the same. A scale of 1 is the plain conditional denoiser and
+    0 the unconditional one, in one call of the denoiser; any other takes two.
+
+    Args:
+        denoiser: trained with some labels dropped, that is set to -1.
+        scale: 1 + w of the paper.
+    """
+
+    def __init__(self, denoiser: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.schedule = denoiser.schedule
+        self.scale = scale
+
+    def prepare(self, cond: Condition) -> Condition:
+        """What the denoiser computes once, with the label and without."""
+        both = [self.denoiser.prepare(c).prepared for c in (cond, without_label(cond))]
+        return replace(cond, prepared=both)
+
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
+        """The guided estimate, like ``x``.
+
+        Raises:
+            ValueError: without a label.
+        """
+        prepared = (None, None) if cond.prepared is None else cond.prepared
+        conds = (cond, without_label(cond))
+        label, none = (replace(c, prepared=p) for c, p in zip(conds, prepared, strict=True))
+        if self.scale == 1:
+            return self.denoiser(x, t, label)
+        if self.scale == 0:
+            return self.denoiser(x, t, none)
+        return torch.lerp(self.denoiser(x, t, none), self.denoiser(x, t, label), self.scale)
+
+
+def without_label(cond: Condition) -> Condition:
+    """The same with -1, no class, for every label; nothing prepared.
+
+    Raises:
+        ValueError: where there are no labels.
+    """
+    if cond.label is None:
+        raise ValueError("classifier-free guidance needs labels, of a model that has classes")
+    return replace(cond, label=torch.full_like(cond.label, -1), prepared=None)

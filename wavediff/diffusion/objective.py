@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
-from wavediff.diffusion.forward import broadcast, diffuse
+from wavediff.diffusion.forward import broadcast, diffuse, sde
 from wavediff.diffusion.schedule import Schedule
+
+Weighting = Literal["target", "x0", "eps", "min_snr", "likelihood"]
+WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,14 @@ class DenoisingObjective:
     Args:
         norm: ``l1`` (p = 1, DiffWave's) or ``l2`` (p = 2).
         weighting: ``target`` compares the network's output with its target, F - F* =
-            (x0_hat - x0) / c_out: the plain eps loss for an eps prediction. ``x0`` weighs all
-            noise levels equally. ``min_snr`` is min(SNR, gamma) (Hang et al. 2023).
+            (x0_hat - x0) / c_out: the plain eps loss for an eps prediction; EDM's weight
+            (sigma^2 + s^2) / (sigma s)^2 for an edm prediction. ``x0`` weighs all noise levels
+            equally. ``eps`` is SNR, the error of eps under any prediction: NCSN's
+            sigma^2 |score error|^2 (Song & Ermon 2019, eq. 6). ``min_snr`` is min(SNR, gamma)
+            (Hang et al. 2023). ``likelihood`` is g^2 alpha^2 / sigma^4 = -d SNR/dt, that is g^2
+            on the score: with l2, times uniform over t and a sum over channels and time, half
+            of it bounds the negative log-likelihood up to a constant (Song et al. 2021, "Maximum
+            likelihood training of score-based diffusion models", theorem 1).
         gamma: of ``min_snr``.
         start: share of the items that are noised to ``t_max``, where sampling starts: what a
             model for one or few calls is mostly asked.
@@ -43,14 +52,14 @@ class DenoisingObjective:
     def __init__(
         self,
         norm: Literal["l1", "l2"] = "l2",
-        weighting: Literal["target", "x0", "min_snr"] = "target",
+        weighting: Weighting = "target",
         gamma: float = 5.0,
         start: float = 0.0,
     ) -> None:
         if norm not in ("l1", "l2"):
             raise ValueError(f"norm is l1 or l2, not {norm!r}")
-        if weighting not in ("target", "x0", "min_snr"):
-            raise ValueError(f"weighting is target, x0 or min_snr, not {weighting!r}")
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"weighting is one of {', '.join(WEIGHTINGS)}, not {weighting!r}")
         if not 0 <= start <= 1:
             raise ValueError(f"start is a share between 0 and 1, not {start}")
         self.norm, self.weighting, self.gamma, self.start = norm, weighting, gamma, start
@@ -66,7 +75,14 @@ class DenoisingObjective:
             return 1 / denoiser.prediction(denoiser.schedule, t)[1].abs()
         if self.weighting == "x0":
             return torch.ones_like(t)
-        return denoiser.schedule.log_snr(t).exp().clamp(max=self.gamma).sqrt()
+        schedule = denoiser.schedule
+        if self.weighting == "min_snr":
+            return schedule.log_snr(t).exp().clamp(max=self.gamma).sqrt()
+        ratio = (schedule.log_alpha(t) - schedule.log_sigma(t)).exp()
+        if self.weighting == "eps":
+            return ratio
+        _, _, g2 = sde(schedule, t)
+        return g2.sqrt() * ratio / schedule.sigma(t)
 
     def __call__(
         self, denoiser: Denoiser, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition

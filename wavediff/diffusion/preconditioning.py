@@ -53,6 +53,16 @@ def score(schedule: Schedule, t: Tensor) -> Coefficients:
     return _without_anchor(schedule, t, 1 / alpha, sigma.square() / alpha)
 
 
+def ncsn(schedule: Schedule, t: Tensor) -> Coefficients:
+    """F is sigma times the score, NCSNv2's (Song & Ermon 2020, technique 3): score = F / sigma.
+
+    x0_hat = (x_t - anchor y + sigma F) / alpha
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    _needs_signal(alpha, "ncsn")
+    return _without_anchor(schedule, t, 1 / alpha, sigma / alpha)
+
+
 def x0(schedule: Schedule, t: Tensor) -> Coefficients:
     """F is the clean signal."""
     one = torch.ones_like(schedule.alpha(t))
@@ -74,6 +84,60 @@ def velocity(schedule: Schedule, t: Tensor) -> Coefficients:
     c_skip, c_out = d_sigma / wronskian, -sigma / wronskian
     c_anchor = -c_skip * schedule.anchor(t) - c_out * d_anchor
     return Coefficients(c_skip, c_out, torch.ones_like(alpha), c_anchor)
+
+
+def edm(schedule: Schedule, t: Tensor, data_std: float = 1.0) -> Coefficients:
+    """Inputs and targets of variance 1 at every time (Karras et al. 2022, table 1).
+
+    With n^2 = alpha^2 s^2 + sigma^2: c_skip = alpha s^2 / n^2, c_out = sigma s / n, c_in = 1 / n.
+
+    Args:
+        data_std: s, the standard deviation of x_0.
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    n = _total_std(alpha, sigma, data_std)
+    c_skip, c_out = alpha * (data_std / n) ** 2, sigma * data_std / n
+    return _without_anchor(schedule, t, c_skip, c_out)._replace(c_in=1 / n)
+
+
+def consistency(schedule: Schedule, t: Tensor, data_std: float = 1.0) -> Coefficients:
+    """Like ``edm``, but x0_hat = x_t for any F at the smallest noise, t_0 = ``schedule.t_min``.
+
+    Song et al. 2023, appendix C, where sigma_t = t: c_skip = s^2 / ((t - t_0)^2 + s^2) and
+    c_out = s (t - t_0) / sqrt(s^2 + t^2). Any schedule is that one in x / alpha and sigma / alpha;
+    carried back, so that the output is x at t_0, with d = sigma - alpha sigma_0 / alpha_0:
+
+        c_skip = alpha_0 alpha s^2 / (d^2 + alpha^2 s^2)        c_out = alpha_0 d s / n
+
+    Times below t_0 count as t_0: the identity.
+
+    Args:
+        data_std: s, the standard deviation of x_0.
+    """
+    first = torch.as_tensor(schedule.t_min, dtype=torch.float64, device=t.device)
+    t = torch.maximum(t, first)
+    alpha, sigma, alpha_0 = schedule.alpha(t), schedule.sigma(t), schedule.alpha(first)
+    n = _total_std(alpha, sigma, data_std)
+    # exactly zero at t_0
+    ratio = schedule.log_alpha(t) - schedule.log_sigma(t)
+    ratio_0 = schedule.log_alpha(first) - schedule.log_sigma(first)
+    d = -sigma * torch.expm1(ratio - ratio_0)
+    signal = alpha * data_std
+    c_skip = alpha_0 * data_std * signal / (d.square() + signal.square())
+    return _without_anchor(schedule, t, c_skip, alpha_0 * d * data_std / n)._replace(c_in=1 / n)
+
+
+def _total_std(alpha: Tensor, sigma: Tensor, data_std: float) -> Tensor:
+    """n, the standard deviation of x_t."""
+    if not data_std > 0:
+        raise ValueError(f"data_std, the data's standard deviation, must be positive: {data_std}")
+    n = torch.hypot(alpha * data_std, sigma)
+    if (n == 0).any():
+        raise ValueError(
+            "an edm or consistency prediction says nothing where signal and noise are both gone "
+            "(a bridge's start): use prediction x0"
+        )
+    return n
 
 
 def combined_noise(schedule: Schedule, t: Tensor) -> Coefficients:

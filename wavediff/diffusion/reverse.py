@@ -138,6 +138,31 @@ def ancestral(
     return ddim(denoiser, x, times, cond, noise=noise, callback=callback, eta=1.0, clamp=clamp)
 
 
+def renoise(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    cond: Condition,
+    *,
+    noise: Noise = gaussian,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Denoise, then noise the estimate anew to the next time: the step with eta = sigma_s.
+
+    Multistep sampling of consistency models (Song et al. 2023, algorithm 1), whose estimate is a
+    sample by itself. Nothing of the state is kept but that estimate.
+    """
+    schedule = denoiser.schedule
+    for i, t, s in steps_of(times):
+        x0_hat = denoiser(x, t, cond)
+        std = schedule.sigma(s)
+        z = noise(x, i) if std > 0 else None
+        x = step(schedule, x, x0_hat, t, s, cond, std, z)
+        if callback is not None:
+            callback(i, x, x0_hat)
+    return x
+
+
 def heun(
     denoiser: Denoiser,
     x: Tensor,
@@ -180,10 +205,12 @@ def dpmpp_2m(
     *,
     noise: Noise = gaussian,
     callback: Callback | None = None,
+    eta: float = 0.0,
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): exponential integrator in log-SNR; order 2.
 
     The first step, and a last one to sigma = 0, are of first order, which is exact enough there.
+    With ``eta = 1``, the ancestral noise, it is SDE-DPM-Solver++(2M) (Lu et al. 2022, section 5).
     """
     schedule = denoiser.schedule
     previous: Tensor | None = None
@@ -195,8 +222,11 @@ def dpmpp_2m(
         if previous is not None and torch.isfinite(h) and torch.isfinite(h_previous):
             slope = float(h / (2 * h_previous))
             direction = (1 + slope) * x0_hat - slope * previous
-        # the reverse step with the extrapolated estimate is sigma_s/sigma_t x - alpha_s expm1(-h) D
-        x = step(schedule, x, direction, t, s, cond)
+        std = eta * posterior_std(schedule, t, s)
+        z = noise(x, i) if std > 0 else None
+        # with the extrapolated estimate D this is sigma_s/sigma_t x - alpha_s expm1(-h) D, and for
+        # eta = 1 e^(-h) sigma_s/sigma_t x - alpha_s expm1(-2h) D + noise
+        x = step(schedule, x, direction, t, s, cond, std, z)
         previous, h_previous = x0_hat, h
         if callback is not None:
             callback(i, x, x0_hat)

@@ -207,6 +207,19 @@ class VP(VariancePreserving):
         return -(t**2) * (self.beta_max - self.beta_min) / 4 - t * self.beta_min / 2
 
 
+class SubVP(VP):
+    """The sub-VP SDE (Song et al. 2021, eq. 29): VP's alpha, and sigma = 1 - alpha^2.
+
+    dx = -beta/2 x dt + sqrt(beta (1 - e^(-2 int beta))) dw: less noise than VP at every time.
+    """
+
+    def log_sigma(self, t: Tensor | float) -> Tensor:
+        return log1mexp(2 * self.log_alpha(t))
+
+    def sigma(self, t: Tensor | float) -> Tensor:
+        return -torch.expm1(2 * self.log_alpha(t))
+
+
 class RectifiedFlow(Schedule):
     """The straight path x_t = (1 - t) x_0 + t eps (Liu et al. 2023; Lipman et al. 2023)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -33,19 +34,49 @@ def log_snr_uniform(
 
     ``t_start`` must have a finite log-SNR; the defaults are the ends of the training range.
     """
-    _check(steps)
-    t_start = schedule.t_max if t_start is None else t_start
-    t_last = schedule.t_min if t_last is None else t_last
-    ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
-    if not torch.isfinite(ends).all():
+    start, last = _ends(schedule, steps, t_start, t_last)
+    levels = torch.linspace(start[1], last[1], steps, dtype=torch.float64)
+    return _at_levels(schedule, levels, start[0])
+
+
+def karras(
+    schedule: Schedule,
+    steps: int,
+    rho: float = 7.0,
+    t_start: float | None = None,
+    t_last: float | None = None,
+) -> Tensor:
+    """Equal steps of (sigma / alpha)^(1 / rho), then one to the clean end, ``[steps + 1]``.
+
+    EDM's grid (Karras et al. 2022, eq. 5), for any schedule: sigma / alpha is the noise on an
+    undiminished signal. From ``t_start`` to ``t_last`` as in ``log_snr_uniform``.
+
+    Raises:
+        ValueError: where sigma / alpha is not finite at both ends, or rho is not positive.
+    """
+    if not rho > 0:
+        raise ValueError(f"the exponent rho must be positive, not {rho}")
+    start, last = _ends(schedule, steps, t_start, t_last)
+    roots = (math.exp(-log_snr / 2 / rho) for _, log_snr in (start, last))
+    levels = -2 * rho * torch.linspace(*roots, steps, dtype=torch.float64).log()
+    return _at_levels(schedule, levels, start[0])
+
+
+def fixed(schedule: Schedule, times: Sequence[float]) -> Tensor:
+    """These times, whatever the schedule: what a search found.
+
+    Raises:
+        ValueError: where they do not descend within the schedule's, 0 to ``t_max``.
+    """
+    grid = torch.as_tensor(times, dtype=torch.float64)
+    if grid.ndim != 1 or len(grid) < 2 or not (grid.diff() < 0).all():
+        raise ValueError("a fixed grid is a descending list of at least two times")
+    if grid[0] > schedule.t_max or grid[-1] < 0:
         raise ValueError(
-            f"the log-SNR at the grid's ends, {ends.tolist()}, is not finite: choose a t_start "
-            "with some signal and a t_last with some noise"
+            f"a fixed grid from {grid[0]:g} to {grid[-1]:g} leaves the schedule's times, "
+            f"{schedule.t_max:g} to 0"
         )
-    levels = torch.linspace(float(ends[0]), float(ends[1]), steps, dtype=torch.float64)
-    times = schedule.time_at(levels)
-    times[0] = t_start
-    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    return grid
 
 
 def nodes(schedule: Schedule) -> Tensor:
@@ -77,3 +108,26 @@ def from_betas(schedule: Schedule, betas: Sequence[float]) -> Tensor:
 def _check(steps: int) -> None:
     if steps < 1:
         raise ValueError(f"a sampler needs at least 1 step, not {steps}")
+
+
+def _ends(
+    schedule: Schedule, steps: int, t_start: float | None, t_last: float | None
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(time, log-SNR) where a grid starts and where its steps towards the clean end stop."""
+    _check(steps)
+    t_start = schedule.t_max if t_start is None else t_start
+    t_last = schedule.t_min if t_last is None else t_last
+    ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
+    if not torch.isfinite(ends).all():
+        raise ValueError(
+            f"the log-SNR at the grid's ends, {ends.tolist()}, is not finite: choose a t_start "
+            "with some signal and a t_last with some noise"
+        )
+    return (t_start, float(ends[0])), (t_last, float(ends[1]))
+
+
+def _at_levels(schedule: Schedule, log_snr: Tensor, t_start: float) -> Tensor:
+    """The times of these levels, the first one without rounding, and the clean end."""
+    times = schedule.time_at(log_snr)
+    times[0] = t_start
+    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

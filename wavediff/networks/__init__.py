@@ -1,5 +1,6 @@
 """Denoising networks: ``network(x [batch, channels, time], c_noise [batch], cond) -> like x``.
 
 A network may offer ``prepare(cond)``, whose result arrives in ``cond.prepared`` at every call, and
-``receptive_field``: how many frames on either side of a frame its output depends on.
+``receptive_field``: how many frames on either side of a frame its output depends on. Where it
+has strides, ``stride`` is the number of frames by whose multiples it commutes with shifts.
 """

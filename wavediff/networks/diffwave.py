@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler
-from wavediff.networks.embedding import SinusoidalEmbedding, TableEmbedding
+from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, TableEmbedding
 from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 512
@@ -112,7 +112,7 @@ class DiffWave(nn.Module):
         anchor_channels: of the known signal y, joined to x at the input; 0 for none.
         local_channels: of the local condition; 0 for none.
         upsample: frames of the signal per frame of the local condition.
-        labels: number of classes or speakers; 0 for none.
+        labels: number of classes or speakers; 0 for none. The label -1 is none of them.
         width: residual channels.
         layers: number of blocks; block i has dilation 2^(i mod dilation_cycle).
         embedding: of the noise level, ``table`` (with ``steps`` rows) or ``sinusoidal``.
@@ -153,7 +153,7 @@ class DiffWave(nn.Module):
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
-        self.label_embedding = nn.Embedding(labels, HIDDEN) if labels else None
+        self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
         self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
         if local_channels:
             upsamplers = 1 if shared_upsampler else layers

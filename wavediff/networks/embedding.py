@@ -1,4 +1,4 @@
-"""Embeddings of the noise level."""
+"""Embeddings of the noise level and of classes."""
 
 from __future__ import annotations
 
@@ -52,3 +52,12 @@ class TableEmbedding(nn.Module):
         low = c_noise.floor().clamp(0, last).long()
         high = c_noise.ceil().clamp(0, last).long()
         return torch.lerp(self.table[low], self.table[high], (c_noise - low)[:, None])
+
+
+class LabelEmbedding(nn.Embedding):
+    """One learnt vector per class or speaker; the label -1 is no class, a vector of zeros."""
+
+    def forward(self, label: Tensor) -> Tensor:
+        """``[batch]``, -1 to classes - 1, to ``[batch, dim]``."""
+        known = (label >= 0)[:, None]
+        return torch.where(known, super().forward(label.clamp(min=0)), 0.0)

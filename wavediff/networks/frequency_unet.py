@@ -61,6 +61,7 @@ class FrequencyUNet(nn.Module):
         self.place = nn.Parameter(torch.zeros(widths[0], 1, bins[1]))  # tells the bins apart
         self.network = network(channels=widths[-1] * bins[-1], **options)
         self.receptive_field = self.network.receptive_field
+        self.stride = getattr(self.network, "stride", 1)
         outputs = [4, *widths[:-1]]  # mask and residual
         self.up = nn.ModuleList(
             _conv(nn.ConvTranspose2d, 2 * a, b) for a, b in zip(widths, outputs, strict=True)

@@ -40,6 +40,7 @@ class Masked(nn.Module):
         inputs = 2 * channels + channels // 2 + 1
         self.network = network(channels=inputs, out_channels=2 * channels, **options)
         self.receptive_field = self.network.receptive_field
+        self.stride = getattr(self.network, "stride", 1)
 
     def prepare(self, cond: Condition) -> Any:
         """The inner network's own."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler
-from wavediff.networks.embedding import SinusoidalEmbedding
+from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding
 from wavediff.networks.precision import precision
 from wavediff.representations.stft import from_channels, to_channels
 
@@ -100,7 +100,7 @@ class ScoreUNet(nn.Module):
         anchor_channels: of the known signals joined at the input, a multiple of ``channels``.
         local_channels: of the local condition, which becomes one more plane; 0 for none.
         upsample: frames of the signal per frame of the local condition.
-        labels: number of classes or speakers; 0 for none.
+        labels: number of classes or speakers; 0 for none. The label -1 is none of them.
         widths: of the levels, the finest first; each has half the bins of the one before.
         dilations: in time, of each level's blocks.
         heads: of the attention among a frame's bins in the coarsest level; 0 for none.
@@ -144,7 +144,7 @@ class ScoreUNet(nn.Module):
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
-        self.label_embedding = nn.Embedding(labels, HIDDEN) if labels else None
+        self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
         if local_channels:
             self.upsampler = Upsampler(upsample)
             self.local_projection = nn.Linear(local_channels, bins)

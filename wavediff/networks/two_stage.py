@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -51,6 +52,7 @@ class TwoStage(nn.Module):
         self.second = second(channels=channels, anchor_channels=2 * channels, **options)
         self.receptive_field = self.second.receptive_field
         self.first_receptive_field = self.first.receptive_field
+        self.stride = math.lcm(*(getattr(n, "stride", 1) for n in (self.first, self.second)))
 
     def first_stage(self, cond: Condition) -> Tensor:
         """The first network's estimate of x_0 from the noisy ``cond.anchor``, like it.

@@ -53,6 +53,7 @@ class ChunkedDenoiser(nn.Module):
         size: frames of a piece.
         halo: frames on either side that a frame's estimate depends on.
         upsample: frames of the signal per frame of the local condition.
+        align: cuts fall on multiples of so many frames, itself a multiple of ``upsample``.
         callback: told the share of one call that is done, above 0 to 1, after each piece.
     """
 
@@ -63,12 +64,13 @@ class ChunkedDenoiser(nn.Module):
         size: int,
         halo: int,
         upsample: int = 1,
+        align: int = 1,
         callback: Callable[[float], None] | None = None,
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
-        self.pieces = list(pieces(length, size, halo, upsample))
+        self.pieces = list(pieces(length, size, halo, align))
         self.upsample = upsample
         self.callback = callback
 

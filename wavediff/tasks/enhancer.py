@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -123,12 +124,14 @@ class Enhancer(nn.Module):
     @property
     def hop_length(self) -> int:
         """Samples per step of the grid on which a recording may be cut."""
-        return self.mel.hop_length
+        stride = getattr(self.network, "stride", 1)
+        return math.lcm(self.mel.hop_length, stride * self.representation.hop_length)
 
     @property
     def crop_length(self) -> int:
         """Samples that a training example must have."""
-        return round(self.crop_seconds * self.sample_rate / self.hop_length) * self.hop_length
+        hop = self.mel.hop_length
+        return round(self.crop_seconds * self.sample_rate / hop) * hop
 
     @property
     def device(self) -> torch.device:
@@ -271,7 +274,7 @@ class Enhancer(nn.Module):
         around = (frames + 2 * self.representation.halo + 1) * self.representation.hop_length
         around += self.mel.n_fft
         level = (self.level.past + 1, self.level.ahead + 1)
-        past, ahead = (around + frames * self.hop_length for frames in level)
+        past, ahead = (around + frames * self.mel.hop_length for frames in level)
         return past, ahead
 
     @torch.no_grad()

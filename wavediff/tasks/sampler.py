@@ -24,7 +24,7 @@ class Sampler:
     """How to walk back from noise.
 
     Attributes:
-        function: one of ``wavediff.diffusion.reverse``, with its own options bound.
+        function: one of ``wavediff.diffusion``, with its own options bound.
         times: ``schedule -> grid``.
     """
 
@@ -61,6 +61,8 @@ class Sampler:
         """At most this many evaluations of the denoiser."""
         function = getattr(self.function, "func", self.function)
         per_step = getattr(function, "calls_per_step", 1)
+        if callable(per_step):  # it depends on the sampler's options
+            per_step = per_step(**getattr(self.function, "keywords", {}))
         return per_step * (len(self.grid(schedule)) - 1)
 
 
@@ -113,4 +115,6 @@ def checked_sampler(
             check(schedule, grid)
     except ValueError as error:
         raise UserError(f"this sampler does not fit the model: {error}") from error
+    except ImportError as error:
+        raise UserError(str(error)) from error
     return sampler

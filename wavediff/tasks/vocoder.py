@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,8 @@ class Vocoder(Labelled, nn.Module):
         self.consistency = consistency
         self.chunk_seconds = chunk_seconds
         self.upsample = mel.hop_length // representation.hop_length
+        # frames: where a signal may be cut, its mel and within the network
+        self.align = math.lcm(self.upsample, getattr(network, "stride", 1))
         self.config, self.extra = {}, {}
         # a crop's outermost mel frames would see its edges instead of what lies beyond them
         self.margin = -(-mel.n_fft // 2 // mel.hop_length)
@@ -255,11 +258,13 @@ class Vocoder(Labelled, nn.Module):
         halo = (reach + beyond) * calls + representation.halo
         size = self._chunk(batch, reach, chunk_seconds)
         state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
-        for piece in pieces(frames, state, halo, self.upsample):
+        for piece in pieces(frames, state, halo, self.align):
             part = crop(cond, piece.left, piece.right, self.upsample)
             length = piece.right - piece.left
             told = None if callback is None else _Progress(piece, frames, calls, callback)
-            network = ChunkedDenoiser(self.denoiser, length, size, reach, self.upsample, told)
+            network = ChunkedDenoiser(
+                self.denoiser, length, size, reach, self.upsample, self.align, told
+            )
             noise = PositionNoise(seed, piece.left)
             z = noise(mel.new_empty(1, channels, length), -1).expand(batch, -1, -1)
             x = reverse.start(schedule, grid[0], z, part)
