@@ -7,6 +7,7 @@ values of equal numbers of sounds only.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,7 +86,9 @@ def embedding(path: str | Path) -> Features:
         UserError: for a file that is none, and later for a model that gives something else.
     """
     try:
-        model = torch.jit.load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():  # that the format is deprecated is not the user's concern
+            warnings.simplefilter("ignore", FutureWarning)
+            model = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(
             f"{path} is not a TorchScript model: give a file that torch.jit.save wrote"
@@ -105,7 +108,9 @@ def embedding(path: str | Path) -> Features:
             ) from error
         if not (isinstance(found, Tensor) and found.ndim == 2 and len(found) == len(audio)):
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise UserError(f"{path} must give [{len(audio)}, d] of {list(audio.shape)}, not {shape}")
+            raise UserError(
+                f"{path} must give [{len(audio)}, d] of {list(audio.shape)}, not {shape}"
+            )
         return found
 
     return features
