@@ -1,0 +1,276 @@
+"""A 1-D U-Net over time with attention at the coarse levels, for any signal.
+
+After DDPM's U-Net (Ho et al. 2020) with the adaptive norms of Dhariwal and Nichol (2021); norms and
+attention are local, so that a long signal may be cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavediff.diffusion.condition import Condition
+from wavediff.networks.conditioner import Upsampler
+from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding
+from wavediff.networks.precision import precision
+from wavediff.networks.resampling import (
+    downsampler,
+    reach_of,
+    seen_by_downsampler,
+    seen_by_upsampler,
+    upsampler,
+    widened,
+)
+
+EMBEDDING, HIDDEN = 128, 256
+SCALE = math.sqrt(0.5)  # of a sum of two
+
+
+class FrameNorm(nn.Module):
+    """Each frame divided by the root mean square of its channels (Zhang & Sennrich 2019).
+
+    A group norm would average over time, and a frame would know of those far away.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width, 1))
+        self.bias = nn.Parameter(torch.zeros(width, 1))
+
+    def forward(
+        self, h: Tensor, scale: Tensor | float = 0.0, shift: Tensor | float = 0.0
+    ) -> Tensor:
+        """``h [batch, width, frames]`` normalised, then scaled and shifted per item."""
+        square = h.float().square() if h.dtype in (torch.bfloat16, torch.float16) else h.square()
+        h = h * torch.rsqrt(square.mean(dim=1, keepdim=True) + 1e-6).to(h.dtype)
+        return torch.addcmul(self.bias * (1 + scale) + shift, h, self.weight * (1 + scale))
+
+
+class Block(nn.Module):
+    """Norm, SiLU and convolution twice, beside a skip; the noise level scales and shifts."""
+
+    reach = 2  # frames on either side
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = FrameNorm(inputs), FrameNorm(outputs)
+        self.conv1 = nn.Conv1d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv1d(outputs, outputs, 3, padding=1)
+        self.step_projection = nn.Linear(HIDDEN, 2 * outputs)
+        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, h: Tensor, step: Tensor) -> Tensor:
+        scale, shift = self.step_projection(step)[..., None].chunk(2, dim=1)
+        y = self.conv1(F.silu(self.norm1(h)))
+        y = self.conv2(F.silu(self.norm2(y, scale, shift)))
+        return SCALE * (self.skip(h) + y)
+
+
+class LocalAttention(nn.Module):
+    """Self-attention of each frame to those within ``window`` of it (Vaswani et al. 2017).
+
+    What it adds to the logits is learnt for each distance (Shaw et al. 2018). Computed in blocks of
+    ``window`` queries with three blocks of keys, so that memory grows with the length only, and the
+    result does not depend on where blocks begin.
+    """
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.norm = FrameNorm(width)
+        self.query_key_value = nn.Conv1d(width, 3 * width, 1)
+        self.output = nn.Conv1d(width, width, 1)
+        self.bias = nn.Parameter(torch.zeros(heads, 2 * window + 1))
+        distance = torch.arange(3 * window)[None] - window - torch.arange(window)[:, None]
+        self.register_buffer("distance", distance, persistent=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        batch, width, frames = h.shape
+        window, blocks = self.window, -(-frames // self.window)
+        query, key, value = self.query_key_value(self.norm(h)).chunk(3, dim=1)
+        missing = blocks * window - frames
+        query = F.pad(query, (0, missing)).unflatten(-1, (blocks, window))
+        key, value = (
+            F.pad(x, (window, missing + window)).unfold(-1, 3 * window, window)
+            for x in (key, value)
+        )
+        # [batch, blocks, heads, frames of the block, width of the head]
+        query, key, value = (
+            x.unflatten(1, (self.heads, -1)).permute(0, 3, 1, 4, 2) for x in (query, key, value)
+        )
+        mask = self._mask(frames, blocks).to(query.dtype)
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        y = y.permute(0, 2, 4, 1, 3).reshape(batch, width, blocks * window)[..., :frames]
+        return SCALE * (h + self.output(y))
+
+    def _mask(self, frames: int, blocks: int) -> Tensor:
+        """What is added to the logits, ``[blocks, heads, window, 3 window]``."""
+        window, distance = self.window, self.distance
+        bias = self.bias[:, distance.clamp(-window, window) + window]
+        bias = bias.masked_fill(distance.abs() > window, -math.inf)
+        position = torch.arange(-window, 2 * window, device=distance.device)
+        position = position + window * torch.arange(blocks, device=distance.device)[:, None]
+        outside = (position < 0) | (position >= frames)
+        return bias.masked_fill(outside[:, None, None], -math.inf)
+
+
+class Stage(nn.Module):
+    """Blocks of one level, and attention where ``heads`` are given."""
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, heads: int, window: int) -> None:
+        super().__init__()
+        widths = [inputs, *[outputs] * blocks]
+        self.blocks = nn.ModuleList(Block(a, b) for a, b in pairwise(widths))
+        self.attention = LocalAttention(outputs, heads, window) if heads else None
+        self.reach = Block.reach * blocks + (window if heads else 0)
+
+    def forward(self, h: Tensor, step: Tensor) -> Tensor:
+        for block in self.blocks:
+            h = block(h, step)
+        return h if self.attention is None else self.attention(h)
+
+
+class UNet(nn.Module):
+    """A U-Net over time for samples, subbands or frames, of any length.
+
+    The input is filled up with zeros to a multiple of ``stride`` frames. Shifted by a multiple of
+    that, a signal gives the shifted result, and its reach is finite: a long one may be cut at such
+    places.
+
+    Args:
+        channels: of the signal, in and out.
+        out_channels: of the output, where it is not like the signal.
+        anchor_channels: of the known signal y, joined to x at the input; 0 for none.
+        local_channels: of the local condition, added at the finest level; 0 for none.
+        upsample: frames of the signal per frame of the local condition.
+        labels: number of classes or speakers; 0 for none.
+        widths: of the levels, the finest first.
+        strides: from each level to the next: one number less.
+        blocks: residual blocks of a level, on the way down and again on the way up.
+        attention: this many of the coarsest levels have attention.
+        heads: of the attention.
+        window: frames of the level on either side that attention sees.
+
+    Attributes:
+        stride: frames, see above.
+        receptive_field: frames on either side that a frame depends on, at most.
+
+    Raises:
+        ValueError: for widths that strides or heads do not fit, or numbers that are too small.
+
+    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        local_channels: int = 0,
+        upsample: int = 1,
+        labels: int = 0,
+        widths: Sequence[int] = (32, 64, 128, 192, 256),
+        strides: Sequence[int] = (4, 4, 4, 4),
+        blocks: int = 2,
+        attention: int = 2,
+        heads: int = 4,
+        window: int = 16,
+        anchor_channels: int = 0,
+        out_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not widths or len(strides) != len(widths) - 1:
+            raise ValueError(f"{len(widths)} widths need one stride less, got {len(strides)}")
+        if min([*strides, *widths, blocks, heads, window]) < 1 or attention < 0:
+            raise ValueError("strides, widths, blocks, heads and window must be 1 or more")
+        if any(width % heads for width in widths[len(widths) - attention :]):
+            raise ValueError(f"{heads} heads do not divide the widths {list(widths)}")
+        self.anchor_channels, self.strides = anchor_channels, list(strides)
+        self.stride = math.prod(strides)
+        self.embedding = SinusoidalEmbedding(EMBEDDING)
+        self.embedding_projection = nn.Sequential(
+            nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
+        )
+        self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
+        if local_channels:
+            self.upsampler = Upsampler(upsample)
+            self.local_projection = nn.Conv1d(local_channels, widths[0], 1)
+        else:
+            self.upsampler = self.local_projection = None
+        self.input_projection = nn.Conv1d(channels + anchor_channels, widths[0], 3, padding=1)
+
+        def stage(level: int, inputs: int) -> Stage:
+            coarse = level >= len(widths) - attention
+            return Stage(inputs, widths[level], blocks, heads if coarse else 0, window)
+
+        levels = range(len(widths))
+        steps = list(zip(widths[:-1], widths[1:], strides, strict=True))
+        self.coarser = nn.ModuleList(downsampler(*step) for step in steps)
+        self.down = nn.ModuleList(stage(level, widths[level]) for level in levels)
+        self.middle = Block(widths[-1], widths[-1])
+        self.finer = nn.ModuleList(upsampler(b, a, stride) for a, b, stride in steps)
+        self.up = nn.ModuleList(stage(level, 2 * widths[level]) for level in levels[:-1])
+        self.output_projection = nn.Conv1d(widths[0], out_channels or channels, 3, padding=1)
+        nn.init.zeros_(self.output_projection.weight)
+        nn.init.zeros_(self.output_projection.bias)
+        self.receptive_field = max(map(self._reach, range(self.stride)))
+
+    def _reach(self, frame: int) -> int:
+        """How far the inputs of one output frame lie from it: follows them back through all."""
+        span, skips = widened((frame, frame), 1), []
+        for stage, stride in zip(self.up, self.strides, strict=True):
+            span = widened(span, stage.reach)
+            skips.append(span)
+            span = seen_by_upsampler(span, stride)
+        span = widened(span, self.middle.reach + self.down[-1].reach)
+        for stage, stride in zip(self.down[-2::-1], self.strides[::-1], strict=True):
+            low, high = seen_by_downsampler(span, stride)
+            skip = skips.pop()
+            span = widened((min(low, skip[0]), max(high, skip[1])), stage.reach)
+        return reach_of(widened(span, 1), (frame, frame))
+
+    def prepare(self, cond: Condition) -> Tensor | None:
+        """The local condition at the signal's rate, ``[batch, widths[0], time]``, kept."""
+        if self.local_projection is None:
+            return None
+        if cond.local is None:
+            raise ValueError("this network needs a local condition (a mel spectrogram)")
+        with precision(cond.local):
+            return self.local_projection(self.upsampler(cond.local))
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+        """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
+
+        Raises:
+            ValueError: where a condition that the network was built for is missing.
+        """
+        with precision(x):
+            return self._predict(x, c_noise, cond)
+
+    def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+        step = self.embedding_projection(self.embedding(c_noise))
+        if self.label_embedding is not None:
+            if cond.label is None:
+                raise ValueError("this network needs a label (a class or speaker number)")
+            step = step + self.label_embedding(cond.label)
+        if self.anchor_channels:
+            if cond.anchor is None:
+                raise ValueError("this network needs an anchor (the known signal y)")
+            x = torch.cat([x, cond.anchor], dim=1)
+        length = x.shape[-1]
+        missing = -length % self.stride
+        h = self.input_projection(F.pad(x, (0, missing)))
+        local = self.prepare(cond) if cond.prepared is None else cond.prepared
+        if local is not None:
+            h = h + F.pad(local[..., :length], (0, missing))
+        skips: list[Tensor] = []
+        for level, stage in enumerate(self.down):
+            h = stage(self.coarser[level - 1](h) if level else h, step)
+            skips.append(h)
+        h = self.middle(skips.pop(), step)
+        for stage, finer in zip(reversed(self.up), reversed(self.finer), strict=True):
+            h = stage(torch.cat([finer(h), skips.pop()], dim=1), step)
+        return self.output_projection(F.silu(h))[..., :length]
