@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -5,8 +7,10 @@ from torch import nn
 from wavediff.diffusion import preconditioning
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.exploding import EDM, VE
+from wavediff.diffusion.forward import sde
 from wavediff.diffusion.objective import DenoisingObjective
-from wavediff.diffusion.schedule import RectifiedFlow, linear
+from wavediff.diffusion.schedule import VP, RectifiedFlow, SubVP, linear
 
 
 class Constant(nn.Module):
@@ -48,3 +52,72 @@ def test_min_snr_weighs_the_error_of_x0():
 def test_names_that_do_not_exist_are_refused(options):
     with pytest.raises(ValueError, match="not"):
         DenoisingObjective(**options)
+
+
+def test_an_edm_prediction_on_its_target_has_edm_s_weight():
+    # lambda(sigma) = (sigma^2 + s^2) / (sigma s)^2 (Karras et al. 2022, table 1)
+    x0, _, result = run(partial(preconditioning.edm, data_std=0.5), EDM())
+    weight = (result.t**2 + 0.25) / (0.5 * result.t) ** 2
+    error = (result.x0_hat - x0).square().mean((1, 2))
+    torch.testing.assert_close(result.loss, weight * error)
+
+
+@pytest.mark.parametrize("schedule", [VP(), SubVP(), VE(), EDM()])
+def test_score_weightings_count_the_error_of_the_score(schedule):
+    # NCSN: sigma^2 |score error|^2; maximum likelihood: g^2 |score error|^2
+    x0, eps, result = run(preconditioning.x0, schedule, weighting="eps")
+    alpha, sigma = schedule.alpha(result.t)[:, None, None], schedule.sigma(result.t)[:, None, None]
+    x = alpha * x0 + sigma * eps
+    score, score_hat = -eps / sigma, (alpha * result.x0_hat - x) / sigma**2
+    error = (score_hat - score).square()
+    torch.testing.assert_close(result.loss, (sigma**2 * error).mean((1, 2)))
+    _, _, likelihood = run(preconditioning.x0, schedule, weighting="likelihood")
+    g2 = sde(schedule, result.t)[2]
+    torch.testing.assert_close(likelihood.loss, g2 * error.mean((1, 2)))
+    # on its target the ncsn prediction has NCSN's weights
+    _, _, ncsn = run(preconditioning.ncsn, schedule)
+    x0_hat = (x + 0.25 * sigma) / alpha
+    score_hat = (alpha * x0_hat - x) / sigma**2
+    expected = (sigma**2 * (score_hat - score).square()).mean((1, 2))
+    torch.testing.assert_close(ncsn.loss, expected)
+
+
+class Linear(nn.Module):
+    """One gain and one offset per frame."""
+
+    def __init__(self, frames):
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(frames, dtype=torch.float64))
+        self.offset = nn.Parameter(torch.zeros(frames, dtype=torch.float64))
+
+    def forward(self, x, c_noise, cond):
+        return self.gain * x + self.offset
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v", "edm"])
+@pytest.mark.parametrize("schedule", [VP(beta_max=3.0), SubVP(beta_max=3.0), EDM(sigma_max=0.8)])
+def test_a_trained_linear_network_reaches_the_denoising_loss_s_floor(schedule, prediction):
+    # E|D - x0|^2 = sum of c sigma^2 / (alpha^2 c + sigma^2); two points per variable carry the
+    # first two moments, and a linear network's loss knows no others
+    mu, c = torch.tensor([0.3, -1.0, 2.0]).double(), torch.tensor([0.5, 1.0, 0.01]).double()
+    signs = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]]).double()[..., None, None]
+    x0, eps = mu + c.sqrt() * signs[:, 0], signs[:, 1].expand(-1, 1, 3)
+    network = Linear(3)
+    denoiser = Denoiser(network, schedule, getattr(preconditioning, prediction))
+    objective = DenoisingObjective(weighting="x0", start=1.0)
+    optimizer = torch.optim.LBFGS(
+        network.parameters(), max_iter=60, line_search_fn="strong_wolfe", tolerance_grad=1e-12
+    )
+
+    def loss():
+        optimizer.zero_grad()
+        value = objective(denoiser, x0, torch.zeros(4).double(), eps, Condition()).loss.mean()
+        value.backward()
+        return value
+
+    before = float(optimizer.step(loss).detach())
+    t = schedule.t_max
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    floor = float((c * sigma**2 / (alpha**2 * c + sigma**2)).mean())
+    assert before > 1.2 * floor
+    assert float(loss().detach()) == pytest.approx(floor, rel=1e-8)

@@ -65,6 +65,9 @@ def test_labels_matter_and_are_asked_for():
     x, c_noise, cond = inputs(network)
     a, b = (network(x, c_noise, Condition(cond.local, torch.tensor([k, k]))) for k in (0, 2))
     assert not torch.allclose(a, b)
+    none = network(x, c_noise, Condition(cond.local, torch.tensor([-1, 2])))
+    torch.testing.assert_close(none[1], b[1])
+    assert not torch.allclose(none[0], a[0])
     with pytest.raises(ValueError, match="label"):
         network(x, c_noise, cond)
 
