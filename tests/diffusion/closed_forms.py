@@ -30,6 +30,30 @@ class Gaussian:
         return self.schedule.alpha(s) * self.mu + gain * (x - self.schedule.alpha(t) * self.mu)
 
 
+class Correlated:
+    """N(mu, c) over the frames: ``mu`` is ``[time]``, ``c`` is ``[time, time]``."""
+
+    def __init__(self, schedule: Schedule, mu: Tensor, c: Tensor) -> None:
+        self.schedule, self.mu, self.c = schedule, mu.double(), c.double()
+        self.one = torch.eye(len(mu), dtype=torch.float64)
+
+    def __call__(self, x: Tensor, t: Tensor | float, cond: Condition = NOTHING) -> Tensor:
+        a, s = self.schedule.alpha(t), self.schedule.sigma(t)
+        gain = a * self.c @ torch.linalg.inv(a**2 * self.c + s**2 * self.one)
+        return self.mu + (x - a * self.mu) @ gain.mT
+
+    def given(self, measure: Tensor, y: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+        """Mean and covariance given ``y = measure x_0 + n``, n of that variance."""
+        noise = variance * torch.eye(len(y), dtype=torch.float64)
+        gain = self.c @ measure.mT @ torch.linalg.inv(measure @ self.c @ measure.mT + noise)
+        return self.mu + gain @ (y - measure @ self.mu), self.c - gain @ measure @ self.c
+
+    def given_noisy(self, x: Tensor, t: Tensor | float) -> "Correlated":
+        """The law of x_0 given ``x_t = x [time]``."""
+        a, s = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
+        return Correlated(self.schedule, *self.given(a * self.one, x, s**2))
+
+
 class Mixture:
     """A one-dimensional Gaussian mixture, the same for every frame."""
 
