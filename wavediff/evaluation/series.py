@@ -1,0 +1,297 @@
+"""Measures of probabilistic forecasts and of filled gaps, from samples.
+
+``samples`` are ``[S, ...]``, the S draws of a target ``[...]``, in the data's own units. A target
+that is NaN was never observed and is never scored. The relative measures (each CRPS) divide a sum
+over all scored points by the sum of |target| there, so that parts of a test set are put together
+by their sums and not by their means: ``sums`` of each part, ``measures`` of them all.
+
+The CRPS of the literature is not one number. Three are given, each under its own name:
+
+- ``CRPS (9 deciles)``: GluonTS's mean weighted quantile loss, quantiles from the nearest sample.
+- ``CRPS (19 quantiles)``: CSDI's (Tashiro et al. 2021), quantiles interpolated between samples.
+- ``CRPS (ensemble)``: the integral itself, of the samples' empirical distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+Interpolation = Literal["nearest", "linear"]
+Part = tuple[float, float]  # a sum over scored points and what divides it in the end
+Sums = Mapping[str, Part]
+
+DECILES = tuple(k / 10 for k in range(1, 10))
+TWENTIETHS = tuple(k / 20 for k in range(1, 20))
+INTERVALS = (0.5, 0.8, 0.95)
+
+
+def quantiles(
+    samples: ArrayLike, levels: Sequence[float], interpolation: Interpolation = "nearest"
+) -> np.ndarray:
+    """Quantiles of samples ``[S, ...]``, float64 ``[len(levels), ...]``.
+
+    Args:
+        levels: each in [0, 1].
+        interpolation: "nearest" takes the sorted sample at index round((S - 1) q), halves to the
+            even index (GluonTS's SampleForecast); "linear" interpolates between the two samples
+            around (S - 1) q (NumPy's and PyTorch's default, CSDI's).
+
+    Raises:
+        ValueError: for a level or an interpolation that there is not, or no samples.
+    """
+    samples = _float64(samples)
+    if samples.ndim < 1 or len(samples) < 1:
+        raise ValueError("quantiles need at least one sample")
+    if not all(0 <= q <= 1 for q in levels):
+        raise ValueError(f"the levels of quantiles lie in [0, 1], not {list(levels)}")
+    return _of_sorted(np.sort(samples, axis=0), levels, interpolation)
+
+
+def weighted_quantile_loss(
+    samples: ArrayLike,
+    target: ArrayLike,
+    levels: Sequence[float] = DECILES,
+    interpolation: Interpolation = "nearest",
+) -> float:
+    """Mean over the levels of sum(2 QL_q) / sum |y|, with QL the pinball loss.
+
+    For one sample (a point forecast) and levels symmetric about 1/2 it is sum |error| / sum |y|.
+    """
+    ordered, y = _scored(samples, target)
+    return _ratio(_quantile_sums(ordered, y, levels, interpolation))
+
+
+def ensemble_crps(samples: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """The CRPS of the empirical distribution at each point, in the data's units, ``[...]``.
+
+    E|X - y| - E|X - X'| / 2 with X, X' drawn from the S samples with replacement (Gneiting &
+    Raftery 2007, equation 21; not the "fair" one, which divides by S (S - 1)). NaN where the
+    target is missing.
+    """
+    samples, y = _paired(samples, target)
+    known = ~np.isnan(y)
+    crps = np.full(y.shape, np.nan)
+    crps[known] = _ensemble(*_scored(samples, y))
+    return crps
+
+
+def crps_sum(
+    samples: ArrayLike,
+    target: ArrayLike,
+    levels: Sequence[float] = TWENTIETHS,
+    interpolation: Interpolation = "nearest",
+) -> float:
+    """The weighted quantile loss of the sum over variables (Salinas et al. 2019; TimeGrad).
+
+    Args:
+        samples: ``[S, ..., V, T]``.
+        target: ``[..., V, T]``; a step where any variable is missing is not scored.
+    """
+    samples, y = _paired(samples, target)
+    if y.ndim < 2:
+        raise ValueError(f"the target must be [..., variables, time], not {list(y.shape)}")
+    return weighted_quantile_loss(samples.sum(-2), y.sum(-2), levels, interpolation)
+
+
+def mae(samples: ArrayLike, target: ArrayLike) -> float:
+    """Mean absolute error of the samples' median (``quantiles`` at 0.5), in the data's units."""
+    return _ratio(_absolute_sums(*_scored(samples, target)))
+
+
+def rmse(samples: ArrayLike, target: ArrayLike) -> float:
+    """Root of the mean squared error of the samples' mean, in the data's units."""
+    return math.sqrt(_ratio(_squared_sums(*_scored(samples, target))))
+
+
+def seasonal_error(history: ArrayLike, season: int) -> np.ndarray:
+    """Mean |y_t - y_{t - season}| of each variable of a history ``[V, T]``, ``[V]``.
+
+    What MASE divides by. Pairs with a missing value do not count; NaN where there is no pair.
+    """
+    history = _float64(history)
+    steps = np.abs(history[:, season:] - history[:, : max(history.shape[1] - season, 0)])
+    known = ~np.isnan(steps)
+    total = np.where(known, steps, 0).sum(1)
+    return np.where(known.any(1), total / np.maximum(known.sum(1), 1), np.nan)
+
+
+def mase(samples: ArrayLike, target: ArrayLike, scale: ArrayLike) -> float:
+    """Mean absolute scaled error of the median (Hyndman & Koehler 2006), mean over variables.
+
+    Args:
+        samples: ``[S, ..., V, T]``.
+        target: ``[..., V, T]``.
+        scale: ``[..., V]``, the ``seasonal_error`` of each one's history. Variables whose scale is
+            0 or NaN cannot be scored and are left out.
+    """
+    return _ratio(_scaled_sums(*_paired(samples, target), scale))
+
+
+def coverage(samples: ArrayLike, target: ArrayLike, level: float) -> float:
+    """Share of targets inside the central interval of `level`, its ends included.
+
+    The ends are ``quantiles`` at (1 -+ level) / 2. Of S samples from the truth, the i-th and the
+    j-th smallest hold a new draw between them with probability (j - i) / (S + 1): of 100, a
+    perfect forecast's intervals of 50, 80 and 95 % cover 48.5, 78.2 and 94.1 %.
+    """
+    return _ratio(_interval_sums(*_scored(samples, target), level)[0])
+
+
+def interval_width(samples: ArrayLike, target: ArrayLike, level: float) -> float:
+    """Mean width of the central interval of `level` at the scored targets, in the data's units."""
+    return _ratio(_interval_sums(*_scored(samples, target), level)[1])
+
+
+def sums(samples: ArrayLike, target: ArrayLike, scale: ArrayLike | None = None) -> Sums:
+    """The sums of which ``measures`` makes every measure here.
+
+    Args:
+        samples: ``[S, ..., V, T]``.
+        target: ``[..., V, T]``, NaN where missing.
+        scale: ``[..., V]`` for MASE, which is left out without it.
+
+    A point forecast (S = 1) has no intervals; CRPS-sum needs more than one variable.
+
+    Raises:
+        ValueError: for shapes that do not fit, or samples that are not finite at a scored point.
+    """
+    samples, target = _paired(samples, target)
+    ordered, y = _scored(samples, target)
+    parts = {
+        "CRPS (9 deciles)": _quantile_sums(ordered, y, DECILES, "nearest"),
+        "CRPS (19 quantiles)": _quantile_sums(ordered, y, TWENTIETHS, "linear"),
+        "CRPS (ensemble)": (float(_ensemble(ordered, y).sum()), float(np.abs(y).sum())),
+    }
+    if target.ndim > 1 and target.shape[-2] > 1:
+        totals = _scored(samples.sum(-2), target.sum(-2))
+        parts["CRPS-sum"] = _quantile_sums(*totals, TWENTIETHS, "nearest")
+    parts["MAE"] = _absolute_sums(ordered, y)
+    parts["RMSE"] = _squared_sums(ordered, y)
+    if scale is not None:
+        parts["MASE"] = _scaled_sums(samples, target, scale)
+    if len(samples) > 1:
+        intervals = {level: _interval_sums(ordered, y, level) for level in INTERVALS}
+        parts |= {f"coverage {100 * p:.0f} %": inside for p, (inside, _) in intervals.items()}
+        parts |= {f"width {100 * p:.0f} %": width for p, (_, width) in intervals.items()}
+    return parts
+
+
+def measures(parts: Iterable[Sums]) -> dict[str, float]:
+    """Every measure over all parts of a test set: name -> value, NaN where nothing was scored.
+
+    CRPS and CRPS-sum relative to mean |target|; MAE, RMSE and widths in the data's units; MASE in
+    seasonal errors; coverage as a share. "points" counts what was scored.
+    """
+    total: dict[str, list[float]] = {}
+    for part in parts:
+        for name, (value, weight) in part.items():
+            held = total.setdefault(name, [0.0, 0.0])
+            held[0] += value
+            held[1] += weight
+    ends: dict[str, Callable[[float], float]] = {"RMSE": math.sqrt}
+    found = {name: ends.get(name, float)(_ratio((v, w))) for name, (v, w) in total.items()}
+    if total:
+        found["points"] = total["MAE"][1]
+    return found
+
+
+def _float64(values: ArrayLike) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+    return np.asarray(values, dtype=np.float64)
+
+
+def _paired(samples: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    samples, target = _float64(samples), _float64(target)
+    if samples.shape[1:] != target.shape or samples.ndim < 1 or len(samples) < 1:
+        raise ValueError(
+            f"samples must be [S >= 1, *target], not {list(samples.shape)} for a target of "
+            f"{list(target.shape)}"
+        )
+    return samples, target
+
+
+def _scored(samples: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted samples ``[S, n]`` and targets ``[n]`` of the points that have a target."""
+    samples, target = _paired(samples, target)
+    known = ~np.isnan(target)
+    samples, target = samples[:, known], target[known]
+    if not np.isfinite(samples).all():
+        raise ValueError("a sample is not finite where the target is known")
+    return np.sort(samples, axis=0), target
+
+
+def _of_sorted(
+    ordered: np.ndarray, levels: Sequence[float], interpolation: Interpolation
+) -> np.ndarray:
+    last = len(ordered) - 1
+    if interpolation == "nearest":
+        return ordered[[int(np.round(last * q)) for q in levels]]
+    if interpolation != "linear":
+        raise ValueError(f'interpolation is "nearest" or "linear", not {interpolation!r}')
+    position = last * np.asarray(levels, dtype=np.float64)
+    low = np.floor(position).astype(int)
+    share = (position - low).reshape(-1, *[1] * (ordered.ndim - 1))
+    below, above = ordered[low], ordered[np.minimum(low + 1, last)]
+    return below + share * (above - below)
+
+
+def _ratio(part: Part) -> float:
+    value, weight = part
+    return value / weight if weight else math.nan
+
+
+def _quantile_sums(
+    ordered: np.ndarray, y: np.ndarray, levels: Sequence[float], interpolation: Interpolation
+) -> Part:
+    error = y - _of_sorted(ordered, levels, interpolation)
+    q = np.asarray(levels, dtype=np.float64)[:, None]
+    loss = 2 * np.maximum(q * error, (q - 1) * error)
+    return float(loss.sum() / len(levels)), float(np.abs(y).sum())
+
+
+def _ensemble(ordered: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """E|X - X'| / 2 of sorted samples is sum_i (2 i - S - 1) x_(i) / S^2, i from 1."""
+    n = len(ordered)
+    weights = (2 * np.arange(1, n + 1) - n - 1) / n**2
+    # taken from the median, so that large levels cost no digits
+    centred = ordered - ordered[n // 2]
+    return np.abs(ordered - y).mean(0) - weights @ centred
+
+
+def _absolute_sums(ordered: np.ndarray, y: np.ndarray) -> Part:
+    (median,) = _of_sorted(ordered, [0.5], "nearest")
+    return float(np.abs(y - median).sum()), float(y.size)
+
+
+def _squared_sums(ordered: np.ndarray, y: np.ndarray) -> Part:
+    return float(np.square(y - ordered.mean(0)).sum()), float(y.size)
+
+
+def _scaled_sums(samples: np.ndarray, target: np.ndarray, scale: ArrayLike) -> Part:
+    scale = _float64(scale)
+    if scale.shape != target.shape[:-1]:
+        raise ValueError(
+            f"MASE needs a scale for each variable, {list(target.shape[:-1])}, "
+            f"not {list(scale.shape)}"
+        )
+    (median,) = _of_sorted(np.sort(samples, axis=0), [0.5], "nearest")
+    known = ~np.isnan(target)
+    errors = np.where(known, np.abs(np.where(known, target, 0) - median), 0).sum(-1)
+    counted = known.any(-1) & (scale > 0)
+    means = errors[counted] / known.sum(-1)[counted] / scale[counted]
+    return float(means.sum()), float(counted.sum())
+
+
+def _interval_sums(ordered: np.ndarray, y: np.ndarray, level: float) -> tuple[Part, Part]:
+    if not 0 < level < 1:
+        raise ValueError(f"the level of an interval lies between 0 and 1, not {level}")
+    low, high = _of_sorted(ordered, [(1 - level) / 2, (1 + level) / 2], "nearest")
+    n = float(y.size)
+    return (float(((low <= y) & (y <= high)).sum()), n), (float((high - low).sum()), n)
