@@ -254,3 +254,69 @@ def test_a_sweep_has_a_folder_for_each_job_and_goes_on_past_a_bad_one(words, tmp
     made = sorted(path.parent.name for path in tmp_path.glob("sweep/*/model.safetensors"))
     assert made == ["optimizer.lr=0.0001", "optimizer.lr=0.001"]
     assert capsys.readouterr().err.count("error:") == 1
+
+
+NOTES = [
+    "recipe=comparison",
+    "data.count=40",
+    "network.width=8",
+    "network.layers=2",
+    "representation.bands=16",
+    "trainer.max_steps=4",
+    "trainer.batch_size=2",
+    "trainer.progress=false",
+]
+DISTILL = ["objective=consistency_distillation", "prediction=consistency"]
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Callable[..., list[str]]:
+    """notes(run_dir, override, ...): a command for a small model of made-up notes."""
+
+    def make(run_dir: str, *overrides: str) -> list[str]:
+        places = [f"data.root={tmp_path / 'notes'}", f"run_dir={tmp_path / run_dir}"]
+        return [*NOTES, *places, *overrides]
+
+    return make
+
+
+def test_a_student_learns_from_a_teacher_and_resumes_bit_by_bit(notes, tmp_path: Path, capsys):
+    teacher = tmp_path / "teacher"
+    assert run(main, notes("teacher")) == 0
+    student = [*DISTILL, "objective.first=2", "objective.last=8", f"teacher={teacher}"]
+    student += [f"init_from={teacher}", "trainer.checkpoint_every=2", "trainer.keep_last=9"]
+    assert run(main, notes("whole", *student)) == 0
+    assert "the weights of" in capsys.readouterr().err
+
+    # from the second step on again
+    checkpoints = tmp_path / "again" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    name = "step-000000002.pt"
+    (checkpoints / name).write_bytes((tmp_path / "whole" / "checkpoints" / name).read_bytes())
+    assert run(main, [*notes("again", *student), "trainer.accept_changes=true"]) == 0
+    assert "going on from step 2" in capsys.readouterr().err
+    assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "again"))
+    # nothing of the teacher is kept
+    names = set(load_task(teacher).network.state_dict())
+    assert set(load_file(tmp_path / "whole" / "model.safetensors")) == names
+
+
+def test_a_teacher_that_is_missing_or_of_no_use_is_told(notes, tmp_path: Path, capsys):
+    assert run(main, notes("none", *DISTILL)) == 2
+    assert "add teacher=RUN" in capsys.readouterr().err
+    assert run(main, notes("teacher", "trainer.max_steps=1")) == 0
+    teacher = f"teacher={tmp_path / 'teacher'}"
+    assert run(main, notes("plain", teacher)) == 2
+    assert "takes no teacher" in capsys.readouterr().err
+    assert run(main, notes("other", *DISTILL, teacher, "representation.bands=32")) == 2
+    assert "another representation" in capsys.readouterr().err
+
+
+def test_the_objective_is_told_how_far_training_is(notes, monkeypatch):
+    from wavediff.diffusion.consistency import ConsistencyTraining
+
+    seen = []
+    monkeypatch.setattr(ConsistencyTraining, "steps", lambda self: seen.append(self.progress) or 4)
+    overrides = ["objective=consistency_training", "prediction=consistency"]
+    assert run(main, notes("run", *overrides)) == 0
+    assert seen == [0, 0.25, 0.5, 0.75]

@@ -61,7 +61,7 @@ def test_sets_are_compared_by_their_moments_whatever_their_order():
     "bad", [torch.zeros(1, 3), torch.zeros(4, 2), torch.full((4, 3), math.nan)]
 )
 def test_sets_that_cannot_be_compared_are_refused(bad):
-    with pytest.raises(ValueError, match="sets|finite"):
+    with pytest.raises(ValueError, match=r"sets|finite"):
         frechet(torch.zeros(4, 3), bad)
 
 

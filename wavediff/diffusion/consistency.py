@@ -73,8 +73,14 @@ class ConsistencyTraining:
         """The times of now, ``t_min`` first."""
         steps = self.steps()
         if self._grid is None or self._grid[:2] != (schedule, steps):
-            grid = self.times(schedule, steps).clamp(min=schedule.t_min).unique()
-            self._grid = schedule, steps, grid
+            grid = self.times(schedule, steps)
+            first = grid.new_tensor([schedule.t_min])
+            # a last level at t_min may be off by rounding
+            self._grid = (
+                schedule,
+                steps,
+                torch.cat([first, grid[grid > first * (1 + 1e-6)].flip(0)]),
+            )
         return self._grid[2]
 
     def pairs(self, schedule: Schedule, u: Tensor) -> tuple[Tensor, Tensor]:
