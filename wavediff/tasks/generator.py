@@ -13,6 +13,8 @@ from wavediff.diffusion import guidance as guided
 from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.forward import diffuse
+from wavediff.diffusion.local import LocalDenoiser
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import Schedule
@@ -39,6 +41,8 @@ class Generator(Labelled, nn.Module):
         label_dropout: share of the examples whose class is hidden, 0 to 1: what classifier-free
             guidance needs (Ho & Salimans 2022). A label is then optional.
         scale: factor on the representation, so that it has about unit standard deviation.
+        local: options of ``LocalDenoiser``, for signals whose level varies widely; None for the
+            usual denoiser with ``prediction``.
         mel: there is none; accepted for uniform construction.
 
     Attributes:
@@ -66,6 +70,7 @@ class Generator(Labelled, nn.Module):
         crop_seconds: float = 1.0,
         label_dropout: float = 0.0,
         scale: float = 1.0,
+        local: Mapping[str, float] | None = None,
         mel: MelFrontEnd | None = None,
     ) -> None:
         super().__init__()
@@ -77,7 +82,8 @@ class Generator(Labelled, nn.Module):
                 f"not {sample_rate}, {crop_seconds}, {scale}"
             )
         self.representation = representation
-        self.denoiser = Denoiser(network, schedule, prediction)
+        parts = (network, schedule, prediction)
+        self.denoiser = Denoiser(*parts) if local is None else LocalDenoiser(*parts, **local)
         self.objective = objective
         self.sampler = sampler
         self.sample_rate = sample_rate
@@ -152,8 +158,21 @@ class Generator(Labelled, nn.Module):
             if label is not None and self.label_dropout:
                 hidden = noise.uniform(stream=2).to(label.device) < self.label_dropout
                 label = label.masked_fill(hidden, -1)
-        denoised = self.objective(self.denoiser, x0, u, eps, Condition(label=label))
+        cond = Condition(label=label)
+        if isinstance(self.denoiser, LocalDenoiser):
+            return self._local_loss(x0, u, eps, cond)
+        denoised = self.objective(self.denoiser, x0, u, eps, cond)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
+
+    def _local_loss(self, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition) -> dict[str, Tensor]:
+        """The squared error of the network's own output, less where noise hides the level."""
+        schedule = self.denoiser.schedule
+        t = self.objective.times(schedule, u)
+        skip, c_out, output = self.denoiser.parts(diffuse(schedule, x0, t, eps), t, cond)
+        loss = (output - (x0 - skip) / c_out).square().flatten(1).mean(1)
+        log_snr = schedule.log_snr(t)
+        weighted = loss / (1 + 8 * torch.sigmoid(-log_snr)).to(loss)
+        return {"denoising": loss, "log_snr": log_snr, "loss": weighted}
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """A sample as long as ``batch["audio"] [1, 1, time]`` and of its class, like it.
