@@ -175,7 +175,7 @@ def _initialise(network: nn.Module, name_or_path: str) -> None:
 
 def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> None:
     """The denoiser of another run to the objective that learns from one; it is not saved."""
-    takes = getattr(task.objective, "takes_teacher", False)
+    takes = getattr(getattr(task, "objective", None), "takes_teacher", False)
     if name_or_path is None:
         if takes:
             raise UserError("this objective learns from a trained model: add teacher=RUN")
