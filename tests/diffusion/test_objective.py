@@ -121,3 +121,16 @@ def test_a_trained_linear_network_reaches_the_denoising_loss_s_floor(schedule, p
     floor = float((c * sigma**2 / (alpha**2 * c + sigma**2)).mean())
     assert before > 1.2 * floor
     assert float(loss().detach()) == pytest.approx(floor, rel=1e-8)
+
+
+def test_only_what_weighs_counts():
+    generator = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 3, 2, 6, generator=generator).double()
+    denoiser = Denoiser(Linear(6), VP(), preconditioning.x0)
+    u, weight = torch.tensor([0.2, 0.7, 0.9]).double(), torch.zeros(3, 2, 6).double()
+    weight[0, :, :2], weight[1, 1] = 1, 3
+    whole = DenoisingObjective()(denoiser, x0, u, eps, Condition())
+    loss = DenoisingObjective()(denoiser, x0, u, eps, Condition(), weight).loss
+    error = (whole.x0_hat - x0).square()
+    expected = torch.stack([error[0, :, :2].mean(), error[1, 1].mean(), torch.zeros(()).double()])
+    torch.testing.assert_close(loss, expected)

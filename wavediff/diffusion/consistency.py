@@ -17,7 +17,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.forward import broadcast, diffuse
-from wavediff.diffusion.objective import Denoised
+from wavediff.diffusion.objective import Denoised, item_mean
 from wavediff.diffusion.schedule import Schedule
 
 Solver = Callable[[Denoiser, Tensor, Tensor, Tensor, Condition], Tensor]
@@ -106,9 +106,15 @@ class ConsistencyTraining:
         return diffuse(schedule, x0, s, eps, cond.anchor)
 
     def __call__(
-        self, denoiser: Denoiser, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        u: Tensor,
+        eps: Tensor,
+        cond: Condition,
+        weight: Tensor | None = None,
     ) -> Denoised:
-        """The disagreement of f at the pair of quantile ``u [batch]``.
+        """The disagreement of f at the pair of quantile ``u [batch]``, weighted by ``weight``.
 
         The loss is d(f(x_t, t), f(x_s, s)) over the pair's distance in the plane of (alpha, sigma),
         which is the paper's sigma_t - sigma_s where alpha is constant. d is the pseudo-Huber
@@ -123,7 +129,7 @@ class ConsistencyTraining:
             with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
                 target = denoiser(x_s, s, cond)
         x0_hat = denoiser(x, t, cond)
-        error = (x0_hat - target).to(x0.dtype).square().flatten(1).mean(1)
+        error = item_mean((x0_hat - target).to(x0.dtype).square(), weight)
         if self.huber is not None:
             error = (error + self.huber**2).sqrt() - self.huber
         step = torch.hypot(

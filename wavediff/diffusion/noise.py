@@ -38,22 +38,24 @@ class ItemNoise:
         self.seed = seed
         self.indices = [int(index) for index in indices]
 
+    def generators(self, stream: int) -> list[torch.Generator]:
+        """One for each item, to draw from."""
+        return [_generator(self.seed, index, stream) for index in self.indices]
+
     def normal(self, *shape: int, stream: int = 0) -> Tensor:
         """Standard normal noise ``[batch, *shape]``, float32."""
         return torch.stack(
-            [
-                torch.randn(shape, generator=_generator(self.seed, index, stream))
-                for index in self.indices
-            ]
+            [torch.randn(shape, generator=generator) for generator in self.generators(stream)]
         )
 
     def uniform(self, stream: int = 1) -> Tensor:
         """One number in [0, 1) per item, ``[batch]``, float64."""
-        draws = [
-            torch.rand((), generator=_generator(self.seed, index, stream), dtype=torch.float64)
-            for index in self.indices
-        ]
-        return torch.stack(draws)
+        return torch.stack(
+            [
+                torch.rand((), generator=generator, dtype=torch.float64)
+                for generator in self.generators(stream)
+            ]
+        )
 
 
 class PositionNoise:

@@ -85,12 +85,30 @@ class DenoisingObjective:
         return g2.sqrt() * ratio / schedule.sigma(t)
 
     def __call__(
-        self, denoiser: Denoiser, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        u: Tensor,
+        eps: Tensor,
+        cond: Condition,
+        weight: Tensor | None = None,
     ) -> Denoised:
-        """Noise ``x0`` at quantile ``u [batch]`` of the training times and denoise it."""
+        """Noise ``x0`` at quantile ``u [batch]`` of the training times and denoise it.
+
+        ``weight``, like ``x0``, says which of its numbers count, and how much; all by default.
+        """
         t = self.times(denoiser.schedule, u)
         x = diffuse(denoiser.schedule, x0, t, eps, cond.anchor)
         x0_hat = denoiser(x, t, cond)
         error = broadcast(self.scale(denoiser, t), x0) * (x0_hat - x0).to(x0.dtype)
         error = error.abs() if self.norm == "l1" else error.square()
-        return Denoised(error.flatten(1).mean(1), x0_hat, t, denoiser.schedule.log_snr(t))
+        return Denoised(item_mean(error, weight), x0_hat, t, denoiser.schedule.log_snr(t))
+
+
+def item_mean(error: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of each item, ``[batch]``; weighted by ``weight``, like ``error``, where it is given,
+    and 0 where all weights are."""
+    if weight is None:
+        return error.flatten(1).mean(1)
+    total = weight.flatten(1).sum(1)
+    return (error * weight).flatten(1).sum(1) / torch.where(total > 0, total, 1)
