@@ -14,7 +14,7 @@ from typing import Any
 
 from wavediff.errors import UserError
 
-GROUPS = (
+GROUPS = (  # of a task that has a denoiser
     "task",
     "representation",
     "network",
@@ -85,38 +85,36 @@ def build_task(config: Mapping[str, Any]) -> Any:
     """The task that ``config`` describes, with fresh weights.
 
     Args:
-        config: plain, resolved configuration with the groups of ``GROUPS``; others are ignored.
+        config: plain, resolved configuration with the groups of the task's class, its ``groups``
+            or else ``GROUPS``; others are ignored.
 
     Raises:
         UserError: for a group that is missing, or that cannot be built.
     """
     if not isinstance(config, Mapping):
         raise UserError("the configuration is damaged: it has no groups")
-    missing = [group for group in GROUPS if group not in config]
+    kind = _find(_target(config["task"])) if "task" in config else None
+    needed = getattr(kind, "groups", GROUPS)
+    missing = [group for group in needed if group not in config]
     if missing:
         raise UserError(f"the configuration lacks {', '.join(missing)}")
-    groups = [*GROUPS, *(group for group in OPTIONAL if config.get(group))]
-    config = {group: config[group] for group in groups}
-    signals = getattr(_find(_target(config["task"])), "signals", None)
+    signals = getattr(kind, "signals", None)
     if signals is None:
         raise UserError(f"{_target(config['task'])} is not a task")
-    parts, local = {}, {}
+    optional = [group for group in OPTIONAL if "representation" in needed and config.get(group)]
+    config = {group: config[group] for group in (*needed, *optional)}
+    parts, local, channels = {}, {}, 1  # a network without a representation sees the audio itself
     if "mel" in config:
         parts["mel"] = make(config["mel"])
-    representation = make(config["representation"], **parts)
+    if "representation" in config:
+        parts["representation"] = make(config["representation"], **parts)
+        channels = parts["representation"].channels
     if "mel" in config:
-        local = _local(parts["mel"], representation)
-    signals = local | signals(representation.channels)
-    task = make(
-        config["task"],
-        **parts,
-        representation=representation,
-        network=make(config["network"], **signals),
-        schedule=make(config["schedule"]),
-        prediction=make(config["prediction"]),
-        objective=make(config["objective"]),
-        sampler=make(config["sampler"]),
-    )
+        local = _local(parts["mel"], parts["representation"])
+    parts["network"] = make(config["network"], **(local | signals(channels)))
+    for group in config.keys() - {"task", *parts}:
+        parts[group] = make(config[group])
+    task = make(config["task"], **parts)
     task.config = config
     return task
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wavediff.training.config import Precision
 
@@ -22,14 +22,19 @@ def accelerate(
     dtype = _DTYPES.get(precision)
     fast = torch.compile(plain) if compile else plain
 
-    def forward(*args: Any, **kwargs: Any) -> Tensor:
+    def forward(*args: Any, **kwargs: Any) -> Any:
         if not network.training:
             return plain(*args, **kwargs)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            return fast(*args, **kwargs).float()
+            return _single(fast(*args, **kwargs))
 
     if compile or dtype is not None:
         network.forward = forward  # type: ignore[method-assign]
+
+
+def _single(output: Any) -> Any:
+    """A tensor, or a named tuple of tensors, in float32."""
+    return type(output)(*map(_single, output)) if isinstance(output, tuple) else output.float()
 
 
 def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:

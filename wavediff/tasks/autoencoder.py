@@ -1,0 +1,208 @@
+"""Audio to a compact latent and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wavediff.data.audio import resample
+from wavediff.diffusion.noise import ItemNoise
+from wavediff.errors import UserError
+from wavediff.evaluation.spectral import mr_stft
+from wavediff.networks import autoencoder as networks
+from wavediff.tasks.checkpoint import load_task
+from wavediff.tasks.chunks import pieces
+
+PIECE_NUMBERS = 4_000_000  # numbers of the widest tensor while a long signal is encoded or decoded
+
+
+class Autoencoder(nn.Module):
+    """A variational autoencoder of audio: codes by itself, and the ground for latent diffusion.
+
+        autoencoder = Autoencoder.from_pretrained("runs/autoencoder")
+        latent = autoencoder.encode(audio, sample_rate)     # [channels, frames]
+        again = autoencoder.decode(latent)                  # [frames * hop_length]
+
+    Args:
+        network: a ``networks.autoencoder.Autoencoder``.
+        sample_rate: of the audio, in Hz.
+        crop_seconds: length of a training example.
+        mr_stft_weight: of the multi-resolution STFT loss of the reconstruction.
+        l1_weight: of its absolute error.
+        kl_weight: of KL(q || N(0, I)) in nats per latent number (beta of Higgins et al. 2017).
+
+    Attributes:
+        command: by which it is used.
+        groups: of the configuration, that it is made of.
+        config: what ``build_task`` rebuilds it from.
+        extra: what its checkpoint remembers besides (steps, seed).
+
+    Raises:
+        ValueError: for another network, or numbers that are not positive.
+    """
+
+    command = "encode"
+    groups = ("task", "network")
+    config: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+    def __init__(
+        self,
+        network: networks.Autoencoder,
+        sample_rate: int = 22050,
+        crop_seconds: float = 1.0,
+        mr_stft_weight: float = 1.0,
+        l1_weight: float = 1.0,
+        kl_weight: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if not isinstance(network, networks.Autoencoder):
+            raise ValueError(f"its network must be an autoencoder, not a {type(network).__name__}")
+        if not (sample_rate > 0 and crop_seconds > 0):
+            raise ValueError("sample_rate and crop_seconds must be positive")
+        self.network = network
+        self.sample_rate = sample_rate
+        self.crop_seconds = crop_seconds
+        self.mr_stft_weight, self.l1_weight = mr_stft_weight, l1_weight
+        self.kl_weight = kl_weight
+        self.config, self.extra = {}, {}
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path) -> Autoencoder:
+        """A run folder or a checkpoint file.
+
+        Raises:
+            UserError: where there is none, or it is no autoencoder.
+        """
+        task = load_task(name_or_path)
+        if not isinstance(task, cls):
+            raise UserError(
+                f"{name_or_path} is no autoencoder but of the kind {type(task).__name__}: give the "
+                "run folder of recipe=autoencoder"
+            )
+        return task
+
+    @staticmethod
+    def signals(channels: int) -> dict[str, int]:
+        """What the network takes in, as its arguments, for a signal of ``channels``."""
+        return {"channels": channels}
+
+    @property
+    def crop_length(self) -> int:
+        """Samples that a training example must have, whole frames."""
+        hop = self.network.hop_length
+        return max(1, round(self.crop_seconds * self.sample_rate / hop)) * hop
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
+        """Training losses of ``batch["audio"] [batch, 1, crop_length]``, each ``[batch]``.
+
+        ``kl`` is in nats per latent number.
+        """
+        audio = batch["audio"]
+        frames = self.network.frames(audio.shape[-1])
+        eps = noise.normal(self.network.latent_channels, frames).to(audio)
+        estimate, *posterior = self.network(audio, eps)
+        losses = reconstruction_losses(estimate, audio)
+        losses["kl"] = networks.Posterior(*posterior).kl().flatten(1).mean(1)
+        weights = {"mr_stft": self.mr_stft_weight, "l1": self.l1_weight, "kl": self.kl_weight}
+        return losses | {"loss": sum(weight * losses[name] for name, weight in weights.items())}
+
+    def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
+        """The reconstruction of ``batch["audio"] [1, 1, time]`` from its mean, like it."""
+        audio = batch["audio"]
+        return self._decoded(self._encoded(audio), audio.shape[-1])
+
+    def forward(self, audio: Tensor, sample_rate: int) -> Tensor:
+        """The reconstruction of ``audio [time]`` or ``[channels, time]`` at the model's rate."""
+        latent = self.encode(audio, sample_rate)
+        length = -(-audio.shape[-1] * self.sample_rate // sample_rate)
+        return self.decode(latent, length)
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor, sample_rate: int) -> Tensor:
+        """The mean of the latent, ``[latent_channels, frames]``; no noise in it.
+
+        Args:
+            audio: ``[time]`` or ``[channels, time]``, floating-point, full scale +-1; every channel
+                is encoded by itself, into ``[channels, latent_channels, frames]``.
+            sample_rate: of the audio, in Hz.
+
+        Raises:
+            UserError: for audio that cannot be.
+        """
+        if audio.ndim not in (1, 2) or audio.shape[-1] < 1 or not audio.is_floating_point():
+            raise UserError(
+                f"audio must be floating-point [time] or [channels, time], got {list(audio.shape)}"
+            )
+        if not audio.isfinite().all():
+            raise UserError("the audio holds NaN or infinite samples: repair it first")
+        rows = audio.float().reshape(-1, audio.shape[-1])
+        latent = self._encoded(resample(rows, sample_rate, self.sample_rate)[:, None])
+        return latent if audio.ndim == 2 else latent[0]
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor, length: int | None = None) -> Tensor:
+        """Audio ``[length]`` of ``latent [latent_channels, frames]``, or one row per channel.
+
+        Args:
+            length: in samples at the model's rate; all of the last frame by default.
+
+        Raises:
+            UserError: for a latent of another model, or a length that it has not.
+        """
+        channels, hop = self.network.latent_channels, self.network.hop_length
+        if latent.ndim not in (2, 3) or latent.shape[-2] != channels or latent.shape[-1] < 1:
+            raise UserError(
+                f"a latent of this model is [{channels}, frames], got {list(latent.shape)}: decode "
+                "it by the model that encoded it"
+            )
+        if not latent.isfinite().all():
+            raise UserError("the latent holds NaN or infinite numbers: encode the audio again")
+        frames = latent.shape[-1]
+        length = frames * hop if length is None else length
+        if self.network.frames(length) != frames:
+            raise UserError(
+                f"{frames} latent frames are {(frames - 1) * hop + 1} to {frames * hop} samples, "
+                f"not {length}"
+            )
+        audio = self._decoded(latent.float().reshape(-1, channels, frames), length)[:, 0]
+        return audio if latent.ndim == 3 else audio[0]
+
+    def _encoded(self, audio: Tensor) -> Tensor:
+        """Means ``[batch, latent_channels, frames]``, computed piece by piece."""
+        network, hop, length = self.network, self.network.hop_length, audio.shape[-1]
+        parts = []
+        for piece in self._pieces(network.frames(length), -(-network.encoder_reach // hop)):
+            cut = audio[..., piece.left * hop : piece.right * hop].to(self.device)
+            mean = network.encode(cut).mean
+            parts.append(mean[..., piece.start - piece.left : piece.stop - piece.left])
+        return torch.cat(parts, dim=-1)
+
+    def _decoded(self, latent: Tensor, length: int) -> Tensor:
+        """Audio ``[batch, 1, length]``, computed piece by piece."""
+        network, hop = self.network, self.network.hop_length
+        parts = []
+        for piece in self._pieces(latent.shape[-1], network.decoder_reach):
+            cut = latent[..., piece.left : piece.right].to(self.device)
+            audio = network.decode(cut, cut.shape[-1] * hop)
+            left = (piece.start - piece.left) * hop
+            parts.append(audio[..., left : left + (piece.stop - piece.start) * hop])
+        return torch.cat(parts, dim=-1)[..., :length]
+
+    def _pieces(self, frames: int, halo: int):
+        width = max(m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv1d))
+        size = max(8 * halo, PIECE_NUMBERS // (width * self.network.hop_length))
+        return pieces(frames, size, halo)
+
+
+def reconstruction_losses(estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
+    """Multi-resolution STFT loss and absolute error, each ``[batch]``."""
+    return {"mr_stft": mr_stft(estimate, audio), "l1": (estimate - audio).abs().flatten(1).mean(1)}
