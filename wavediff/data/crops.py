@@ -54,7 +54,7 @@ class Crops(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         epoch, position = divmod(index, len(self))
-        order = _order(self.seed, epoch, len(self))
+        order = epoch_order(self.seed, epoch, len(self))
         rng = np.random.default_rng((self.seed, 1, index))
         place, level = rng.random(2)  # drawn before anything depends on the clip
         places = (order[(position + k) % len(self)] for k in range(len(self)))
@@ -71,5 +71,6 @@ class Crops(Dataset):
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of `count` samples in an epoch."""
     return np.random.default_rng((seed, 0, epoch)).permutation(count)

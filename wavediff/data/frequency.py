@@ -1,0 +1,234 @@
+"""Regular grids of time: which frequency stamps have, which step of a grid each one is, and on.
+
+A frequency is a pandas offset alias ("h", "15min", "B", "W-SUN", "MS", "QE-DEC", ...), or None for
+plain numbered steps. Months, quarters and years, weeks and business days keep their calendar.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas
+from pandas.tseries.frequencies import to_offset
+
+from wavediff.errors import UserError
+
+DAY = 86_400_000_000  # microseconds
+FIXED = {"W": 7 * DAY, "D": DAY, "h": DAY // 24, "min": 60_000_000, "s": 1_000_000, "ms": 1000}
+FIXED |= {"us": 1}
+MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
+# What pandas called them before 2.2.
+OLD = {"H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "M": "ME", "BM": "BME", "Q": "QE"}
+OLD |= {"A": "YE", "Y": "YE", "AS": "YS"}
+NAMES = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+WEEKDAYS = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]
+
+
+@lru_cache
+def parts(freq: str) -> tuple[int, str, str]:
+    """ "2QS-FEB" -> (2, "QS", "FEB"). Raises UserError for what is no frequency."""
+    match = re.fullmatch(r"\s*(\d*)\s*([A-Za-z]+)((?:-[A-Z]+)?)\s*", freq)
+    if match:
+        number, unit, anchor = match.groups()
+        freq = f"{number}{OLD.get(unit, unit)}{anchor}"
+    try:
+        offset = to_offset(freq)
+        match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-(\w+))?", offset.freqstr)
+        if not match or offset.n < 1:
+            raise ValueError("negative")
+    except (ValueError, AttributeError) as error:
+        raise UserError(
+            f"{freq!r} is no frequency: give one like h, 15min, D, B (business days), W-SUN, MS "
+            "(month's first day), ME (its last), QS or YS"
+        ) from error
+    return offset.n, match[2], match[3] or ""
+
+
+def normalize(freq: str) -> str:
+    """The alias as pandas writes it today: "H" -> "h", "12M" -> "12ME"."""
+    number, unit, anchor = parts(freq)
+    return f"{number if number > 1 else ''}{unit}{'-' if anchor else ''}{anchor}"
+
+
+def stamps(
+    start: pandas.Timestamp | int, freq: str | None, first: int, last: int, stride: int = 1
+) -> pandas.DatetimeIndex | pandas.RangeIndex:
+    """The stamps of the steps `first` to `last` (not included) of a grid whose step 0 is `start`;
+    both may be negative, or beyond any data. Plain numbers are `stride` apart."""
+    if freq is None:
+        return pandas.RangeIndex(int(start) + first * stride, int(start) + last * stride, stride)
+    number, unit, _ = parts(freq)
+    zone, origin = start.tz, start.tz_localize(None).as_unit("us").to_datetime64()
+    steps = np.arange(first, last)
+    if unit in FIXED:
+        times = origin + (steps * number * FIXED[unit]).astype("timedelta64[us]")
+    elif unit in MONTHS and not unit.startswith("B"):
+        month, clock = origin.astype("M8[M]"), origin - origin.astype("M8[D]")
+        months = month + steps * number * MONTHS[unit]
+        if unit.endswith("E"):
+            days = (months + 1).astype("M8[D]") - 1
+        else:
+            days = months.astype("M8[D]") + (origin.astype("M8[D]") - month.astype("M8[D]"))
+        times = days.astype("M8[us]") + clock
+    elif unit == "B" and number == 1:
+        day = origin.astype("M8[D]")
+        days = np.busday_offset(day, steps, roll="forward")
+        times = days.astype("M8[us]") + (origin - day)
+    else:
+        offset, at = to_offset(freq), pandas.Timestamp(origin)
+        before = pandas.date_range(end=at, periods=max(1 - first, 1), freq=offset)
+        after = pandas.date_range(start=at, periods=max(last, 1), freq=offset)
+        times = before.append(after[1:])[first + len(before) - 1 :][: last - first].to_numpy()
+    return pandas.DatetimeIndex(times.astype("M8[us]"), tz=zone)
+
+
+def positions(times: np.ndarray, freq: str) -> np.ndarray:
+    """times: datetime64[us], ascending -> int64 steps from the first of them. Raises UserError for
+    one that is not on the grid of the frequency."""
+    number, unit, _ = parts(freq)
+    origin = times[0]
+    if unit in FIXED:
+        steps, off = np.divmod((times - origin).astype("int64"), number * FIXED[unit])
+        wrong = off != 0
+    elif unit in MONTHS:
+        months = (times.astype("M8[M]") - origin.astype("M8[M]")).astype("int64")
+        steps, off = np.divmod(months, number * MONTHS[unit])
+        wrong = off != 0
+    elif unit == "B" and number == 1:
+        days = times.astype("M8[D]")
+        steps = np.busday_count(days[0], days).astype("int64")
+        wrong = ~np.is_busday(days) | (times - days != origin - days[0])
+    else:
+        grid = pandas.date_range(pandas.Timestamp(origin), pandas.Timestamp(times[-1]), freq=freq)
+        steps = grid.get_indexer(pandas.DatetimeIndex(times).as_unit(grid.unit))
+        wrong = steps < 0
+    if wrong.any():
+        raise UserError(
+            f"{text(times[np.argmax(wrong)])} is not on the grid of the frequency {freq} that "
+            f"begins at {text(origin)}: put the stamps on one grid (pandas: resample), or give "
+            "another freq"
+        )
+    return steps
+
+
+def first(time: pandas.Timestamp, freq: str) -> pandas.Timestamp:
+    """The first stamp of a frequency that is not before `time`."""
+    return pandas.date_range(time, periods=1, freq=freq)[0]
+
+
+def infer(groups: Sequence[np.ndarray]) -> str:
+    """The frequency of stamps (datetime64[us], ascending and unique, one array for each item).
+
+    Missing steps are allowed; stamps between the steps, a stretch at another frequency and items
+    of different frequencies are not. Raises UserError for those, and where no item has two stamps.
+    """
+    groups = [times for times in groups if len(times) > 1]
+    if not groups:
+        raise UserError(
+            "one stamp has no frequency: give more rows, or say it by freq (h, D, B, MS, ...)"
+        )
+    freq = _months(groups) or _fixed(groups)
+    for times in groups:
+        _check(times, freq)
+    return freq
+
+
+def _months(groups: Sequence[np.ndarray]) -> str | None:
+    """MS, QE-DEC, 2YS-JAN, ... where every stamp is of a month's same place; else None."""
+    if min(np.diff(times).min().astype("int64") for times in groups) < 28 * DAY:
+        return None
+    times = np.concatenate(groups)
+    days, months = times.astype("M8[D]"), times.astype("M8[M]")
+    if len(np.unique(times - days)) > 1:
+        return None
+    first, last = months.astype("M8[D]"), (months + 1).astype("M8[D]") - 1
+    day = (days - first).astype(int)
+    if (days == last).all() and len(np.unique(day)) > 1:
+        kind = "E"
+    elif (day == day[0]).all() and day[0] < 28:
+        kind = "S"
+    elif (days == last).all():  # 31 December, of every year
+        kind = "E"
+    elif (days == np.busday_offset(last, 0, roll="backward")).all():
+        return "BME"
+    elif (days == np.busday_offset(first, 0, roll="forward")).all():
+        return "BMS"
+    else:
+        return None
+    gaps = [np.diff(times.astype("M8[M]")).astype(int) for times in groups]
+    step = int(np.gcd.reduce(np.concatenate(gaps)))
+    month = int(months[0].astype(int)) % 12  # 0 is January
+    if step % 12 == 0:
+        number, unit, anchor = step // 12, "Y", f"-{NAMES[month]}"
+    elif step % 3 == 0:
+        anchor = NAMES[month % 3] if kind == "S" else NAMES[9 + month % 3]
+        number, unit, anchor = step // 3, "Q", f"-{anchor}"
+    else:
+        number, unit, anchor = step, "M", ""
+    return f"{number if number > 1 else ''}{unit}{kind}{anchor}"
+
+
+def _fixed(groups: Sequence[np.ndarray]) -> str:
+    gaps = np.concatenate([np.diff(times) for times in groups]).astype("int64")
+    step = int(np.gcd.reduce(np.unique(gaps)))
+    if step == DAY:
+        days = np.concatenate(groups).astype("M8[D]")
+        weekdays_only = np.is_busday(days).all()
+        over_weekends = any(
+            np.busday_count(times[0].astype("M8[D]"), times[-1].astype("M8[D]"))
+            < (times[-1].astype("M8[D]") - times[0].astype("M8[D]")).astype(int)
+            for times in groups
+        )
+        return "B" if weekdays_only and over_weekends else "D"
+    if step == 7 * DAY:
+        return f"W-{WEEKDAYS[pandas.Timestamp(groups[0][0]).dayofweek]}"
+    unit = next(name for name, size in FIXED.items() if name != "W" and step % size == 0)
+    number = step // FIXED[unit]
+    return f"{number if number > 1 else ''}{unit}"
+
+
+def _check(times: np.ndarray, freq: str) -> None:
+    """Raises UserError where the steps of `freq` are not what these stamps mostly are apart, or
+    where a long stretch of them is a multiple of it apart."""
+    steps = np.diff(positions(times, freq))
+    sizes, counts = np.unique(steps, return_counts=True)
+    usual = sizes[np.argmax(counts)]
+    odd = steps % usual != 0
+    if odd.any():
+        _refuse(times, int(np.argmax(odd)), int(np.argmax(steps == usual)))
+    if usual != 1:
+        gap = _gap(times, int(np.argmax(steps == usual)))
+        raise UserError(
+            f"mixed frequencies: the stamps of the item from {text(times[0])} are {gap} apart, "
+            f"those of other items are {freq} apart: give files of one frequency each, or "
+            f"freq={freq} to take the steps between as missing"
+        )
+    ends = np.flatnonzero(np.append(np.diff(steps) != 0, True))
+    lengths = np.diff(np.append(-1, ends))
+    lengths[steps[ends] == 1] = 0
+    longest = int(np.argmax(lengths))
+    if lengths[longest] >= max(6, min(20, len(times) // 4)):
+        _refuse(times, int(ends[longest] - lengths[longest] + 1), int(np.argmax(steps == 1)), freq)
+
+
+def _refuse(times: np.ndarray, odd: int, usual: int, freq: str | None = None) -> None:
+    way = f", or freq={freq} to take the steps between as missing" if freq else ""
+    raise UserError(
+        f"mixed frequencies: most stamps are {_gap(times, usual)} apart, but "
+        f"{text(times[odd + 1])} comes {_gap(times, odd)} after the one before it: give stamps on "
+        f"one grid (pandas: resample){way}"
+    )
+
+
+def _gap(times: np.ndarray, number: int) -> str:
+    """How far apart stamp `number` and the next one are, for people."""
+    gap = int((times[number + 1] - times[number]).astype("int64"))
+    unit = next(name for name, size in FIXED.items() if name != "W" and gap % size == 0)
+    return f"{gap // FIXED[unit]} {unit.replace('D', 'days').replace('h', 'hours')}"
+
+
+def text(time: np.datetime64 | pandas.Timestamp) -> str:
+    """A stamp without a time of day where it is midnight."""
+    time = pandas.Timestamp(time)
+    return str(time.date()) if time == time.normalize() else str(time)

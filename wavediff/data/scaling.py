@@ -1,0 +1,66 @@
+"""Scaling of windows, one location and scale for each window and variable, inverted exactly."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wavediff.errors import UserError
+
+KINDS = ("mean_abs", "standard", "robust", "none")
+TINY = 1e-6  # a spread below this part of the largest value is rounding: float32 has 7 digits
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x = loc + scale z. loc, scale: float64 [..., V, 1], scale positive and finite."""
+
+    loc: Tensor
+    scale: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """z of x [..., V, T], in x's precision (computed in double)."""
+        return ((x.double() - self.loc) / self.scale).to(x.dtype)
+
+    def invert(self, z: Tensor) -> Tensor:
+        """x of z [..., V, T], in double: the units of the data."""
+        return z.double() * self.scale + self.loc
+
+
+def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
+    """The scaling of windows `values` [..., V, T] by those cells where `present` is not 0.
+
+    mean_abs: loc 0 and the mean of |y| (GluonTS's MeanScaler); standard: mean and standard
+    deviation; robust: median and interquartile range / 1.349; none: 0 and 1. Values that are all
+    the same have their own |y| as scale, and windows with only zeros or with no value 1: no scale
+    is 0, NaN or infinite whatever the values are. What is in missing cells has no influence, not
+    even NaN. Raises UserError for another kind.
+    """
+    if kind not in KINDS:
+        raise UserError(f"scaling={kind} is not known: choose one of {', '.join(KINDS)}")
+    known = present.bool()
+    x = torch.where(known, values.double(), 0.0)
+    count = known.sum(-1, keepdim=True).clamp(min=1)
+    largest = x.abs().amax(-1, keepdim=True)
+    largest = torch.where(largest > 0, largest, 1.0)
+    x = x / largest  # so that no square overflows
+    zero = torch.zeros_like(largest)
+    if kind == "none":
+        return Affine(zero, zero + 1)
+    size = x.abs().sum(-1, keepdim=True) / count
+    if kind == "mean_abs":
+        loc, spread = zero, size
+    else:
+        loc = x.sum(-1, keepdim=True) / count
+        square = torch.where(known, (x - loc) ** 2, 0.0).sum(-1, keepdim=True) / count
+        spread = square.sqrt()
+        if kind == "robust":
+            points = torch.where(known, x, torch.nan)
+            low, loc, high = torch.nanquantile(
+                points, points.new_tensor([0.25, 0.5, 0.75]), dim=-1, keepdim=True
+            )
+            loc = loc.nan_to_num(0.0)
+            wide = (high - low).nan_to_num(0.0) / 1.349
+            spread = torch.where(wide > TINY, wide, spread)  # most values are the same
+    spread = torch.where(spread > TINY, spread, size)
+    return Affine(loc * largest, torch.where(spread > 0, spread, 1 / largest) * largest)

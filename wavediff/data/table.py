@@ -1,0 +1,472 @@
+"""Tables of numbers with a time column, read in pieces: CSV, Parquet, pandas frames.
+
+Only numbers, stamps and the codes of texts are kept, so that a large file needs little more memory
+than its numbers do.
+"""
+
+import csv
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas
+from tqdm import tqdm
+
+from wavediff.errors import UserError
+
+SAMPLE = 1000  # rows by which the columns are judged
+CELLS = 2_000_000  # of a piece
+TIME_NAMES = ("ds", "time", "date", "datetime", "timestamp", "timestep", "period", "year", "step")
+TIME_NAMES += ("t",)
+ITEM_NAMES = ("unique_id", "item_id", "item", "series_id", "series", "id", "key", "name", "symbol")
+ITEM_NAMES += ("ticker", "station", "sensor", "store", "sku", "product", "entity", "group")
+DATE = re.compile(
+    r"\s*('?\d{4}[-/.]?\d{1,2}([-/.]?\d{1,2})?([ T].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}.*"
+    r"|\d{4}-?Q[1-4]|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*\d.*)\s*",
+    re.IGNORECASE,
+)
+
+
+@dataclass
+class Table:
+    """Columns of equal length: `time` datetime64[us] (of the zone `zone`) or int64 (steps), numbers
+    as float64 (NaN: missing) and texts as (codes int32, -1: missing; the texts).
+
+    time_format: how a CSV's stamps are written (strftime), where they all are of one format.
+    first_line: the number of row 0 for people (2 in a CSV, whose header is line 1).
+    """
+
+    name: str
+    time_name: str
+    time: np.ndarray
+    zone: object = None
+    time_format: str | None = None
+    numbers: dict[str, np.ndarray] = field(default_factory=dict)
+    texts: dict[str, tuple[np.ndarray, list[str]]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    first_line: int = 0
+
+    def row(self, number: int) -> str:
+        """Row `number`, for people."""
+        return f"{'line' if self.first_line == 2 else 'row'} {number + self.first_line}"
+
+
+def read_table(
+    source: Path | pandas.DataFrame,
+    time: str | None,
+    texts: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    also: Sequence[str] = (),
+) -> Table:
+    """The table in a file (.csv, .csv.gz, .txt, .parquet) or frame.
+
+    time: its time column; None finds it. texts: columns that are taken as text whatever they look
+    like. only: the columns with numbers to read, beside the columns with text; None for all. also:
+    further columns of either kind. Raises UserError for whatever is wrong with it.
+    """
+    if isinstance(source, pandas.DataFrame):
+        name, frames, first_line = "the frame", iter([_plain(source)]), 0
+    elif source.name.lower().endswith((".parquet", ".pq")):
+        name, frames, first_line = source.name, _parquet(source), 0
+    else:
+        name, frames, first_line = source.name, _csv(source, time, texts), 2
+    reader = _Reader(name, time, texts, only, also, first_line)
+    for frame in frames:
+        reader.add(frame)
+    return reader.table()
+
+
+def _plain(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """`frame` with its index as columns, unless that only counts the rows; names as text."""
+    if isinstance(frame.columns, pandas.MultiIndex):
+        frame = frame.set_axis([" ".join(map(str, name)).strip() for name in frame.columns], axis=1)
+    index = frame.index
+    if isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
+        frame = frame.reset_index(names=index.name or "time")
+    elif isinstance(index, pandas.MultiIndex) or index.name is not None:
+        frame = frame.reset_index()
+    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
+def _parquet(path: Path) -> Iterator[pandas.DataFrame]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise UserError(
+            f'{path} is a Parquet file: pip install "wavediff[series]" to read such, or give CSV'
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            rows = max(1000, CELLS // max(len(file.schema_arrow.names), 1))
+            with _bar(path.name, file.metadata.num_rows, "rows") as bar:
+                for batch in file.iter_batches(rows):
+                    yield _plain(batch.to_pandas())
+                    bar.update(batch.num_rows)
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {_line(error)}") from error
+
+
+def _bar(title: str, total: int, unit: str) -> tqdm:
+    return tqdm(
+        None, f"reading {title}", total, unit=unit, unit_scale=True, leave=False, delay=1,
+        disable=None,
+    )  # fmt: skip
+
+
+def _csv(path: Path, time: str | None, texts: Sequence[str]) -> Iterator[pandas.DataFrame]:
+    options = {"encoding": "utf-8-sig"}
+    try:
+        with _opened(path) as (handle, _):
+            head = "".join(line for line, _ in zip(_lines(handle), range(20), strict=False))
+        if not head.strip():
+            raise UserError(f"{path} is empty: give a table with a header and a time column")
+        options["sep"] = delimiter(head)
+        with _opened(path) as (handle, _):
+            sample = pandas.read_csv(handle, nrows=SAMPLE, **options)
+        if options["sep"] == ";" and any(
+            column.dropna().astype(str).str.fullmatch(r"\s*-?\d+,\d+\s*").any()
+            for _, column in sample.items()
+            if _is_text(column)
+        ):
+            options["decimal"] = ","
+            with _opened(path) as (handle, _):
+                sample = pandas.read_csv(handle, nrows=SAMPLE, **options)
+        if all(_number(name) for name in sample.columns):
+            raise UserError(
+                f"{path} has no header: its first line must name the columns, one of them the time"
+            )
+        options["dtype"] = {
+            name: str
+            for name, column in sample.items()
+            if name in texts
+            or name.lower() in ITEM_NAMES
+            or (_is_text(column) and not _mostly_numbers(column))
+        }
+        rows = max(1000, CELLS // max(len(sample.columns), 1))
+        with _opened(path) as (handle, raw), _bar(path.name, path.stat().st_size, "B") as bar:
+            for chunk in pandas.read_csv(handle, chunksize=rows, low_memory=False, **options):
+                if not isinstance(chunk.index, pandas.RangeIndex):
+                    raise UserError(f"{path} has more fields in its rows than names in its header")
+                yield chunk
+                bar.update(raw.tell() - bar.n)
+    except pandas.errors.EmptyDataError as error:
+        raise UserError(f"{path} is empty: give a table with a header and rows") from error
+    except (pandas.errors.ParserError, csv.Error) as error:
+        raise UserError(
+            f"{path} cannot be read as CSV: {_line(error).removeprefix('Error tokenizing data. ')}"
+        ) from error
+    except UnicodeError as error:
+        raise UserError(f"{path} is no text in UTF-8: save it as CSV in UTF-8") from error
+    except (OSError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or _line(error)}"
+        ) from error
+
+
+class _opened:
+    """A file's text and the raw file below it, unpacked where it is gzip."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self):
+        self.raw = open(self.path, "rb")
+        magic = self.raw.read(2)
+        self.raw.seek(0)
+        self.handle = gzip.open(self.raw) if magic == b"\x1f\x8b" else self.raw
+        return self.handle, self.raw
+
+    def __exit__(self, *error) -> None:
+        self.handle.close()
+        self.raw.close()
+
+
+def _lines(handle) -> Iterator[str]:
+    for line in handle:
+        yield line.decode("utf-8-sig")
+
+
+def delimiter(head: str) -> str:
+    """Of the delimiters of tables the one that the header has most of."""
+    header = head.splitlines()[0] if head else ""
+    return max(",;\t|", key=header.count)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _is_text(column: pandas.Series) -> bool:
+    return not (
+        pandas.api.types.is_numeric_dtype(column)
+        or pandas.api.types.is_datetime64_any_dtype(column)
+        or isinstance(column.dtype, pandas.PeriodDtype)
+    )
+
+
+def _mostly_numbers(column: pandas.Series) -> bool:
+    column = column.dropna()
+    return bool(len(column)) and pandas.to_numeric(column, errors="coerce").notna().mean() > 0.5
+
+
+def _number(name: str) -> bool:
+    try:
+        float(re.sub(r"\.\d+$", "", name) if name.count(".") > 1 else name)
+    except ValueError:
+        return False
+    return True
+
+
+class _Reader:
+    """Pieces of a table in, the whole of it out."""
+
+    def __init__(self, name, time, texts, only, also, first_line):
+        self.name, self.time, self.texts = name, time, set(texts)
+        self.only, self.also = only, also
+        self.table_ = Table(name, time or "", np.zeros(0), first_line=first_line)
+        self.rows = 0
+        self.times: list[np.ndarray] = []
+        self.pieces: dict[str, list[np.ndarray]] = {}
+        self.codes: dict[str, dict[str, int]] = {}
+        self.parse = None
+
+    def add(self, frame: pandas.DataFrame) -> None:
+        if self.parse is None:
+            self._begin(frame)
+        if not len(frame):
+            return
+        self.times.append(self.parse(frame[self.time]))
+        for name in self.wanted:
+            column = frame[name]
+            if name in self.texts:
+                self.pieces[name].append(self._coded(name, column))
+            else:
+                self.pieces[name].append(self._floats(name, column))
+        self.rows += len(frame)
+
+    def table(self) -> Table:
+        if self.parse is None or not self.rows:
+            raise UserError(f"{self.name} has no rows: give a table with a header and rows")
+        table = self.table_
+        table.time = np.concatenate(self.times)
+        self.times.clear()
+        for name in self.wanted:
+            column = np.concatenate(self.pieces.pop(name))
+            if name in self.texts:
+                table.texts[name] = (column, list(self.codes[name]))
+            else:
+                table.numbers[name] = column
+        return table
+
+    def _begin(self, frame: pandas.DataFrame) -> None:
+        columns = list(frame.columns)
+        for name in [self.time, *self.texts, *(self.only or ()), *self.also]:
+            if name is not None and name not in columns:
+                raise UserError(
+                    f"{self.name} has no column {name}: it has {', '.join(map(str, columns))}"
+                )
+        self.time = self.time or find_time(frame.head(SAMPLE), self.name, self.texts)
+        self.table_.time_name, self.table_.columns = self.time, columns
+        self.parse = _Stamps(self.table_, frame[self.time])
+        for name in columns:
+            column = frame[name].head(SAMPLE)
+            by_name = name.lower() in ITEM_NAMES and not pandas.api.types.is_float_dtype(column)
+            text = _is_text(column) and not _mostly_numbers(column)
+            if name != self.time and (by_name or text) and not (self.only and name in self.only):
+                self.texts.add(name)
+        wanted = columns if self.only is None else [*self.texts, *self.only, *self.also]
+        self.wanted = [name for name in columns if name in wanted and name != self.time]
+        self.pieces = {name: [] for name in self.wanted}
+        self.codes = {name: {} for name in self.texts}
+
+    def _coded(self, name: str, column: pandas.Series) -> np.ndarray:
+        codes, found = pandas.factorize(column)
+        known = self.codes[name]
+        numbers = [known.setdefault(str(value), len(known)) for value in found]
+        return np.array([*numbers, -1], np.int32)[codes]
+
+    def _floats(self, name: str, column: pandas.Series) -> np.ndarray:
+        if pandas.api.types.is_numeric_dtype(column):
+            values = column.to_numpy(np.float64, na_value=np.nan)
+        else:
+            values = pandas.to_numeric(column, errors="coerce")
+            values = values.to_numpy(np.float64, na_value=np.nan)
+            wrong = np.isnan(values) & column.notna().to_numpy()
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise UserError(
+                    f"{self.name}: {str(column.iloc[row])!r} in column {name}, "
+                    f"{self.table_.row(self.rows + row)}, is no number: correct it, leave the cell "
+                    "empty where the value is missing, or leave the column out by naming targets"
+                )
+        wrong = np.abs(values) > 1e37
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise UserError(
+                f"{self.name}: {values[row]:g} in column {name}, "
+                f"{self.table_.row(self.rows + row)}, is too large to be computed with: correct "
+                "it, or leave the cell empty where the value is missing"
+            )
+        return values
+
+
+def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> str:
+    """The one column of stamps, by what is in it and, among several, by its name. Numbers count as
+    stamps only in a column of such a name. Raises UserError for none, and for several."""
+    dates, counters = [], []
+    for column in frame.columns:
+        values = frame[column].dropna()
+        if column in texts or column.lower() in ITEM_NAMES or not len(values):
+            continue
+        if pandas.api.types.is_datetime64_any_dtype(values) or isinstance(
+            values.dtype, pandas.PeriodDtype
+        ):
+            dates.append(column)
+        elif _is_text(values):
+            if values.astype(str).str.fullmatch(DATE.pattern, flags=re.IGNORECASE).all():
+                dates.append(column)
+        elif column.strip().lower() in TIME_NAMES and (values == values.round()).all():
+            counters.append(column)
+    found = dates or counters
+    if len(found) > 1:
+        found = [column for column in found if column.strip().lower() in TIME_NAMES] or found
+    if len(found) == 1:
+        return found[0]
+    columns = ", ".join(map(str, frame.columns[:8])) + (", ..." if frame.shape[1] > 8 else "")
+    if not found:
+        raise UserError(
+            f"{name} has no time column (its columns: {columns}): name it by time, or add one with "
+            "stamps like 2024-01-31 or 2024-01-31 13:00"
+        )
+    raise UserError(f"{name} has several time columns ({', '.join(found)}): name one by time")
+
+
+class _Stamps:
+    """Pieces of a time column -> datetime64[us], or int64 where they are plain numbers."""
+
+    def __init__(self, table: Table, sample: pandas.Series):
+        self.table, self.rows = table, 0
+        sample = sample.dropna()
+        self.kind = "text"
+        if isinstance(sample.dtype, pandas.PeriodDtype):
+            self.kind = "period"
+        elif pandas.api.types.is_datetime64_any_dtype(sample):
+            self.kind = "stamp"
+        elif pandas.api.types.is_numeric_dtype(sample):
+            self.kind = _counted(sample, table.time_name)
+        elif len(sample):
+            self.format = self._format(sample.astype(str))
+
+    def __call__(self, column: pandas.Series) -> np.ndarray:
+        missing = column.isna().to_numpy()
+        if missing.any():
+            raise UserError(
+                f"{self.table.name}: the time column {self.table.time_name} is empty in "
+                f"{self.table.row(self.rows + int(np.argmax(missing)))}: give every row its stamp"
+            )
+        if self.kind == "text":
+            times = self._texts(column.astype(str))
+        elif self.kind == "period":
+            times = pandas.DatetimeIndex(column.dt.to_timestamp())
+        elif self.kind == "stamp":
+            times = pandas.DatetimeIndex(column)
+        elif self.kind == "step":
+            values = pandas.to_numeric(column, errors="coerce").to_numpy(float)
+            if not np.array_equal(values, np.round(values)):
+                raise UserError(
+                    f"{self.table.name}: the time column {self.table.time_name} has numbers that "
+                    "are not whole: give stamps, or numbers of steps"
+                )
+            self.rows += len(column)
+            return values.astype(np.int64)
+        else:
+            times = self._numbers(column)
+        self.rows += len(column)
+        if times.tz is not None:
+            times = self._local(times)
+        return times.as_unit("us").to_numpy()
+
+    def _format(self, sample: pandas.Series) -> str | None:
+        """The one format of the sample; None where there is none (then each is parsed by itself).
+        A day of the month above 12 tells which of two numbers it is."""
+        quarters = sample.str.fullmatch(r"\d{4}-?Q[1-4]")
+        if quarters.all():
+            return "quarters"
+        guess = pandas.tseries.api.guess_datetime_format
+        for day_first in (False, True):
+            form = guess(sample.iloc[0].strip(), dayfirst=day_first)
+            if form and _all_parse(sample, form):
+                return form
+        forms = ("%d/%m/%Y", "%Y-%m", "%Y/%m", "%Y.%m", "%Y%m", "%b-%y", "%b %Y")
+        return next((form for form in forms if _all_parse(sample, form)), None)
+
+    def _texts(self, column: pandas.Series) -> pandas.DatetimeIndex:
+        column = column.str.strip()
+        if self.format == "quarters":
+            return pandas.PeriodIndex(column.str.replace("-", ""), freq="Q").to_timestamp()
+        utc = {"utc": True} if self.format is None or "%z" in self.format else {}
+        times = pandas.to_datetime(column, format=self.format or "mixed", errors="coerce", **utc)
+        if self.format is not None and times.isna().any():
+            other = self._other_order()
+            if other is not None and self.rows == 0:
+                swapped = pandas.to_datetime(column, format=other, errors="coerce", **utc)
+                if not swapped.isna().any():
+                    self.format, times = other, swapped
+        if times.isna().any():
+            row = int(np.argmax(times.isna().to_numpy()))
+            raise UserError(
+                f"{self.table.name}: {column.iloc[row]!r} in the time column "
+                f"{self.table.time_name}, {self.table.row(self.rows + row)}, is no stamp like the "
+                "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00"
+            )
+        self.table.time_format = self.format
+        return pandas.DatetimeIndex(times)
+
+    def _other_order(self) -> str | None:
+        """The format with day and month the other way round."""
+        match = re.match(r"%([md])(.)%([md])", self.format or "")
+        if not match:
+            return None
+        return f"%{match[3]}{match[2]}%{match[1]}{self.format[match.end() :]}"
+
+    def _numbers(self, column: pandas.Series) -> pandas.DatetimeIndex:
+        if self.kind == "year":
+            return pandas.DatetimeIndex(
+                pandas.to_numeric(column).to_numpy(int).astype(str).astype("M8[Y]").astype("M8[us]")
+            )
+        if self.kind == "day":
+            column = column.astype("int64").astype(str)
+            return pandas.DatetimeIndex(pandas.to_datetime(column, format="%Y%m%d"))
+        return pandas.DatetimeIndex(pandas.to_datetime(column, unit=self.kind))
+
+    def _local(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
+        """Stamps without their zone, which the table has: whole days stay what they are in a zone
+        with summer time, and hours are those of UTC."""
+        local = times.tz_localize(None)
+        if len(times) and (local == local.normalize()).all() and str(times.tz) != "UTC":
+            return local
+        self.table.zone = "UTC"
+        return times.tz_convert("UTC").tz_localize(None)
+
+
+def _all_parse(sample: pandas.Series, form: str) -> bool:
+    return bool(pandas.to_datetime(sample.str.strip(), format=form, errors="coerce").notna().all())
+
+
+def _counted(sample: pandas.Series, name: str) -> str:
+    """What whole numbers in a time column count: years, days as 20240131, s to ns since 1970 (the
+    unit), or steps."""
+    low, high = sample.min(), sample.max()
+    if name.strip().lower() in {"year", "years"} or (
+        name.strip().lower() not in {"t", "step", "timestep"} and low >= 1500 and high <= 2200
+    ):
+        return "year"
+    if low >= 15000101 and high <= 22001231 and (sample % 100).between(1, 31).all():
+        return "day"
+    for unit, size in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
+        if 1e8 * size < low and high < 1e10 * size:
+            return unit
+    return "step"
