@@ -87,9 +87,9 @@ def upward(module: str, source: str, is_package: bool = False) -> list[str]:
 
 STANDARD = {
     "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "inspect", "itertools",
-    "math", "operator", "typing", "warnings", "__future__",
+    "math", "operator", "types", "typing", "warnings", "__future__",
 }  # fmt: skip
-ALLOWED_IN_DIFFUSION = STANDARD | {"torch", "wavediff"}
+ALLOWED_IN_DIFFUSION = STANDARD | {"torch", "torchdiffeq", "wavediff"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path))

@@ -84,7 +84,9 @@ class Mixture:
     def flow(self, x: Tensor, t: Tensor | float, s: Tensor | float) -> Tensor:
         """F_s^-1(F_t(x)) by bisection: the flow of an ODE on a line keeps the order of points."""
         target = self.cdf(x, t)
-        low, high = torch.full_like(x, -50.0), torch.full_like(x, 50.0)
+        # no point is farther out than 50 deviations of the widest component
+        reach = 50 * float(self.schedule.alpha(s) + self.schedule.sigma(s))
+        low, high = torch.full_like(x, -reach), torch.full_like(x, reach)
         for _ in range(100):
             middle = (low + high) / 2
             below = self.cdf(middle, s) < target
