@@ -5,7 +5,7 @@ import glob
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +55,36 @@ def require_writable(folder: Path) -> None:
         raise UserError(f"cannot write into {folder}: it is a file, not a folder; give another")
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write into {folder}: permission denied; give another folder")
+
+
+def add_sampling(parser: argparse.ArgumentParser, samplers: Sequence[str]) -> None:
+    """--sampler, --steps, --seed, --device and --threads."""
+    add = parser.add_argument
+    add(
+        "--sampler",
+        metavar="NAME",
+        help=f"one of {', '.join(samplers)} (default: the checkpoint's own)",
+    )
+    add("--steps", type=positive, metavar="N", help="sampling steps (default: the sampler's own)")
+    add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
+    add(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="auto takes a GPU where there is one (default: auto)",
+    )
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
+
+
+def require_new(source: Path, output: Path, overwrite: bool) -> None:
+    """Raises UserError, before the work, for an output that exists, is the input or cannot be."""
+    if output.exists() and source.exists() and output.samefile(source):
+        raise UserError(f"{output} is the input and would be overwritten: give another output")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder: give the name of a file")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} exists already: give --overwrite to replace it")
+    require_writable(output.parent)
 
 
 @contextmanager

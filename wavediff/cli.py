@@ -14,9 +14,14 @@ COMMANDS = {
     "train": "train a model by a recipe",
     "vocode": "turn mel spectrograms (or audio, by copy synthesis) into audio",
     "enhance": "take the noise out of recordings of speech",
+    "generate": "make new sounds with a generator, or extend a dataset by them",
+    "inpaint": "fill gaps in a recording",
+    "extend": "give a recording of a low sample rate its high band",
+    "declip": "restore the peaks of a recording that was too loud",
     "mel": "turn audio into mel spectrograms",
     "evaluate": "measure estimates against references",
     "import": "convert a checkpoint of another project",
+    "tune": "find the best times for a given number of sampling steps",
     "info": "say what a checkpoint is",
 }
 

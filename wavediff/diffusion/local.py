@@ -64,7 +64,8 @@ class LocalDenoiser(nn.Module):
         """(c_skip x, c_out, F): the estimate is the first plus the product of the others."""
         t = torch.as_tensor(t, dtype=torch.float64)
         alpha, sigma = broadcast(self.schedule.alpha(t), x), broadcast(self.schedule.sigma(t), x)
-        s2 = self.variance(x, alpha, sigma)
+        # for what differentiates the estimate (guidance) a Wiener filter is linear
+        s2 = self.variance(x.detach(), alpha, sigma)
         cond = replace(cond, local=s2.log() / 2, prepared=None)
         s2 = s2.repeat_interleave(x.shape[1] // self.groups, dim=1)
         v = alpha**2 * s2 + sigma**2
