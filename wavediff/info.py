@@ -92,7 +92,6 @@ def describe(name_or_path: str) -> dict[str, Any]:
         except (RuntimeError, MemoryError, ArithmeticError, LookupError) as error:
             raise UserError(f"the configuration in {path} cannot be built: {error}") from error
         extra, origin = task.extra, {}
-    schedule = task.denoiser.schedule
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -101,11 +100,19 @@ def describe(name_or_path: str) -> dict[str, Any]:
         "sample_rate": task.sample_rate,
         "parameters": count(task.network),
         **{group: short(value) for group, value in task.config.items() if group != "task"},
-        "steps": len(task.sampler.grid(schedule)) - 1,
-        "network_calls": task.sampler.network_calls(schedule),
+        **sampling(task),
         **({"consistency": task.consistency} if hasattr(task, "consistency") else {}),
         "extra": dict(extra),
     }
+
+
+def sampling(task: Any) -> dict[str, int]:
+    """Steps and network calls of what samples; for an autoencoder its rates."""
+    if hasattr(task, "denoiser"):
+        schedule = task.denoiser.schedule
+        steps = len(task.sampler.grid(schedule)) - 1
+        return {"steps": steps, "network_calls": task.sampler.network_calls(schedule)}
+    return {"hop_length": task.network.hop_length, "compression": task.network.compression}
 
 
 def bundled(name: str) -> dict[str, Any]:
@@ -141,21 +148,23 @@ def short(value: Any) -> Any:
 
 def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, value) of each line of the text."""
-    steps = f"{facts['steps']} step{'s' * (facts['steps'] != 1)}"
-    sampler = facts["sampler"]
-    times = group_line(sampler["times"])
     found = [("checkpoint", f"{facts['file']} ({size(facts['bytes'])})")]
     if "origin" in facts:
         found += [("origin", facts["origin"]), ("to import it", facts["import"])]
     found += [
         ("task", facts["task"]),
         *([("front-end", mel_line(facts["mel"]))] if "mel" in facts else []),
-        ("representation", group_line(facts["representation"])),
-        ("network", group_line(facts["network"])),
+        *groups(facts, "representation", "network"),
         ("parameters", f"{facts['parameters']:,}"),
-        *((name, group_line(facts[name])) for name in ("schedule", "prediction", "objective")),
-        ("sampler", f"{group_line(sampler['function'])}; {steps}: {times}"),
+        *groups(facts, "schedule", "prediction", "objective"),
     ]
+    if "sampler" in facts:
+        sampler, steps = facts["sampler"], facts["steps"]
+        times = f"{steps} step{'s' * (steps != 1)}: {group_line(sampler['times'])}"
+        found.append(("sampler", f"{group_line(sampler['function'])}; {times}"))
+    if "compression" in facts:
+        hop, factor = facts["hop_length"], facts["compression"]
+        found.append(("latent", f"a frame for {hop} samples, compression {factor:g}"))
     if "consistency" in facts:
         iterations = facts["consistency"]
         found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
@@ -165,6 +174,11 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         else:
             found.append((name.replace("_", " "), value_text(value)))
     return found
+
+
+def groups(facts: Mapping[str, Any], *names: str) -> list[tuple[str, str]]:
+    """A line for each of these groups that the task has."""
+    return [(name, group_line(facts[name])) for name in names if name in facts]
 
 
 def mel_line(mel: Mapping[str, Any]) -> str:

@@ -24,12 +24,16 @@ from wavediff.data import build_data
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.tasks import build_task, load_task, save_task
+from wavediff.tasks.checkpoint import fixed_state, load_fixed
+from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
 from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
 from wavediff.training.validation import choose_measures, validate
+
+FIT_CROPS = 64  # training crops over which a latent is standardised
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,7 +92,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 _say(world, f"{run_dir} has its {state['step']} steps: raise trainer.max_steps")
                 return 0
             torch.manual_seed(seed)
-            task = build_task(plain)
+            task, pretrained = _task(plain, state)
             if plain["init_from"] is not None and state is None:
                 _initialise(task.network, plain["init_from"])
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
@@ -110,6 +114,8 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 seconds=trainer.validate_seconds,
                 media=trainer.validate_media,
             )
+            if pretrained is not None:
+                _fit(task, pretrained, data)
             if world.main:
                 _write_config(config, run_dir)
             if len(utterances):
@@ -123,7 +129,8 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 data,
                 run_dir=run_dir,
                 run_config=plain,
-                save=partial(_save, task.config, plain, data.label_names),
+                save=partial(_save, task, plain, data.label_names),
+                fixed=_fixed(task),
                 validate=validation if len(utterances) else None,
                 state=state,
                 workers=plain["data"]["workers"],
@@ -173,6 +180,40 @@ def _initialise(network: nn.Module, name_or_path: str) -> None:
         ) from error
 
 
+def _task(
+    config: Mapping[str, Any], state: Mapping[str, Any] | None
+) -> tuple[Any, Mapping[str, torch.Tensor] | None]:
+    """(the task, the weights of the autoencoder that it is to begin in where one is named).
+
+    A run that goes on has its own copy, and does not ask for the autoencoder's run again.
+    """
+    name = named_autoencoder(config)
+    if name is None:
+        task, weights = build_task(config), None
+    elif state is None:
+        config, weights = with_autoencoder(config, name)
+        task = build_task(config)
+    else:
+        task, weights = build_task(embedded(config, state["fixed"]["autoencoder"])), None
+    if state is not None and fixed_state(task):
+        load_fixed(task, state["fixed"]["state"])
+    return task, weights
+
+
+def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:
+    """Put the trained autoencoder in, and standardise its latents by the first crops."""
+    task.representation.autoencoder.load_state_dict(weights)
+    task.representation.fit(data[i]["audio"] for i in range(FIT_CROPS))
+
+
+def _fixed(task: Any) -> dict[str, Any]:
+    """What a run's checkpoint keeps besides what is learnt; empty for most tasks."""
+    state = fixed_state(task)
+    if not state:
+        return {}
+    return {"state": state, "autoencoder": task.config["representation"].get("autoencoder")}
+
+
 def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> None:
     """The denoiser of another run to the objective that learns from one; it is not saved."""
     takes = getattr(getattr(task, "objective", None), "takes_teacher", False)
@@ -209,7 +250,7 @@ def _optimizer(
 
 
 def _save(
-    task_config: Mapping[str, Any],
+    task: Any,
     config: Mapping[str, Any],
     label_names: Sequence[str] | None,
     path: Path,
@@ -220,7 +261,7 @@ def _save(
     extra = {"recipe": config["name"], "seed": config["seed"], **facts}
     if label_names is not None:
         extra["label_names"] = list(label_names)
-    save_task(path, task_config, weights, extra)
+    save_task(path, task.config, fixed_state(task) | dict(weights), extra)
 
 
 def _say(world: World, sentence: str) -> None:

@@ -17,6 +17,7 @@ from wavediff.tasks.build import build_task
 
 FORMAT = "wavediff-1"
 FILE_NAME = "model.safetensors"
+FIXED = "representation."  # begins the names of what is not the network's
 
 
 def pretrained_folder() -> Path:
@@ -52,7 +53,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 def save_task(
     path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], extra: Mapping[str, Any]
 ) -> None:
-    """Write the network's ``state`` and the ``config`` that rebuilds the task, whole or not at all.
+    """Write the model's ``state`` and the ``config`` that rebuilds the task, whole or not at all.
 
     Args:
         extra: what else to remember as JSON (steps, seed, data), shown by ``wavediff info``.
@@ -98,6 +99,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     return config, extra, state
 
 
+def fixed_state(task: Any) -> dict[str, Tensor]:
+    """What a task needs besides its network: the representation's weights, where it has some."""
+    representation = getattr(task, "representation", None)
+    state = {} if representation is None else representation.state_dict()
+    return {f"{FIXED}{name}": value for name, value in state.items()}
+
+
+def load_fixed(task: Any, state: Mapping[str, Tensor]) -> None:
+    """Put back what ``fixed_state`` gave; other names are passed over."""
+    if fixed_state(task):
+        own = {k.removeprefix(FIXED): v for k, v in state.items() if k.startswith(FIXED)}
+        task.representation.load_state_dict(own)
+
+
 def load_task(name_or_path: str | Path) -> Any:
     """The task of a bundled model, a run folder or a file, ready to use (``eval`` mode).
 
@@ -110,17 +125,17 @@ def load_task(name_or_path: str | Path) -> Any:
         task = build_task(config)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    wanted = {name: tuple(value.shape) for name, value in task.network.state_dict().items()}
+    learnt = task.network.state_dict()
+    wanted = {name: tuple(v.shape) for name, v in (fixed_state(task) | learnt).items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(f"the weights in {path} do not fit their configuration (at {odd})")
     # half-precision storage is for the disk only
-    task.network.load_state_dict(
-        {
-            name: value.float() if value.is_floating_point() else value
-            for name, value in state.items()
-        }
-    )
+    state = {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }
+    load_fixed(task, state)
+    task.network.load_state_dict({name: state[name] for name in learnt})
     task.extra = extra
     return task.eval()

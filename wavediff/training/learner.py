@@ -47,7 +47,8 @@ class Learner:
 
     Args:
         task: has `network` and `loss(batch, noise) -> {"loss": [batch], ...}`; its `objective`,
-            where it has one, is told the share of the steps that are done as `progress`.
+            where it has one, is told the share of the steps that are done as `progress`. Where
+            its `network` holds several that are called one by one, they are its `networks`.
         make_optimizer: called with the parameters.
         seed: of noise and dropout.
     """
@@ -66,7 +67,8 @@ class Learner:
         self.ema = averaged(self.network, config.ema_decay)
         self.optimizer = make_optimizer(self.parameters)
         self.scaler = grad_scaler(world.device, config.precision)
-        accelerate(self.network, world.device, config.precision, config.compile)
+        for network in getattr(task, "networks", [self.network]):
+            accelerate(network, world.device, config.precision, config.compile)
         self.model: nn.Module = _Losses(task)
         if world.size > 1:
             self.model = DistributedDataParallel(self.model, gradient_as_bucket_view=True)

@@ -77,6 +77,7 @@ def train(
     validate: Callable[[], Validation] | None = None,
     state: Mapping[str, Any] | None = None,
     workers: int = 0,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train until `max_steps`, a signal, or the end of `max_minutes`; all end with a checkpoint.
 
@@ -89,6 +90,7 @@ def train(
         validate: called while the task has the averaged weights; None for never.
         state: what `checkpoint.resume` returned.
         workers: processes that load data.
+        fixed: what else to keep in the checkpoints, as it is.
 
     Raises:
         UserError: when `max_bad_steps` steps in a row had to be skipped, or the disk is full.
@@ -111,6 +113,7 @@ def train(
                     "step": counters.step,
                     "counters": asdict(counters),
                     "config": run_config,
+                    "fixed": fixed or {},
                     **learner.state_dict(),
                 },
                 counters.best_step,
