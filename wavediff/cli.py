@@ -19,6 +19,8 @@ COMMANDS = {
     "extend": "give a recording of a low sample rate its high band",
     "declip": "restore the peaks of a recording that was too loud",
     "mel": "turn audio into mel spectrograms",
+    "encode": "turn audio into the latent of an autoencoder",
+    "decode": "turn such a latent into audio",
     "evaluate": "measure estimates against references",
     "import": "convert a checkpoint of another project",
     "tune": "find the best times for a given number of sampling steps",

@@ -174,6 +174,14 @@ class Enhancer(nn.Module):
             loss = loss + self.snr_weight * losses["error_db"]
         return losses | {"loss": loss}
 
+    @torch.no_grad()
+    def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
+        """(noise, condition) that the crops ``batch["noisy"]`` would be sampled from."""
+        noisy = batch["noisy"]
+        level = self.level(noisy) / self.level_rms
+        cond = self._staged(self._condition(normalised(noisy, level)))
+        return noise.normal(*cond.anchor.shape[1:]).to(cond.anchor), cond
+
     def _condition(self, noisy: Tensor) -> Condition:
         """For ``noisy [batch, 1, time]`` at its constant level."""
         local = self.mel(noisy)

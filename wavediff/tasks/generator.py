@@ -164,6 +164,14 @@ class Generator(Labelled, nn.Module):
         denoised = self.objective(self.denoiser, x0, u, eps, cond)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
 
+    @torch.no_grad()
+    def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
+        """(noise, condition) of sounds like ``batch["audio"]`` and of the classes of ``label``."""
+        audio = batch["audio"]
+        frames = self.representation.frames(audio.shape[-1])
+        z = noise.normal(self.representation.channels, frames).to(audio)
+        return z, Condition(label=batch.get("label") if self.labels else None)
+
     def _local_loss(self, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition) -> dict[str, Tensor]:
         """The squared error of the network's own output, less where noise hides the level."""
         schedule = self.denoiser.schedule

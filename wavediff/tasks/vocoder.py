@@ -149,6 +149,13 @@ class Vocoder(Labelled, nn.Module):
             losses["loss"] = denoised.loss + self.mr_stft_weight * losses["mr_stft"]
         return losses
 
+    @torch.no_grad()
+    def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
+        """(noise, condition) that the crops ``batch["audio"]`` would be sampled from."""
+        mel = self.mel(batch["audio"])[..., self.margin : self.margin + self.crop_frames]
+        z = noise.normal(self.representation.channels, self.crop_frames * self.upsample)
+        return z.to(mel), Condition(local=mel, label=batch.get("label"))
+
     def analyse(self, audio: Tensor) -> Tensor:
         """Mel ``[batch, n_mels, frames]`` of ``audio [batch, 1, time]`` at the model's rate.
 
