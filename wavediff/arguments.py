@@ -4,12 +4,14 @@ import argparse
 import glob
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from wavediff.errors import UserError
 
@@ -102,3 +104,66 @@ def ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def outputs(
+    files: Sequence[Path], given: Sequence[str], output: Path, suffixes: Sequence[str]
+) -> list[tuple[Path, Path]]:
+    """(input, output) for every file: OUT itself for one input, or below the folder OUT.
+
+    A given folder's structure is kept; the first of ``suffixes`` is what goes into a folder.
+    Raises UserError where outputs cannot be told apart, are inputs, or cannot be written.
+    """
+    output = output.expanduser()
+    if output.suffix and not output.is_dir():
+        if output.suffix.lower() not in suffixes:
+            raise UserError(f"cannot write {output}: give the name of a {' or '.join(suffixes)}")
+        if len(files) > 1:
+            raise UserError(f"{len(files)} inputs cannot all go to {output}: give a folder")
+        targets, folder = {output: files[0]}, output.parent
+    else:
+        targets, folder = {}, output
+        roots = [root for path in given for root in folders(path)]
+        for file in files:
+            root = next((root for root in roots if file.is_relative_to(root)), file.parent)
+            target = (folder / file.relative_to(root)).with_suffix(suffixes[0])
+            if target in targets:
+                raise UserError(
+                    f"{targets[target]} and {file} would both be written to {target}: "
+                    "give them in two calls with different outputs"
+                )
+            targets[target] = file
+    inputs = {file.resolve() for file in files}
+    for target in targets:
+        if target.resolve() in inputs:
+            raise UserError(f"{target} is an input and would be overwritten: give another output")
+    require_writable(folder)
+    return [(file, target) for target, file in targets.items()]
+
+
+def each(
+    targets: Sequence[tuple[Path, Path]], work: Callable[[Path, Path], None], overwrite: bool
+) -> int:
+    """Call ``work(input, output)`` for all whose output is not there yet, and print each output.
+
+    Goes on past a bad input and lists it at the end. Returns the exit code.
+    Raises UserError where there is only one input, and it fails.
+    """
+    missing = [(file, target) for file, target in targets if overwrite or not target.exists()]
+    kept, failures = len(targets) - len(missing), []
+    if kept:
+        what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"
+        print(f"{what} already and will be kept: give --overwrite to replace", file=sys.stderr)
+    with ended_by_sigterm():
+        for file, target in tqdm(missing, unit="file", delay=1, disable=len(missing) < 2):
+            try:
+                work(file, target)
+            except UserError as error:
+                if len(targets) == 1:
+                    raise
+                failures.append(str(error))
+            else:
+                tqdm.write(str(target))
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 2 if failures else 0
