@@ -354,3 +354,46 @@ def test_help_shows_examples(capsys):
     out = capsys.readouterr().out
     assert "examples:" in out
     assert all(name in out for name in MEASURES)
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Forty noises in each of three folders: alike, alike, and ten times as loud."""
+    rng = np.random.default_rng(5)
+    for folder, level in (("real", 0.03), ("fake", 0.03), ("loud", 0.3)):
+        for i in range(40):
+            swing = rng.uniform(0.5, 1)
+            write(tmp_path / folder / f"{folder}{i}.wav", level * swing * rng.standard_normal(2000))
+    return tmp_path
+
+
+def test_folders_are_compared_as_sets_without_pairs(sets, capsys):
+    def distance(estimate: str, *options: str) -> float:
+        folders = ["--reference", f"{sets}/real", "--estimate", f"{sets}/{estimate}"]
+        assert run(main, [*folders, "--frechet", *options]) == 0
+        return float(capsys.readouterr().out.split()[2])
+
+    assert distance("real") < 1e-9
+    near, far = distance("fake"), distance("loud", f"--json={sets}/all.json")
+    assert near < 1
+    # twenty bands whose mean is log(10) higher
+    assert far == pytest.approx(20 * np.log(10) ** 2, rel=0.1)
+    result = json.loads((sets / "all.json").read_text())
+    assert result["frechet"] == pytest.approx(far, rel=1e-3)
+    assert result["references"] == result["estimates"] == 40
+
+
+def test_what_sets_cannot_have_is_told(sets, capsys):
+    folders = ["--reference", f"{sets}/real", "--estimate", f"{sets}/fake", "--frechet"]
+    with pytest.raises(SystemExit):
+        run(main, [*folders, "--per-file"])
+    assert "compares sets" in capsys.readouterr().err
+    assert run(main, [*folders, f"{sets}/real/real0.wav"]) == 2
+    assert "torch.jit.save" in capsys.readouterr().err
+    (sets / "fake/fake0.wav").write_text("nothing")
+    assert run(main, folders) == 2
+    assert "could not be read (1)" in capsys.readouterr().err
+    (sets / "one").mkdir()
+    (sets / "real/real0.wav").rename(sets / "one/a.wav")
+    assert run(main, ["--reference", f"{sets}/real", "--estimate", f"{sets}/one", "--frechet"]) == 2
+    assert "at least 2 files" in capsys.readouterr().err

@@ -9,10 +9,13 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
+from wavediff.data.audio import BadAudio, find_audio, read_audio
 from wavediff.errors import UserError
+from wavediff.evaluation.frechet import embedding, frechet, log_mel_statistics
 from wavediff.evaluation.manifest import Manifest, groups, read_manifest
 from wavediff.evaluation.measures import MEASURES
 from wavediff.evaluation.pairs import Judgement, Pair, judge_all, match, with_noisy
@@ -42,7 +45,12 @@ measures (all of them unless --measures says which):
   log_mel_error  mean absolute difference of natural-log mel magnitudes, 80 bands
   f0_rmse        root mean square of the F0 difference where both are voiced, cents
 
-A file that a measure cannot judge is left out of that measure's mean only, and is listed."""
+A file that a measure cannot judge is left out of that measure's mean only, and is listed.
+
+With --frechet the folders are compared as sets, for sounds that have no reference of their own:
+the squared Frechet distance of the two Gaussians of their features. Features are the mean, standard
+deviation and mean absolute change of 20 log-mel bands, or what a TorchScript model gives. It
+depends on the number of files: compare values of equally many, a thousand or more."""
 
 _EXAMPLES = """\
 examples:
@@ -51,12 +59,16 @@ examples:
   wavediff evaluate --reference clean/ --estimate enhanced/ --noisy noisy/ --manifest set.csv
   wavediff evaluate --reference a/ --estimate b/ --measures pesq_wb,estoi --csv files.csv
   wavediff evaluate --reference a/ --estimate b/ --per-file --json all.json
+  wavediff evaluate --reference recordings/ --estimate generated/ --frechet
 """
+LOG_MEL = "log-mel statistics"
 _LISTED = 20  # lines on stderr per kind of trouble; --json has them all
 
 
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
+    if args.frechet is not None:
+        return _compare_sets(args)
     measures = _available(args.measures)
     pairs, references, estimates = match(args.reference, args.estimate)
     noisy = args.noisy is not None
@@ -112,6 +124,56 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if any(judgement.error for judgement in judgements) else 0
 
 
+def _compare_sets(args: argparse.Namespace) -> int:
+    """The Frechet distance of two folders. Returns 2 where a file could not be read."""
+    features = log_mel_statistics if args.frechet == LOG_MEL else embedding(args.frechet)
+    with ExitStack() as stack:
+        json_path = stack.enter_context(atomic_path(args.json)) if args.json else None
+        files = [find_audio([folder]) for folder in (args.reference, args.estimate)]
+        sets, rate, unread = [], None, []
+        with tqdm(total=sum(map(len, files)), desc="evaluate", unit="file") as progress:
+            for paths in files:
+                found = []
+                for path in paths:
+                    progress.update()
+                    try:
+                        audio, rate = read_audio(path, rate)
+                        found.append(features(audio, rate))
+                    except BadAudio as error:
+                        unread.append(str(error))
+                sets.append(found)
+        _list("could not be read", unread)
+        reference, estimate = sets
+        if min(len(reference), len(estimate)) < 2:
+            raise UserError(
+                f"{len(reference)} references and {len(estimate)} estimates could be read: a set "
+                "needs at least 2 files, and a thousand for a figure to trust"
+            )
+        try:
+            distance = frechet(torch.cat(reference), torch.cat(estimate))
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{args.frechet}: {error}") from error
+        if json_path:
+            result = {
+                "reference": str(args.reference),
+                "estimate": str(args.estimate),
+                "features": args.frechet,
+                "frechet": distance,
+                "references": len(reference),
+                "estimates": len(estimate),
+            }
+            json_path.write_text(json.dumps(result, indent=1) + "\n")
+    few = min(len(reference), len(estimate))
+    if few <= reference[0].shape[1]:
+        print(
+            f"{few} files cannot tell the covariance of {reference[0].shape[1]} features: the "
+            "distance is rough",
+            file=sys.stderr,
+        )
+    print(f"Frechet distance  {distance:.4g}  ({len(reference)} references, {len(estimate)} files)")
+    return 2 if unread else 0
+
+
 def _score_group(
     judgements: Sequence[Judgement], names: set[str], measures: Sequence[str]
 ) -> tuple[dict[str, Scores], int]:
@@ -160,6 +222,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--measures", type=_measures, metavar="NAME,NAME", help=f"of {', '.join(MEASURES)}"
     )
+    parser.add_argument(
+        "--frechet",
+        nargs="?",
+        const=LOG_MEL,
+        metavar="MODEL",
+        help="compare the folders as sets, by a TorchScript MODEL (audio [n, time] to [n, d]) if "
+        "given",
+    )
     parser.add_argument("--per-file", action="store_true", help="print a row for each file, too")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row for each file")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything")
@@ -172,6 +242,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.by and not args.manifest:
         parser.error("--by names columns of a --manifest: give that too")
+    pairs = [args.noisy, args.manifest, args.measures, args.csv, args.per_file]
+    if args.frechet is not None and any(pairs):
+        parser.error("--frechet compares sets, not pairs: leave the other options out but --json")
     if args.by is None:
         args.by = ["snr_db"] if args.manifest else []
     return args

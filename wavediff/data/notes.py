@@ -15,7 +15,7 @@ from torch import Tensor
 from wavediff.data.audio import write_audio
 from wavediff.data.source import Source, labelled
 
-LOWEST, SEMITONES = 220.0, 24  # Hz, and the range above it
+LOWEST, SEMITONES = 130.8, 24  # Hz, and the range above it
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ INSTRUMENTS = {
 
 
 def notes(
-    root: str, count: int = 8000, seconds: float = 0.256, sample_rate: int = 8000, seed: int = 0
+    root: str, count: int = 8000, seconds: float = 0.256, sample_rate: int = 4000, seed: int = 0
 ) -> Source:
     """`count` notes of `seconds`, as many of each instrument, in one wav file per instrument below
     `root`, written where they are absent; the instruments are the labels."""
@@ -83,13 +83,13 @@ def note(
 
     rate, phase = rng.uniform(5, 7), rng.uniform(0, 2 * np.pi)
     sway = kind.vibrato * np.cos(2 * np.pi * rate * time + phase) / (2 * np.pi * rate)
-    start = rng.uniform(0, 2 * np.pi, k.shape)
-    tone = (amplitude * np.sin(2 * np.pi * frequency * (time + sway) + start)).sum(0)
+    start = rng.uniform(0, 2 * np.pi)
+    tone = (amplitude * np.sin(2 * np.pi * frequency * (time + sway) + k * start)).sum(0)
     tone /= np.abs(tone).max() + 1e-9
     audio = tone + kind.breath * rng.standard_normal(len(time)) * np.exp(-time / kind.decay)
     audio *= 1 - np.exp(-time / (kind.attack * rng.uniform(0.8, 1.25)))
     audio *= np.clip((time[-1] - time) / 0.01, 0, 1)  # no click at the end
     # the least noise that a recording has
-    audio += 0.005 * rng.standard_normal(len(time))
+    audio += 0.01 * rng.standard_normal(len(time))
     loudness = 0.5 * 10 ** (rng.uniform(-10, 0) / 20)
     return torch.from_numpy(loudness * audio / np.abs(audio).max()).float()[None]
