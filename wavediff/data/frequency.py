@@ -117,20 +117,22 @@ def first(time: pandas.Timestamp, freq: str) -> pandas.Timestamp:
     return pandas.date_range(time, periods=1, freq=freq)[0]
 
 
-def infer(groups: Sequence[np.ndarray]) -> str:
-    """The frequency of stamps (datetime64[us], ascending and unique, one array for each item).
+def infer(groups: Sequence[np.ndarray], names: Sequence[str]) -> str:
+    """The frequency of stamps (datetime64[us], ascending and unique, one array for each item,
+    whose names are given for messages).
 
     Missing steps are allowed; stamps between the steps, a stretch at another frequency and items
     of different frequencies are not. Raises UserError for those, and where no item has two stamps.
     """
-    groups = [times for times in groups if len(times) > 1]
+    items = [(times, name) for times, name in zip(groups, names, strict=True) if len(times) > 1]
+    groups = [times for times, _ in items]
     if not groups:
         raise UserError(
             "one stamp has no frequency: give more rows, or say it by freq (h, D, B, MS, ...)"
         )
     freq = _months(groups) or _fixed(groups)
-    for times in groups:
-        _check(times, freq)
+    for times, name in items:
+        _check(times, freq, name)
     return freq
 
 
@@ -174,13 +176,11 @@ def _fixed(groups: Sequence[np.ndarray]) -> str:
     step = int(np.gcd.reduce(np.unique(gaps)))
     if step == DAY:
         days = np.concatenate(groups).astype("M8[D]")
-        weekdays_only = np.is_busday(days).all()
         over_weekends = any(
-            np.busday_count(times[0].astype("M8[D]"), times[-1].astype("M8[D]"))
-            < (times[-1].astype("M8[D]") - times[0].astype("M8[D]")).astype(int)
+            (np.diff(times.astype("M8[D]")) == np.timedelta64(3)).any() and len(times) > 6
             for times in groups
         )
-        return "B" if weekdays_only and over_weekends else "D"
+        return "B" if np.is_busday(days).all() and over_weekends else "D"
     if step == 7 * DAY:
         return f"W-{WEEKDAYS[pandas.Timestamp(groups[0][0]).dayofweek]}"
     unit = next(name for name, size in FIXED.items() if name != "W" and step % size == 0)
@@ -188,7 +188,7 @@ def _fixed(groups: Sequence[np.ndarray]) -> str:
     return f"{number if number > 1 else ''}{unit}"
 
 
-def _check(times: np.ndarray, freq: str) -> None:
+def _check(times: np.ndarray, freq: str, name: str) -> None:
     """Raises UserError where the steps of `freq` are not what these stamps mostly are apart, or
     where a long stretch of them is a multiple of it apart."""
     steps = np.diff(positions(times, freq))
@@ -200,9 +200,9 @@ def _check(times: np.ndarray, freq: str) -> None:
     if usual != 1:
         gap = _gap(times, int(np.argmax(steps == usual)))
         raise UserError(
-            f"mixed frequencies: the stamps of the item from {text(times[0])} are {gap} apart, "
-            f"those of other items are {freq} apart: give files of one frequency each, or "
-            f"freq={freq} to take the steps between as missing"
+            f"mixed frequencies: the stamps of {name} are {gap} apart, those of others have the "
+            f"frequency {freq}: give files of one frequency each, or freq={freq} to take the steps "
+            "between as missing"
         )
     ends = np.flatnonzero(np.append(np.diff(steps) != 0, True))
     lengths = np.diff(np.append(-1, ends))
@@ -225,7 +225,8 @@ def _gap(times: np.ndarray, number: int) -> str:
     """How far apart stamp `number` and the next one are, for people."""
     gap = int((times[number + 1] - times[number]).astype("int64"))
     unit = next(name for name, size in FIXED.items() if name != "W" and gap % size == 0)
-    return f"{gap // FIXED[unit]} {unit.replace('D', 'days').replace('h', 'hours')}"
+    number, word = gap // FIXED[unit], {"D": "day", "h": "hour", "min": "minute"}.get(unit, unit)
+    return f"{number} {word}{'s' if number > 1 and word != unit else ''}"
 
 
 def text(time: np.datetime64 | pandas.Timestamp) -> str:

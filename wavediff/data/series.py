@@ -14,7 +14,9 @@ from wavediff.data.frequency import text
 from wavediff.data.table import ITEM_NAMES, Table, read_table
 from wavediff.errors import UserError
 
-LONGEST = 100_000_000  # values of one item, most of them missing: stamps that are surely wrong
+# An item of more steps than this, of which there are rows for less than one in so many, has a stamp
+# that is surely wrong.
+LONGEST, SPARSEST = 100_000, 1000
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class SeriesSet:
         if form == "quarters":
             return pandas.Index([f"{time.year}Q{time.quarter}" for time in times])
         if form:
-            return times.strftime(form)
+            return times.strftime(form).str.replace(r"([+-]\d\d)(\d\d)$", r"\1:\2", regex=True)
         if self.time_is_year:
             return times.year
         return times
@@ -161,7 +163,7 @@ def read_series(
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
     table = read_table(source, time, text_columns, only, static)
-    notes: list[str] = []
+    notes = table.notes
     item_column = item or _item_column(table, notes, set(named))
     targets = _targets(table, targets, {*named, item_column}, notes)
     codes, names = _items(table, item_column)
@@ -175,19 +177,23 @@ def read_series(
         )
     stride = _stride(groups) if counted else 1
     if not counted and freq is None:
-        freq = frequency.infer(groups)
+        freq = _about(table, frequency.infer, groups, names)
     items = []
     step = np.empty(len(rows), np.int64)
     for number, (name, times) in enumerate(zip(names, groups, strict=True)):
         own = rows[bounds[number] : bounds[number + 1]]
-        steps = (times - times[0]) // stride if counted else frequency.positions(times, freq)
+        steps = (
+            (times - times[0]) // stride
+            if counted
+            else _about(table, frequency.positions, times, freq)
+        )
         _unique(table, own, steps, times, name, item_column)
         step[own] = steps
         length = int(steps[-1]) + 1
-        if length * len(targets) > LONGEST and length > 50 * len(steps):
+        if length > LONGEST and length > SPARSEST * len(steps):
             raise UserError(
                 f"{table.name}: from {_stamp(times[0])} to {_stamp(times[-1])} there would be "
-                f"{length} steps for {len(steps)} rows: correct the stamps"
+                f"{length} steps for {len(steps)} rows: correct the stamps, or give a coarser freq"
             )
         values = _grid(table, targets, own, steps, length)
         covariates = _known(table, known, own, steps, length, notes) if known else None
@@ -250,14 +256,18 @@ def _item_column(table: Table, notes: list[str], taken: set[str]) -> str | None:
         f"{table.name}: {_stamp(table.time[first])} comes twice ({table.row(first)} and "
         f"{table.row(second)})"
     )
+    named = [name for name in candidates if name.lower() in ITEM_NAMES] or list(candidates)
+    if not fitting and len(named) == 1 and len(candidates[named[0]][1]) > 1:
+        return named[0]  # and which of its stamps come twice is told later
     if fitting:
         raise UserError(
             f"{where}, and several columns tell the rows apart ({', '.join(fitting)}): say by item "
             "which one names the series"
         )
+    together = f" (such as {' and '.join(candidates)} in one)" if len(candidates) > 1 else ""
     raise UserError(
-        f"{where}: keep one row for each stamp, or for each stamp and item with a column that "
-        "names the item"
+        f"{where}: keep one row for each stamp, or for each stamp and item with one column that "
+        f"names the item{together}"
     )
 
 
@@ -290,7 +300,10 @@ def _targets(
     for name, values in table.numbers.items():
         if name in taken:
             continue
-        if np.isnan(values).all():
+        counts = name.startswith("Unnamed: ") or name.lower() in {"index", "no", "row"}
+        if counts and len(values) > 1 and (np.diff(values) == 1).all():
+            notes.append(f"column {name} only counts the rows and is left out")
+        elif np.isnan(values).all():
             notes.append(f"column {name} has no value and is left out")
         else:
             found.append(name)
@@ -391,6 +404,14 @@ def _constant(table: Table, column: str, rows: np.ndarray, name: str) -> str | f
             "have one for each item"
         )
     return found[0]
+
+
+def _about(table: Table, function, *arguments):
+    """What the function returns; what it complains about gets the table's name."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        raise UserError(f"{table.name}: {error}") from error
 
 
 def _stamp(time) -> str:

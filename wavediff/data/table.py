@@ -9,6 +9,7 @@ import gzip
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ TIME_NAMES = ("ds", "time", "date", "datetime", "timestamp", "timestep", "period
 TIME_NAMES += ("t",)
 ITEM_NAMES = ("unique_id", "item_id", "item", "series_id", "series", "id", "key", "name", "symbol")
 ITEM_NAMES += ("ticker", "station", "sensor", "store", "sku", "product", "entity", "group")
+YEAR_FIRST = re.compile(r"\d{4}")
+DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.")
+DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+NUMBER = re.compile(r"\s*[-+]?[$€£]?\s*\d[\d,.' ]*\s*[%$€£]?\s*")  # nearly one
 DATE = re.compile(
     r"\s*('?\d{4}[-/.]?\d{1,2}([-/.]?\d{1,2})?([ T].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}.*"
     r"|\d{4}-?Q[1-4]|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*\d.*)\s*",
@@ -47,6 +52,7 @@ class Table:
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
     texts: dict[str, tuple[np.ndarray, list[str]]] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     first_line: int = 0
 
     def row(self, number: int) -> str:
@@ -134,7 +140,7 @@ def _csv(path: Path, time: str | None, texts: Sequence[str]) -> Iterator[pandas.
             options["decimal"] = ","
             with _opened(path) as (handle, _):
                 sample = pandas.read_csv(handle, nrows=SAMPLE, **options)
-        if all(_number(name) for name in sample.columns):
+        if all(_number(name) or DAY.match(name) for name in sample.columns):
             raise UserError(
                 f"{path} has no header: its first line must name the columns, one of them the time"
             )
@@ -209,7 +215,11 @@ def _is_text(column: pandas.Series) -> bool:
 
 def _mostly_numbers(column: pandas.Series) -> bool:
     column = column.dropna()
-    return bool(len(column)) and pandas.to_numeric(column, errors="coerce").notna().mean() > 0.5
+    return bool(len(column)) and column.astype(str).map(_nearly_number).mean() > 0.5
+
+
+def _nearly_number(value: str) -> bool:
+    return _number(value) or bool(NUMBER.fullmatch(value))
 
 
 def _number(name: str) -> bool:
@@ -268,6 +278,8 @@ class _Reader:
                 raise UserError(
                     f"{self.name} has no column {name}: it has {', '.join(map(str, columns))}"
                 )
+        if not len(frame):
+            raise UserError(f"{self.name} has no rows: give a table with a header and rows")
         self.time = self.time or find_time(frame.head(SAMPLE), self.name, self.texts)
         self.table_.time_name, self.table_.columns = self.time, columns
         self.parse = _Stamps(self.table_, frame[self.time])
@@ -326,7 +338,7 @@ def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> 
         ):
             dates.append(column)
         elif _is_text(values):
-            if values.astype(str).str.fullmatch(DATE.pattern, flags=re.IGNORECASE).all():
+            if values.astype(str).map(lambda value: bool(DATE.fullmatch(value))).mean() > 0.5:
                 dates.append(column)
         elif column.strip().lower() in TIME_NAMES and (values == values.round()).all():
             counters.append(column)
@@ -358,7 +370,7 @@ class _Stamps:
         elif pandas.api.types.is_numeric_dtype(sample):
             self.kind = _counted(sample, table.time_name)
         elif len(sample):
-            self.format = self._format(sample.astype(str))
+            self.format = table.time_format = self._format(sample.astype(str))
 
     def __call__(self, column: pandas.Series) -> np.ndarray:
         missing = column.isna().to_numpy()
@@ -391,46 +403,40 @@ class _Stamps:
 
     def _format(self, sample: pandas.Series) -> str | None:
         """The one format of the sample; None where there is none (then each is parsed by itself).
-        A day of the month above 12 tells which of two numbers it is."""
-        quarters = sample.str.fullmatch(r"\d{4}-?Q[1-4]")
-        if quarters.all():
+        A day of the month above 12 tells which of two numbers it is; without one, 1.2. is a day
+        first, and 1/2/ a month, with a note."""
+        sample = sample.str.strip()
+        if sample.str.fullmatch(r"\d{4}-?Q[1-4]").all():
             return "quarters"
+        value = sample.iloc[0]
         guess = pandas.tseries.api.guess_datetime_format
-        for day_first in (False, True):
-            form = guess(sample.iloc[0].strip(), dayfirst=day_first)
-            if form and _all_parse(sample, form):
-                return form
+        orders = (True, False) if DOTTED.match(value) else (False, True)
+        orders = (False,) if YEAR_FIRST.match(value) else orders
+        guesses = dict.fromkeys(guess(value, dayfirst=day_first) for day_first in orders)
+        fitting = [form for form in guesses if form and _all_parse(sample, form)]
+        if len(fitting) > 1:
+            first = "day" if fitting[0].startswith("%d") else "month"
+            self.table.notes.append(
+                f"dates like {value} are read {first} first: write 2024-01-31 to be sure"
+            )
         forms = ("%d/%m/%Y", "%Y-%m", "%Y/%m", "%Y.%m", "%Y%m", "%b-%y", "%b %Y")
-        return next((form for form in forms if _all_parse(sample, form)), None)
+        fitting = fitting or [form for form in forms if _all_parse(sample, form)]
+        return fitting[0] if fitting else None
 
     def _texts(self, column: pandas.Series) -> pandas.DatetimeIndex:
         column = column.str.strip()
         if self.format == "quarters":
-            return pandas.PeriodIndex(column.str.replace("-", ""), freq="Q").to_timestamp()
-        utc = {"utc": True} if self.format is None or "%z" in self.format else {}
-        times = pandas.to_datetime(column, format=self.format or "mixed", errors="coerce", **utc)
-        if self.format is not None and times.isna().any():
-            other = self._other_order()
-            if other is not None and self.rows == 0:
-                swapped = pandas.to_datetime(column, format=other, errors="coerce", **utc)
-                if not swapped.isna().any():
-                    self.format, times = other, swapped
+            times = pandas.PeriodIndex(column.str.replace("-", ""), freq="Q").to_timestamp()
+        else:
+            times = _parsed(column, self.format)
         if times.isna().any():
-            row = int(np.argmax(times.isna().to_numpy()))
+            row = int(np.argmax(times.isna()))
             raise UserError(
                 f"{self.table.name}: {column.iloc[row]!r} in the time column "
                 f"{self.table.time_name}, {self.table.row(self.rows + row)}, is no stamp like the "
                 "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00"
             )
-        self.table.time_format = self.format
-        return pandas.DatetimeIndex(times)
-
-    def _other_order(self) -> str | None:
-        """The format with day and month the other way round."""
-        match = re.match(r"%([md])(.)%([md])", self.format or "")
-        if not match:
-            return None
-        return f"%{match[3]}{match[2]}%{match[1]}{self.format[match.end() :]}"
+        return times
 
     def _numbers(self, column: pandas.Series) -> pandas.DatetimeIndex:
         if self.kind == "year":
@@ -443,17 +449,31 @@ class _Stamps:
         return pandas.DatetimeIndex(pandas.to_datetime(column, unit=self.kind))
 
     def _local(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
-        """Stamps without their zone, which the table has: whole days stay what they are in a zone
-        with summer time, and hours are those of UTC."""
+        """Stamps without their zone, which the table has then: a fixed distance from UTC stays, a
+        zone with summer time becomes UTC, but for whole days."""
         local = times.tz_localize(None)
-        if len(times) and (local == local.normalize()).all() and str(times.tz) != "UTC":
+        fixed = times.tz.utcoffset(None) is not None
+        if not fixed and (local == local.normalize()).all():
             return local
-        self.table.zone = "UTC"
-        return times.tz_convert("UTC").tz_localize(None)
+        if self.table.zone is None:
+            self.table.zone = times.tz if fixed else UTC
+        return times.tz_convert(self.table.zone).tz_localize(None)
+
+
+def _parsed(column: pandas.Series, form: str | None) -> pandas.DatetimeIndex:
+    """The stamps, NaT for those of another format; those of several zones are in UTC."""
+    try:
+        return pandas.DatetimeIndex(
+            pandas.to_datetime(column, format=form or "mixed", errors="coerce")
+        )
+    except (ValueError, TypeError):
+        return pandas.DatetimeIndex(
+            pandas.to_datetime(column, format=form or "mixed", errors="coerce", utc=True)
+        )
 
 
 def _all_parse(sample: pandas.Series, form: str) -> bool:
-    return bool(pandas.to_datetime(sample.str.strip(), format=form, errors="coerce").notna().all())
+    return bool(_parsed(sample, form).notna().all())
 
 
 def _counted(sample: pandas.Series, name: str) -> str:
