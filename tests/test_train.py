@@ -261,7 +261,7 @@ NOTES = [
     "data.count=40",
     "network.width=8",
     "network.layers=2",
-    "representation.bands=16",
+    "representation.representation.bands=16",
     "trainer.max_steps=4",
     "trainer.batch_size=2",
     "trainer.progress=false",
@@ -308,7 +308,7 @@ def test_a_teacher_that_is_missing_or_of_no_use_is_told(notes, tmp_path: Path, c
     teacher = f"teacher={tmp_path / 'teacher'}"
     assert run(main, notes("plain", teacher)) == 2
     assert "takes no teacher" in capsys.readouterr().err
-    assert run(main, notes("other", *DISTILL, teacher, "representation.bands=32")) == 2
+    assert run(main, notes("other", *DISTILL, teacher, "representation.representation.bands=32")) == 2
     assert "another representation" in capsys.readouterr().err
 
 
