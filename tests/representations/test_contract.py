@@ -7,7 +7,12 @@ from hydra.utils import instantiate
 
 from wavediff.representations.mel import conf_folder, mel_front_end
 
-NAMES = sorted(path.stem for path in (conf_folder() / "representation").glob("*.yaml"))
+LEARNT = {"latent", "latent_learnt"}  # not invertible
+NAMES = sorted(
+    path.stem
+    for path in (conf_folder() / "representation").glob("*.yaml")
+    if path.stem not in LEARNT
+)
 MEL = mel_front_end("tacotron")
 
 
