@@ -151,7 +151,7 @@ def extension(generator: Generator, arguments: argparse.Namespace) -> list[Group
         return [Group(None, arguments.n or len(files), seconds)]
     folders = Counter(file.relative_to(root).parts[0] for file in files if file.parent != root)
     if not folders:
-        raise UserError(f"{root} has no folders with the names of the classes: put files into them")
+        raise UserError(f"{root} has no folders named after the classes: put its files into such")
     return [
         Group(named(generator, name), arguments.n or folders[name], seconds) for name in folders
     ]

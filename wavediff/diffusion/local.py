@@ -56,9 +56,9 @@ class LocalDenoiser(nn.Module):
         power = x.square().unflatten(1, (self.groups, -1)).mean(2)
         pad = self.frames // 2
         power = F.avg_pool1d(power, self.frames, 1, pad, count_include_pad=False)
-        noise = (1 - self.trust) * sigma**2
-        s2 = (power - noise) / (alpha**2 + self.trust * sigma**2)
-        return s2.clamp_min(self.floor**2)
+        signal = (power - sigma**2).clamp_min(0)
+        prior = self.trust * sigma**2  # also a floor, lest what noise covers be taken for nothing
+        return ((signal + prior) / (alpha**2 + prior)).clamp_min(self.floor**2)
 
     def parts(self, x: Tensor, t: Tensor | float, cond: Condition) -> tuple[Tensor, Tensor, Tensor]:
         """(c_skip x, c_out, F): the estimate is the first plus the product of the others."""

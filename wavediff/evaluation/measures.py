@@ -176,6 +176,11 @@ def log_mel_error(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -
     return float(spectral.log_mel_error(*_batches(estimate, reference), sample_rate))
 
 
+def lsd(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
+    """Log-spectral distance in dB, lower is better: `wavediff.evaluation.spectral.lsd`."""
+    return float(spectral.lsd(*_batches(estimate, reference)).mean())
+
+
 def mcd(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
     """Mel-cepstral distortion in dB (Kubichek 1993), lower is better.
 
@@ -250,6 +255,7 @@ MEASURES = {
     "estoi": Measure("ESTOI", True, estoi, package="pystoi"),
     "si_sdr": Measure("SI-SDR (dB)", True, si_sdr),
     "mr_stft": Measure("MR-STFT", False, mr_stft),
+    "lsd": Measure("LSD (dB)", False, lsd),
     "mcd": Measure("MCD (dB)", False, mcd),
     "log_mel_error": Measure("log-mel error", False, log_mel_error),
     "f0_rmse": Measure("F0 RMSE (cents)", False, f0_rmse),

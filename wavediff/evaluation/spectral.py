@@ -84,6 +84,23 @@ def log_mel_error(
     return (bands(estimate) - bands(reference)).abs().mean(dim=(1, 2))
 
 
+def lsd(estimate: Tensor, reference: Tensor, n_fft: int = 1024, hop_length: int = 256) -> Tensor:
+    """Log-spectral distance in dB of each frame, [B, frames]; lower is better.
+
+    The root mean square over the bins of 10 log10 P - 10 log10 P_hat (Gray and Markel 1976), P
+    the power of the STFT as for `mr_stft`, floored at 1e-7. The mean over the frames is the usual
+    figure. Frame m is centred on sample m * hop_length.
+    estimate, reference: [B, 1, T] or [B, T]. Raises ValueError where the shapes do not match.
+    """
+    estimate, reference = _pair(estimate, reference)
+    with torch.autocast(estimate.device.type, enabled=False):
+        powers = (
+            _power(x, n_fft, hop_length).clamp_min(POWER_FLOOR) for x in (estimate, reference)
+        )
+        p_hat, p = (10 * power.log10() for power in powers)
+        return (p - p_hat).square().mean(dim=1).sqrt()
+
+
 def log_mel(
     audio: Tensor,
     sample_rate: int,
