@@ -1,0 +1,99 @@
+import csv
+import importlib.util
+import json
+import os
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from wavediff.cli import run
+from wavediff.diffusion import preconditioning, reverse, times
+from wavediff.diffusion.schedule import RectifiedFlow
+from wavediff.tasks.sampler import Sampler
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("compare", ROOT / "tools" / "compare.py")
+compare = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(compare)
+
+
+def arguments(tmp_path: Path, *words: str) -> list[str]:
+    places = [f"--out={tmp_path}/out", f"--data={tmp_path}/data", f"--results={tmp_path}/page"]
+    return [*words, *places, "--samples=20", "data.count=120"]
+
+
+def test_every_method_has_its_recipe_and_comes_after_those_it_needs():
+    recipes = {path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml")}
+    assert {f"comparison_{name}" for name in compare.METHODS} <= recipes
+    assert compare._methods("consistency") == ["edm", "consistency"]
+    for method in compare.METHODS.values():
+        assert {name for _, name in method.needs} <= set(compare.METHODS)
+
+
+@pytest.mark.parametrize(
+    ("function", "budgets"),
+    [(reverse.ddim, {1: 1, 2: 2, 4: 4, 8: 8}), (reverse.heun, {1: 1, 4: 3, 8: 7})],
+)
+def test_a_budget_holds_every_call_of_the_network(function, budgets):
+    sampler = Sampler(function, partial(times.uniform, steps=5))
+    denoiser = SimpleNamespace(schedule=RectifiedFlow(), prediction=preconditioning.velocity)
+    target = f"wavediff.diffusion.reverse.{function.__name__}"
+    config = {"sampler": {"function": {"_target_": target}}}
+    task = SimpleNamespace(denoiser=denoiser, sampler=sampler, config=config)
+    calls = [calls for _, _, calls in compare._plan("consistency", task)]
+    assert calls == list(budgets.values())
+
+
+def measured(folder: Path, name: str, sampler: str, points: dict[int, float]) -> None:
+    rows = [
+        {"method": name, "sampler": sampler, "calls": calls, "frechet": value,
+         "sampling_seconds": 1.0}
+        for calls, value in points.items()
+    ]  # fmt: skip
+    facts = {"made_with": {"samples": 20, "seed": 0, "step": 5}, "parameters": 1_000_000}
+    facts |= {"training_seconds": 7, "steps": 5, "rows": rows}
+    (folder / name).mkdir(parents=True)
+    (folder / name / "model.safetensors").touch()
+    (folder / name / "frechet.json").write_text(json.dumps(facts))
+
+
+def test_the_page_has_what_was_measured(tmp_path: Path):
+    measured(tmp_path / "out", "edm", "heun", {1: 50.0, 7: 9.0, 35: 4.0})
+    measured(tmp_path / "out", "consistency", "renoise", {1: 5.0, 2: 4.4})
+    args = compare._parse(arguments(tmp_path, "--methods=consistency"))
+    found = {name: compare._read(args, name) for name in args.methods}
+    compare.write_results(args, found, 90.0)
+    page = (tmp_path / "page" / "RESULTS.md").read_text()
+    assert "| method | sampler | 1 | 2 | 4 | 8 | 18 | 35 | 70 | 200 | training |" in page
+    assert "| EDM | heun | 50 |  |  | 9 |  | 4 |  |  | 7 s |" in page
+    assert "at 1.25 times its teacher's distance (35 calls) in one call and at 1.10 times" in page
+    assert "--samples 20 --methods edm,consistency data.count=120` (seed 0) in 2 minutes" in page
+    assert (tmp_path / "page" / "comparison.png").stat().st_size > 10_000
+    rows = list(csv.DictReader((tmp_path / "page" / "comparison.csv").open()))
+    assert [float(row["frechet"]) for row in rows] == [50, 9, 4, 5, 4.4]
+    # another number of samples, or a model trained since, is measured anew
+    assert compare._read(compare._parse([f"--out={tmp_path}/out"]), "edm") is None
+    os.utime(tmp_path / "out" / "edm" / "model.safetensors", (2e9, 2e9))
+    assert compare._read(args, "edm") is None
+
+
+def test_a_method_that_does_not_exist_is_told(capsys):
+    with pytest.raises(SystemExit):
+        compare.main(["--methods", "gan"])
+    assert "choose from ddpm, ncsn" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_command_trains_measures_and_goes_on(tmp_path: Path, capsys):
+    few = ["trainer.max_steps=2", "trainer.batch_size=2"]
+    words = [*arguments(tmp_path, "--methods=consistency,latent"), *few]
+    assert run(compare.main, words) == 0
+    page = tmp_path / "page" / "RESULTS.md"
+    assert capsys.readouterr().out == f"{page}\n"
+    assert "| consistency, distilled | renoise |" in page.read_text()
+    assert "| latent EDM | heun |" in page.read_text()
+    measured_at = (tmp_path / "out" / "edm" / "frechet.json").stat().st_mtime_ns
+    assert run(compare.main, words) == 0
+    assert (tmp_path / "out" / "edm" / "frechet.json").stat().st_mtime_ns == measured_at
