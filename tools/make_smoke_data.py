@@ -67,10 +67,15 @@ def synthetic(root: Path) -> Path:
     return root
 
 
+def notes(root: Path) -> Path:
+    """Nothing: this dataset writes itself."""
+    return root
+
+
 # By the name of the function in `wavediff.data` that reads the layout.
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
-    for maker in (folder, ljspeech, vctk, libritts, voicebank_demand, synthetic)
+    for maker in (folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes)
 }
 
 

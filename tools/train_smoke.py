@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from make_smoke_data import LAYOUTS
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wavediff.cli import run
 from wavediff.errors import UserError
@@ -70,9 +72,39 @@ def reduced(config: DictConfig, noise: Path) -> list[str]:
             nodes += [(f"{place}.{key}", child) for key, child in below.items()]
     if config.data.mix is not None:
         found += [f"data.mix.noise={noise}", "data.mix.rooms=null"]
-    if config.init_from is not None:
+    if dataset_of(config) == "notes":
+        found.append("data.count=40")
+    if config.init_from is not None and config.init_from != config.teacher:
         found.append("init_from=null")
     return found
+
+
+def needed(config: DictConfig) -> dict[str, str]:
+    """The recipes whose runs this one begins from, by the key that names the run."""
+    runs = {key: OmegaConf.select(config, key) for key in ("teacher", "representation.autoencoder")}
+    return {key: Path(run).name for key, run in runs.items() if isinstance(run, str)}
+
+
+def train_all(
+    recipe: str,
+    configs: Mapping[str, DictConfig],
+    roots: Mapping[str, Path],
+    noise: Path,
+    runs: Path,
+) -> tuple[str, float]:
+    """`train` of a recipe, after those that it needs."""
+    config = configs[recipe]
+    overrides, wrong, total = reduced(config, noise), "", 0.0
+    for key, other in needed(config).items():
+        run_dir = runs / f"{recipe}-{other}"
+        root = roots[dataset_of(configs[other])]
+        wrong, seconds = train(other, reduced(configs[other], noise), root, run_dir)
+        total += seconds
+        if wrong:
+            return f"{other}, which it needs: {wrong}", total
+        overrides.append(f"{key}={run_dir}")
+    wrong, seconds = train(recipe, overrides, roots[dataset_of(config)], runs / recipe)
+    return wrong, total + seconds
 
 
 def train(recipe: str, overrides: list[str], root: Path, run_dir: Path) -> tuple[str, float]:
@@ -106,6 +138,8 @@ def main(argv: list[str] | None = None) -> int:
     names = options.recipes or recipes()
     with initialize_config_dir(str(CONF), version_base=None):
         configs = {name: compose("train", [f"recipe={name}"]) for name in names}
+        for other in {other for name in names for other in needed(configs[name]).values()}:
+            configs[other] = compose("train", [f"recipe={other}"])
     datasets = {name: dataset_of(config) for name, config in configs.items()}
 
     failed = []
@@ -114,9 +148,9 @@ def main(argv: list[str] | None = None) -> int:
         for name, root in roots.items():
             LAYOUTS[name](root)
         noise = LAYOUTS["folder"](Path(folder, "data", "noise"))
-        overrides = [reduced(config, noise) for config in configs.values()]
-        runs = [Path(folder, "runs", name) for name in names]
-        results = pool.map(train, names, overrides, [roots[datasets[n]] for n in names], runs)
+        runs = Path(folder, "runs")
+        work = partial(train_all, configs=configs, roots=roots, noise=noise, runs=runs)
+        results = pool.map(work, names)
         for name, (wrong, seconds) in zip(names, results, strict=True):
             print(f"{name:18} {datasets[name]:16} {seconds:5.1f} s  {wrong or 'ok'}", flush=True)
             if wrong:
