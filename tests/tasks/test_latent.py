@@ -172,7 +172,7 @@ def test_joint_training_begins_as_that_of_a_vae(lsgm):
         q = lsgm.representation.autoencoder.encode(audio[:1])
     kl = Posterior(*q).kl().mean().item()
     error = losses["kl"].std().item() / 20
-    assert error < 0.1 * kl + 0.1
+    assert error < 0.3  # an estimate of 12 times the mean square of 100 numbers
     assert abs(losses["kl"].mean().item() - kl) < 4 * error
 
 
