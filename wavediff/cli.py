@@ -22,6 +22,7 @@ COMMANDS = {
     "encode": "turn audio into the latent of an autoencoder",
     "decode": "turn such a latent into audio",
     "evaluate": "measure estimates against references",
+    "likelihood": "say how likely recordings are under a generator",
     "import": "convert a checkpoint of another project",
     "tune": "find the best times for a given number of sampling steps",
     "info": "say what a checkpoint is",
