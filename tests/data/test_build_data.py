@@ -10,12 +10,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
-from wavediff.data import LOADER, build_data, split
+from wavediff.data import LOADER, SERIES, build_data, split
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
-SETTINGS = ("loader", "mixing")  # what datasets have in common
+SETTINGS = ("loader", "mixing", "series")  # what datasets have in common
 DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem not in SETTINGS)
+OF_SERIES = [
+    name for name in DATASETS if "series" in OmegaConf.load(CONF / f"data/{name}.yaml").defaults
+]
 
 
 def config(name, *overrides):
@@ -24,11 +27,12 @@ def config(name, *overrides):
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_dataset_has_the_loader_s_settings_and_its_own_only(name):
+def test_every_dataset_has_the_settings_of_its_kind_and_its_own_only(name):
     keys = OmegaConf.to_container(config(name))
     parameters = inspect.signature(get_method(keys.pop("_target_"))).parameters
-    assert set(keys) == set(LOADER) | set(parameters)
-    assert "root" in keys
+    shared = SERIES if name in OF_SERIES else LOADER
+    assert set(keys) == set(shared) | set(parameters)
+    assert "root" in keys or name in OF_SERIES
 
 
 def test_kathleen_is_split_by_file_normalised_and_cached(tmp_path, make_wav):

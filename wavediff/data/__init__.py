@@ -20,20 +20,22 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
     cache         keep the decoded audio in memory
     workers       processes that decode beside training (used by the training loop)
     mix           how clean speech is made noisy (`wavediff.data.mixing`); null leaves it alone
+
+A dataset of time series is a function that returns a `SeriesSet`, with `defaults: [series, _self_]`
+instead; `wavediff.data.series_settings` says what `conf/data/series.yaml` sets.
 """
 
-import inspect
 import math
 from collections.abc import Mapping
 
-from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import DictConfig
 
+from wavediff.data.configured import dataset_of, settings_of
 from wavediff.data.crops import Crops
 from wavediff.data.loader import LOADER, Loader, split
 from wavediff.data.mixed import Mixed
 from wavediff.data.mixing import Mixer, Mixing
+from wavediff.data.series_settings import SERIES, build_series
 from wavediff.data.source import Clip, Source, scan
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
@@ -78,27 +80,8 @@ def build_data(
 
 def build_source(config: DictConfig | Mapping) -> tuple[Source, Loader]:
     """The dataset that a `data` configuration names, and the settings of the loader in it."""
-    config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
-    try:
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = min(OmegaConf.missing_keys(config)).removeprefix("data.")
-        raise UserError(f"data.{key} is not set: add data.{key}=VALUE to the command") from error
-    absent = [key for key in ("_target_", *LOADER) if key not in values]
-    if absent:
-        raise UserError(
-            f"the data configuration lacks {', '.join(absent)}: it needs a _target_, and "
-            "defaults: [loader, _self_]"
-        )
-    loader = Loader(**{key: values.pop(key) for key in LOADER})
-    dataset = get_method(values.pop("_target_"))
-    try:
-        inspect.signature(dataset).bind(**values)
-    except TypeError as error:
-        raise UserError(
-            f"the data configuration does not fit {dataset.__name__}: {error}"
-        ) from error
-    return dataset(**values), loader
+    values, settings = settings_of(config, LOADER, "loader")
+    return dataset_of(values), Loader(**settings)
 
 
 def build_split(source: Source, loader: Loader) -> dict[str, list[Clip]]:
@@ -109,6 +92,7 @@ def build_split(source: Source, loader: Loader) -> dict[str, list[Clip]]:
 
 __all__ = [
     "LOADER",
+    "SERIES",
     "Clip",
     "Crops",
     "Loader",
@@ -116,6 +100,7 @@ __all__ = [
     "Source",
     "Utterances",
     "build_data",
+    "build_series",
     "build_source",
     "build_split",
     "split",

@@ -48,6 +48,21 @@ def fetch_zip(url: str, root: Path, folder: str, size: str) -> Path:
     return _fetch(download, root, folder, size)
 
 
+def fetch_file(url: str, root: Path, size: str) -> Path:
+    """The file at `url`, in `root` under its own name, downloaded where it is absent. Raises
+    UserError, above all where there is no network."""
+    place = root / url.rsplit("/", 1)[-1]
+    if place.is_file():
+        return place
+    with _explained(place.name, root, size):
+        root.mkdir(parents=True, exist_ok=True)
+        with _alone(root):
+            if not place.is_file():
+                print(f"data: downloading {place.name} ({size}) to {root}", file=sys.stderr)
+                torch.hub.download_url_to_file(url, str(place), progress=sys.stderr.isatty())
+    return place
+
+
 def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str) -> Path:
     """`root/folder`, which `download` makes in the folder that it is given.
 
@@ -59,29 +74,37 @@ def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str)
     if place.is_dir():
         return place
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _alone(root):
-            if place.is_dir():
-                return place
-            staging.mkdir(exist_ok=True)
-            for half in staging.iterdir():
-                if half.is_dir():
-                    shutil.rmtree(half)
-            print(f"data: downloading {folder} ({size}) to {root}", file=sys.stderr)
-            download(staging)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (staging / folder).rename(place)
-            shutil.rmtree(staging)
-    except Exception as error:  # whatever network, server, disk or archive can come up with
-        reason = getattr(error, "reason", None) or error
-        raise UserError(
-            f"{folder} ({size}) is not in {root} and could not be downloaded ({reason}): check the "
-            "network and the disk, or get it by hand and set data.root to the folder that holds it"
-        ) from error
+        with _explained(folder, root, size):
+            root.mkdir(parents=True, exist_ok=True)
+            with _alone(root):
+                if place.is_dir():
+                    return place
+                staging.mkdir(exist_ok=True)
+                for half in staging.iterdir():
+                    if half.is_dir():
+                        shutil.rmtree(half)
+                print(f"data: downloading {folder} ({size}) to {root}", file=sys.stderr)
+                download(staging)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (staging / folder).rename(place)
+                shutil.rmtree(staging)
     finally:
         if staging.is_dir() and not any(staging.iterdir()):
             staging.rmdir()
     return place
+
+
+@contextmanager
+def _explained(name: str, root: Path, size: str) -> Iterator[None]:
+    """Whatever network, server, disk or archive can come up with, as one sentence."""
+    try:
+        yield
+    except Exception as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(
+            f"{name} ({size}) is not in {root} and could not be downloaded ({reason}): check the "
+            "network and the disk, or get it by hand and set data.root to the folder that holds it"
+        ) from error
 
 
 @contextmanager
