@@ -41,7 +41,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 BASE = "comparison"
-FEW, MANY = (1, 2, 4, 8, 18, 35), (1, 2, 4, 8, 18, 35, 70, 200)
+FEW, MANY = (1, 2, 4, 8, 18, 35), (1, 2, 4, 8, 18, 35, 100)
 BATCH = 100  # sounds at a time
 
 
