@@ -55,11 +55,6 @@ def recipes() -> list[str]:
     return sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
 
 
-def in_latent(config: DictConfig) -> bool:
-    """Whether the recipe names the autoencoder that it works in."""
-    return isinstance((config.representation or {}).get("autoencoder"), str)
-
-
 def dataset_of(config: DictConfig) -> str:
     """The name of the function that reads the recipe's data: folder, ljspeech, ..."""
     return config.data._target_.rpartition(".")[2]
@@ -110,14 +105,6 @@ def train_all(
         overrides.append(f"{key}={run_dir}")
     wrong, seconds = train(recipe, overrides, roots[dataset_of(config)], runs / recipe)
     return wrong, total + seconds
-
-
-def autoencoder(root: Path, run_dir: Path) -> Path:
-    """The run of an autoencoder, for the recipes that train in the latent of one."""
-    wrong, _ = train("tiny_autoencoder", ["network.width=8"], LAYOUTS["synthetic"](root), run_dir)
-    if wrong:
-        raise UserError(f"tiny_autoencoder failed: {wrong}")
-    return run_dir
 
 
 def train(recipe: str, overrides: list[str], root: Path, run_dir: Path) -> tuple[str, float]:
