@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
@@ -22,8 +22,10 @@ from torch import nn
 from wavediff.cli import run
 from wavediff.data import build_data
 from wavediff.errors import UserError
+from wavediff.evaluation.measures import Measure
 from wavediff.files import conf_folder
 from wavediff.tasks import build_task, load_task, save_task
+from wavediff.tasks.build import completed
 from wavediff.tasks.checkpoint import fixed_state, load_fixed
 from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
@@ -31,7 +33,7 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
-from wavediff.training.validation import choose_measures, validate
+from wavediff.training.validation import Validation, choose_measures, validate
 
 FIT_CROPS = 64  # training crops over which a latent is standardised
 
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _job(config: DictConfig, run_dir: Path) -> int:
     """One run, begun or continued. Returns the exit code."""
-    plain = _plain(config)
+    plain = completed(_plain(config))
     trainer = trainer_config(plain["trainer"])
     measures = choose_measures(trainer.measures)
     if measures and trainer.best not in measures:
@@ -100,26 +102,13 @@ def _job(config: DictConfig, run_dir: Path) -> int:
             learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
             _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
-                data, utterances = build_data(
-                    plain["data"], task.crop_length, task.sample_rate, seed
-                )
-            validation = partial(
-                validate,
-                task.validate,
-                utterances,
-                measures,
-                world,
-                task.sample_rate,
-                files=trainer.validate_files,
-                seconds=trainer.validate_seconds,
-                media=trainer.validate_media,
-            )
+                data, held_out = _data(task, plain["data"], seed)
             if pretrained is not None:
                 _fit(task, pretrained, data)
             if world.main:
                 _write_config(config, run_dir)
-            if len(utterances):
-                _say(world, f"train: {len(data)} crops in an epoch, {len(utterances)} held out")
+            if len(held_out):
+                _say(world, f"train: {len(data)} examples in an epoch, {len(held_out)} held out")
             begin = "beginning" if state is None else f"going on from step {state['step']}"
             size = sum(p.numel() for p in learner.parameters) / 1e6
             where = world.device.type + (f" x {world.size}" if world.size > 1 else "")
@@ -131,7 +120,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 run_config=plain,
                 save=partial(_save, task, plain, data.label_names),
                 fixed=_fixed(task),
-                validate=validation if len(utterances) else None,
+                validate=_validation(task, held_out, trainer, measures, world),
                 state=state,
                 workers=plain["data"]["workers"],
             )
@@ -198,6 +187,36 @@ def _task(
     if state is not None and fixed_state(task):
         load_fixed(task, state["fixed"]["state"])
     return task, weights
+
+
+def _data(task: Any, config: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
+    """(what to train on, what is held out), as the task reads it: mostly crops of audio."""
+    read = getattr(task, "read", None)
+    if read is not None:
+        return read(config, seed)
+    return build_data(config, task.crop_length, task.sample_rate, seed)
+
+
+def _validation(
+    task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Measure], world: World
+) -> Callable[[], Validation] | None:
+    """How the task is judged now and then; None where nothing is held out."""
+    if not len(held_out):
+        return None
+    score = getattr(task, "score", None)
+    if score is not None:
+        return lambda: Validation(score(held_out, trainer.validate_files))
+    return partial(
+        validate,
+        task.validate,
+        held_out,
+        measures,
+        world,
+        task.sample_rate,
+        files=trainer.validate_files,
+        seconds=trainer.validate_seconds,
+        media=trainer.validate_media,
+    )
 
 
 def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:

@@ -119,6 +119,13 @@ def build_task(config: Mapping[str, Any]) -> Any:
     return task
 
 
+def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``config`` with what its task reads off its data, as the number of variables of series."""
+    kind = _find(_target(config["task"])) if "task" in config else None
+    complete = getattr(kind, "complete", None)
+    return config if complete is None else complete(config)
+
+
 def _local(mel: Any, representation: Any) -> dict[str, int]:
     """What the network is told of the mel, as its arguments."""
     if mel.hop_length % representation.hop_length:

@@ -53,7 +53,8 @@ class Counters:
             return False
         if self.best is not None:
             gain = score - self.best
-            if (gain if MEASURES[measure].higher_is_better else -gain) <= 0:
+            known = MEASURES.get(measure)  # what else there is are errors: lower is better
+            if (gain if known is not None and known.higher_is_better else -gain) <= 0:
                 return False
         self.best, self.best_step = score, self.step
         return True
@@ -128,7 +129,7 @@ def train(
     )
     pin_memory = world.device.type == "cuda"
     meter = Meter(config.log_snr_bins, world)
-    rate = learner.task.sample_rate
+    rate = getattr(learner.task, "sample_rate", 0)  # of what is heard in TensorBoard
     ended = 0
     with (
         stop_wishes() as wish,
