@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--checkpoint", help="a generator (default: prior-en-22k if bundled)")
     add("--files", type=positive, default=10, help="at most so many (default: 10)")
     add("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    add("--iterations", type=positive, default=4, help="of conjugate gradients (default: 4)")
+    add("--iterations", type=positive, default=8, help="of conjugate gradients (default: 8)")
     add("--save", type=Path, help="a folder for the sounds of the first file")
     add_sampling(parser, sampler_names())
     arguments = parser.parse_args(argv)

@@ -58,7 +58,7 @@ class Posterior:
     generator: Generator
     sampler: Sampler
     seed: int = 0
-    iterations: int = 4
+    iterations: int = 8
     deviation: float = 0.03
     label: int | None = None
 
