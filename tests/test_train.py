@@ -261,8 +261,7 @@ def test_a_sweep_has_a_folder_for_each_job_and_goes_on_past_a_bad_one(words, tmp
 NOTES = [
     "recipe=comparison",
     "data.count=40",
-    "network.width=8",
-    "network.layers=2",
+    "network.widths=[8,8]",
     "representation.representation.bands=16",
     "trainer.max_steps=4",
     "trainer.batch_size=2",

@@ -369,7 +369,7 @@ def _page(
         f"Each row: {args.samples} sounds, as many of each instrument, against {counts[0]} notes "
         f"that no model was trained on; {' or '.join(f'{s:,}' for s in steps)} training steps; "
         f"denoisers of {' or '.join(f'{s / 1e6:.2f}' for s in sizes)} M parameters, the averaged "
-        "weights. Consistency begins as its teacher, EDM, and is trained for as many steps again. "
+        "weights. Consistency begins as its teacher, EDM. "
         "Exact calls are in [comparison.csv](comparison.csv).",
         "",
         f"Made by `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}) in "
