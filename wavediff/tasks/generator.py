@@ -173,18 +173,13 @@ class Generator(Labelled, nn.Module):
         return z, Condition(label=batch.get("label") if self.labels else None)
 
     def _local_loss(self, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition) -> dict[str, Tensor]:
-        """The squared error of the network's own output.
-
-        Where noise hides the level, s is a generous guess and the output small: the weight makes
-        up for it, so that all noise levels count about alike.
-        """
+        """The squared error of the network's own output."""
         schedule = self.denoiser.schedule
         t = self.objective.times(schedule, u)
         skip, c_out, output = self.denoiser.parts(diffuse(schedule, x0, t, eps), t, cond)
         loss = (output - (x0 - skip) / c_out).square().flatten(1).mean(1)
         log_snr = schedule.log_snr(t)
-        weighted = loss * (1 + 8 * torch.sigmoid(-log_snr)).to(loss)
-        return {"denoising": loss, "log_snr": log_snr, "loss": weighted}
+        return {"denoising": loss, "log_snr": log_snr, "loss": loss}
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """A sample as long as ``batch["audio"] [1, 1, time]`` and of its class, like it.
