@@ -9,9 +9,9 @@ from wavediff.data.frequency import DAY, FIXED, MONTHS, parts
 FEATURES = {
     "minute": lambda time: time.minute / 59 - 0.5,
     "hour": lambda time: time.hour / 23 - 0.5,
-    "day_of_week": lambda time: time.dayofweek / 6 - 0.5,
+    "day_of_week": lambda time: time.day_of_week / 6 - 0.5,
     "day_of_month": lambda time: (time.day - 1) / 30 - 0.5,
-    "day_of_year": lambda time: (time.dayofyear - 1) / 365 - 0.5,
+    "day_of_year": lambda time: (time.day_of_year - 1) / 365 - 0.5,
     "week": lambda time: (time.isocalendar().week.to_numpy(float) - 1) / 52 - 0.5,
     "month": lambda time: (time.month - 1) / 11 - 0.5,
 }

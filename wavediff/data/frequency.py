@@ -182,7 +182,7 @@ def _fixed(groups: Sequence[np.ndarray]) -> str:
         )
         return "B" if np.is_busday(days).all() and over_weekends else "D"
     if step == 7 * DAY:
-        return f"W-{WEEKDAYS[pandas.Timestamp(groups[0][0]).dayofweek]}"
+        return f"W-{WEEKDAYS[pandas.Timestamp(groups[0][0]).day_of_week]}"
     unit = next(name for name, size in FIXED.items() if name != "W" and step % size == 0)
     number = step // FIXED[unit]
     return f"{number if number > 1 else ''}{unit}"

@@ -169,6 +169,9 @@ def read_series(
     codes, names = _items(table, item_column)
     rows, bounds = _order(table, codes, names, item_column, notes)
     groups = [table.time[rows[a:b]] for a, b in pairwise(bounds)]
+    for number, (name, times) in enumerate(zip(names, groups, strict=True)):
+        own = rows[bounds[number] : bounds[number + 1]]
+        _unique(table, own, times.astype(np.int64), times, name, item_column)
     counted = table.time.dtype == np.int64
     if counted and freq is not None:
         raise UserError(

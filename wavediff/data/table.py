@@ -7,6 +7,7 @@ than its numbers do.
 import csv
 import gzip
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -412,7 +413,9 @@ class _Stamps:
         guess = pandas.tseries.api.guess_datetime_format
         orders = (True, False) if DOTTED.match(value) else (False, True)
         orders = (False,) if YEAR_FIRST.match(value) else orders
-        guesses = dict.fromkeys(guess(value, dayfirst=day_first) for day_first in orders)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that one of the orders does not fit
+            guesses = dict.fromkeys([guess(value, dayfirst=day_first) for day_first in orders])
         fitting = [form for form in guesses if form and _all_parse(sample, form)]
         if len(fitting) > 1:
             first = "day" if fitting[0].startswith("%d") else "month"
