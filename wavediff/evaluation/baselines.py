@@ -166,7 +166,7 @@ def fit_quantiles(
     pull = np.broadcast_to(rows, (n_problems, len(levels), n))
     for tolerance in np.geomspace(1e-1, 1e-5, iterations):
         normal = (pull @ products).reshape(n_problems, len(levels), p, p)
-        normal = normal + ridge * pull.sum(-1)[..., None, None]
+        normal = normal + ridge * (1 + pull.sum(-1))[..., None, None]
         coefficients = np.linalg.solve(normal, (pull @ moments)[..., None])[..., 0]
         residual = target[:, None] - coefficients @ np.swapaxes(design, 1, 2)
         slope = np.where(residual < 0, 1 - q, q)
