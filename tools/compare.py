@@ -88,8 +88,8 @@ def _train_and_measure(args: argparse.Namespace) -> None:
     build_source(_config(args).data)  # the notes are written once, before several ask for them
     running = Processes()
     waiting, done, futures = list(args.methods), set(), {}
-    try:
-        with ThreadPoolExecutor(args.jobs) as pool:
+    with ThreadPoolExecutor(args.jobs) as pool:
+        try:
             while waiting or futures:
                 for name in list(waiting):
                     if {run for _, run in METHODS[name].needs} <= done:
@@ -99,9 +99,9 @@ def _train_and_measure(args: argparse.Namespace) -> None:
                 for future in ended:
                     done.add(futures.pop(future))
                     future.result()
-    except BaseException:
-        running.stop()
-        raise
+        except BaseException:
+            running.stop()  # before the pool waits for its threads
+            raise
 
 
 class Processes:
