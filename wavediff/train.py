@@ -278,6 +278,7 @@ def _save(
 ) -> None:
     """The averaged weights as a checkpoint that every other command reads."""
     extra = {"recipe": config["name"], "seed": config["seed"], **facts}
+    extra |= getattr(task, "facts", {})
     if label_names is not None:
         extra["label_names"] = list(label_names)
     save_task(path, task.config, fixed_state(task) | dict(weights), extra)

@@ -1,0 +1,315 @@
+"""Windows of series: what is missing in them, now or in the future, from what is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from wavediff.data import build_series, scaling
+from wavediff.data.series import SeriesSet
+from wavediff.data.windows import Windows, visible_lags
+from wavediff.diffusion import reverse
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.guidance import Projected
+from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.schedule import Schedule
+from wavediff.errors import UserError
+from wavediff.evaluation.series import coverage, mae, weighted_quantile_loss
+from wavediff.tasks import masks as mask_kinds
+from wavediff.tasks.checkpoint import load_task
+from wavediff.tasks.sampler import Sampler, checked_sampler
+
+ROWS = 2048  # windows that go through the network at once
+VALIDATION_SAMPLES = 50
+
+
+class Window(NamedTuple):
+    """Windows as the model wants them.
+
+    Attributes:
+        values: ``[batch, variables, length]`` in the data's own units, anything where not present.
+        present: bool, like ``values``: where there is a value.
+        local: ``[batch, features, length]``: calendar and known covariates.
+        lags, lags_present: ``[batch, variables * lags, length]``, those of a variable together:
+            the series itself, earlier.
+        label: ``[batch]``, number of the item, or None.
+    """
+
+    values: Tensor
+    present: Tensor
+    local: Tensor
+    lags: Tensor
+    lags_present: Tensor
+    label: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: Mapping[str, Tensor]) -> Window:
+        """From a batch of ``wavediff.data.windows``."""
+        return cls(
+            batch["values"],
+            batch["present"].bool(),
+            batch["local"],
+            batch["lags"],
+            batch["lags_present"].bool(),
+            batch.get("label"),
+        )
+
+
+class SeriesModel(nn.Module):
+    """Forecasts, fills gaps and makes series, all by sampling hidden cells of a window.
+
+    The network sees the noisy window, and as its local condition the known cells (zero elsewhere),
+    where they are, the calendar and the lags (CSDI, Tashiro et al. 2021; SSSD, Alcaraz &
+    Strodthoff 2023). A window is scaled by its known cells, so units and levels do not matter.
+
+    Args:
+        network, schedule, prediction, objective, sampler: the parts.
+        variables: of a window.
+        features: calendar features and known covariates.
+        lags: how many steps back the series itself is shown, in steps.
+        context, horizon: steps of a window; the horizon is what a forecast fills at once.
+        scaling: mean_abs, standard, robust or none.
+        masks: shares of the training masks of ``wavediff.tasks.masks``.
+
+    Attributes:
+        command: by which it is used.
+        config: what ``build_task`` rebuilds it from.
+        extra: what its checkpoint remembers besides.
+    """
+
+    command = "forecast"
+    groups = ("task", "network", "schedule", "prediction", "objective", "sampler")
+    config: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        prediction: Prediction,
+        objective: DenoisingObjective,
+        sampler: Sampler,
+        variables: int,
+        features: int,
+        lags: list[int],
+        context: int,
+        horizon: int,
+        scaling: str = "mean_abs",
+        masks: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.denoiser = Denoiser(network, schedule, prediction)
+        self.objective = objective
+        self.sampler = sampler
+        self.variables, self.features, self.lags = variables, features, lags
+        self.context, self.horizon, self.scaling = context, horizon, scaling
+        self.masks = {"forecast": 1.0} if masks is None else dict(masks)
+        mask_kinds.check(self.masks)
+        self.config, self.extra = {}, {}
+        self.facts: dict[str, Any] = {}  # of the data, for the checkpoint
+
+    @staticmethod
+    def signals(channels: int) -> dict[str, int]:
+        """Nothing: ``complete`` has told the network."""
+        return {}
+
+    @staticmethod
+    def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``config`` with what follows from its data: the sizes of a window and of the network."""
+        train, _, _ = _read(json.dumps(config["data"]), config["seed"])
+        sizes = {
+            "variables": train.variables,
+            "features": train.local_channels,
+            "lags": train.lags,
+            "context": train.context,
+            "horizon": train.horizon,
+            "scaling": config["data"]["scaling"],
+        }
+        return config | {
+            "task": config["task"] | sizes,
+            "network": config["network"] | network_sizes(**sizes),
+        }
+
+    def read(self, config: Mapping[str, Any], seed: int) -> tuple[Windows, Windows]:
+        """(training windows, validation windows) of a data configuration."""
+        train, held_out, series = _read(json.dumps(config), seed)
+        self.facts = {
+            "frequency": series.freq,
+            "variables": list(series.variables) if train.multivariate else None,
+        }
+        return train, held_out
+
+    def score(self, held_out: Windows, count: int) -> dict[str, float]:
+        """Measures of the forecasts in ``count`` windows spread over those held out."""
+        chosen = sorted({k * len(held_out) // count for k in range(count)})
+        window = Window.of(default_collate([held_out[k] for k in chosen]))
+        samples = self.forecast(window, VALIDATION_SAMPLES).double().cpu().numpy()
+        target = torch.where(window.present, window.values.double(), torch.nan)
+        target = target[..., self.context :].numpy()
+        return {
+            "crps": weighted_quantile_loss(samples, target),
+            "mae": mae(samples, target),
+            "coverage_80": coverage(samples, target, 0.8),
+        }
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path) -> SeriesModel:
+        """A run folder, or a checkpoint file.
+
+        Raises:
+            UserError: where there is none, or it is no model of series.
+        """
+        task = load_task(name_or_path)
+        if not isinstance(task, cls):
+            raise UserError(
+                f"{name_or_path} is no model of series but of the kind {type(task).__name__}: give "
+                "the run folder of a recipe for series"
+            )
+        return task
+
+    @property
+    def network(self) -> nn.Module:
+        """All that is learnt."""
+        return self.denoiser.network
+
+    @property
+    def length(self) -> int:
+        """Steps of a window."""
+        return self.context + self.horizon
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
+        """Training losses, each ``[batch]``: on what is hidden and there.
+
+        Args:
+            batch: of ``wavediff.data.windows``.
+        """
+        window = Window.of(batch)
+        with torch.no_grad():
+            known = self._masked(window.present, noise)
+            x0, cond, _ = self._condition(window, known)
+            eps = noise.normal(*x0.shape[1:]).to(x0)
+            u = noise.uniform().to(x0.device)
+            hidden = (window.present & ~known).to(x0)
+        denoised = self.objective(self.denoiser, x0, u, eps, cond, weight=hidden)
+        return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
+
+    def _masked(self, present: Tensor, noise: ItemNoise) -> Tensor:
+        """What is known of each window by a mask drawn for it."""
+        found = present.cpu()
+        known = [
+            mask_kinds.drawn(self.masks, found[i], found[i - 1], self.horizon, generator)
+            for i, generator in enumerate(noise.generators(stream=2))
+        ]
+        return torch.stack(known).to(present.device)
+
+    def _condition(self, window: Window, known: Tensor) -> tuple[Tensor, Condition, scaling.Affine]:
+        """(x0, what the network is told, the scale of each window)."""
+        scale = scaling.fit(window.values, known, self.scaling)
+        values = torch.where(window.present, window.values, torch.zeros_like(window.values))
+        x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
+        # [batch, variables, lags, length]: an earlier value is scaled like the variable it is of
+        lags = window.lags.unflatten(1, (self.variables, -1)).double()
+        lags = ((lags - scale.loc[..., None]) / scale.scale[..., None]).flatten(1, 2).to(x0)
+        there = visible_lags(window.lags_present.to(x0), known.to(x0), self.lags)
+        local = [known * x0, known.to(x0), window.local.to(x0), lags * there, there]
+        return x0, Condition(local=torch.cat(local, dim=1), label=window.label), scale
+
+    def forecast(self, window: Window, samples: int, **options: Any) -> Tensor:
+        """``[samples, batch, variables, horizon]``: the last steps of a window by those before.
+
+        Args:
+            options: of ``sample``.
+        """
+        known = window.present.clone()
+        known[..., self.context :] = False
+        return self.sample(window, known, samples, **options)[..., self.context :]
+
+    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
+        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
+
+        Raises:
+            UserError: for a name that does not exist, or a sampler that does not fit the model.
+        """
+        return checked_sampler(self.denoiser, self.sampler, name, steps)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        window: Window,
+        known: Tensor,
+        samples: int,
+        *,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+        first: int = 0,
+        callback: reverse.Callback | None = None,
+    ) -> Tensor:
+        """``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
+
+        Known cells come back as they are. Window i sees noise that is a function of the seed and
+        of ``first + i`` alone.
+
+        Args:
+            known: bool, like ``window.present``, a part of it: what the model is told.
+            callback: told the share that is done, up to 1, after each network call.
+        """
+        sampler = self.sampler if sampler is None else sampler
+        window = Window(*(part if part is None else part.to(self.device) for part in window))
+        known = known.to(self.device)
+        rows = max(1, ROWS // samples)
+        parts = []
+        for start in range(0, len(known), rows):
+            part = Window(*(p if p is None else p[start : start + rows] for p in window))
+            parts.append(
+                self._sample(
+                    part, known[start : start + rows], samples, sampler, seed, first + start
+                )
+            )
+        return torch.cat(parts, dim=1)
+
+    def _sample(
+        self, window: Window, known: Tensor, samples: int, sampler: Sampler, seed: int, first: int
+    ) -> Tensor:
+        batch, variables, length = known.shape
+        x0, cond, scale = self._condition(window._replace(present=known), known)
+        schedule, grid = self.denoiser.schedule, sampler.grid(self.denoiser.schedule)
+        noises = ItemNoise(seed, range(first, first + batch))
+
+        def noise(x: Tensor, draw: int) -> Tensor:
+            drawn = noises.normal(samples, variables, length, stream=draw + 1)
+            return drawn.transpose(0, 1).flatten(0, 1).to(x)
+
+        repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
+        x = reverse.start(schedule, grid[0], noise(x0, -1), repeated)
+        denoiser = Projected(self.denoiser, self._keep_known)
+        x = sampler.function(denoiser, x, grid, denoiser.prepare(repeated), noise=noise)
+        filled = scale.invert(x.unflatten(0, (samples, batch)).to(window.values))
+        return torch.where(known, window.values, filled)
+
+    def _keep_known(self, x0_hat: Tensor, cond: Condition) -> Tensor:
+        values, known = cond.local[:, : self.variables], cond.local[:, self.variables :]
+        return torch.where(known[:, : self.variables] > 0, values, x0_hat)
+
+
+def network_sizes(variables: int, features: int, lags: list[int], **rest: Any) -> dict[str, int]:
+    """What the network takes in, as its arguments."""
+    told = 2 * variables + features + 2 * variables * len(lags)
+    return {"channels": variables, "local_channels": told, "upsample": 1}
+
+
+@lru_cache(maxsize=1)
+def _read(config: str, seed: int) -> tuple[Windows, Windows, SeriesSet]:
+    return build_series(json.loads(config), seed)
