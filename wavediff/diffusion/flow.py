@@ -122,7 +122,8 @@ def dormand_prince(
         ValueError: where the steps would be too many or too small.
     """
     span = torch.stack([as_float64(start), as_float64(end)]).to(y[0].device)
-    options = {"max_num_steps": MAX_STEPS, "dtype": torch.float64}
+    # a step ends at the end itself: beyond it there is no flow
+    options = {"max_num_steps": MAX_STEPS, "dtype": torch.float64, "step_t": span[1:]}
     try:
         path = import_torchdiffeq().odeint(
             f, y, span, rtol=rtol, atol=atol, method="dopri5", options=options
