@@ -142,8 +142,10 @@ class Log:
     def validation(self, step: int, result: Validation) -> None:
         """Scores, sound (the original once) and pictures."""
         self.scalars(step, {f"validation/{name}": v for name, v in result.scores.items()})
-        labels = {name: MEASURES[name].label if name in MEASURES else name for name in result.scores}
-        parts = [f"{labels[name]} {value:.4g}" for name, value in result.scores.items()]
+        parts = [
+            f"{MEASURES[name].label if name in MEASURES else name} {value:.4g}"
+            for name, value in result.scores.items()
+        ]
         parts += [f"{name} not measured in {why}" for name, why in result.unmeasured.items()]
         if parts:
             self.say(f"step {step}: {', '.join(parts)}")
