@@ -309,7 +309,9 @@ def test_a_teacher_that_is_missing_or_of_no_use_is_told(notes, tmp_path: Path, c
     teacher = f"teacher={tmp_path / 'teacher'}"
     assert run(main, notes("plain", teacher)) == 2
     assert "takes no teacher" in capsys.readouterr().err
-    assert run(main, notes("other", *DISTILL, teacher, "representation.representation.bands=32")) == 2
+    assert (
+        run(main, notes("other", *DISTILL, teacher, "representation.representation.bands=32")) == 2
+    )
     assert "another representation" in capsys.readouterr().err
 
 
