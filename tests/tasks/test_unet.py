@@ -21,13 +21,14 @@ def composed(recipe: str, *overrides: str) -> DictConfig:
 
 
 def denoising_recipes() -> list[str]:
-    """Those that train one denoiser and need no other model to begin with."""
+    """Those of sound that train one denoiser and need no other model to begin with."""
     names = sorted(path.stem for path in (conf_folder() / "recipe").glob("*.yaml"))
     configs = {name: composed(name) for name in names}
     return [
         name
         for name, config in configs.items()
-        if config.schedule is not None and "autoencoder" not in config.representation
+        if config.get("schedule") is not None
+        and "autoencoder" not in (config.get("representation") or {"autoencoder": None})
     ]
 
 
