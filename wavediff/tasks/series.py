@@ -30,6 +30,7 @@ from wavediff.tasks.sampler import Sampler, checked_sampler
 
 ROWS = 2048  # windows that go through the network at once
 VALIDATION_SAMPLES = 50
+SCALES = 200  # training windows whose scales a checkpoint remembers
 
 
 class Window(NamedTuple):
@@ -142,10 +143,7 @@ class SeriesModel(nn.Module):
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Windows, Windows]:
         """(training windows, validation windows) of a data configuration."""
         train, held_out, series = _read(json.dumps(config), seed)
-        self.facts = {
-            "frequency": series.freq,
-            "variables": list(series.variables) if train.multivariate else None,
-        }
+        self.facts = facts(train, series, self.scaling)
         return train, held_out
 
     def score(self, held_out: Windows, count: int) -> dict[str, float]:
@@ -187,6 +185,11 @@ class SeriesModel(nn.Module):
         return self.context + self.horizon
 
     @property
+    def fewest(self) -> int:
+        """Known cells of a variable from which its scale is taken."""
+        return max(2, min(8, self.length // 16))
+
+    @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
@@ -199,7 +202,8 @@ class SeriesModel(nn.Module):
         window = Window.of(batch)
         with torch.no_grad():
             known = self._masked(window.present, noise)
-            x0, cond, _ = self._condition(window, known)
+            wide = scaling.fit(window.values, window.present, self.scaling)
+            x0, cond, _ = self._condition(window, known, wide)
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
             hidden = (window.present & ~known).to(x0)
@@ -215,15 +219,28 @@ class SeriesModel(nn.Module):
         ]
         return torch.stack(known).to(present.device)
 
-    def _condition(self, window: Window, known: Tensor) -> tuple[Tensor, Condition, scaling.Affine]:
-        """(x0, what the network is told, the scale of each window)."""
+    def _condition(
+        self, window: Window, known: Tensor, wide: scaling.Affine | None = None
+    ) -> tuple[Tensor, Condition, scaling.Affine]:
+        """(x0, what the network is told, the scale of each window).
+
+        A variable of which too few cells are known to tell its scale takes that of ``wide``. A
+        window of which nothing is known has no past either: its lags are hidden too.
+        """
         scale = scaling.fit(window.values, known, self.scaling)
+        if wide is not None:
+            enough = known.sum(-1, keepdim=True) >= self.fewest
+            scale = scaling.Affine(
+                torch.where(enough, scale.loc, wide.loc),
+                torch.where(enough, scale.scale, wide.scale),
+            )
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
         # [batch, variables, lags, length]: an earlier value is scaled like the variable it is of
         lags = window.lags.unflatten(1, (self.variables, -1)).double()
         lags = ((lags - scale.loc[..., None]) / scale.scale[..., None]).flatten(1, 2).to(x0)
         there = visible_lags(window.lags_present.to(x0), known.to(x0), self.lags)
+        there = there * known.any(-1).any(-1)[:, None, None]
         local = [known * x0, known.to(x0), window.local.to(x0), lags * there, there]
         return x0, Condition(local=torch.cat(local, dim=1), label=window.label), scale
 
@@ -255,7 +272,7 @@ class SeriesModel(nn.Module):
         sampler: Sampler | None = None,
         seed: int = 0,
         first: int = 0,
-        callback: reverse.Callback | None = None,
+        wide: scaling.Affine | None = None,
     ) -> Tensor:
         """``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
 
@@ -264,7 +281,8 @@ class SeriesModel(nn.Module):
 
         Args:
             known: bool, like ``window.present``, a part of it: what the model is told.
-            callback: told the share that is done, up to 1, after each network call.
+            wide: the scale ``[batch, variables, 1]`` of variables of which fewer than ``fewest``
+                cells are known; they have their own by default.
         """
         sampler = self.sampler if sampler is None else sampler
         window = Window(*(part if part is None else part.to(self.device) for part in window))
@@ -272,19 +290,30 @@ class SeriesModel(nn.Module):
         rows = max(1, ROWS // samples)
         parts = []
         for start in range(0, len(known), rows):
-            part = Window(*(p if p is None else p[start : start + rows] for p in window))
-            parts.append(
-                self._sample(
-                    part, known[start : start + rows], samples, sampler, seed, first + start
+            cut = slice(start, start + rows)
+            part = Window(*(p if p is None else p[cut] for p in window))
+            scale = None
+            if wide is not None:
+                scale = scaling.Affine(
+                    wide.loc[cut].to(self.device), wide.scale[cut].to(self.device)
                 )
+            parts.append(
+                self._sample(part, known[cut], samples, sampler, seed, first + start, scale)
             )
         return torch.cat(parts, dim=1)
 
     def _sample(
-        self, window: Window, known: Tensor, samples: int, sampler: Sampler, seed: int, first: int
+        self,
+        window: Window,
+        known: Tensor,
+        samples: int,
+        sampler: Sampler,
+        seed: int,
+        first: int,
+        wide: scaling.Affine | None,
     ) -> Tensor:
         batch, variables, length = known.shape
-        x0, cond, scale = self._condition(window._replace(present=known), known)
+        x0, cond, scale = self._condition(window._replace(present=known), known, wide)
         schedule, grid = self.denoiser.schedule, sampler.grid(self.denoiser.schedule)
         noises = ItemNoise(seed, range(first, first + batch))
 
@@ -302,6 +331,30 @@ class SeriesModel(nn.Module):
     def _keep_known(self, x0_hat: Tensor, cond: Condition) -> Tensor:
         values, known = cond.local[:, : self.variables], cond.local[:, self.variables :]
         return torch.where(known[:, : self.variables] > 0, values, x0_hat)
+
+
+def facts(train: Windows, series: SeriesSet, kind: str) -> dict[str, Any]:
+    """What a checkpoint remembers of its data, as JSON.
+
+    ``scales`` are the location and scale of each variable in up to ``SCALES`` training windows: a
+    window that is made up takes those of one.
+    """
+    scales = []
+    for number in range(max(10, min(SCALES, 20 * SCALES // train.variables))):
+        window = train[number]
+        if window["present"].any():
+            scale = scaling.fit(window["values"], window["present"], kind)
+            pair = torch.stack([scale.loc[:, 0], scale.scale[:, 0]], dim=-1)
+            scales.append([[float(f"{x:.6g}") for x in row] for row in pair.tolist()])
+    start = series.items[0].start
+    return {
+        "frequency": series.freq,
+        "variables": list(series.variables) if train.multivariate else None,
+        "local": train.local_names,
+        "start": start if series.freq is None else str(start),
+        "steps": max(train.stops),
+        "scales": scales,
+    }
 
 
 def network_sizes(variables: int, features: int, lags: list[int], **rest: Any) -> dict[str, int]:
