@@ -70,6 +70,13 @@ def test_a_gap_at_the_end_widens_the_random_walk():
     assert paths.mean(0)[0, 0] == pytest.approx(history[0, -21])
 
 
+def test_differences_over_gaps_count_as_single_steps():
+    history = np.array([[0.0, 1.0, 2.0, NAN, NAN, NAN, 4.0]])
+    # steps 1, 1 and, over a gap of 4, 2 / sqrt(4) = 1: a mean square of 1
+    paths = random_walk(history, 1, 1, 8000, 0)
+    assert paths.var() == pytest.approx(1, rel=0.08)
+
+
 def pinball(residual: np.ndarray, q: float) -> float:
     return np.maximum(q * residual, (q - 1) * residual).sum()
 
