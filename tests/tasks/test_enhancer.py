@@ -156,7 +156,7 @@ def test_what_is_no_enhancer_is_refused():
 
 
 def test_a_sampler_that_the_path_cannot_have_is_refused_before_it_runs(make_enhancer):
-    with pytest.raises(UserError, match="does not fit the model: predictor-corrector"):
+    with pytest.raises(UserError, match="does not fit the model: Langevin"):
         make_enhancer().with_sampler("predictor_corrector")
 
 
