@@ -1,0 +1,198 @@
+"""Missing cells of whole series, by a model of windows.
+
+A window is sampled for every stretch of half its length that has gaps, and its middle is kept, so
+that cells are seen with what lies on both sides. What is too far from anything known for that is
+filled afterwards, from the known ends of the gap inward, each path with what it has filled so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+from wavediff.data import scaling
+from wavediff.data.series import SeriesSet
+from wavediff.data.windows import Windows
+from wavediff.tasks.rolling import CELLS
+from wavediff.tasks.sampler import Sampler
+from wavediff.tasks.series import SeriesModel, Window
+
+
+@dataclass(frozen=True)
+class Filled:
+    """An item's gaps.
+
+    Attributes:
+        median: ``[V, T]``, the samples' median where a value was missing, the value elsewhere; NaN
+            in a variable of which nothing is known.
+        std: ``[V, T]``, the samples' standard deviation, 0 where the value was known.
+    """
+
+    median: np.ndarray
+    std: np.ndarray
+
+
+def fill(
+    model: SeriesModel,
+    series: SeriesSet,
+    samples: int,
+    *,
+    multivariate: bool,
+    sampler: Sampler | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> list[Filled]:
+    """The gaps of every item of ``series``.
+
+    Args:
+        progress: told how many missing cells were filled since it was told last.
+    """
+    windows = Windows(
+        series,
+        model.context,
+        model.horizon,
+        places=[],
+        multivariate=multivariate,
+        lags=model.lags,
+    )
+    found = []
+    label = 0
+    for item in series.items:
+        parts = [item.values] if multivariate else [row[None] for row in item.values]
+        filled = []
+        for values in parts:
+            gaps = _Gaps(model, windows, label, values, samples, sampler, seed, progress)
+            filled.append(gaps.filled())
+            label += 1
+        median, std = (np.concatenate(part) for part in zip(*filled, strict=True))
+        found.append(Filled(median, std))
+    return found
+
+
+class _Gaps:
+    """The gaps of one series ``[V, T]`` and the samples of them, ``[samples, cells]``."""
+
+    def __init__(
+        self,
+        model: SeriesModel,
+        windows: Windows,
+        label: int,
+        values: np.ndarray,
+        samples: int,
+        sampler: Sampler | None,
+        seed: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.model, self.windows, self.label = model, windows, label
+        self.values, self.samples, self.progress = values, samples, progress
+        self.options = {"sampler": sampler, "seed": seed}
+        known = ~np.isnan(values)
+        self.open = ~known & known.any(1, keepdims=True)  # still to be filled
+        self.number = np.full(values.shape, -1)
+        self.number[self.open] = np.arange(self.open.sum())
+        self.drawn = np.zeros((samples, int(self.open.sum())), np.float32)
+        whole = torch.from_numpy(np.nan_to_num(values))[None], torch.from_numpy(known)[None]
+        self.wide = scaling.fit(*whole, model.scaling)
+        self.calls = 0
+
+    def filled(self) -> tuple[np.ndarray, np.ndarray]:
+        """(median, standard deviation), each ``[V, T]``."""
+        missing = self.open.copy()
+        median, std = self.values.copy(), np.zeros(self.values.shape)
+        if missing.any():
+            self._between()
+            while self.open.any():
+                self._inward()
+            median[missing] = np.median(self.drawn, axis=0)
+            std[missing] = self.drawn.std(axis=0, dtype=np.float64)
+        return median, std
+
+    def _between(self) -> None:
+        """Cells that have known ones of their variable in the window around them."""
+        length, steps = self.model.length, self.values.shape[1]
+        stride = max(length // 2, 1)
+        last = steps - length
+        starts = np.array([last] if last <= 0 else [*range(0, last, stride), last])
+        # each step belongs to the window in whose middle it is most
+        centres = starts + (length - 1) / 2
+        owner = np.abs(np.arange(steps)[:, None] - centres).argmin(1)
+        known = np.cumsum(~np.isnan(self.values), axis=1)
+        known = np.concatenate([np.zeros((len(known), 1), known.dtype), known], axis=1)
+        within = known[:, np.minimum(starts + length, steps)] - known[:, np.maximum(starts, 0)]
+        own = self.open & (within >= self.model.fewest)[:, owner]
+        chosen = np.unique(owner[own.any(0)])
+        rows = max(1, CELLS // (self.samples * len(self.values) * length))
+        for first in range(0, len(chosen), rows):
+            part = chosen[first : first + rows]
+            window = self._windows(starts[part])
+            drawn = self.model.sample(
+                window,
+                window.present,
+                self.samples,
+                wide=self._wide(len(part)),
+                first=self._place(int(part[0])),
+                **self.options,
+            ).cpu()
+            for row, number in enumerate(part):
+                self._keep(own & (owner == number), starts[number], drawn[:, row].numpy())
+
+    def _inward(self) -> None:
+        """Half a window from the known end of a gap on, each path by itself."""
+        length = self.model.length
+        half = max(length // 2, 1)
+        variable = int(np.argmax(self.open.any(1)))
+        at = np.flatnonzero(self.open[variable])
+        known = np.flatnonzero(~self.open[variable])  # given, or filled by now
+        if known[0] < at[0]:
+            start = at[0] - (length - half)
+        else:  # the gap at the beginning, from its end
+            start = known[0] - half
+        start = min(max(start, 0), self.values.shape[1] - length)
+        window = self._windows(np.array([start]))
+        window = Window(*(part.repeat_interleave(self.samples, dim=0) for part in window))
+        first, last = max(start, 0), min(start + length, self.values.shape[1])
+        span = slice(first - start, last - start)
+        number = self.number[:, first:last]
+        done = (number >= 0) & ~self.open[:, first:last]
+        values, present = window.values.numpy(), window.present.numpy()
+        values[..., span][:, done] = self.drawn[:, number[done]]
+        present[..., span][:, done] = True
+        drawn = self.model.sample(
+            window,
+            window.present,
+            1,
+            wide=self._wide(self.samples),
+            first=self._place(0, self.calls + 1),
+            **self.options,
+        )[0].cpu()
+        self.calls += 1
+        mask = np.zeros_like(self.open)
+        mask[:, first:last] = self.open[:, first:last]
+        self._keep(mask, start, drawn.numpy())
+
+    def _place(self, number: int, call: int = 0) -> int:
+        """Where the noise of windows, or of the paths of one, is taken from."""
+        return (((self.label << 16) + call) << 20) + number
+
+    def _windows(self, starts: np.ndarray) -> Window:
+        context = self.model.context
+        cut = [self.windows.window(self.label, int(start) + context) for start in starts]
+        window = Window.of(default_collate(cut))
+        return window._replace(values=window.values.clone(), present=window.present.clone())
+
+    def _wide(self, count: int) -> scaling.Affine:
+        return scaling.Affine(
+            self.wide.loc.expand(count, -1, -1), self.wide.scale.expand(count, -1, -1)
+        )
+
+    def _keep(self, cells: np.ndarray, start: int, drawn: np.ndarray) -> None:
+        """The samples ``[samples, V, length]`` of the window at ``start`` for these cells."""
+        rows, steps = np.nonzero(cells)
+        self.drawn[:, self.number[rows, steps]] = drawn[:, rows, steps - start]
+        self.open[rows, steps] = False
+        if self.progress is not None:
+            self.progress(len(rows))
