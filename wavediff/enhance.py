@@ -118,7 +118,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
     )
-    add("--steps", type=positive, metavar="N", help="sampling steps (default: the sampler's own)")
+    add(
+        "--steps",
+        type=positive,
+        metavar="N",
+        help="sampling steps (default: the sampler's own; enhancer-16k is trained for 1)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     add(
         "--device",

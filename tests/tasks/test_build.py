@@ -89,3 +89,10 @@ def test_groups_that_are_missing_or_damaged(make_config):
 def test_a_task_knows_its_configuration(make_config):
     config = make_config()
     assert build_task(config | {"trainer": {"lr": 1}}).config == config
+
+
+def test_an_argument_that_a_function_to_be_called_later_does_not_take(make_config):
+    sampler = make_config()["sampler"]
+    times = sampler["times"] | {"betas": [0.1]}
+    with pytest.raises(UserError, match=r"cannot build .*uniform: .*betas"):
+        build_task(make_config(sampler={"times": times}))

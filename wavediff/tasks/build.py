@@ -8,6 +8,7 @@ networks and representations, and the classes of its tasks (whose functions writ
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -40,9 +41,10 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
     target = _find(_target(config))
     special = {"_target_", "_partial_"}
     arguments = {key: _value(value) for key, value in config.items() if key not in special}
-    if config.get("_partial_"):
-        return partial(target, **arguments, **kwargs)
     try:
+        if config.get("_partial_"):
+            inspect.signature(target).bind_partial(**arguments, **kwargs)
+            return partial(target, **arguments, **kwargs)
         return target(**arguments, **kwargs)
     except (TypeError, ValueError) as error:
         raise UserError(f"cannot build {config['_target_']}: {error}") from error
