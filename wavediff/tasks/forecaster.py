@@ -325,10 +325,10 @@ class Forecaster:
             raise UserError(f"{name} does not say what it was trained on: train it anew")
         freq, variables = model.extra["frequency"], model.extra["variables"]
         if freq != series.freq:
+            of, has = (one or "none (plain numbers)" for one in (freq, series.freq))
             raise UserError(
-                f"{name} is a model of series of frequency {freq or 'none (plain numbers)'}, and "
-                f"the data has {series.freq or 'none (plain numbers)'}: give another checkpoint, or "
-                "none to train on the data"
+                f"{name} is a model of series of frequency {of}, and the data has {has}: give "
+                "another checkpoint, or none to train on the data"
             )
         if variables is not None and list(series.variables) != variables:
             lacking = [variable for variable in variables if variable not in series.variables]

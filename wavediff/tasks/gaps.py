@@ -147,10 +147,8 @@ class _Gaps:
         variable = int(np.argmax(self.open.any(1)))
         at = np.flatnonzero(self.open[variable])
         known = np.flatnonzero(~self.open[variable])  # given, or filled by now
-        if known[0] < at[0]:
-            start = at[0] - (length - half)
-        else:  # the gap at the beginning, from its end
-            start = known[0] - half
+        # a gap at the beginning is filled from its end
+        start = at[0] - (length - half) if known[0] < at[0] else known[0] - half
         start = min(max(start, 0), self.values.shape[1] - length)
         window = self._windows(np.array([start]))
         window = Window(*(part.repeat_interleave(self.samples, dim=0) for part in window))

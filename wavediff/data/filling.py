@@ -1,0 +1,135 @@
+"""The table that series were read from, with its missing cells filled and all else as it was."""
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from wavediff.data.series import SeriesSet
+from wavediff.data.table import delimiter
+from wavediff.errors import UserError
+from wavediff.files import atomic_path
+
+COMMA = re.compile(r"\s*-?\d+,\d+\s*")
+TABLES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
+
+
+def write_filled(
+    series: SeriesSet,
+    medians: Sequence[np.ndarray],
+    stds: Sequence[np.ndarray],
+    output: Path,
+) -> None:
+    """The file that `series` was read from, to `output`: every row and column as it was, the text
+    of each cell too, but for the missing cells of variables; beside a variable that had some a
+    column NAME_std, 0 where the value was known.
+
+    medians, stds: for each item [V, T]; where a median is NaN the cell stays missing. Raises
+    UserError for an output of another format than the input's, or one that cannot be written.
+    """
+    source = series.origin.source
+    if is_parquet(source) or is_parquet(output):
+        if not (is_parquet(source) and is_parquet(output)):
+            raise UserError(f"{output} must be of the format of {source}: give it the same ending")
+        frame = pandas.read_parquet(source)
+        for name, (missing, values, std) in _columns(series, medians, stds).items():
+            place = [str(column) for column in frame.columns].index(name)
+            column = frame.iloc[:, place].astype(float)
+            frame.isetitem(place, column.mask(missing, values))
+            frame.insert(place + 1, _free(name, list(map(str, frame.columns))), std)
+        write_table(frame, output)
+        return
+    raw = source.read_bytes()
+    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    filled = _text(raw.decode("utf-8"), _columns(series, medians, stds)).encode()
+    with atomic_path(output) as path:
+        path.write_bytes(gzip.compress(filled) if output.suffix == ".gz" else filled)
+
+
+def write_table(frame: pandas.DataFrame, output: Path) -> None:
+    """A frame as CSV or Parquet, by the name of `output`, whole or not at all."""
+    with atomic_path(output) as path:
+        if is_parquet(output):
+            try:
+                frame.to_parquet(path)
+            except ImportError as error:
+                raise UserError(
+                    'Parquet needs pyarrow: pip install "wavediff[series]", or give CSV'
+                ) from error
+        else:
+            frame.to_csv(path, index=False, float_format="%.7g")
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a path is that of a Parquet file, by its name."""
+    return path.name.lower().endswith((".parquet", ".pq"))
+
+
+def _columns(
+    series: SeriesSet, medians: Sequence[np.ndarray], stds: Sequence[np.ndarray]
+) -> Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(which rows of the table are missing, their values, std) of each variable that had gaps."""
+    origin = series.origin
+    found = {}
+    for v, name in enumerate(series.variables):
+        given, values, std = (
+            np.full(len(origin.item), np.nan), np.full(len(origin.item), np.nan),
+            np.zeros(len(origin.item)),
+        )  # fmt: skip
+        for number, item in enumerate(series.items):
+            rows = np.flatnonzero((origin.item == number) & (origin.step < item.length))
+            steps = origin.step[rows]
+            given[rows] = item.values[v, steps]
+            values[rows], std[rows] = medians[number][v, steps], stds[number][v, steps]
+        missing = np.isnan(given) & ~np.isnan(values)
+        if missing.any():
+            found[name] = missing, values, np.where(missing, std, 0)
+    return found
+
+
+def _text(text: str, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
+    """CSV with those cells filled, delimiter and line ends as they were."""
+    bom = "\ufeff" if text.startswith("\ufeff") else ""
+    text = text.removeprefix(bom)
+    sep = delimiter(text[: text.find("\n") + 1 or None])
+    end = "\r\n" if "\r\n" in text else "\n"
+    names = list(pandas.read_csv(io.StringIO(text), sep=sep, nrows=0).columns)
+    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=sep))
+    # lines without anything are no rows of the table
+    rows = [line for line in lines if any(cell.strip() for cell in line) or len(line) > 1]
+    header, rows = rows[0], rows[1:]
+    for name, (missing, values, std) in columns.items():
+        place = names.index(name)
+        comma = sep == ";" and any(COMMA.fullmatch(r[place]) for r in rows if len(r) > place)
+        column = _free(name, names)
+        names.insert(place + 1, column)
+        header.insert(place + 1, column)
+        for row, gap, value, spread in zip(rows, missing, values, std, strict=True):
+            row.extend([""] * (place + 1 - len(row)))
+            if gap:
+                row[place] = _number(value, comma)
+            row.insert(place + 1, _number(spread, comma))
+    out = io.StringIO(newline="")
+    out.write(bom)
+    csv.writer(out, delimiter=sep, lineterminator=end).writerows(lines)
+    return out.getvalue()
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """NAME_std, or that with a number where it is taken."""
+    names = [f"{name}_std", *(f"{name}_std{k}" for k in range(2, len(taken) + 3))]
+    return next(column for column in names if column not in taken)
+
+
+def _number(value: float, comma: bool) -> str:
+    """Seven digits; an exponent only for what is very large or small."""
+    if value == 0 or 1e-5 <= abs(value) < 1e15:
+        text = np.format_float_positional(value, precision=7, fractional=False, trim="-")
+    else:
+        text = f"{value:.7g}"
+    return text.replace(".", ",") if comma else text
