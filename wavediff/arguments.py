@@ -78,6 +78,81 @@ def add_sampling(parser: argparse.ArgumentParser, samplers: Sequence[str]) -> No
     add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
 
 
+def names(text: str) -> list[str]:
+    """An argparse type: names between commas."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("needs a name, or several between commas")
+    return found
+
+
+def seconds(text: str) -> float:
+    """An argparse type: above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def add_series(parser: argparse.ArgumentParser) -> None:
+    """What columns a table of series has, and the model: a checkpoint or one that is fitted."""
+    add = parser.add_argument
+    add("--time", metavar="COL", help="the column of stamps (default: found)")
+    add("--item", metavar="COL", help="the column that names the series (default: found)")
+    add("--targets", type=names, metavar="A,B", help="the variables (default: all numbers)")
+    add("--known", type=names, default=[], metavar="A,B", help="columns whose future is known")
+    add("--static", type=names, default=[], metavar="A,B", help="columns constant for an item")
+    add("--freq", metavar="F", help="h, 15min, D, B, W-SUN, MS, ... (default: found)")
+    add("--checkpoint", metavar="RUN", help="a trained model (default: one is fitted to the data)")
+    add(
+        "--fit-seconds",
+        type=seconds,
+        default=120.0,
+        metavar="S",
+        help="time to fit a model in, without a checkpoint (default: 120)",
+    )
+    add(
+        "--fit-steps",
+        type=positive,
+        metavar="N",
+        help="steps of training instead, so that the same seed gives the same result",
+    )
+    add("--context", type=positive, metavar="N", help="steps that a forecast sees")
+    add(
+        "--multivariate",
+        action=argparse.BooleanOptionalAction,
+        help="all variables in one window, or each by itself (default: together up to 16)",
+    )
+    add("--samples", type=positive, default=100, metavar="N", help="draws (default: 100)")
+
+
+def series_options(arguments: argparse.Namespace) -> dict:
+    """Of ``add_series`` and ``add_sampling``, as ``wavediff.tasks.forecaster`` names them."""
+    same = (
+        "time", "item", "targets", "known", "static", "freq", "checkpoint", "fit_steps", "context",
+        "multivariate", "samples", "sampler", "steps", "seed",
+    )  # fmt: skip
+    options = {name: getattr(arguments, name) for name in same}
+    return options | {
+        "seconds": arguments.fit_seconds,
+        "device": str(device(arguments.device)),
+    }
+
+
+def tell_fitting(arguments: argparse.Namespace, what: str) -> None:
+    """Says on stderr that a model is trained first, where that is so."""
+    if arguments.checkpoint is None:
+        budget = (
+            f"{arguments.fit_steps} steps (--fit-steps)"
+            if arguments.fit_steps
+            else f"about {arguments.fit_seconds:g} s (--fit-seconds)"
+        )
+        print(
+            f"no checkpoint is given: training a small model on {what} first, for {budget}",
+            file=sys.stderr,
+        )
+
+
 def require_new(source: Path, output: Path, overwrite: bool) -> None:
     """Raises UserError, before the work, for an output that exists, is the input or cannot be."""
     if output.exists() and source.exists() and output.samefile(source):
