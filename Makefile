@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made
 .PHONY: help venv demo test test-slow lint format train-smoke build clean
 
 help:
-	@echo "make demo         vocode a sound and clean a noisy one with the bundled models, into demo/"
+	@echo "make demo         vocode a sound, clean a noisy one, forecast sunspots, into demo/"
 	@echo "make test         the tests (under 5 minutes)"
 	@echo "make test-slow    the tests that take longer"
 	@echo "make train-smoke  every recipe for a few steps on made-up data"
@@ -28,12 +28,17 @@ demo: $(STAMP)
 	@$(BIN)/wavediff vocode demo/original.wav -o demo/vocoded.wav --overwrite
 	@$(BIN)/python tools/plot_spectrograms.py demo/original.wav demo/vocoded.wav -o demo/spectrograms.png
 	@$(BIN)/wavediff enhance demo/noisy.wav -o demo/enhanced.wav --report demo/report.html --overwrite
+	@$(BIN)/python tools/make_sunspots.py -o demo/sunspots.csv
+	@$(BIN)/wavediff forecast demo/sunspots.csv --horizon 22 --fit-seconds 30 -o demo/forecast.csv \
+		--plot demo/forecast.png --overwrite
 	@echo "made by the project:      demo/original.wav"
 	@echo "its mel, vocoded:         demo/vocoded.wav"
 	@echo "both, above one another:  demo/spectrograms.png"
 	@echo "the same in noise:        demo/noisy.wav"
 	@echo "without it:               demo/enhanced.wav"
 	@echo "both, to look at and play: demo/report.html"
+	@echo "sunspots of each year:    demo/sunspots.csv"
+	@echo "two cycles to come:       demo/forecast.csv, drawn in demo/forecast.png"
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

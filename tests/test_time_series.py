@@ -1,0 +1,202 @@
+"""`wavediff forecast`, `impute`, `synthesize` and `backtest`, as a user types them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from wavediff import backtest, forecast, impute, synthesize
+from wavediff.cli import run
+from wavediff.tasks.forecaster import Forecaster
+
+QUICK = ["--samples", "4", "--steps", "2", "--device", "cpu"]
+
+
+def rows() -> list[list[str]]:
+    """Two shops, 48 and 30 months, some sales missing, the prices of a while too."""
+    generator = np.random.default_rng(0)
+    found = []
+    for shop, count in (("Nord, am Markt", 48), ("Süd", 30)):
+        for k, month in enumerate(pandas.period_range("2018-03", periods=count, freq="M")):
+            sales = f"{100 + 20 * np.sin(k / 6 * np.pi) + generator.normal():.1f}0"
+            price = f"{5 + generator.normal():.3f}"
+            if k % 7 == 3:
+                sales = "NA" if k % 2 else ""
+            if 10 <= k < 14:
+                price = ""
+            found.append([f"{month}-01", shop, sales, "a note", price])
+    return found
+
+
+def write(path: Path, table: list[list[str]], header: str = "month,shop,sales,remark,price") -> str:
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(header.split(","))
+        writer.writerows(table)
+    return str(path)
+
+
+def read(path: Path) -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> str:
+    """A checkpoint of a few steps on the table."""
+    folder = tmp_path_factory.mktemp("trained")
+    table = write(folder / "table.csv", rows())
+    options = {"fit_steps": 2, "context": 8, "device": "cpu", "progress": False}
+    Forecaster(4, **options).fit(table).save(folder / "model.safetensors")
+    return str(folder / "model.safetensors")
+
+
+@pytest.fixture
+def table(tmp_path) -> str:
+    return write(tmp_path / "table.csv", rows())
+
+
+def test_forecast_goes_on_at_the_months_of_each_item_beyond_the_models_horizon(
+    table, trained, tmp_path, capsys
+):
+    words = [table, "--checkpoint", trained, "--horizon", "6", *QUICK]
+    out, plot = tmp_path / "f.csv", tmp_path / "f.png"
+    words += ["--quantiles", "0.1,0.9"]
+    assert run(forecast.main, [*words, "-o", str(out), "--plot", str(plot)]) == 0
+    told = capsys.readouterr()
+    assert told.out.split() == [str(out), str(plot)]
+    assert "2 items by shop" in told.err
+    header, *lines = read(out)
+    assert header == ["month", "shop", "sales_q0.1", "sales_q0.9", "price_q0.1", "price_q0.9"]
+    months = [f"2022-{m:02}-01" for m in range(3, 9)]
+    months += [f"2020-{m:02}-01" for m in range(9, 13)] + ["2021-01-01", "2021-02-01"]
+    assert [line[0] for line in lines] == months
+    assert [line[1] for line in lines] == ["Nord, am Markt"] * 6 + ["Süd"] * 6
+    numbers = np.array([line[2:] for line in lines], float)
+    assert (numbers[:, ::2] <= numbers[:, 1::2]).all()
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+    again = tmp_path / "again.csv"
+    assert run(forecast.main, [*words, "-o", str(again)]) == 0
+    assert again.read_bytes() == out.read_bytes()
+    assert run(forecast.main, [*words, "--seed", "1", "--overwrite", "-o", str(again)]) == 0
+    assert again.read_bytes() != out.read_bytes()
+    assert run(forecast.main, [*words, "-o", str(again)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_impute_changes_missing_cells_alone(table, trained, tmp_path):
+    out = tmp_path / "filled.csv"
+    assert run(impute.main, [table, "--checkpoint", trained, "-o", str(out), *QUICK]) == 0
+    header, *filled = read(out)
+    assert header == ["month", "shop", "sales", "sales_std", "remark", "price", "price_std"]
+    given = rows()
+    assert len(filled) == len(given)
+    for before, after in zip(given, filled, strict=True):
+        assert [after[0], after[1], after[4]] == [before[0], before[1], before[3]]
+        for old, new, std in ((2, 2, 3), (4, 5, 6)):
+            if before[old] in ("", "NA"):
+                assert np.isfinite(float(after[new]))
+                assert float(after[std]) > 0
+            else:
+                assert after[new] == before[old]
+                assert after[std] == "0"
+    assert b"\r\n" in out.read_bytes()
+
+
+def test_synthesize_and_backtest(table, trained, tmp_path, capsys):
+    out = tmp_path / "made.csv"
+    words = ["--checkpoint", trained, "--n", "3", "-o", str(out), "--steps", "2", "--device", "cpu"]
+    assert run(synthesize.main, words) == 0
+    made = pandas.read_csv(out, parse_dates=["time"])
+    assert list(made.columns) == ["series", "time", "sales", "price"]
+    assert made.groupby("series").size().tolist() == [12, 12, 12]
+    assert made["sales"].between(-1000, 1000).all()
+    assert made["time"].dt.day.eq(1).all()
+    capsys.readouterr()
+
+    words = [table, "--checkpoint", trained, "--horizon", "3", "--test", "6", "--json", *QUICK]
+    assert run(backtest.main, [*words, "--models", "model,seasonal_naive,random_walk"]) == 0
+    told = capsys.readouterr()
+    judged = json.loads(told.out)
+    assert list(judged) == ["model", "seasonal naive", "random walk"]
+    assert "4 windows of 3 steps, season 12" in told.err
+    assert {"CRPS (9 deciles)", "CRPS (ensemble)", "MASE", "coverage 80 %"} <= set(judged["model"])
+    points = {row["points"] for row in judged.values()}
+    assert len(points) == 1
+    assert "training seconds" in judged["model"]
+
+
+def test_without_a_checkpoint_a_model_is_trained_and_said_so(table, tmp_path, capsys):
+    fitting = ["--fit-steps", "1", "--context", "6", *QUICK]
+    for name in ("a.csv", "b.csv"):
+        words = [table, "--horizon", "2", "--targets", "sales", "-o", str(tmp_path / name)]
+        assert run(forecast.main, [*words, *fitting]) == 0
+    assert "training a small model" in capsys.readouterr().err
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def changed(table: list[list[str]], row: int, column: int, text: str) -> list[list[str]]:
+    return [
+        [text if (r, c) == (row, column) else cell for c, cell in enumerate(line)]
+        for r, line in enumerate(table)
+    ]
+
+
+BAD = {
+    "no time column": ([line[1:] for line in rows()], "shop,sales,remark,price", "no time column"),
+    "duplicate stamps": ([*rows(), rows()[3]], None, "comes twice"),
+    "text": (changed(rows(), 4, 4, "five"), None, "'five' in column price, line 6"),
+    "too large": (changed(rows(), 4, 4, "1e300"), None, "too large"),
+    "empty": ([], None, "no rows"),
+    "one row": (rows()[:1], None, "freq"),
+    "mixed": (
+        [["2020-01-01", "x", "1", "", "2"], ["2020-02-01", "x", "1", "", "2"]]
+        + [["2020-02-02", "x", "1", "", "2"], ["2020-02-03", "x", "1", "", "2"]]
+        + [[f"2020-{m:02}-01", "x", "1", "", "2"] for m in range(3, 13)],
+        None,
+        "frequenc",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_is_one_sentence(kind, tmp_path, capsys):
+    lines, header, reason = BAD[kind]
+    path = write(tmp_path / "bad.csv", lines, *([header] if header else []))
+    out = tmp_path / "out.csv"
+    for command in (forecast.main, impute.main):
+        assert run(command, [path, "-o", str(out)]) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ")
+        assert "\n" not in error
+        assert reason in error
+    assert not out.exists()
+
+
+def test_a_horizon_longer_than_the_data_and_a_checkpoint_of_other_data(
+    table, trained, tmp_path, capsys
+):
+    out = ["-o", str(tmp_path / "out.csv")]
+    assert run(forecast.main, [table, "--horizon", "49", *out]) == 2
+    assert "longer than what there is to learn from, 48 steps" in capsys.readouterr().err
+    assert run(forecast.main, [table, "--targets", "sales", "--checkpoint", trained, *out]) == 2
+    assert "the data has no price" in capsys.readouterr().err
+    days = [[f"2020-01-{d:02}", "x", "1.5", "", "2.5"] for d in range(1, 31)]
+    daily = write(tmp_path / "daily.csv", days)
+    assert run(forecast.main, [daily, "--checkpoint", trained, *out]) == 2
+    assert "frequency MS, and the data has D" in capsys.readouterr().err
+
+
+def test_unsorted_rows_constant_series_and_an_empty_column(trained, tmp_path, capsys):
+    lines = [[line[0], line[1], "7", "", line[4]] for line in rows()][::-1]
+    lines = [[*line, ""] for line in lines]
+    path = write(tmp_path / "t.csv", lines, "month,shop,sales,remark,price,nothing")
+    out = tmp_path / "out.csv"
+    words = [path, "--checkpoint", trained, "-o", str(out), "--horizon", "2", *QUICK]
+    assert run(forecast.main, words) == 0
+    assert "sorted" in capsys.readouterr().err
+    assert np.isfinite(pandas.read_csv(out).iloc[:, 2:].to_numpy()).all()

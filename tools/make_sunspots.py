@@ -1,0 +1,26 @@
+"""Write the sunspots of each year, 1700 to 2008, which come with statsmodels, as a CSV."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from wavediff.cli import run
+from wavediff.data.datasets import sunspots
+from wavediff.files import atomic_path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="CSV")
+    output = parser.parse_args(argv).output
+    series = sunspots()
+    frame = series.frame()
+    frame["year"] = frame.pop("time").dt.year
+    with atomic_path(output) as path:
+        frame[["year", *series.variables]].to_csv(path, index=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
