@@ -5,7 +5,7 @@ out for testing), is damaged in three ways and restored:
 
 - gaps of 100 ms, one in every second: filled, against silence and a straight line;
 - resampled to 8 kHz: extended, against plain resampling back;
-- clipped at 12 dB below its peak: declipped, against itself.
+- clipped at 12 dB below its peak: declipped (by that command's own sampler), against itself.
 
 Figures are mean log-spectral distances in dB to the original: in the gaps' frames for the first,
 over all frames for the others. Frames whose window is mostly outside of a gap do not count.
@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio, resample, write_audio
 from wavediff.evaluation.spectral import lsd
 from wavediff.tasks.restoration import (
+    DECLIPPING,
     Posterior,
     declip,
     extend,
@@ -83,6 +85,7 @@ def extended(posterior: Posterior, x: Tensor, rate: int) -> Iterator[tuple[str, 
 def declipped(posterior: Posterior, x: Tensor, rate: int) -> Iterator[tuple[str, Tensor, None]]:
     bound = CLIP * float(x.abs().max())
     clipped = x.clamp(-bound, bound)
+    posterior = replace(posterior, sampler=posterior.generator.with_sampler(DECLIPPING))
     yield "clipped", clipped, None
     yield "generator", declip(posterior, clipped, rate, -bound, bound), None
 

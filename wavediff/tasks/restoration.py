@@ -1,8 +1,10 @@
 """What a recording lacks, filled in from what a generator knows of such sounds.
 
-Gaps, bands and clipped peaks are all linear measurements of the waveform, so one method does for
-all: posterior sampling (``wavediff.diffusion.posterior``). What is known stays as it is; only the
-windows around what is missing are computed, at the generator's rate and usual level.
+Gaps and bands are linear measurements of the waveform, and are filled by posterior sampling
+(``wavediff.diffusion.posterior``). Clipped peaks are short and close to what is known: there every
+estimate is moved onto the known samples (``wavediff.diffusion.guidance.Projected``), and the mean
+of several draws comes nearer than any of them. What is known stays as it is; only the windows
+around what is missing are computed, at the generator's rate and usual level.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ JOIN = 0.005  # seconds over which a gap's filling is led to its edges
 FIRST_LOG_SNR = -8.0  # sampling starts here: with nothing of x_0 left nothing can be measured
 ROLLOFF = 0.9  # of half the sample rate: what anti-aliasing filters leave whole
 BLOCK = 0.05  # seconds, and
+SEEDS = 1 << 32  # from one draw's seed to the next
+DRAWS = 6  # whose mean a clipped peak becomes
+DECLIPPING = "dpmpp_2m_sde"  # the sampler that suits it best
 RUNS = 8  # neighbouring samples at an extreme value that mean clipping
 GATE = 1e-4  # share of the loudest block's power: quieter ones are pauses
 
@@ -79,7 +84,6 @@ class Posterior:
         measure: Audio,
         observed: Tensor,
         position: int = 0,
-        project: Audio | None = None,
         callback: Progress | None = None,
     ) -> Tensor:
         """Audio such that ``measure(audio)`` is about ``observed``, ``[batch, 1, time]`` both.
@@ -87,11 +91,9 @@ class Posterior:
         Args:
             measure: linear, at the generator's rate and level.
             position: of the first sample in the whole: the noise depends on it.
-            project: onto what else is known of the audio, after each estimate.
             callback: told the share that is done after each step.
         """
         generator, length = self.generator, observed.shape[-1]
-        schedule = generator.denoiser.schedule
         y = generator.encode(observed)
         denoiser = Measured(
             generator.denoiser,
@@ -101,24 +103,60 @@ class Posterior:
             self.deviation**2,
             self.iterations,
         )
-        if project is not None:
-            denoiser = Projected(
-                denoiser, lambda x0, _: generator.encode(project(generator.decode(x0, length)))
-            )
+        return generator.decode(self._run(denoiser, y, position, 0, callback), length)
+
+    @torch.no_grad()
+    def mean(
+        self,
+        project: Audio,
+        observed: Tensor,
+        position: int = 0,
+        draws: int = DRAWS,
+        callback: Progress | None = None,
+    ) -> Tensor:
+        """The mean of ``draws`` samples of audio that ``project`` leaves as it is.
+
+        Args:
+            project: audio like ``observed [batch, 1, time]`` to what is known of it nearest to it.
+            position, callback: as for ``sample``.
+        """
+        generator, length = self.generator, observed.shape[-1]
+        like = generator.encode(observed)
+        denoiser = Projected(
+            generator.denoiser,
+            lambda x0, _: generator.encode(project(generator.decode(x0, length))),
+        )
+        total = torch.zeros_like(observed)
+        for draw in range(draws):
+            told = None if callback is None else _share(callback, draw, draws)
+            total += generator.decode(self._run(denoiser, like, position, draw, told), length)
+        return total / draws
+
+    def _run(
+        self,
+        denoiser: torch.nn.Module,
+        like: Tensor,
+        position: int,
+        draw: int,
+        callback: Progress | None,
+    ) -> Tensor:
+        """The sampler's walk from noise to a state like ``like [batch, channels, frames]``."""
+        generator = self.generator
+        schedule = generator.denoiser.schedule
         grid = started(schedule, self.sampler.grid(schedule))
-        draw = PositionNoise(self.seed, position // generator.representation.hop_length)
+        place = position // generator.representation.hop_length
+        noise = PositionNoise(self.seed + draw * SEEDS, place)
         label = self.label
         cond = Condition(
-            label=None if label is None else torch.full((len(y),), label, device=y.device)
+            label=None if label is None else torch.full((len(like),), label, device=like.device)
         )
 
         def told(i: int, x: Tensor, x0_hat: Tensor) -> None:
             if callback is not None:
                 callback((i + 1) / (len(grid) - 1))
 
-        x = reverse.start(schedule, grid[0], draw(y, -1), cond)
-        x = self.sampler.function(denoiser, x, grid, cond, noise=draw, callback=told)
-        return generator.decode(x, length)
+        x = reverse.start(schedule, grid[0], noise(like, -1), cond)
+        return self.sampler.function(denoiser, x, grid, cond, noise=noise, callback=told)
 
     def typical_level(self) -> float:
         """Root mean square of the audio that the generator knows: that of a state of unit noise."""
@@ -317,26 +355,38 @@ def _window(
     def up(x: Tensor) -> Tensor:
         return resample(x, model_rate, rate)[..., : len(mask)]
 
-    project = None
-    if low is not None:
-        over, under = ~mask & (given >= high * gain), ~mask & (given <= low * gain)
+    observed, place = down(mask * given)[None, None], position * model_rate // rate
+    if low is None:
+        estimate = posterior.sample(lambda x: down(mask * up(x)), observed, place, callback)
+        return (up(estimate)[0, 0, :length] / gain).to(part)
 
-        def beyond(x: Tensor) -> Tensor:
-            x = torch.where(over, x.clamp_min(high * gain), x)
-            return torch.where(under, x.clamp_max(low * gain), x)
+    over, under = ~mask & (given >= high * gain), ~mask & (given <= low * gain)
 
-        def project(x: Tensor) -> Tensor:
-            wide = up(x)
-            return x + down(beyond(wide) - wide)
+    def project(x: Tensor) -> Tensor:
+        wide = up(x)
+        moved = led(wide, given, mask)
+        moved = torch.where(over, moved.clamp_min(high * gain), moved)
+        moved = torch.where(under, moved.clamp_max(low * gain), moved)
+        return x + down(moved - wide)
 
-    estimate = posterior.sample(
-        lambda x: down(mask * up(x)),
-        down(mask * given)[None, None],
-        position=position * model_rate // rate,
-        project=project,
-        callback=callback,
-    )
+    estimate = posterior.mean(project, observed, place, callback=callback)
     return (up(estimate)[0, 0, :length] / gain).to(part)
+
+
+def led(found: Tensor, given: Tensor, known: Tensor) -> Tensor:
+    """``found [..., time]`` moved to ``given`` where that is ``known [time]``, and in between by
+    what the line from one known sample's error to the next one's says."""
+    place = torch.arange(len(known), device=known.device)
+    before = torch.where(known, place, -1).cummax(0).values
+    after = torch.where(known, place, len(known)).flip(0).cummin(0).values.flip(0)
+    before, after = (
+        torch.where(before < 0, after, before),
+        torch.where(after == len(known), before, after),
+    )
+    error = given - found
+    weight = ((place - before) / (after - before).clamp_min(1)).to(found)
+    moved = found + torch.lerp(error[..., before], error[..., after], weight)
+    return torch.where(known, given, moved)
 
 
 def _windows(missing: Tensor, rate: int, unit: int) -> Iterator[tuple[int, int]]:
