@@ -139,13 +139,13 @@ def test_a_filling_joins_its_edges_without_a_jump():
 def test_only_windows_around_gaps_are_computed(here, model, monkeypatch):
     monkeypatch.setattr(restoration, "WINDOW", 0.5)
     seen = []
-    sample = restoration.Posterior.sample
+    mean = restoration.Posterior.mean
 
-    def counted(self, measure, observed, *rest):
+    def counted(self, project, observed, *rest):
         seen.append(observed.shape[-1])
-        return sample(self, measure, observed, *rest)
+        return mean(self, project, observed, *rest)
 
-    monkeypatch.setattr(restoration.Posterior, "sample", counted)
+    monkeypatch.setattr(restoration.Posterior, "mean", counted)
     write("a.wav", 40_000)
     gaps = ("--gap", "1:1.02", "--gap", "1.1:1.12", "--gap", "4:4.01")
     assert command(inpaint, model, "a.wav", *gaps, "-o", "b.wav") == 0

@@ -5,7 +5,7 @@ out for testing), is damaged in three ways and restored:
 
 - gaps of 100 ms, one in every second: filled, against silence and a straight line;
 - resampled to 8 kHz: extended, against plain resampling back;
-- clipped at 12 dB below its peak: declipped (by that command's own sampler), against itself.
+- clipped at 12 dB below its peak: declipped, against itself.
 
 Figures are mean log-spectral distances in dB to the original: in the gaps' frames for the first,
 over all frames for the others. Frames whose window is mostly outside of a gap do not count.
@@ -15,7 +15,6 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio, resample, write_audio
 from wavediff.evaluation.spectral import lsd
 from wavediff.tasks.restoration import (
-    DECLIPPING,
+    DRAWS,
     Posterior,
     declip,
     extend,
@@ -85,7 +84,6 @@ def extended(posterior: Posterior, x: Tensor, rate: int) -> Iterator[tuple[str, 
 def declipped(posterior: Posterior, x: Tensor, rate: int) -> Iterator[tuple[str, Tensor, None]]:
     bound = CLIP * float(x.abs().max())
     clipped = x.clamp(-bound, bound)
-    posterior = replace(posterior, sampler=posterior.generator.with_sampler(DECLIPPING))
     yield "clipped", clipped, None
     yield "generator", declip(posterior, clipped, rate, -bound, bound), None
 
@@ -102,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--checkpoint", help="a generator (default: prior-en-22k if bundled)")
     add("--files", type=positive, default=10, help="at most so many (default: 10)")
     add("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    add("--iterations", type=positive, default=8, help="of conjugate gradients (default: 8)")
+    add("--draws", type=positive, default=DRAWS, help=f"to average (default: {DRAWS})")
     add("--save", type=Path, help="a folder for the sounds of the first file")
     add_sampling(parser, sampler_names())
     arguments = parser.parse_args(argv)
@@ -114,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.sampler,
         arguments.steps,
         seed=arguments.seed,
-        iterations=arguments.iterations,
+        draws=arguments.draws,
     )
     rate = posterior.generator.sample_rate
     files = find_audio([arguments.folder])[::EVERY][: arguments.files]

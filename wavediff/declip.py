@@ -11,7 +11,7 @@ from wavediff.arguments import add_sampling, device, ended_by_sigterm, require_n
 from wavediff.cli import run
 from wavediff.data.audio import audio_reader, audio_writer_like
 from wavediff.errors import UserError
-from wavediff.tasks.restoration import DECLIPPING, clipping, declip, posterior_of
+from wavediff.tasks.restoration import clipping, declip, posterior_of
 from wavediff.tasks.sampler import sampler_names
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     posterior = posterior_of(
         arguments.checkpoint,
         device(arguments.device),
-        arguments.sampler or DECLIPPING,
+        arguments.sampler,
         arguments.steps,
         seed=arguments.seed,
     )

@@ -1,10 +1,10 @@
 """What a recording lacks, filled in from what a generator knows of such sounds.
 
-Gaps and bands are linear measurements of the waveform, and are filled by posterior sampling
-(``wavediff.diffusion.posterior``). Clipped peaks are short and close to what is known: there every
-estimate is moved onto the known samples (``wavediff.diffusion.guidance.Projected``), and the mean
-of several draws comes nearer than any of them. What is known stays as it is; only the windows
-around what is missing are computed, at the generator's rate and usual level.
+Gaps, bands and clipped peaks are all a part of the waveform of which the rest is known: at every
+step the estimate of x_0 is moved onto what is known (``wavediff.diffusion.guidance.Projected``, as
+DDNM, Wang et al. 2023), and the mean of several draws comes nearer than any of them. What is known
+stays as it is; only the windows around what is missing are computed, at the generator's rate and
+usual level.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.guidance import Projected
 from wavediff.diffusion.noise import PositionNoise
-from wavediff.diffusion.posterior import Measured
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.tasks.checkpoint import bundled_names
@@ -38,8 +38,8 @@ FIRST_LOG_SNR = -8.0  # sampling starts here: with nothing of x_0 left nothing c
 ROLLOFF = 0.9  # of half the sample rate: what anti-aliasing filters leave whole
 BLOCK = 0.05  # seconds, and
 SEEDS = 1 << 32  # from one draw's seed to the next
-DRAWS = 6  # whose mean a clipped peak becomes
-DECLIPPING = "dpmpp_2m_sde"  # the sampler that suits it best
+DRAWS = 4
+SAMPLER = "dpmpp_2m_sde"  # unless told otherwise: fresh noise mends what a projection tears
 RUNS = 8  # neighbouring samples at an extreme value that mean clipping
 GATE = 1e-4  # share of the loudest block's power: quieter ones are pauses
 
@@ -55,16 +55,14 @@ class Posterior:
         generator: knows what sounds are like; its representation must be linear.
         sampler: of the generator, or another that fits it.
         seed: of the noise.
-        iterations: of the conjugate gradients, see ``Measured``.
-        deviation: of what is known, in units of the generator's state: how exactly it is met.
+        draws: whose mean is taken.
         label: the class of the sounds, where the generator has classes.
     """
 
     generator: Generator
     sampler: Sampler
     seed: int = 0
-    iterations: int = 8
-    deviation: float = 0.03
+    draws: int = DRAWS
     label: int | None = None
 
     def __post_init__(self) -> None:
@@ -79,46 +77,20 @@ class Posterior:
             )
 
     @torch.no_grad()
-    def sample(
-        self,
-        measure: Audio,
-        observed: Tensor,
-        position: int = 0,
-        callback: Progress | None = None,
-    ) -> Tensor:
-        """Audio such that ``measure(audio)`` is about ``observed``, ``[batch, 1, time]`` both.
-
-        Args:
-            measure: linear, at the generator's rate and level.
-            position: of the first sample in the whole: the noise depends on it.
-            callback: told the share that is done after each step.
-        """
-        generator, length = self.generator, observed.shape[-1]
-        y = generator.encode(observed)
-        denoiser = Measured(
-            generator.denoiser,
-            # in the state's units every frequency counts alike
-            lambda x0: generator.encode(measure(generator.decode(x0, length))),
-            y,
-            self.deviation**2,
-            self.iterations,
-        )
-        return generator.decode(self._run(denoiser, y, position, 0, callback), length)
-
-    @torch.no_grad()
     def mean(
         self,
         project: Audio,
         observed: Tensor,
         position: int = 0,
-        draws: int = DRAWS,
         callback: Progress | None = None,
     ) -> Tensor:
         """The mean of ``draws`` samples of audio that ``project`` leaves as it is.
 
         Args:
-            project: audio like ``observed [batch, 1, time]`` to what is known of it nearest to it.
-            position, callback: as for ``sample``.
+            project: audio like ``observed [batch, 1, time]``, at the generator's rate and level, to
+                what is nearest to it among all that agrees with what is known.
+            position: of the first sample in the whole: the noise depends on it.
+            callback: told the share that is done after each step.
         """
         generator, length = self.generator, observed.shape[-1]
         like = generator.encode(observed)
@@ -127,10 +99,10 @@ class Posterior:
             lambda x0, _: generator.encode(project(generator.decode(x0, length))),
         )
         total = torch.zeros_like(observed)
-        for draw in range(draws):
-            told = None if callback is None else _share(callback, draw, draws)
+        for draw in range(self.draws):
+            told = None if callback is None else _share(callback, draw, self.draws)
             total += generator.decode(self._run(denoiser, like, position, draw, told), length)
-        return total / draws
+        return total / self.draws
 
     def _run(
         self,
@@ -172,9 +144,9 @@ def posterior_of(
     device: torch.device,
     sampler: str | None = None,
     steps: int | None = None,
-    **options: float,
+    **options: int,
 ) -> Posterior:
-    """The generator called so, ``PRIOR`` by default, with its sampler or another.
+    """The generator called so, ``PRIOR`` by default, with ``SAMPLER`` or another.
 
     Raises:
         UserError: where there is none, it is no generator, or cannot be used for restoration.
@@ -188,7 +160,9 @@ def posterior_of(
         checkpoint = PRIOR
     generator = Generator.from_pretrained(checkpoint).to(device)
     label = generator.label_number(None)
-    return Posterior(generator, generator.with_sampler(sampler, steps), label=label, **options)
+    return Posterior(
+        generator, generator.with_sampler(sampler or SAMPLER, steps), label=label, **options
+    )
 
 
 def started(schedule: Schedule, grid: Tensor) -> Tensor:
@@ -355,21 +329,20 @@ def _window(
     def up(x: Tensor) -> Tensor:
         return resample(x, model_rate, rate)[..., : len(mask)]
 
-    observed, place = down(mask * given)[None, None], position * model_rate // rate
-    if low is None:
-        estimate = posterior.sample(lambda x: down(mask * up(x)), observed, place, callback)
-        return (up(estimate)[0, 0, :length] / gain).to(part)
-
-    over, under = ~mask & (given >= high * gain), ~mask & (given <= low * gain)
-
     def project(x: Tensor) -> Tensor:
         wide = up(x)
-        moved = led(wide, given, mask)
-        moved = torch.where(over, moved.clamp_min(high * gain), moved)
-        moved = torch.where(under, moved.clamp_max(low * gain), moved)
+        if low is None:
+            moved = torch.where(mask, given, wide)
+        else:
+            moved = led(wide, given, mask)
+            over, under = ~mask & (given >= high * gain), ~mask & (given <= low * gain)
+            moved = torch.where(over, moved.clamp_min(high * gain), moved)
+            moved = torch.where(under, moved.clamp_max(low * gain), moved)
         return x + down(moved - wide)
 
-    estimate = posterior.mean(project, observed, place, callback=callback)
+    observed, place = down(mask * given)[None, None], position * model_rate // rate
+
+    estimate = posterior.mean(project, observed, place, callback)
     return (up(estimate)[0, 0, :length] / gain).to(part)
 
 
@@ -488,6 +461,9 @@ def extend(
     def low(x: Tensor) -> Tensor:
         return F.conv1d(x, kernel, padding=kernel.shape[-1] // 2)
 
+    def meet(known: Tensor, x: Tensor) -> Tensor:
+        return x + known - low(x)
+
     def piece(part: Tensor, position: int) -> Tensor:
         done, seconds = position / rate, part.shape[-1] / rate
         given = resample(F.pad(part, (0, -part.shape[-1] % unit)).float(), rate, model_rate)
@@ -497,12 +473,9 @@ def extend(
         whole = given.clone()
         told = callback and (lambda share: callback(done + share * seconds))
         for c in gain.flatten().nonzero().flatten().tolist():
-            estimate = posterior.sample(
-                low,
-                gain[c] * given[c : c + 1],
-                position=position * model_rate // rate,
-                callback=told,
-            )
+            known = gain[c] * given[c : c + 1]
+            place = position * model_rate // rate
+            estimate = posterior.mean(partial(meet, known), known, place, told)
             whole[c] += ((estimate - low(estimate)) / gain[c])[0]
         wide = resample(whole[:, 0].cpu(), model_rate, new_rate)
         return wide[:, : -(-part.shape[-1] * new_rate // rate)]
