@@ -328,7 +328,10 @@ class Hostile:
         (["a.npy", "-o", "text.pt/o"], "text.pt: it is a file"),
         (["good.wav", "-o", "."], "is an input"),
         (["good.wav", "-o", "good.wav", "--overwrite"], "is an input"),
-        (["a.npy", "-o", "o.wav", "--sampler", "hein"], "adaptive, ancestral, annealed_langevin, bridge"),
+        (
+            ["a.npy", "-o", "o.wav", "--sampler", "hein"],
+            "adaptive, ancestral, annealed_langevin, bridge",
+        ),
         (["a.npy", "-o", "o.wav", "--sampler", "diffwave"], "does not fit the model"),
         (["a.npy", "-o", "o.wav", "--speaker", "anna"], "one voice"),
         (["a.npy", "-o", "o.wav", "--checkpoint", "hostile.pt"], "not a wavediff checkpoint"),
