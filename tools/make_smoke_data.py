@@ -1,10 +1,13 @@
-"""Writes tiny datasets of made-up voices in the layouts of the real ones."""
+"""Writes tiny datasets of made-up voices and series in the layouts of the real ones."""
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas
 import torch
 
 from wavediff.cli import run
@@ -72,10 +75,67 @@ def notes(root: Path) -> Path:
     return root
 
 
+def ett(root: Path) -> Path:
+    """ETTh1: seven hourly columns."""
+    return _table(root / "ETTh1.csv", [f"load{i}" for i in range(7)]).parent
+
+
+def csv(root: Path) -> Path:
+    """One table."""
+    return _table(root / "table.csv", ["a", "b"])
+
+
+def sunspots(root: Path) -> Path:
+    """Nothing: statsmodels carries this dataset."""
+    return root
+
+
+def m4_hourly(root: Path) -> Path:
+    """Two series of different lengths, the last 48 steps in a file of their own."""
+    root.mkdir(parents=True, exist_ok=True)
+    parts = {"train": (700, 500), "test": (48, 48)}
+    for part, lengths in parts.items():
+        rows = {f"H{i + 1}": pandas.Series(_daily(n) + 10 * i) for i, n in enumerate(lengths)}
+        frame = pandas.DataFrame(rows).T
+        frame.columns = [f"V{i + 2}" for i in frame.columns]
+        frame.to_csv(root / f"M4-Hourly-{part}.csv", index_label="V1")
+    return root
+
+
+def rolling(root: Path) -> Path:
+    """exchange_rate in GluonTS's layout: two series, a window for testing of each."""
+    for part, length in (("train", 1200), ("test", 1230)):
+        lines = [
+            json.dumps({"start": "1990-01-01 00:00:00", "target": (_daily(length) + i).tolist()})
+            for i in range(2)
+        ]
+        path = root / "exchange_rate_nips" / part / f"{part}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def _daily(length: int) -> np.ndarray:
+    """Positive numbers with a period of a day of hours."""
+    noise = np.random.default_rng(length).normal(0, 0.1, length)
+    return 5 + np.sin(np.arange(length) * 2 * np.pi / 24) + noise
+
+
+def _table(path: Path, columns: Sequence[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {name: _daily(1500) + i for i, name in enumerate(columns)}
+    stamps = pandas.date_range("2016-07-01", periods=1500, freq="h")
+    pandas.DataFrame({"date": stamps} | values).to_csv(path, index=False)
+    return path
+
+
 # By the name of the function in `wavediff.data` that reads the layout.
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
-    for maker in (folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes)
+    for maker in (
+        *(folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes),
+        *(ett, csv, sunspots, m4_hourly, rolling),
+    )
 }
 
 

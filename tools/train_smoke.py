@@ -23,8 +23,8 @@ from wavediff.errors import UserError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 STEPS = 3
+SPLIT = "data.split={every: 4, test: 0, validation: 1}"  # of sound
 OVERRIDES = [
-    "data.split={every: 4, test: 0, validation: 1}",
     "data.workers=0",
     f"trainer.max_steps={STEPS}",
     "trainer.batch_size=2",
@@ -60,9 +60,10 @@ def dataset_of(config: DictConfig) -> str:
     return config.data._target_.rpartition(".")[2]
 
 
-def reduced(config: DictConfig, noise: Path) -> list[str]:
-    """Overrides that make task and network small, and find a noise for what mixes its own."""
-    found = []
+def reduced(config: DictConfig, noise: Path, root: Path) -> list[str]:
+    """Overrides that make task and network small, and find the data and a noise for what mixes its
+    own."""
+    found = [f"data.{key}={root}" for key in ("root", "path") if key in list(config.data)]
     for group in ("task", "network"):
         nodes = [(group, config[group])]
         while nodes:
@@ -70,7 +71,9 @@ def reduced(config: DictConfig, noise: Path) -> list[str]:
             found += [f"{place}.{key}={SMALL[key]}" for key in node if key in SMALL]
             below = {key: node[key] for key in node if isinstance(node[key], DictConfig)}
             nodes += [(f"{place}.{key}", child) for key, child in below.items()]
-    if config.data.mix is not None:
+    if "split" in config.data:
+        found.append(SPLIT)
+    if config.data.get("mix") is not None:
         found += [f"data.mix.noise={noise}", "data.mix.rooms=null"]
     if dataset_of(config) == "notes":
         found.append("data.count=40")
@@ -94,23 +97,23 @@ def train_all(
 ) -> tuple[str, float]:
     """`train` of a recipe, after those that it needs."""
     config = configs[recipe]
-    overrides, wrong, total = reduced(config, noise), "", 0.0
+    overrides, wrong, total = reduced(config, noise, roots[dataset_of(config)]), "", 0.0
     for key, other in needed(config).items():
         run_dir = runs / f"{recipe}-{other}"
         root = roots[dataset_of(configs[other])]
-        wrong, seconds = train(other, reduced(configs[other], noise), root, run_dir)
+        wrong, seconds = train(other, reduced(configs[other], noise, root), run_dir)
         total += seconds
         if wrong:
             return f"{other}, which it needs: {wrong}", total
         overrides.append(f"{key}={run_dir}")
-    wrong, seconds = train(recipe, overrides, roots[dataset_of(config)], runs / recipe)
+    wrong, seconds = train(recipe, overrides, runs / recipe)
     return wrong, total + seconds
 
 
-def train(recipe: str, overrides: list[str], root: Path, run_dir: Path) -> tuple[str, float]:
+def train(recipe: str, overrides: list[str], run_dir: Path) -> tuple[str, float]:
     """(what went wrong or nothing, seconds)."""
     command = [sys.executable, "-m", "wavediff.train", f"recipe={recipe}", *OVERRIDES, *overrides]
-    command += [f"data.root={root}", f"run_dir={run_dir}"]
+    command.append(f"run_dir={run_dir}")
     start = time.monotonic()
     done = subprocess.run(
         command,
@@ -145,8 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         roots = {name: Path(folder, "data", name) for name in set(datasets.values())}
-        for name, root in roots.items():
-            LAYOUTS[name](root)
+        roots = {name: LAYOUTS[name](root) for name, root in roots.items()}
         noise = LAYOUTS["folder"](Path(folder, "data", "noise"))
         runs = Path(folder, "runs")
         work = partial(train_all, configs=configs, roots=roots, noise=noise, runs=runs)
