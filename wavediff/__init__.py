@@ -1,22 +1,25 @@
-"""wavediff: diffusion models for audio.
+"""wavediff: diffusion models for audio and time series.
 
-`from wavediff import Enhancer, Vocoder` is the Python interface; `wavediff --help` lists the
-commands.
+`from wavediff import Enhancer, Vocoder, Generator, Autoencoder, Forecaster` is the Python
+interface; `wavediff --help` lists the commands.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wavediff.tasks import Enhancer, Vocoder
+    from wavediff.tasks.autoencoder import Autoencoder
+    from wavediff.tasks.enhancer import Enhancer
+    from wavediff.tasks.forecaster import Forecaster
+    from wavediff.tasks.generator import Generator
+    from wavediff.tasks.vocoder import Vocoder
 
 __version__ = "0.1.0"
-__all__ = ["Enhancer", "Vocoder", "__version__"]
+__all__ = ["Autoencoder", "Enhancer", "Forecaster", "Generator", "Vocoder", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     """Load tasks on first use (PEP 562), so that `import wavediff` does not wait for torch."""
-    if name in ("Enhancer", "Vocoder"):
-        from wavediff import tasks
-
-        return getattr(tasks, name)
+    if name in __all__:
+        return getattr(importlib.import_module(f"wavediff.tasks.{name.lower()}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -97,7 +97,8 @@ def describe(name_or_path: str) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         **origin,
         "task": type(task).__name__,
-        "sample_rate": task.sample_rate,
+        **({"sample_rate": task.sample_rate} if hasattr(task, "sample_rate") else {}),
+        **({"window": window(task)} if hasattr(task, "horizon") else {}),
         "parameters": count(task.network),
         **{group: short(value) for group, value in task.config.items() if group != "task"},
         **sampling(task),
@@ -113,6 +114,12 @@ def sampling(task: Any) -> dict[str, int]:
         steps = len(task.sampler.grid(schedule)) - 1
         return {"steps": steps, "network_calls": task.sampler.network_calls(schedule)}
     return {"hop_length": task.network.hop_length, "compression": task.network.compression}
+
+
+def window(task: Any) -> str:
+    """What a model of series sees and tells."""
+    number = f"{task.variables} variable{'s' * (task.variables != 1)}"
+    return f"{number}, {task.context} steps of context, {task.horizon} ahead"
 
 
 def bundled(name: str) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += [
         ("task", facts["task"]),
         *([("front-end", mel_line(facts["mel"]))] if "mel" in facts else []),
+        *([("window", facts["window"])] if "window" in facts else []),
         *groups(facts, "representation", "network"),
         ("parameters", f"{facts['parameters']:,}"),
         *groups(facts, "schedule", "prediction", "objective"),
@@ -169,6 +177,8 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         iterations = facts["consistency"]
         found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
     for name, value in facts["extra"].items():
+        if name == "scales":  # numbers for synthesis, hundreds of them
+            continue
         if name == "seconds" and isinstance(value, int | float) and math.isfinite(value):
             found.append(("trained for", f"{value / 3600:.2f} hours"))
         else:
