@@ -241,6 +241,13 @@ def test_the_configuration_is_shown_and_nothing_is_done(words, tmp_path: Path, c
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_may_name_what_it_begins_from(capsys):
+    assert run(main, ["recipe=comparison_consistency", "--cfg", "job"]) == 0
+    told = capsys.readouterr().out
+    assert "teacher: runs/comparison_edm" in told
+    assert "name: comparison_consistency" in told
+
+
 def test_help_shows_examples(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
