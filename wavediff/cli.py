@@ -40,6 +40,8 @@ examples:
   wavediff vocode mels/ -o audio/ --steps 6
   wavediff mel speech.wav -o speech.npy
   wavediff evaluate --reference originals/ --estimate audio/
+  wavediff generate --checkpoint runs/tiny_generate --n 4 -o samples/
+  wavediff forecast data.csv --horizon 24 -o forecast.csv
   wavediff COMMAND --help
 """
 
@@ -84,7 +86,7 @@ def _parse(argv: list[str]) -> list[str]:
     parser = argparse.ArgumentParser(
         prog="wavediff",
         usage="wavediff [-h] [--version] COMMAND ...",
-        description=f"Diffusion models for audio.\n\ncommands:\n{listing}",
+        description=f"Diffusion models for audio and time series.\n\ncommands:\n{listing}",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -24,7 +24,7 @@ sounds. Samples that were not clipped stay as they are.
 EXAMPLES = """\
 examples:
   wavediff declip loud.wav -o restored.wav --checkpoint runs/kathleen_prior
-  wavediff declip loud.wav -o restored.wav --threshold 0.5 --gain -6
+  wavediff declip loud.wav -o restored.wav --threshold 0.5 --gain -6 --checkpoint RUN
 
 The level of clipping is found from the file: its extreme values, where many samples share them.
 Restored peaks are above that level and may pass full scale: then give --gain, or OUT.wav of a

@@ -25,8 +25,8 @@ generator knows such sounds. Below, it stays what it is.
 EXAMPLES = """\
 examples:
   wavediff extend call-8k.wav -o wide.wav --checkpoint runs/kathleen_prior
-  wavediff extend call-8k.wav -o wide.wav --rate 16000
-  wavediff extend dull-44k.wav -o bright.wav --cutoff 5000
+  wavediff extend call-8k.wav -o wide.wav --rate 16000 --checkpoint runs/kathleen_prior
+  wavediff extend dull-44k.wav -o bright.wav --cutoff 5000 --checkpoint runs/kathleen_prior
 
 Recordings may be as long as you like: memory does not grow with them. Every channel by itself.
 """

@@ -23,7 +23,7 @@ outside of the gaps stays as it is, to the bit where OUT has the format of the i
 EXAMPLES = """\
 examples:
   wavediff inpaint song.wav --gap 1.2:1.5 -o whole.wav --checkpoint runs/kathleen_prior
-  wavediff inpaint talk.flac --gap 61.05:61.13 --gap 80:80.2 -o whole.flac --seed 3
+  wavediff inpaint talk.flac --gap 61.05:61.13 --gap 80:80.2 -o whole.flac --seed 3 --checkpoint RUN
 
 A gap is START:STOP in seconds. What was in it is not used. Another --seed fills it in another way.
 Any sample rate; every channel by itself; only the surroundings of each gap are computed.

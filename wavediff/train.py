@@ -125,7 +125,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 workers=plain["data"]["workers"],
             )
             if outcome.step >= trainer.max_steps:
-                _say(world, f"train: done; now wavediff {task.command} --checkpoint {run_dir}")
+                _say(world, f"train: done; now wavediff {task.command} --checkpoint {run_dir} ...")
     return 128 + outcome.signum if outcome.signum else 0
 
 
