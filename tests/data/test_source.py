@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import soundfile
@@ -40,6 +42,16 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path, spoil):
         scan(folder(tmp_path), min_seconds=0.5, max_seconds=30)
     with pytest.raises(UserError, match="it has no files"):
         scan(Source(tmp_path, []), min_seconds=0.5, max_seconds=30)
+
+
+def test_no_thread_outlives_a_scan(tmp_path, make_wav):
+    make_wav(tmp_path / "a.wav")
+    before = set(threading.enumerate())
+    with pytest.raises(UserError) as kept:  # its traceback keeps what the frames hold
+        scan(folder(tmp_path), min_seconds=50, max_seconds=60)
+    scan(folder(tmp_path), min_seconds=0.1, max_seconds=60)
+    assert set(threading.enumerate()) == before
+    del kept
 
 
 def test_a_pair_must_be_of_one_length_and_rate(tmp_path, make_wav, capsys):

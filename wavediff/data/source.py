@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
@@ -127,12 +127,15 @@ def reasons(skipped: Counter) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
 
 
-def parallel(function, items: Sequence, title: str) -> Iterable:
-    """map() by threads, in order, with a progress bar on stderr if it takes long."""
+def parallel(function, items: Sequence, title: str) -> list:
+    """map() by threads, in order, with a progress bar on stderr if it takes long.
+
+    A list, not a generator: one left unfinished would keep its threads until it is collected, and
+    would then wait for them inside of whatever thread the collector happens to run in.
+    """
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from tqdm(
-            pool.map(function, items), title, len(items), leave=False, delay=2, disable=None
-        )
+        results = pool.map(function, items)
+        return list(tqdm(results, title, len(items), leave=False, delay=2, disable=None))
 
 
 def _header(pair: tuple[Path, Path | None]) -> tuple[int, int] | BadAudio:
