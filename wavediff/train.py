@@ -33,6 +33,7 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
+from wavediff.training.memory import keep_freed
 from wavediff.training.validation import Validation, choose_measures, validate
 
 FIT_CROPS = 64  # training crops over which a latent is standardised
@@ -143,6 +144,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _set_up(trainer: TrainerConfig, world: World) -> None:
+    if world.device.type == "cpu":
+        keep_freed()
     if trainer.threads is not None:
         torch.set_num_threads(trainer.threads)
     if trainer.deterministic:
