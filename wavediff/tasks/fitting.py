@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from torch import Tensor, nn
+from torch import nn
+from tqdm import tqdm
 
 from wavediff.data import calendar
 from wavediff.data.series import SeriesSet
@@ -25,17 +23,16 @@ from wavediff.data.windows import Windows
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import save_task
 from wavediff.tasks.series import SeriesModel, facts, network_sizes
 from wavediff.training.batches import StepIndices, batches
-from wavediff.training.config import TrainerConfig, trainer_config
+from wavediff.training.config import trainer_config
 from wavediff.training.distributed import World
-from wavediff.training.learner import Learner
-from wavediff.training.loop import MODEL, train
+from wavediff.training.learner import Learner, Step
 
 LONGEST_BLOCK = 96  # steps that a forecast fills at once, or two seasons
 TOGETHER = 16  # variables that are modelled together unless told otherwise
 WARM_UP = 100  # steps, or a tenth of all
+MOST = 1_000_000  # steps
 
 
 def recipe_config(recipe: str = "series", overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -64,8 +61,8 @@ def fit(
 ) -> SeriesModel:
     """A model of ``series``, with the averaged weights of its training.
 
-    The speed of a few steps is measured first, on weights that are thrown away; then the number of
-    steps is set so that the learning rate has come down when ``seconds`` are over.
+    The number of steps follows from ``seconds`` while they pass (``Plan``), so that the learning
+    rate has come down when they are over, however the speed of the machine changes.
 
     Args:
         horizon: steps that forecasts are wanted for; longer ones than a window should hold are
@@ -73,16 +70,16 @@ def fit(
         context: steps that a forecast sees; None: three blocks or two seasons.
         multivariate: the variables of an item in one window; None: up to 16 of them.
         stops: where training ends in each item; None: everywhere at its end.
+        seconds: of training; reading the data and the like come before them.
         steps: so many instead of what fits into ``seconds``: the same seed then gives the same
             model.
         config: of a recipe for series (``recipe_config``), whose data's settings count where they
             are not given here; the one for any table by default.
 
     Raises:
-        UserError: where the series are too short for the horizon.
-        KeyboardInterrupt: at Ctrl-C.
+        UserError: where the series are too short for the horizon, or cannot be learnt.
+        KeyboardInterrupt: at Ctrl-C; nothing is kept.
     """
-    began = time.monotonic()
     config = recipe_config() if config is None else config
     ends = [item.length for item in series.items] if stops is None else list(stops)
     settings = window_settings(series, max(ends), horizon, context, multivariate, config["data"])
@@ -100,41 +97,127 @@ def fit(
     groups = {key: config[key] for key in SeriesModel.groups}
     groups["task"] = groups["task"] | sizes
     groups["network"] = groups["network"] | network_sizes(**sizes)
-    world = World(0, 1, torch.device(device))
-    quiet = {"validate_every": 0, "checkpoint_every": sys.maxsize, "checkpoint_minutes": None}
-    quiet |= {"max_steps": 1, "device": str(device), "progress": progress, "keep_last": 1}
-    quiet |= {"batch_size": config["trainer"]["batch_size"]}
-    settings = trainer_config(config["trainer"] | quiet)
-    make_optimizer = partial(_optimizer, config["optimizer"])
-    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+    trainer = trainer_config(config["trainer"] | {"device": str(device)})
+    remembered = facts(data, series, kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_task(groups)
+        world = World(0, 1, torch.device(device))
+        learner = Learner(model, trainer, world, partial(_optimizer, config["optimizer"]), seed)
+        began = time.monotonic()
+        done = _train(learner, data, Plan(seconds, steps), progress)
+    model.network.load_state_dict(learner.exported())
+    model.extra = {"recipe": "series", "seed": seed, **remembered, "step": done}
+    model.extra["seconds"] = round(time.monotonic() - began)
+    return model.eval()
 
-        def learner() -> Learner:
-            torch.manual_seed(seed)
-            return Learner(build_task(groups), settings, world, make_optimizer, seed)
 
-        left = seconds
-        if steps is None:
-            settings.max_steps = 1_000_000
-            each = _seconds_per_step(learner(), data, settings, seconds / 20)
-            left = seconds - (time.monotonic() - began)
-            steps = max(1, int(0.95 * left / each))
-            settings.max_minutes = (1.3 * max(left, 1) + each) / 60  # a machine may get slower
-        settings.max_steps = steps
-        settings.warmup_steps = min(WARM_UP, steps // 10)
-        student = learner()
-        remembered = facts(data, series, kind)
-        outcome = train(
-            student,
-            data,
-            run_dir=Path(folder),
-            run_config={},
-            save=partial(_save, student.task, {"recipe": "series", "seed": seed} | remembered),
+class Plan:
+    """How many steps a training has: those given, or what fits into ``seconds``.
+
+    By seconds the number is estimated anew before each step, as if all that are to come took as
+    long as those done: the share of the steps that are done is the share of the time that is over.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        steps: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds, self.steps, self.clock = seconds, steps, clock
+        self.began = self.last = clock()
+        self.each = 0.0  # seconds of a step, as of late
+
+    def total(self, done: int) -> int:
+        """Steps in all, after ``done``; ``done`` itself where there is no time for another."""
+        if self.steps is not None:
+            return self.steps
+        if not done:
+            self.began = self.last = self.clock()
+            return MOST
+        now = self.clock()
+        took, self.last = now - self.last, now
+        self.each = took if done <= 2 else 0.8 * self.each + 0.2 * took  # the first one is slow
+        elapsed = now - self.began
+        if elapsed + self.each > self.seconds:
+            return done
+        return min(max(done + 1, round(done * self.seconds / max(elapsed, 1e-9))), MOST)
+
+
+def _train(learner: Learner, data: Windows, plan: Plan, progress: bool) -> int:
+    """The steps of a plan. Returns how many there were."""
+    config, done, bad = learner.config, 0, 0
+    indices = StepIndices(0, config.batch_size, 1, 0, 1)
+    with closing(batches(data, indices, 0, False)) as feed, _Bar(plan, progress) as bar:
+        try:
+            while (total := plan.total(done)) > done:
+                config.max_steps, config.warmup_steps = total, min(WARM_UP, total // 10)
+                step = learner.learn(done, feed)
+                done += 1
+                bar.step(done, step)
+                bad = bad + 1 if step.skipped else 0
+                if bad >= config.max_bad_steps:
+                    raise UserError(
+                        f"the model cannot be fitted: {bad} steps in a row were skipped because "
+                        f"{step.skipped}; look for values in the data that are far from all others"
+                    )
+        except (KeyboardInterrupt, SystemExit):
+            bar.say(
+                f"stopped after {done} steps of training: the model that was being fitted is not "
+                "kept, and the same command begins anew; `wavediff train recipe=series "
+                "data.path=FILE` makes one that goes on after a stop, for --checkpoint"
+            )
+            raise
+    return done
+
+
+class _Bar:
+    """Steps, or seconds, of a plan on stderr."""
+
+    def __init__(self, plan: Plan, shown: bool) -> None:
+        self.plan, self.loss = plan, None
+        timed = plan.steps is None
+        self.bar = tqdm(
+            total=plan.seconds if timed else plan.steps,
+            desc="training",
+            unit="step",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
+            if timed
+            else None,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 10,  # a log file gets a line now and then
+            disable=not shown,
         )
-        if outcome.signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        if outcome.signum:
-            raise SystemExit(128 + outcome.signum)
-        return SeriesModel.from_pretrained(Path(folder) / MODEL).to(world.device)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def step(self, done: int, step: Step) -> None:
+        """Step number ``done`` was made."""
+        if step.skipped:
+            self.say(f"a step was skipped: {step.skipped}")
+        else:
+            self.loss = step.loss if self.loss is None else 0.98 * self.loss + 0.02 * step.loss
+        told = {} if self.loss is None else {"loss": f"{self.loss:.4f}"}
+        if self.plan.steps is None:
+            told = {"steps": done, **told}
+        self.bar.set_postfix(told, refresh=False)
+        if self.plan.steps is None:
+            self.bar.update(
+                min(self.plan.clock() - self.plan.began, self.plan.seconds) - self.bar.n
+            )
+        else:
+            self.bar.update()
+
+    def say(self, sentence: str) -> None:
+        """A line on stderr that leaves the bar whole."""
+        if not self.bar.disable:
+            tqdm.write(sentence, file=sys.stderr)
 
 
 def window_settings(
@@ -165,33 +248,9 @@ def window_settings(
     return {"context": context, "horizon": block, "multivariate": multivariate}
 
 
-def _seconds_per_step(
-    learner: Learner, data: Windows, config: TrainerConfig, budget: float
-) -> float:
-    indices = StepIndices(0, config.batch_size, 1, 0, 1)
-    with closing(batches(data, indices, 0, False)) as feed:
-        learner.learn(0, feed)  # the first one is slower than others
-        began = time.monotonic()
-        for number in range(1, 31):
-            learner.learn(number, feed)
-            if number >= 3 and time.monotonic() - began > budget:
-                break
-    return (time.monotonic() - began) / number
-
-
 def _optimizer(
     config: Mapping[str, Any], parameters: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
     options = dict(config)
     name = options.pop("_target_").removeprefix("torch.optim.")
     return getattr(torch.optim, name)(parameters, **options)
-
-
-def _save(
-    task: SeriesModel,
-    extra: Mapping[str, Any],
-    path: Path,
-    weights: Mapping[str, Tensor],
-    counts: Mapping[str, Any],
-) -> None:
-    save_task(path, task.config, weights, {**extra, **counts})
