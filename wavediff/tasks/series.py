@@ -18,7 +18,6 @@ from wavediff.data.windows import Windows, visible_lags
 from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.guidance import Projected
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import Schedule
@@ -26,11 +25,14 @@ from wavediff.errors import UserError
 from wavediff.evaluation.series import coverage, mae, weighted_quantile_loss
 from wavediff.tasks import masks as mask_kinds
 from wavediff.tasks.checkpoint import load_task
+from wavediff.tasks.guided import Guidance
 from wavediff.tasks.sampler import Sampler, checked_sampler
 
 ROWS = 2048  # windows that go through the network at once
 VALIDATION_SAMPLES = 50
+UNTOLD = "moments"  # how a model that is never told anything is guided by what is known
 SCALES = 200  # training windows whose scales a checkpoint remembers
+GUIDED_ROWS = 512  # the same where gradients are kept for them
 
 
 class Window(NamedTuple):
@@ -83,6 +85,8 @@ class SeriesModel(nn.Module):
 
     Attributes:
         command: by which it is used.
+        guidance: by which known cells are sampled around without telling the network of them; None
+            tells it. A model that was only ever trained with nothing known is guided.
         config: what ``build_task`` rebuilds it from.
         extra: what its checkpoint remembers besides.
     """
@@ -116,6 +120,7 @@ class SeriesModel(nn.Module):
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
         self.config, self.extra = {}, {}
+        self.guidance = Guidance.of(UNTOLD) if self.untold else None
         self.facts: dict[str, Any] = {}  # of the data, for the checkpoint
 
     @staticmethod
@@ -185,6 +190,33 @@ class SeriesModel(nn.Module):
         return self.context + self.horizon
 
     @property
+    def untold(self) -> bool:
+        """Whether the network was only ever trained with nothing known."""
+        return {name for name, share in self.masks.items() if share > 0} == {"nothing"}
+
+    def guide(self, kind: str | None, scale: float | None = None) -> None:
+        """Set ``guidance`` to that of a kind (``wavediff.tasks.guided``) at a scale, both by
+        default what suits the model. ``none`` is no guidance.
+
+        Raises:
+            UserError: for a kind or a scale that cannot be, or where the network never was trained
+                with nothing known.
+        """
+        if kind is None:
+            if scale is not None and not self.untold:
+                raise UserError("a scale of guidance needs a guidance: say mse or quantile")
+            self.guidance = Guidance.of(UNTOLD, scale) if self.untold else None
+        elif kind == "none":
+            self.guidance = Guidance.of(kind) if self.untold else None
+        elif not self.masks.get("nothing", 0) > 0:
+            raise UserError(
+                "this model was never trained with nothing known, which guidance needs: give no "
+                "guidance, or train one with task.masks.nothing above 0"
+            )
+        else:
+            self.guidance = Guidance.of(kind, scale)
+
+    @property
     def fewest(self) -> int:
         """Known cells of a variable from which its scale is taken."""
         return max(2, min(8, self.length // 16))
@@ -220,12 +252,17 @@ class SeriesModel(nn.Module):
         return torch.stack(known).to(present.device)
 
     def _condition(
-        self, window: Window, known: Tensor, wide: scaling.Affine | None = None
+        self,
+        window: Window,
+        known: Tensor,
+        wide: scaling.Affine | None = None,
+        told: bool = True,
     ) -> tuple[Tensor, Condition, scaling.Affine]:
         """(x0, what the network is told, the scale of each window).
 
         A variable of which too few cells are known to tell its scale takes that of ``wide``. A
-        window of which nothing is known has no past either: its lags are hidden too.
+        window of which nothing is known has no past either: its lags are hidden too. Where the
+        network is not ``told``, the known cells give the scale and nothing else.
         """
         scale = scaling.fit(window.values, known, self.scaling)
         if wide is not None:
@@ -236,6 +273,7 @@ class SeriesModel(nn.Module):
             )
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
+        known = known if told else torch.zeros_like(known)
         # [batch, variables, lags, length]: an earlier value is scaled like the variable it is of
         lags = window.lags.unflatten(1, (self.variables, -1)).double()
         lags = ((lags - scale.loc[..., None]) / scale.scale[..., None]).flatten(1, 2).to(x0)
@@ -273,6 +311,7 @@ class SeriesModel(nn.Module):
         seed: int = 0,
         first: int = 0,
         wide: scaling.Affine | None = None,
+        guidance: Guidance | None = None,
     ) -> Tensor:
         """``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
 
@@ -283,11 +322,13 @@ class SeriesModel(nn.Module):
             known: bool, like ``window.present``, a part of it: what the model is told.
             wide: the scale ``[batch, variables, 1]`` of variables of which fewer than ``fewest``
                 cells are known; they have their own by default.
+            guidance: the model's own by default.
         """
+        guidance = self.guidance if guidance is None else guidance
         sampler = self.sampler if sampler is None else sampler
         window = Window(*(part if part is None else part.to(self.device) for part in window))
         known = known.to(self.device)
-        rows = max(1, ROWS // samples)
+        rows = max(1, (ROWS if guidance is None else GUIDED_ROWS) // samples)
         parts = []
         for start in range(0, len(known), rows):
             cut = slice(start, start + rows)
@@ -298,7 +339,9 @@ class SeriesModel(nn.Module):
                     wide.loc[cut].to(self.device), wide.scale[cut].to(self.device)
                 )
             parts.append(
-                self._sample(part, known[cut], samples, sampler, seed, first + start, scale)
+                self._sample(
+                    part, known[cut], samples, sampler, seed, first + start, scale, guidance
+                )
             )
         return torch.cat(parts, dim=1)
 
@@ -311,9 +354,11 @@ class SeriesModel(nn.Module):
         seed: int,
         first: int,
         wide: scaling.Affine | None,
+        guidance: Guidance | None,
     ) -> Tensor:
         batch, variables, length = known.shape
-        x0, cond, scale = self._condition(window._replace(present=known), known, wide)
+        window = window._replace(present=known)
+        x0, cond, scale = self._condition(window, known, wide, told=guidance is None)
         schedule, grid = self.denoiser.schedule, sampler.grid(self.denoiser.schedule)
         noises = ItemNoise(seed, range(first, first + batch))
 
@@ -323,14 +368,12 @@ class SeriesModel(nn.Module):
 
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         x = reverse.start(schedule, grid[0], noise(x0, -1), repeated)
-        denoiser = Projected(self.denoiser, self._keep_known)
+        guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
+        y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
+        denoiser = guidance.around(self.denoiser, y, there, samples)
         x = sampler.function(denoiser, x, grid, denoiser.prepare(repeated), noise=noise)
         filled = scale.invert(x.unflatten(0, (samples, batch)).to(window.values))
         return torch.where(known, window.values, filled)
-
-    def _keep_known(self, x0_hat: Tensor, cond: Condition) -> Tensor:
-        values, known = cond.local[:, : self.variables], cond.local[:, self.variables :]
-        return torch.where(known[:, : self.variables] > 0, values, x0_hat)
 
 
 def facts(train: Windows, series: SeriesSet, kind: str) -> dict[str, Any]:
