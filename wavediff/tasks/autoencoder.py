@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
         if not isinstance(task, cls):
             raise UserError(
                 f"{name_or_path} is no autoencoder but of the kind {type(task).__name__}: give the "
-                "run folder of recipe=autoencoder"
+                "run folder of one (wavediff train recipe=autoencoder)"
             )
         return task
 

@@ -103,7 +103,8 @@ class Enhancer(nn.Module):
         if not isinstance(task, cls):
             raise UserError(
                 f"{name_or_path} is no enhancer but a {type(task).__name__}: give enhancer-16k, or "
-                "the run folder of a recipe for enhancement"
+                "the run folder of a recipe for enhancement (wavediff train recipe=enhance_folder "
+                "data.root=FOLDER data.mix.noise=NOISES)"
             )
         return task
 

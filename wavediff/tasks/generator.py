@@ -103,7 +103,7 @@ class Generator(Labelled, nn.Module):
         if not isinstance(task, cls):
             raise UserError(
                 f"{name_or_path} is no generator but of the kind {type(task).__name__}: give the "
-                "run folder of a recipe for generation"
+                "run folder of a recipe for generation (wavediff train recipe=tiny_generate)"
             )
         return task
 

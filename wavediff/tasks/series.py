@@ -175,7 +175,8 @@ class SeriesModel(nn.Module):
         if not isinstance(task, cls):
             raise UserError(
                 f"{name_or_path} is no model of series but of the kind {type(task).__name__}: give "
-                "the run folder of a recipe for series"
+                "the run folder of a recipe for series (wavediff train recipe=series "
+                "data.path=FILE)"
             )
         return task
 

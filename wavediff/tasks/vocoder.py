@@ -102,7 +102,8 @@ class Vocoder(Labelled, nn.Module):
         if not isinstance(task, cls):
             raise UserError(
                 f"{name_or_path} is no vocoder but an {type(task).__name__}: give vocoder-en-22k, "
-                "or the run folder of a recipe for vocoding"
+                "or the run folder of a recipe for vocoding (wavediff train recipe=folder "
+                "data.root=FOLDER)"
             )
         return task
 
