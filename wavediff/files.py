@@ -14,6 +14,7 @@ _REASONS = {
     errno.EACCES: "permission denied: choose a folder that you may write to",
     errno.EPERM: "permission denied: choose a folder that you may write to",
     errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOENT: "no file can be made there: choose another folder",
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
     errno.EFBIG: "the file is too large for this file system: choose another disk",

@@ -73,10 +73,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def levels(text: str) -> list[float]:
     """An argparse type: quantiles between commas."""
-    found = [float(level) for level in text.split(",")]
+    try:
+        found = [float(level) for level in text.split(",")]
+    except ValueError:
+        found = [0.0]
     if not all(0 < level < 1 for level in found):
-        raise argparse.ArgumentTypeError("quantiles lie between 0 and 1")
-    return found
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no quantiles: give numbers between 0 and 1, as 0.1,0.5,0.9"
+        )
+    return list(dict.fromkeys(found))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -202,7 +202,7 @@ BAD = {
     "hours, then days": (
         table([*HOURS, *(f"2024-01-{day:02d} 00:00" for day in range(2, 20))]),
         {},
-        r"mixed frequencies: most stamps are 1 hour apart, but 2024-01-03 .*freq=h",
+        r"mixed frequencies: most stamps are 1 hour apart, but 2024-01-03 .*--freq h",
     ),
     "off the grid": (
         table([*HOURS[:5], "2024-01-01 05:20", *HOURS[6:9]]),

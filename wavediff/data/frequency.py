@@ -107,7 +107,7 @@ def positions(times: np.ndarray, freq: str) -> np.ndarray:
         raise UserError(
             f"{text(times[np.argmax(wrong)])} is not on the grid of the frequency {freq} that "
             f"begins at {text(origin)}: put the stamps on one grid (pandas: resample), or give "
-            "another freq"
+            "another --freq"
         )
     return steps
 
@@ -128,7 +128,8 @@ def infer(groups: Sequence[np.ndarray], names: Sequence[str]) -> str:
     groups = [times for times, _ in items]
     if not groups:
         raise UserError(
-            "one stamp has no frequency: give more rows, or say it by freq (h, D, B, MS, ...)"
+            "one stamp has no frequency: give more rows, or say it by --freq (in Python freq=): h, "
+            "D, B, MS, ..."
         )
     freq = _months(groups) or _fixed(groups)
     for times, name in items:
@@ -201,8 +202,8 @@ def _check(times: np.ndarray, freq: str, name: str) -> None:
         gap = _gap(times, int(np.argmax(steps == usual)))
         raise UserError(
             f"mixed frequencies: the stamps of {name} are {gap} apart, those of others have the "
-            f"frequency {freq}: give files of one frequency each, or freq={freq} to take the steps "
-            "between as missing"
+            f"frequency {freq}: give files of one frequency each, or --freq {freq} to take the "
+            "steps between as missing"
         )
     ends = np.flatnonzero(np.append(np.diff(steps) != 0, True))
     lengths = np.diff(np.append(-1, ends))
@@ -213,7 +214,7 @@ def _check(times: np.ndarray, freq: str, name: str) -> None:
 
 
 def _refuse(times: np.ndarray, odd: int, usual: int, freq: str | None = None) -> None:
-    way = f", or freq={freq} to take the steps between as missing" if freq else ""
+    way = f", or --freq {freq} to take the steps between as missing" if freq else ""
     raise UserError(
         f"mixed frequencies: most stamps are {_gap(times, usual)} apart, but "
         f"{text(times[odd + 1])} comes {_gap(times, odd)} after the one before it: give stamps on "

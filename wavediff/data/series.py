@@ -17,6 +17,8 @@ from wavediff.errors import UserError
 # An item of more steps than this, of which there are rows for less than one in so many, has a stamp
 # that is surely wrong.
 LONGEST, SPARSEST = 100_000, 1000
+# A value is told to be very large above the first, or above the second times the median size.
+LARGE, OUTLYING = 1e15, 1e6
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def read_series(
     known: Sequence[str] = (),
     static: Sequence[str] = (),
     freq: str | None = None,
+    progress: bool = True,
 ) -> SeriesSet:
     """The series in a table: a CSV (.gz too) or Parquet file, a frame, or an array [T, V] or
     [N, T, V] (one variable: [T]), whose steps are plain numbers unless it has a `freq`.
@@ -146,6 +149,7 @@ def read_series(
     targets: the columns to model (None: all with numbers). known: columns whose future is known
     when forecasting, in rows beyond the last target. static: columns that are constant for an item.
     freq: the frequency, where it cannot be found, as in one row, or where it is to be another one.
+    progress: a bar on stderr where reading takes longer than a second.
 
     Absent rows are missing steps. Rows may be in any order. Raises UserError for no time column,
     a stamp that comes twice, mixed frequencies, text in a number column, and the like.
@@ -162,7 +166,7 @@ def read_series(
     named = [*known, *static, *([item] if item else [])]
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
-    table = read_table(source, time, text_columns, only, static)
+    table = read_table(source, time, text_columns, only, static, progress)
     notes = table.notes
     item_column = item or _item_column(table, notes, set(named))
     targets = _targets(table, targets, {*named, item_column}, notes)
@@ -196,7 +200,8 @@ def read_series(
         if length > LONGEST and length > SPARSEST * len(steps):
             raise UserError(
                 f"{table.name}: from {_stamp(times[0])} to {_stamp(times[-1])} there would be "
-                f"{length} steps for {len(steps)} rows: correct the stamps, or give a coarser freq"
+                f"{length} steps for {len(steps)} rows: correct the stamps, or give a coarser "
+                "--freq"
             )
         values = _grid(table, targets, own, steps, length)
         covariates = _known(table, known, own, steps, length, notes) if known else None
@@ -264,8 +269,8 @@ def _item_column(table: Table, notes: list[str], taken: set[str]) -> str | None:
         return named[0]  # and which of its stamps come twice is told later
     if fitting:
         raise UserError(
-            f"{where}, and several columns tell the rows apart ({', '.join(fitting)}): say by item "
-            "which one names the series"
+            f"{where}, and several columns tell the rows apart ({', '.join(fitting)}): say by "
+            "--item (in Python item=) which one names the series"
         )
     together = f" (such as {' and '.join(candidates)} in one)" if len(candidates) > 1 else ""
     raise UserError(
@@ -377,6 +382,10 @@ def _grid(table, columns, rows, steps, length) -> np.ndarray:
 def _known(table, columns, rows, steps, length, notes) -> np.ndarray:
     """Covariates on the grid; where they are missing, on the line between their neighbours."""
     for column in columns:
+        if column not in table.columns:
+            raise UserError(
+                f"{table.name} has no column {column}: it has {', '.join(table.columns)}"
+            )
         if column not in table.numbers:
             raise UserError(f"{table.name}: column {column} cannot be known: it is no number")
     values = _grid(table, columns, rows, steps, length)
@@ -421,14 +430,45 @@ def _stamp(time) -> str:
     return str(time) if isinstance(time, np.integer) else text(time)
 
 
+def _odd(items: Sequence[Series], targets: Sequence[str]) -> list[str]:
+    """Sentences about variables that are used as they are, but may not be what was meant."""
+    constant, large = [], []
+    for v, name in enumerate(targets):
+        values = np.concatenate([item.values[v] for item in items])
+        values = values[~np.isnan(values)]
+        if len(values) < 2:
+            continue
+        low, high = values.min(), values.max()
+        if low == high:
+            constant.append(f"{name} ({low:g})")
+            continue
+        sizes = np.abs(values, out=values)
+        largest, usual = sizes.max(), np.median(sizes)
+        if largest > LARGE or largest > OUTLYING * usual > 0:
+            large.append(f"{name} (up to {largest:.3g}, half of them below {usual:.3g})")
+    notes = []
+    if constant:
+        notes.append(f"the same value in every row: {_listed(constant)}")
+    if large:
+        notes.append(
+            "very large values, which are used as they are (empty their cells if they are errors): "
+            f"{_listed(large)}"
+        )
+    return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _tell(table, items, freq, item_column, targets, notes) -> None:
     steps = sum(series.length for series in items)
     missing = sum(int(np.isnan(series.values).sum()) for series in items)
-    listed = ", ".join(targets[:5]) + (f" and {len(targets) - 5} more" if len(targets) > 5 else "")
     each = f"{len(items)} items by {item_column}" if item_column else "one item"
     notes.insert(
         0,
         f"{table.name}: {each}, {steps} steps by {table.time_name} at frequency "
-        f"{freq or 'none (plain numbers)'}, variables {listed}, "
+        f"{freq or 'none (plain numbers)'}, variables {_listed(targets)}, "
         f"{100 * missing / (steps * len(targets)):.3g} % missing",
     )
+    notes += _odd(items, targets)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from wavediff.errors import UserError
 
+PARSER = "Error tokenizing data. C error: "  # how its messages begin
 SAMPLE = 1000  # rows by which the columns are judged
 CELLS = 2_000_000  # of a piece
 TIME_NAMES = ("ds", "time", "date", "datetime", "timestamp", "timestep", "period", "year", "step")
@@ -67,19 +68,21 @@ def read_table(
     texts: Sequence[str] = (),
     only: Sequence[str] | None = None,
     also: Sequence[str] = (),
+    progress: bool = True,
 ) -> Table:
     """The table in a file (.csv, .csv.gz, .txt, .parquet) or frame.
 
     time: its time column; None finds it. texts: columns that are taken as text whatever they look
     like. only: the columns with numbers to read, beside the columns with text; None for all. also:
-    further columns of either kind. Raises UserError for whatever is wrong with it.
+    further columns of either kind. progress: a bar on stderr where reading takes longer than a
+    second. Raises UserError for whatever is wrong with it.
     """
     if isinstance(source, pandas.DataFrame):
         name, frames, first_line = "the frame", iter([_plain(source)]), 0
     elif source.name.lower().endswith((".parquet", ".pq")):
-        name, frames, first_line = source.name, _parquet(source), 0
+        name, frames, first_line = source.name, _parquet(source, progress), 0
     else:
-        name, frames, first_line = source.name, _csv(source, time, texts), 2
+        name, frames, first_line = source.name, _csv(source, texts, progress), 2
     reader = _Reader(name, time, texts, only, also, first_line)
     for frame in frames:
         reader.add(frame)
@@ -98,7 +101,7 @@ def _plain(frame: pandas.DataFrame) -> pandas.DataFrame:
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
 
 
-def _parquet(path: Path) -> Iterator[pandas.DataFrame]:
+def _parquet(path: Path, progress: bool) -> Iterator[pandas.DataFrame]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -108,7 +111,7 @@ def _parquet(path: Path) -> Iterator[pandas.DataFrame]:
     try:
         with parquet.ParquetFile(path) as file:
             rows = max(1000, CELLS // max(len(file.schema_arrow.names), 1))
-            with _bar(path.name, file.metadata.num_rows, "rows") as bar:
+            with _bar(path.name, file.metadata.num_rows, "rows", progress) as bar:
                 for batch in file.iter_batches(rows):
                     yield _plain(batch.to_pandas())
                     bar.update(batch.num_rows)
@@ -116,14 +119,14 @@ def _parquet(path: Path) -> Iterator[pandas.DataFrame]:
         raise UserError(f"{path} cannot be read as Parquet: {_line(error)}") from error
 
 
-def _bar(title: str, total: int, unit: str) -> tqdm:
+def _bar(title: str, total: int, unit: str, shown: bool) -> tqdm:
     return tqdm(
         None, f"reading {title}", total, unit=unit, unit_scale=True, leave=False, delay=1,
-        disable=None,
+        disable=not shown,
     )  # fmt: skip
 
 
-def _csv(path: Path, time: str | None, texts: Sequence[str]) -> Iterator[pandas.DataFrame]:
+def _csv(path: Path, texts: Sequence[str], progress: bool) -> Iterator[pandas.DataFrame]:
     options = {"encoding": "utf-8-sig"}
     try:
         with _opened(path) as (handle, _):
@@ -153,7 +156,8 @@ def _csv(path: Path, time: str | None, texts: Sequence[str]) -> Iterator[pandas.
             or (_is_text(column) and not _mostly_numbers(column))
         }
         rows = max(1000, CELLS // max(len(sample.columns), 1))
-        with _opened(path) as (handle, raw), _bar(path.name, path.stat().st_size, "B") as bar:
+        size = path.stat().st_size
+        with _opened(path) as (handle, raw), _bar(path.name, size, "B", progress) as bar:
             for chunk in pandas.read_csv(handle, chunksize=rows, low_memory=False, **options):
                 if not isinstance(chunk.index, pandas.RangeIndex):
                     raise UserError(f"{path} has more fields in its rows than names in its header")
@@ -163,7 +167,7 @@ def _csv(path: Path, time: str | None, texts: Sequence[str]) -> Iterator[pandas.
         raise UserError(f"{path} is empty: give a table with a header and rows") from error
     except (pandas.errors.ParserError, csv.Error) as error:
         raise UserError(
-            f"{path} cannot be read as CSV: {_line(error).removeprefix('Error tokenizing data. ')}"
+            f"{path} cannot be read as CSV: {_line(error).removeprefix(PARSER)}: correct that line"
         ) from error
     except UnicodeError as error:
         raise UserError(f"{path} is no text in UTF-8: save it as CSV in UTF-8") from error
@@ -313,7 +317,8 @@ class _Reader:
                 raise UserError(
                     f"{self.name}: {str(column.iloc[row])!r} in column {name}, "
                     f"{self.table_.row(self.rows + row)}, is no number: correct it, leave the cell "
-                    "empty where the value is missing, or leave the column out by naming targets"
+                    "empty where the value is missing, or leave the column out by naming the "
+                    "others as --targets"
                 )
         wrong = np.abs(values) > 1e37
         if wrong.any():
@@ -351,10 +356,14 @@ def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> 
     columns = ", ".join(map(str, frame.columns[:8])) + (", ..." if frame.shape[1] > 8 else "")
     if not found:
         raise UserError(
-            f"{name} has no time column (its columns: {columns}): name it by time, or add one with "
+            f"{name} has no time column (its columns: {columns}): name it by --time "
+            "(in Python time=), or add one with "
             "stamps like 2024-01-31 or 2024-01-31 13:00"
         )
-    raise UserError(f"{name} has several time columns ({', '.join(found)}): name one by time")
+    raise UserError(
+        f"{name} has several time columns ({', '.join(found)}): name one by --time (in Python "
+        "time=)"
+    )
 
 
 class _Stamps:

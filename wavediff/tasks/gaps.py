@@ -17,7 +17,7 @@ from torch.utils.data import default_collate
 from wavediff.data import scaling
 from wavediff.data.series import SeriesSet
 from wavediff.data.windows import Windows
-from wavediff.tasks.rolling import CELLS
+from wavediff.tasks.rolling import CELLS, pieces
 from wavediff.tasks.sampler import Sampler
 from wavediff.tasks.series import SeriesModel, Window
 
@@ -129,16 +129,18 @@ class _Gaps:
         for first in range(0, len(chosen), rows):
             part = chosen[first : first + rows]
             window = self._windows(starts[part])
-            drawn = self.model.sample(
-                window,
-                window.present,
-                self.samples,
-                wide=self._wide(len(part)),
-                first=self._place(int(part[0])),
-                **self.options,
-            ).cpu()
-            for row, number in enumerate(part):
-                self._keep(own & (owner == number), starts[number], drawn[:, row].numpy())
+            for piece in pieces(self.model, self.samples, len(part)):
+                cut = Window(*(each if each is None else each[piece] for each in window))
+                drawn = self.model.sample(
+                    cut,
+                    cut.present,
+                    self.samples,
+                    wide=self._wide(len(cut.present)),
+                    first=self._place(int(part[0])) + piece.start,
+                    **self.options,
+                ).cpu()
+                for row, number in enumerate(part[piece]):
+                    self._keep(own & (owner == number), starts[number], drawn[:, row].numpy())
 
     def _inward(self) -> None:
         """Half a window from the known end of a gap on, each path by itself."""

@@ -17,6 +17,7 @@ from wavediff.tasks.sampler import Sampler
 from wavediff.tasks.series import SeriesModel, Window
 
 CELLS = 20_000_000  # of the sampled windows that are held at once
+STEPS = 50_000  # of windows that a CPU computes at once: more takes memory, not less time
 
 
 def paths(
@@ -58,13 +59,24 @@ def paths(
     for start in range(0, len(origins), rows):
         stop = min(start + rows, len(origins))
         numbers = range(start * per_origin, stop * per_origin)
-        future = _roll(model, windows, numbers, blocks, samples, sampler, seed)[..., :horizon]
+        parts = [
+            _roll(model, windows, numbers[part], blocks, samples, sampler, seed)[..., :horizon]
+            for part in pieces(model, samples, len(numbers))
+        ]
         # [samples, origins, V, horizon], whether the variables were apart or not
-        future = future.reshape(samples, stop - start, -1, horizon).numpy()
+        future = torch.cat(parts, dim=1).reshape(samples, stop - start, -1, horizon).numpy()
         for number in range(stop - start):
             yield future[:, number]
         if progress is not None:
             progress(stop - start)
+
+
+def pieces(model: SeriesModel, samples: int, windows: int) -> list[slice]:
+    """Windows that go to the model together, so that ``samples`` of each do not fill the memory."""
+    size = windows
+    if model.device.type == "cpu":
+        size = max(1, STEPS // (samples * model.length))
+    return [slice(first, min(first + size, windows)) for first in range(0, windows, max(size, 1))]
 
 
 def _roll(
