@@ -1,22 +1,26 @@
-"""Speed of DiffWave BASE beside lmnt-com/diffwave, same weights, one process, alternating.
+"""Speed of DiffWave BASE beside lmnt-com/diffwave: same weights, a process for each, alternating.
 
     git clone https://github.com/lmnt-com/diffwave
     python tools/bench_vocoder.py --peer diffwave
 
 Six fast sampling steps on one random mel, and one training step (forward, L1 loss, backward, Adam)
-on four examples of 62 frames. Prints the median seconds of both, the ratio theirs / ours, and the
+on --batch examples of 62 frames. Prints the median seconds of both, the ratio theirs / ours, and the
 largest difference of the outputs, drawn from the same noise.
 """
 
 import argparse
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -28,8 +32,10 @@ from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
 from wavediff.tasks.foreign import read_foreign
 from wavediff.tasks.vocoder import Vocoder
+from wavediff.training.memory import keep_freed
 
-HOP, BANDS, BATCH, CROP = 256, 80, 4, 62
+HOP, BANDS, CROP = 256, 80, 62
+PARTS = {"fp32": "fp32, 6 steps", "bf16": "bf16, 6 steps", "training": "fp32, training"}
 
 
 def peer_modules(folder: Path) -> tuple[ModuleType, ModuleType]:
@@ -55,21 +61,41 @@ def same_weights(model: ModuleType, inference: ModuleType, folder: Path) -> tupl
     return path, ours.eval()
 
 
-def timed(calls: dict[str, Callable[[], torch.Tensor]], repeats: int, cuda: bool) -> dict:
-    """Median seconds of each call, alternating, after one that is not counted; and the results."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    results = {}
-    for repeat in range(repeats + 1):
-        for name, call in calls.items():
-            if cuda:
-                torch.cuda.synchronize()
-            began = time.perf_counter()
-            results[name] = call()
-            if cuda:
-                torch.cuda.synchronize()
-            if repeat:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: (statistics.median(values), results[name]) for name, values in seconds.items()}
+def serve(pipe: Connection, name: str, options: argparse.Namespace) -> None:
+    """One of the two, in its own process, set up as its users have it: for each (part, device) that
+    the pipe brings, send the seconds and the result of a call; None ends it."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if name == "wavediff" and options.only == "training":
+        keep_freed()  # as `wavediff train` does
+    model, inference = peer_modules(options.peer)
+    calls: dict[tuple[str, str], Callable[[], torch.Tensor]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path, ours = same_weights(model, inference, Path(folder))
+        while (wanted := pipe.recv()) is not None:
+            part, device = wanted
+            if wanted not in calls:
+                calls.clear()
+                inference.models.clear()
+                made = (
+                    training(model, inference, ours, torch.device(device), options.batch)
+                    if part == "training"
+                    else sampling(path, inference, ours, torch.device(device), options.seconds)
+                )
+                calls[wanted] = made[name]
+            with torch.autocast(device, torch.bfloat16, enabled=part == "bf16"):
+                pipe.send(timed(calls[wanted], device == "cuda"))
+
+
+def timed(call: Callable[[], torch.Tensor], cuda: bool) -> tuple[float, np.ndarray]:
+    """(seconds, result)."""
+    if cuda:
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    result = call()
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, result.float().cpu().numpy()
 
 
 def sampling(
@@ -102,15 +128,15 @@ def sampling(
 
 
 def training(
-    model: ModuleType, inference: ModuleType, ours: Vocoder, device: torch.device
+    model: ModuleType, inference: ModuleType, ours: Vocoder, device: torch.device, batch: int
 ) -> dict[str, Callable[[], torch.Tensor]]:
     """One step of each on the same batch."""
     torch.manual_seed(3)
     theirs = model.DiffWave(inference.AttrDict(inference.base_params)).to(device)
     ours = ours.to(device)
-    mel = torch.rand(BATCH, BANDS, CROP, device=device)
-    noise, noisy = torch.randn(2, BATCH, HOP * CROP, device=device)
-    index = torch.randint(0, 50, (BATCH,), device=device)
+    mel = torch.rand(batch, BANDS, CROP, device=device)
+    noise, noisy = torch.randn(2, batch, HOP * CROP, device=device)
+    index = torch.randint(0, 50, (batch,), device=device)
     fused = torch.optim.Adam(ours.network.parameters(), lr=2e-4, fused=True)
     plain = torch.optim.Adam(theirs.parameters(), lr=2e-4)
 
@@ -130,10 +156,32 @@ def training(
     }
 
 
-def report(name: str, outcome: dict, compare: bool) -> None:
-    (theirs, a), (ours, b) = outcome["lmnt"], outcome["wavediff"]
-    difference = f"{float((a.float() - b.float()).abs().max()):9.1e}" if compare else " " * 9
-    print(f"{name:<24}{theirs:9.3f}{ours:9.3f}{theirs / ours:8.2f}{difference}", flush=True)
+def compare(part: str, device: str, options: argparse.Namespace) -> None:
+    """Both in turn, ``repeats`` times after one that is not counted; a line of the table."""
+    seconds: dict[str, list[float]] = {"lmnt": [], "wavediff": []}
+    results = {}
+    context = multiprocessing.get_context("spawn")
+    options = argparse.Namespace(**vars(options) | {"only": part})
+    with ExitStack() as stack:
+        pipes = {}
+        for name in seconds:
+            pipes[name], end = context.Pipe()
+            worker = context.Process(target=serve, args=(end, name, options), daemon=True)
+            worker.start()
+            end.close()
+            stack.callback(worker.join)
+            stack.callback(pipes[name].send, None)
+        for repeat in range(options.repeats + 1):
+            for name, pipe in pipes.items():
+                pipe.send((part, device))
+                taken, results[name] = pipe.recv()
+                if repeat:
+                    seconds[name].append(taken)
+    theirs, ours = (statistics.median(values) for values in seconds.values())
+    difference = np.abs(results["lmnt"] - results["wavediff"]).max()
+    end = " " * 9 if part == "training" else f"{difference:9.1e}"
+    title = f"{device} {PARTS[part]}"
+    print(f"{title:<24}{theirs:9.3f}{ours:9.3f}{theirs / ours:8.2f}{end}", flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -142,32 +190,19 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--peer", type=Path, required=True, help="a checkout of lmnt-com/diffwave")
     parser.add_argument("--seconds", type=float, default=3.0, help="of audio (default: 3)")
+    parser.add_argument("--batch", type=int, default=4, help="of the training step (default: 4)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--only", choices=("fp32", "bf16", "training"), help="one of the parts")
+    parser.add_argument("--only", choices=tuple(PARTS), help="one of the parts")
     options = parser.parse_args(argv)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    model, inference = peer_modules(options.peer)
-    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
+    peer_modules(options.peer)
+    threads = options.threads or torch.get_num_threads()
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    print(f"torch {torch.__version__}, {threads} CPU threads")
     print(f"{'':<24}{'lmnt s':>9}{'ours s':>9}{'ratio':>8}{'max diff':>9}")
-    with tempfile.TemporaryDirectory() as folder:
-        path, ours = same_weights(model, inference, Path(folder))
-        for device in devices:
-            cuda = device.type == "cuda"
-            inference.models.clear()
-            calls = sampling(path, inference, ours, device, options.seconds)
-            if options.only in (None, "fp32"):
-                outcome = timed(calls, options.repeats, cuda)
-                report(f"{device} fp32, 6 steps", outcome, compare=True)
-            if options.only in (None, "bf16"):
-                with torch.autocast(device.type, torch.bfloat16):
-                    outcome = timed(calls, options.repeats, cuda)
-                report(f"{device} bf16, 6 steps", outcome, compare=True)
-            if options.only in (None, "training"):
-                outcome = timed(training(model, inference, ours, device), options.repeats, cuda)
-                report(f"{device} fp32, training", outcome, compare=False)
+    for device in devices:
+        for part in [options.only] if options.only else PARTS:
+            compare(part, device, options)
     return 0
 
 

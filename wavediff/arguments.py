@@ -16,9 +16,17 @@ from tqdm import tqdm
 from wavediff.errors import UserError
 
 
+def whole(text: str) -> int:
+    """An argparse type: a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
 def positive(text: str) -> int:
     """An argparse type: 1 or more."""
-    number = int(text)
+    number = whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
@@ -26,7 +34,7 @@ def positive(text: str) -> int:
 
 def natural(text: str) -> int:
     """An argparse type: 0 or more."""
-    number = int(text)
+    number = whole(text)
     if number < 0:
         raise argparse.ArgumentTypeError("must be 0 or more")
     return number
@@ -88,7 +96,21 @@ def names(text: str) -> list[str]:
 
 def seconds(text: str) -> float:
     """An argparse type: above 0."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def strength(text: str) -> float:
+    """An argparse type: above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return number
@@ -124,13 +146,26 @@ def add_series(parser: argparse.ArgumentParser) -> None:
         help="all variables in one window, or each by itself (default: together up to 16)",
     )
     add("--samples", type=positive, default=100, metavar="N", help="draws (default: 100)")
+    add(
+        "--guidance",
+        choices=["none", "mse", "quantile", "moments"],
+        help="sample around what is known without telling the network of it (default: moments for "
+        "a model that was trained with nothing known, none for others)",
+    )
+    add(
+        "--guidance-scale",
+        type=strength,
+        metavar="S",
+        help="strength of the guidance: one over the variance granted to what is known, where the "
+        "data's is 1 (default: by the guidance)",
+    )
 
 
 def series_options(arguments: argparse.Namespace) -> dict:
     """Of ``add_series`` and ``add_sampling``, as ``wavediff.tasks.forecaster`` names them."""
     same = (
         "time", "item", "targets", "known", "static", "freq", "checkpoint", "fit_steps", "context",
-        "multivariate", "samples", "sampler", "steps", "seed",
+        "multivariate", "samples", "sampler", "steps", "seed", "guidance", "guidance_scale",
     )  # fmt: skip
     options = {name: getattr(arguments, name) for name in same}
     return options | {

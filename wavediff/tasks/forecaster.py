@@ -49,6 +49,7 @@ class Forecaster:
             to 16 of them.
         samples: paths of a forecast, and draws of a missing cell.
         sampler, steps: how to sample; the model's own by default.
+        guidance, guidance_scale: of ``SeriesModel.guide``; what suits the model by default.
         device: auto (a GPU where there is one), cpu, cuda.
         progress: bars on stderr.
 
@@ -77,6 +78,8 @@ class Forecaster:
         samples: int = 100,
         sampler: str | None = None,
         steps: int | None = None,
+        guidance: str | None = None,
+        guidance_scale: float | None = None,
         device: str = "auto",
         progress: bool = True,
     ) -> None:
@@ -96,6 +99,7 @@ class Forecaster:
             "freq": freq,
         }
         self.samples, self.sampler, self.steps = samples, sampler, steps
+        self.guidance = guidance, guidance_scale
         self.device = (
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         )
@@ -106,11 +110,16 @@ class Forecaster:
         if checkpoint is not None:
             self.model = SeriesModel.from_pretrained(checkpoint).to(self.device)
             self._sampler()
+            self.model.guide(*self.guidance)
         self.pretrained = checkpoint
 
     def read(self, data: Data) -> Forecaster:
         """Read the data, and check that it fits the checkpoint where there is one; no training."""
-        series = data if isinstance(data, SeriesSet) else read_series(data, **self.columns)
+        series = (
+            data
+            if isinstance(data, SeriesSet)
+            else read_series(data, **self.columns, progress=self.progress)
+        )
         self.notes = list(series.notes)
         self.series = series if self.pretrained is None else self._fitting(series)
         return self
@@ -143,6 +152,7 @@ class Forecaster:
                 **options,
             )
             self._sampler()
+            self.model.guide(*self.guidance)
         return self
 
     def predict(
