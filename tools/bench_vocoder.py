@@ -4,8 +4,8 @@
     python tools/bench_vocoder.py --peer diffwave
 
 Six fast sampling steps on one random mel, and one training step (forward, L1 loss, backward, Adam)
-on --batch examples of 62 frames. Prints the median seconds of both, the ratio theirs / ours, and the
-largest difference of the outputs, drawn from the same noise.
+on --batch examples of 62 frames. Prints the median seconds of both, the ratio theirs / ours, and
+the largest difference of the outputs, drawn from the same noise.
 """
 
 import argparse
