@@ -22,6 +22,7 @@ from wavediff.tasks.checkpoint import save_task
 from wavediff.tasks.fitting import fit
 from wavediff.tasks.gaps import Filled, fill
 from wavediff.tasks.rolling import paths
+from wavediff.tasks.sampler import sampler_config
 from wavediff.tasks.series import SeriesModel, Window
 
 Data = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
@@ -104,6 +105,8 @@ class Forecaster:
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         )
         self.progress = progress
+        if sampler is not None:
+            sampler_config(sampler)  # a wrong name is told before anything is trained
         self.series: SeriesSet | None = None
         self.notes: list[str] = []
         self.model: SeriesModel | None = None
@@ -204,7 +207,8 @@ class Forecaster:
         horizon = horizon or self.horizon or model.horizon
         if model.horizon < 1:
             raise UserError("this model was trained for gaps only: give one with a horizon")
-        with self._bar("forecast", len(origins), "series") as bar:
+        each = 1 if self._together() else len(series.variables)
+        with self._bar("forecast", each * len(origins), "series") as bar:
             yield from paths(
                 model,
                 series,

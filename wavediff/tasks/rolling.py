@@ -39,7 +39,8 @@ def paths(
 
     Args:
         multivariate: whether a window of the model holds all variables, or one.
-        progress: told how many origins were done since it was told last.
+        progress: told how many windows were done since it was told last: one for each origin, or
+            for each origin and variable.
 
     Raises:
         UserError: where known covariates end before the horizon.
@@ -59,16 +60,16 @@ def paths(
     for start in range(0, len(origins), rows):
         stop = min(start + rows, len(origins))
         numbers = range(start * per_origin, stop * per_origin)
-        parts = [
-            _roll(model, windows, numbers[part], blocks, samples, sampler, seed)[..., :horizon]
-            for part in pieces(model, samples, len(numbers))
-        ]
+        parts = []
+        for part in pieces(model, samples, len(numbers)):
+            found = _roll(model, windows, numbers[part], blocks, samples, sampler, seed)
+            parts.append(found[..., :horizon])
+            if progress is not None:
+                progress(len(numbers[part]))
         # [samples, origins, V, horizon], whether the variables were apart or not
         future = torch.cat(parts, dim=1).reshape(samples, stop - start, -1, horizon).numpy()
         for number in range(stop - start):
             yield future[:, number]
-        if progress is not None:
-            progress(stop - start)
 
 
 def pieces(model: SeriesModel, samples: int, windows: int) -> list[slice]:
