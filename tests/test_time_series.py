@@ -2,11 +2,15 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
+from tqdm import tqdm
 
 from wavediff import backtest, forecast, impute, synthesize
 from wavediff.cli import run
@@ -137,6 +141,15 @@ def test_without_a_checkpoint_a_model_is_trained_and_said_so(table, tmp_path, ca
         assert run(forecast.main, [*words, *fitting]) == 0
     assert "training a small model" in capsys.readouterr().err
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert run(impute.main, [table, "-o", str(tmp_path / "c.csv"), *fitting]) == 0
+    filled = pandas.read_csv(tmp_path / "c.csv")
+    assert filled[["sales", "price"]].notna().all(axis=None)
+    words = [table, "--horizon", "3", "--test", "6", "--json", "--models", "model,random_walk"]
+    capsys.readouterr()
+    assert run(backtest.main, [*words, *fitting]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["model"]["points"] == judged["random walk"]["points"] > 0
+    assert all(np.isfinite(list(row.values())).all() for row in judged.values())
 
 
 def changed(table: list[list[str]], row: int, column: int, text: str) -> list[list[str]]:
@@ -191,12 +204,98 @@ def test_a_horizon_longer_than_the_data_and_a_checkpoint_of_other_data(
     assert "frequency MS, and the data has D" in capsys.readouterr().err
 
 
-def test_unsorted_rows_constant_series_and_an_empty_column(trained, tmp_path, capsys):
-    lines = [[line[0], line[1], "7", "", line[4]] for line in rows()][::-1]
-    lines = [[*line, ""] for line in lines]
-    path = write(tmp_path / "t.csv", lines, "month,shop,sales,remark,price,nothing")
-    out = tmp_path / "out.csv"
-    words = [path, "--checkpoint", trained, "-o", str(out), "--horizon", "2", *QUICK]
-    assert run(forecast.main, words) == 0
-    assert "sorted" in capsys.readouterr().err
+def test_what_may_be_wrong_works_and_is_told(trained, tmp_path, capsys):
+    lines = [[line[0], line[1], "7", "", line[4] or "3"] for line in rows()][::-1]
+    lines = [[*line, "", ""] for line in changed(lines, 5, 4, "1e30")]
+    for line in lines:
+        line[5] = "-2e30"
+    path = write(tmp_path / "t.csv", lines, "month,shop,sales,remark,price,large,nothing")
+    out, plot = tmp_path / "out.csv", tmp_path / "plot.png"
+    words = [path, "-o", str(out), "--plot", str(plot), "--horizon", "2", *QUICK]
+    assert run(forecast.main, [*words, "--fit-steps", "1"]) == 0
+    told = capsys.readouterr().err
+    assert "sorted" in told
+    assert "the same value in every row: sales (7), large (-2e+30)" in told
+    assert "price (up to 1e+30, half of them below" in told
+    assert "column nothing has no value and is left out" in told
     assert np.isfinite(pandas.read_csv(out).iloc[:, 2:].to_numpy()).all()
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    words = [path, "--horizon", "2", "--test", "4", "--fit-steps", "1", *QUICK]
+    assert run(backtest.main, words) == 0
+
+
+def test_what_cannot_be_read_or_written_is_one_sentence(table, trained, tmp_path, capsys):
+    """A folder, a file that is not there, and places that nothing can be written to."""
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.touch()
+    folder.mkdir()
+    out = str(tmp_path / "out.csv")
+    cases = [
+        ([str(folder), "-o", out], "is a folder: give a CSV or Parquet file"),
+        ([str(tmp_path / "none.csv"), "-o", out], "does not exist"),
+        ([str(file), "-o", out], "is empty"),
+        ([table, "-o", str(file / "out.csv")], "it is a file, not a folder"),
+        ([table, "-o", str(folder)], "give the name of a"),
+        ([table, "-o", table], "is the input"),
+        ([table, "-o", out, "--checkpoint", "vocoder-en-22k"], "wavediff train recipe=series"),
+        ([table, "-o", out, "--known", "promo"], "no column promo: it has month, shop"),
+        ([table, "-o", out, "--sampler", "best"], "there is no sampler 'best'; choose one of"),
+    ]
+    for words, reason in cases:
+        for command in (forecast.main, impute.main):
+            assert run(command, words) == 2
+            error = capsys.readouterr().err.strip()
+            assert error.startswith("error: ")
+            assert reason in error
+            assert "\n" not in error
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "table.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--horizon", "abc"], "argument --horizon: 'abc' is no whole number"),
+        (["--horizon", "0"], "argument --horizon: must be 1 or more"),
+        (["--quantiles", "0.1,q"], "'0.1,q' are no quantiles: give numbers between 0 and 1"),
+        (["--quantiles", "0.5,1"], "'0.5,1' are no quantiles: give numbers between 0 and 1"),
+        (["--fit-seconds", "soon"], "argument --fit-seconds: 'soon' is no number of seconds"),
+        (["--fit-seconds", "0"], "argument --fit-seconds: must be above 0"),
+    ],
+)
+def test_options_that_cannot_be_are_one_sentence(words, reason, table, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(forecast.main, [table, "-o", str(tmp_path / "out.csv"), *words])
+    assert stop.value.code == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_reading_tells_how_far_it_is(trained, tmp_path, monkeypatch, capsys):
+    """The bar of a file that takes long, also where stderr is no terminal."""
+    bar = lambda *words, **options: tqdm(*words, **options | {"delay": 0, "mininterval": 0})  # noqa: E731
+    monkeypatch.setattr("wavediff.data.table.tqdm", bar)
+    path = write(tmp_path / "t.csv", rows())
+    words = ["--checkpoint", trained, "-o", str(tmp_path / "out.csv"), *QUICK]
+    assert run(forecast.main, [path, *words]) == 0
+    assert "reading t.csv: 100%" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_large_file_takes_bounded_memory(tmp_path):
+    """200 MB: 560,000 hours of 40 variables, forecast with the default number of samples."""
+    stamps = pandas.date_range("1960-01-01", periods=560_000, freq="h").strftime("%Y-%m-%d %H:%M")
+    generator = np.random.default_rng(0)
+    cells = [",".join(f"{x:.4f}" for x in row) for row in 100 + generator.normal(size=(997, 40))]
+    path = tmp_path / "large.csv"
+    with open(path, "w") as file:
+        file.write(",".join(["time", *(f"v{v}" for v in range(40))]) + "\n")
+        file.writelines(f"{stamp},{cells[i % 997]}\n" for i, stamp in enumerate(stamps))
+    assert path.stat().st_size > 190e6
+    words = ["--fit-steps", "1", "--steps", "1", "--horizon", "24", "--device", "cpu"]
+    command = [sys.executable, "-m", "wavediff", "forecast", str(path), *words]
+    command += ["-o", str(tmp_path / "out.csv")]
+    with open(tmp_path / "told", "w") as told:
+        process = subprocess.Popen(command, stderr=told, stdout=told)
+        _, status, used = os.wait4(process.pid, 0)
+    assert status == 0
+    assert "reading large.csv" in (tmp_path / "told").read_text()
+    assert used.ru_maxrss < 1.5e6  # kilobytes, more than a third of which are PyTorch itself
