@@ -149,8 +149,8 @@ def add_series(parser: argparse.ArgumentParser) -> None:
     add(
         "--guidance",
         choices=["none", "mse", "quantile", "moments"],
-        help="sample around what is known without telling the network of it (default: moments for "
-        "a model that was trained with nothing known, none for others)",
+        help="sample around what is known without telling the network of it (default: mse for a "
+        "model that was only trained with nothing known, none for others)",
     )
     add(
         "--guidance-scale",

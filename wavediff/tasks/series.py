@@ -30,7 +30,7 @@ from wavediff.tasks.sampler import Sampler, checked_sampler
 
 ROWS = 2048  # windows that go through the network at once
 VALIDATION_SAMPLES = 50
-UNTOLD = "moments"  # how a model that is never told anything is guided by what is known
+UNTOLD = "mse"  # how a model that is never told anything is guided by what is known
 SCALES = 200  # training windows whose scales a checkpoint remembers
 GUIDED_ROWS = 512  # the same where gradients are kept for them
 
@@ -370,6 +370,11 @@ class SeriesModel(nn.Module):
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         x = reverse.start(schedule, grid[0], noise(x0, -1), repeated)
         guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
+        if guidance.kind == "moments" and schedule.alpha(grid[0]) == 0:
+            raise UserError(
+                "guidance by moments needs some signal where sampling starts, and this model's "
+                "schedule has none there: choose mse or quantile"
+            )
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
         x = sampler.function(denoiser, x, grid, denoiser.prepare(repeated), noise=noise)
