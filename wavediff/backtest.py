@@ -103,7 +103,8 @@ def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, ro
     items = [item.values for item in series.items]
     windows = rolling.cut(items, horizon, origins, season, arguments.history)
     print(
-        f"{len(windows)} windows of {horizon} steps, season {season}, {arguments.samples} samples",
+        f"{len(windows)} window{'s' * (len(windows) > 1)} of {horizon} steps, season {season}, "
+        f"{arguments.samples} samples",
         file=sys.stderr,
     )
     table = {}

@@ -201,3 +201,30 @@ def test_the_exact_denoiser_of_a_gaussian_process_gives_the_exact_conditional():
         gain = a * given.c @ torch.linalg.inv(a**2 * given.c + s**2 * torch.eye(8).double())
         expected = given.mu + (x - a * given.mu) @ gain.mT
         torch.testing.assert_close(estimate, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("multivariate", [False, True])
+def test_windows_in_pieces_are_sampled_as_all_at_once(multivariate, monkeypatch):
+    generator = np.random.default_rng(0)
+    items = [50 + 9 * generator.normal(size=(2, 40)) for _ in range(3)]
+    for item in items:
+        item[:, 9:12] = np.nan
+    series = SeriesSet([Series(str(k), 0, item) for k, item in enumerate(items)], ["a", "b"])
+    model = tiny(variables=2 if multivariate else 1)
+    told = []
+
+    def sampled():
+        options = {"multivariate": multivariate, "progress": told.append}
+        ends = [(k, 40) for k in range(3)]
+        paths = np.stack(list(rolling.paths(model, series, ends, 6, 3, **options)))
+        filled = gaps.fill(model, series, 3, **options)
+        return paths, np.stack([part.median for part in filled])
+
+    whole = sampled()
+    told.clear()
+    monkeypatch.setattr(rolling, "STEPS", 1)
+    assert rolling.pieces(model, 3, 2) == [slice(0, 1), slice(1, 2)]
+    parts = sampled()
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=0.02)
+    assert sum(told) == 3 * (1 if multivariate else 2) + 3 * 2 * 3

@@ -12,7 +12,8 @@ from wavediff.evaluation.series import quantiles
 from wavediff.files import atomic_path
 
 PANELS = 8
-FANS = ((0.025, 0.975), (0.1, 0.9), (0.25, 0.75))  # the intervals of 95, 80 and 50 %
+# the intervals of 95, 80 and 50 %, each on top of the one before it
+FANS = {(0.025, 0.975): "#d3e3f1", (0.1, 0.9): "#a6c8e4", (0.25, 0.75): "#6fa6d2"}
 
 
 def write_plot(series: SeriesSet, samples: np.ndarray, path: Path) -> None:
@@ -32,12 +33,12 @@ def write_plot(series: SeriesSet, samples: np.ndarray, path: Path) -> None:
         first = max(0, item.length - max(6 * horizon, 60))
         axes.plot(_axis(series, number, first, item.length), item.values[v, first:], color="black")
         ahead = _axis(series, number, item.length, item.length + horizon)
-        for low, high in FANS:
+        for (low, high), colour in FANS.items():
             bounds = quantiles(samples[:, number, v], [low, high])
             label = f"{100 * (high - low):.0f} %"
-            axes.fill_between(ahead, *bounds, color="tab:blue", alpha=0.25, lw=0, label=label)
+            axes.fill_between(ahead, *bounds, color=colour, lw=0, label=label)
         (median,) = quantiles(samples[:, number, v], [0.5])
-        axes.plot(ahead, median, color="tab:blue", label="median")
+        axes.plot(ahead, median, color="#1f4e79", label="median")
         axes.set_title(_title(series, number, v), loc="left")
         axes.margins(x=0)
         if place == 1:
