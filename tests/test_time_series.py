@@ -1,8 +1,10 @@
 """`wavediff forecast`, `impute`, `synthesize` and `backtest`, as a user types them."""
 
 import csv
+import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,31 @@ def test_impute_changes_missing_cells_alone(table, trained, tmp_path):
                 assert after[new] == before[old]
                 assert after[std] == "0"
     assert b"\r\n" in out.read_bytes()
+
+
+def test_impute_keeps_the_files_form(tmp_path):
+    """A byte order mark, semicolons, decimal commas, quotes, blank lines, line ends and gzip."""
+    lines = ["\ufeff", '"Tag, UTC";Wert;"a;b"', ""]
+    lines += [f"2024-01-{d:02};{'' if d == 9 else f'{d % 7},50'};{d}" for d in range(1, 31)]
+    text = lines[0] + "\r\n".join([*lines[1:], "", ""])
+    given, out = tmp_path / "t.csv.gz", tmp_path / "out.csv.gz"
+    given.write_bytes(gzip.compress(text.encode()))
+    words = [str(given), "-o", str(out), "--fit-steps", "1", *QUICK]
+    assert run(impute.main, words) == 0
+    filled = gzip.decompress(out.read_bytes()).decode()
+    assert filled[0] == "\ufeff"
+    before, after = (whole[1:].split("\r\n") for whole in (text, filled))
+    assert after[0] == 'Tag, UTC;Wert;Wert_std;"a;b"'
+    assert len(after) == len(before)
+    for old, new in zip(before[1:], after[1:], strict=True):
+        if old:
+            stamp, value, other = old.split(";")
+            found = new.split(";")
+            assert [found[0], found[3]] == [stamp, other]
+            assert found[1] == value if value else re.fullmatch(r"-?\d+,\d+", found[1])
+            assert (found[2] == "0") == bool(value)
+        else:
+            assert new == ""
 
 
 def test_synthesize_and_backtest(table, trained, tmp_path, capsys):

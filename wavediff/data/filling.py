@@ -2,10 +2,10 @@
 
 import csv
 import gzip
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas
@@ -44,11 +44,13 @@ def write_filled(
             frame.insert(place + 1, _free(name, list(map(str, frame.columns))), std)
         write_table(frame, output)
         return
-    raw = source.read_bytes()
-    raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    filled = _text(raw.decode("utf-8"), _columns(series, medians, stds)).encode()
-    with atomic_path(output) as path:
-        path.write_bytes(gzip.compress(filled) if output.suffix == ".gz" else filled)
+    columns = _columns(series, medians, stds)
+    opened = gzip.open if output.suffix == ".gz" else open
+    with (
+        atomic_path(output) as path,
+        opened(path, "wt", encoding="utf-8", newline="") as out,
+    ):
+        _copy(source, out, columns)
 
 
 def write_table(frame: pandas.DataFrame, output: Path) -> None:
@@ -92,32 +94,63 @@ def _columns(
     return found
 
 
-def _text(text: str, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
-    """CSV with those cells filled, delimiter and line ends as they were."""
-    bom = "\ufeff" if text.startswith("\ufeff") else ""
-    text = text.removeprefix(bom)
-    sep = delimiter(text[: text.find("\n") + 1 or None])
-    end = "\r\n" if "\r\n" in text else "\n"
-    names = list(pandas.read_csv(io.StringIO(text), sep=sep, nrows=0).columns)
-    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=sep))
-    # lines without anything are no rows of the table
-    rows = [line for line in lines if any(cell.strip() for cell in line) or len(line) > 1]
-    header, rows = rows[0], rows[1:]
+def _copy(
+    source: Path, out: TextIO, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> None:
+    """CSV with those cells filled, delimiter and line ends as they were, row after row."""
+    with _opened(source, "utf-8") as text:
+        if text.read(1) == "\ufeff":
+            out.write("\ufeff")
+    with _opened(source) as text:
+        first = next(line for line in text if line.strip())
+    sep = delimiter(first)
+    with _opened(source) as text:
+        names = list(pandas.read_csv(text, sep=sep, nrows=0).columns)
+    writer = csv.writer(out, delimiter=sep, lineterminator="\r\n" if "\r\n" in first else "\n")
+    places = {name: names.index(name) for name in columns}
+    commas = _commas(source, sep, places)
+    parts = []
     for name, (missing, values, std) in columns.items():
         place = names.index(name)
-        comma = sep == ";" and any(COMMA.fullmatch(r[place]) for r in rows if len(r) > place)
         column = _free(name, names)
         names.insert(place + 1, column)
-        header.insert(place + 1, column)
-        for row, gap, value, spread in zip(rows, missing, values, std, strict=True):
-            row.extend([""] * (place + 1 - len(row)))
-            if gap:
-                row[place] = _number(value, comma)
-            row.insert(place + 1, _number(spread, comma))
-    out = io.StringIO(newline="")
-    out.write(bom)
-    csv.writer(out, delimiter=sep, lineterminator=end).writerows(lines)
-    return out.getvalue()
+        parts.append((place, column, commas[name], missing, values, std))
+    number = -1  # of the row; the header's
+    for row in _rows(source, sep):
+        # lines without anything are no rows of the table
+        if len(row) > 1 or any(cell.strip() for cell in row):
+            for place, column, comma, missing, values, std in parts:
+                row.extend([""] * (place + 1 - len(row)))
+                if number >= 0 and missing[number]:
+                    row[place] = _number(values[number], comma)
+                row.insert(place + 1, column if number < 0 else _number(std[number], comma))
+            number += 1
+        writer.writerow(row)
+
+
+def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return (gzip.open if packed else open)(path, "rt", encoding=encoding, newline="")
+
+
+def _rows(path: Path, sep: str) -> Iterator[list[str]]:
+    with _opened(path) as text:
+        yield from csv.reader(text, delimiter=sep)
+
+
+def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, bool]:
+    """Whether numbers have a comma for a point, of each of these columns."""
+    found = dict.fromkeys(places, False)
+    if sep == ";":
+        for row in _rows(path, sep):
+            for name, place in places.items():
+                found[name] = found[name] or (
+                    len(row) > place and bool(COMMA.fullmatch(row[place]))
+                )
+            if all(found.values()):
+                break
+    return found
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
