@@ -228,3 +228,14 @@ def test_windows_in_pieces_are_sampled_as_all_at_once(multivariate, monkeypatch)
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=0.02)
     assert sum(told) == 3 * (1 if multivariate else 2) + 3 * 2 * 3
+
+
+def test_gaps_of_a_long_series_take_memory_by_its_length():
+    values = 50 + np.sin(np.arange(200_000.0))[None]
+    values[:, [9, 100_003, 199_990]] = np.nan
+    model = tiny(variables=1, lags=())
+    (filled,) = gaps.fill(model, SeriesSet([Series("a", 0, values)], ["a"]), 2, multivariate=True)
+    missing = np.isnan(values)
+    assert np.isfinite(filled.median).all()
+    assert ((filled.std > 0) == missing).all()
+    np.testing.assert_array_equal(filled.median[~missing], values[~missing])

@@ -119,7 +119,7 @@ class _Gaps:
         starts = np.array([last] if last <= 0 else [*range(0, last, stride), last])
         # each step belongs to the window in whose middle it is most
         centres = starts + (length - 1) / 2
-        owner = np.abs(np.arange(steps)[:, None] - centres).argmin(1)
+        owner = np.searchsorted((centres[1:] + centres[:-1]) / 2, np.arange(steps))
         known = np.cumsum(~np.isnan(self.values), axis=1)
         known = np.concatenate([np.zeros((len(known), 1), known.dtype), known], axis=1)
         within = known[:, np.minimum(starts + length, steps)] - known[:, np.maximum(starts, 0)]
@@ -140,7 +140,9 @@ class _Gaps:
                     **self.options,
                 ).cpu()
                 for row, number in enumerate(part[piece]):
-                    self._keep(own & (owner == number), starts[number], drawn[:, row].numpy())
+                    low, high = np.searchsorted(owner, [number, number + 1])
+                    cells = own[:, low:high]
+                    self._keep(cells, int(low), starts[number], drawn[:, row].numpy())
 
     def _inward(self) -> None:
         """Half a window from the known end of a gap on, each path by itself."""
@@ -170,9 +172,7 @@ class _Gaps:
             **self.options,
         )[0].cpu()
         self.calls += 1
-        mask = np.zeros_like(self.open)
-        mask[:, first:last] = self.open[:, first:last]
-        self._keep(mask, start, drawn.numpy())
+        self._keep(self.open[:, first:last].copy(), first, start, drawn.numpy())
 
     def _place(self, number: int, call: int = 0) -> int:
         """Where the noise of windows, or of the paths of one, is taken from."""
@@ -189,9 +189,11 @@ class _Gaps:
             self.wide.loc.expand(count, -1, -1), self.wide.scale.expand(count, -1, -1)
         )
 
-    def _keep(self, cells: np.ndarray, start: int, drawn: np.ndarray) -> None:
-        """The samples ``[samples, V, length]`` of the window at ``start`` for these cells."""
+    def _keep(self, cells: np.ndarray, first: int, start: int, drawn: np.ndarray) -> None:
+        """The samples ``[samples, V, length]`` of the window at ``start`` for these cells, the
+        ``[V, any]`` from step ``first`` on."""
         rows, steps = np.nonzero(cells)
+        steps = steps + first
         self.drawn[:, self.number[rows, steps]] = drawn[:, rows, steps - start]
         self.open[rows, steps] = False
         if self.progress is not None:
