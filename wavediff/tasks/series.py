@@ -18,6 +18,7 @@ from wavediff.data.windows import Windows, visible_lags
 from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import Schedule
@@ -67,6 +68,25 @@ class Window(NamedTuple):
         )
 
 
+class KnownWithoutNoise(Denoiser):
+    """A denoiser whose network sees the known cells of x_t without noise (CSDI, Tashiro et al.
+    2021, section 4.3), at the level of x_t.
+
+    A block of DiffWave adds the local condition after its dilated convolution. Where no later block
+    has dilation 1, a known cell thus tells nothing to those at an odd distance from it, which only
+    the input can mend.
+    """
+
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
+        """The estimate of x_0, like ``x``; of no meaning in known cells.
+
+        ``cond.local`` begins with the known values and where they are, both like ``x``.
+        """
+        y, known = (cond.local[:, k * x.shape[1] : (k + 1) * x.shape[1]] for k in range(2))
+        level = torch.hypot(self.schedule.alpha(t), self.schedule.sigma(t))
+        return super().forward(torch.where(known > 0, broadcast(level, x) * y, x), t, cond)
+
+
 class SeriesModel(nn.Module):
     """Forecasts, fills gaps and makes series, all by sampling hidden cells of a window.
 
@@ -82,6 +102,7 @@ class SeriesModel(nn.Module):
         context, horizon: steps of a window; the horizon is what a forecast fills at once.
         scaling: mean_abs, standard, robust or none.
         masks: shares of the training masks of ``wavediff.tasks.masks``.
+        clean_known: whether the known cells of the network's input are without noise.
 
     Attributes:
         command: by which it is used.
@@ -110,9 +131,11 @@ class SeriesModel(nn.Module):
         horizon: int,
         scaling: str = "mean_abs",
         masks: Mapping[str, float] | None = None,
+        clean_known: bool = False,
     ) -> None:
         super().__init__()
-        self.denoiser = Denoiser(network, schedule, prediction)
+        kind = KnownWithoutNoise if clean_known else Denoiser
+        self.denoiser = kind(network, schedule, prediction)
         self.objective = objective
         self.sampler = sampler
         self.variables, self.features, self.lags = variables, features, lags
