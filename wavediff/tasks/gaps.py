@@ -62,14 +62,14 @@ def fill(
     found = []
     label = 0
     for item in series.items:
-        parts = [item.values] if multivariate else [row[None] for row in item.values]
-        filled = []
-        for values in parts:
+        part = Filled(item.values.copy(), np.zeros(item.values.shape))
+        whole = slice(None)
+        for rows in [whole] if multivariate else [slice(v, v + 1) for v in range(len(item.values))]:
+            values = item.values[rows]
             gaps = _Gaps(model, windows, label, values, samples, sampler, seed, progress)
-            filled.append(gaps.filled())
+            gaps.fill(part.median[rows], part.std[rows])
             label += 1
-        median, std = (np.concatenate(part) for part in zip(*filled, strict=True))
-        found.append(Filled(median, std))
+        found.append(part)
     return found
 
 
@@ -99,17 +99,15 @@ class _Gaps:
         self.wide = scaling.fit(*whole, model.scaling)
         self.calls = 0
 
-    def filled(self) -> tuple[np.ndarray, np.ndarray]:
-        """(median, standard deviation), each ``[V, T]``."""
+    def fill(self, median: np.ndarray, std: np.ndarray) -> None:
+        """Put the samples' median and standard deviation into the missing cells of ``[V, T]``."""
         missing = self.open.copy()
-        median, std = self.values.copy(), np.zeros(self.values.shape)
         if missing.any():
             self._between()
             while self.open.any():
                 self._inward()
             median[missing] = np.median(self.drawn, axis=0)
             std[missing] = self.drawn.std(axis=0, dtype=np.float64)
-        return median, std
 
     def _between(self) -> None:
         """Cells that have known ones of their variable in the window around them."""
