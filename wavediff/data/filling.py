@@ -3,7 +3,7 @@
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -37,11 +37,13 @@ def write_filled(
         if not (is_parquet(source) and is_parquet(output)):
             raise UserError(f"{output} must be of the format of {source}: give it the same ending")
         frame = pandas.read_parquet(source)
-        for name, (missing, values, std) in _columns(series, medians, stds).items():
+        for name, (at, values, std) in _columns(series, medians, stds).items():
             place = [str(column) for column in frame.columns].index(name)
-            column = frame.iloc[:, place].astype(float)
-            frame.isetitem(place, column.mask(missing, values))
-            frame.insert(place + 1, _free(name, list(map(str, frame.columns))), std)
+            column = frame.iloc[:, place].to_numpy(float, na_value=np.nan, copy=True)
+            spread = np.zeros(len(frame))
+            column[at], spread[at] = values, std
+            frame.isetitem(place, column)
+            frame.insert(place + 1, _free(name, list(map(str, frame.columns))), spread)
         write_table(frame, output)
         return
     columns = _columns(series, medians, stds)
@@ -75,7 +77,7 @@ def is_parquet(path: Path) -> bool:
 def _columns(
     series: SeriesSet, medians: Sequence[np.ndarray], stds: Sequence[np.ndarray]
 ) -> Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(which rows of the table are missing, their values, std) of each variable that had gaps."""
+    """(the rows of the table that are missing, their values, std) of each variable with gaps."""
     origin = series.origin
     found = {}
     for v, name in enumerate(series.variables):
@@ -88,9 +90,9 @@ def _columns(
             steps = origin.step[rows]
             given[rows] = item.values[v, steps]
             values[rows], std[rows] = medians[number][v, steps], stds[number][v, steps]
-        missing = np.isnan(given) & ~np.isnan(values)
-        if missing.any():
-            found[name] = missing, values, np.where(missing, std, 0)
+        at = np.flatnonzero(np.isnan(given) & ~np.isnan(values))
+        if len(at):
+            found[name] = at, values[at], std[at]
     return found
 
 
@@ -110,22 +112,35 @@ def _copy(
     places = {name: names.index(name) for name in columns}
     commas = _commas(source, sep, places)
     parts = []
-    for name, (missing, values, std) in columns.items():
+    for name, gaps in columns.items():
         place = names.index(name)
         column = _free(name, names)
         names.insert(place + 1, column)
-        parts.append((place, column, commas[name], missing, values, std))
+        parts.append((place, column, commas[name], _Next(zip(*gaps, strict=True))))
     number = -1  # of the row; the header's
     for row in _rows(source, sep):
         # lines without anything are no rows of the table
         if len(row) > 1 or any(cell.strip() for cell in row):
-            for place, column, comma, missing, values, std in parts:
+            for place, column, comma, gaps in parts:
                 row.extend([""] * (place + 1 - len(row)))
-                if number >= 0 and missing[number]:
-                    row[place] = _number(values[number], comma)
-                row.insert(place + 1, column if number < 0 else _number(std[number], comma))
+                spread = 0.0
+                if number == gaps.row:
+                    row[place], spread = _number(gaps.value, comma), gaps.std
+                    gaps.move()
+                row.insert(place + 1, column if number < 0 else _number(spread, comma))
             number += 1
         writer.writerow(row)
+
+
+class _Next:
+    """The next missing row of a variable, its value and std; row None where there is none left."""
+
+    def __init__(self, gaps: Iterable[tuple[int, float, float]]) -> None:
+        self.gaps = iter(gaps)
+        self.move()
+
+    def move(self) -> None:
+        self.row, self.value, self.std = next(self.gaps, (None, 0.0, 0.0))
 
 
 def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
