@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wavediff.data.scaling import KINDS, fit
+from wavediff.data.scaling import KINDS, count, fit
 from wavediff.errors import UserError
 
 
@@ -32,6 +32,9 @@ def test_each_kind_is_what_it_says():
     low, middle, high = torch.quantile(z, torch.tensor([0.25, 0.5, 0.75]).double(), -1)
     torch.testing.assert_close(middle, torch.zeros(4, 3).double(), atol=1e-12, rtol=0)
     torch.testing.assert_close(high - low, torch.full((4, 3), 1.349).double())
+    z = fit(x, present, "joint").apply(x).flatten(-2)
+    torch.testing.assert_close(z.mean(-1), torch.zeros(4).double(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(z.std(-1, correction=0), torch.ones(4).double())
     assert fit(x, present, "none").apply(x).equal(x)
     with pytest.raises(UserError, match="scaling=minmax"):
         fit(x, present, "minmax")
@@ -45,7 +48,9 @@ def test_what_is_missing_has_no_influence(kind):
     a, b = fit(x * present, present, kind), fit(spoilt, present, kind)
     assert a.loc.equal(b.loc)
     assert a.scale.equal(b.scale)
-    alone = fit(x[0, 0][present[0, 0].bool()][None], torch.ones(1, int(present[0, 0].sum())), kind)
+    of = (0,) if kind == "joint" else (0, 0)
+    there = x[of][present[of].bool()][None]
+    alone = fit(there, torch.ones_like(there), kind)
     torch.testing.assert_close(a.scale[0, 0], alone.scale[0])
 
 
@@ -80,3 +85,13 @@ def test_single_precision_windows_come_back_in_double():
     z = scaling.apply(x)
     assert z.dtype == torch.float32
     assert (scaling.invert(z) - x.double()).abs().max() < 1e-5
+
+
+def test_one_scale_for_all_variables_is_of_all_their_cells():
+    x = windows() + torch.tensor([0.0, 10.0, -5.0])[:, None]
+    present = torch.ones_like(x)
+    present[:, 1, 3:] = 0
+    scaling = fit(x, present, "joint")
+    assert scaling.loc.std(1).max() == scaling.scale.std(1).max() == 0
+    assert count(present, "joint")[..., 0].tolist() == [[103, 103, 103]] * 4
+    assert count(present, "standard")[..., 0].tolist() == [[50, 3, 50]] * 4

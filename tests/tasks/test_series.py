@@ -24,7 +24,7 @@ def tiny(variables: int = 2, kind: str = "standard", lags=(5,), features: int = 
     sizes |= {"context": 12, "horizon": 4, "scaling": kind}
     groups = {key: config[key] for key in SeriesModel.groups}
     groups["task"] = groups["task"] | sizes
-    groups["network"] = groups["network"] | network_sizes(**sizes)
+    groups["network"] = groups["network"] | network_sizes(groups["network"], **sizes)
     groups["network"] |= {"width": 8, "layers": 2, "dilation_cycle": 2}
     torch.manual_seed(0)
     model = build_task(groups)

@@ -101,7 +101,7 @@ def test_a_known_cell_tells_its_neighbours_however_the_dilations_are():
     sizes = {"variables": 1, "features": 0, "lags": [], "context": 4, "horizon": 4}
     groups = {key: config[key] for key in SeriesModel.groups}
     groups["task"] = groups["task"] | sizes | {"scaling": "none"}
-    groups["network"] = groups["network"] | network_sizes(**sizes)
+    groups["network"] = groups["network"] | network_sizes(groups["network"], **sizes)
     torch.manual_seed(0)
     denoiser = build_task(groups).denoiser
     for parameter in denoiser.parameters():

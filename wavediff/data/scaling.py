@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wavediff.errors import UserError
 
-KINDS = ("mean_abs", "standard", "robust", "none")
+KINDS = ("mean_abs", "standard", "robust", "joint", "none")
 TINY = 1e-6  # a spread below this part of the largest value is rounding: float32 has 7 digits
 
 
@@ -31,13 +31,18 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
     """The scaling of windows `values` [..., V, T] by those cells where `present` is not 0.
 
     mean_abs: loc 0 and the mean of |y| (GluonTS's MeanScaler); standard: mean and standard
-    deviation; robust: median and interquartile range / 1.349; none: 0 and 1. Values that are all
+    deviation; robust: median and interquartile range / 1.349; joint: mean and standard deviation of
+    all variables of a window together, which have one unit; none: 0 and 1. Values that are all
     the same have their own |y| as scale, and windows with only zeros or with no value 1: no scale
     is 0, NaN or infinite whatever the values are. What is in missing cells has no influence, not
     even NaN. Raises UserError for another kind.
     """
     if kind not in KINDS:
         raise UserError(f"scaling={kind} is not known: choose one of {', '.join(KINDS)}")
+    if kind == "joint":
+        one = fit(*(part.flatten(-2)[..., None, :] for part in (values, present)), "standard")
+        size = (*values.shape[:-1], 1)
+        return Affine(one.loc.expand(size), one.scale.expand(size))
     known = present.bool()
     x = torch.where(known, values.double(), 0.0)
     count = known.sum(-1, keepdim=True).clamp(min=1)
@@ -64,3 +69,10 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
             spread = torch.where(wide > TINY, wide, spread)  # most values are the same
     spread = torch.where(spread > TINY, spread, size)
     return Affine(loc * largest, torch.where(spread > 0, spread, 1 / largest) * largest)
+
+
+def count(known: Tensor, kind: str) -> Tensor:
+    """How many of the cells that are known in windows [..., V, T] `fit` sees for each variable,
+    [..., V, 1]."""
+    found = known.bool().sum(-1, keepdim=True)
+    return found.sum(-2, keepdim=True).expand_as(found) if kind == "joint" else found

@@ -96,7 +96,7 @@ def fit(
     }
     groups = {key: config[key] for key in SeriesModel.groups}
     groups["task"] = groups["task"] | sizes
-    groups["network"] = groups["network"] | network_sizes(**sizes)
+    groups["network"] = groups["network"] | network_sizes(groups["network"], **sizes)
     trainer = trainer_config(config["trainer"] | {"device": str(device)})
     remembered = facts(data, series, kind)
     with torch.random.fork_rng(devices=[]):

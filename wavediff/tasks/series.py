@@ -100,7 +100,7 @@ class SeriesModel(nn.Module):
         features: calendar features and known covariates.
         lags: how many steps back the series itself is shown, in steps.
         context, horizon: steps of a window; the horizon is what a forecast fills at once.
-        scaling: mean_abs, standard, robust or none.
+        scaling: one of ``wavediff.data.scaling.KINDS``.
         masks: shares of the training masks of ``wavediff.tasks.masks``.
         clean_known: whether the known cells of the network's input are without noise.
 
@@ -165,7 +165,7 @@ class SeriesModel(nn.Module):
         }
         return config | {
             "task": config["task"] | sizes,
-            "network": config["network"] | network_sizes(**sizes),
+            "network": config["network"] | network_sizes(config["network"], **sizes),
         }
 
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Windows, Windows]:
@@ -175,12 +175,18 @@ class SeriesModel(nn.Module):
         return train, held_out
 
     def score(self, held_out: Windows, count: int) -> dict[str, float]:
-        """Measures of the forecasts in ``count`` windows spread over those held out."""
+        """Measures of the forecasts in ``count`` windows spread over those held out; without a
+        horizon of what training masks hide there."""
         chosen = sorted({k * len(held_out) // count for k in range(count)})
         window = Window.of(default_collate([held_out[k] for k in chosen]))
-        samples = self.forecast(window, VALIDATION_SAMPLES).double().cpu().numpy()
-        target = torch.where(window.present, window.values.double(), torch.nan)
-        target = target[..., self.context :].numpy()
+        if self.horizon:
+            known = window.present.clone()
+            known[..., self.context :] = False
+        else:
+            known = self._masked(window.present, ItemNoise(0, chosen))
+        samples = self.sample(window, known, VALIDATION_SAMPLES).double().cpu().numpy()
+        hidden = window.present & ~known
+        target = torch.where(hidden, window.values.double(), torch.nan).numpy()
         return {
             "crps": weighted_quantile_loss(samples, target),
             "mae": mae(samples, target),
@@ -290,7 +296,7 @@ class SeriesModel(nn.Module):
         """
         scale = scaling.fit(window.values, known, self.scaling)
         if wide is not None:
-            enough = known.sum(-1, keepdim=True) >= self.fewest
+            enough = scaling.count(known, self.scaling) >= self.fewest
             scale = scaling.Affine(
                 torch.where(enough, scale.loc, wide.loc),
                 torch.where(enough, scale.scale, wide.scale),
@@ -429,10 +435,15 @@ def facts(train: Windows, series: SeriesSet, kind: str) -> dict[str, Any]:
     }
 
 
-def network_sizes(variables: int, features: int, lags: list[int], **rest: Any) -> dict[str, int]:
-    """What the network takes in, as its arguments."""
+def network_sizes(
+    network: Mapping[str, Any], variables: int, features: int, lags: list[int], **rest: Any
+) -> dict[str, int]:
+    """What the network takes in, as arguments of its configuration ``network``."""
     told = 2 * variables + features + 2 * variables * len(lags)
-    return {"channels": variables, "local_channels": told, "upsample": 1}
+    sizes = {"channels": variables, "local_channels": told, "upsample": 1}
+    # of ``_condition``'s channels: for networks that treat each variable by itself
+    shared = {"shared_start": 2 * variables, "shared_channels": features}
+    return sizes | {key: size for key, size in shared.items() if key in network}
 
 
 @lru_cache(maxsize=1)
