@@ -33,7 +33,7 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
-from wavediff.training.memory import keep_freed
+from wavediff.memory import keep_freed
 from wavediff.training.validation import Validation, choose_measures, validate
 
 FIT_CROPS = 64  # training crops over which a latent is standardised

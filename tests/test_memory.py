@@ -5,7 +5,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from wavediff.training.memory import keep_freed
+from wavediff.memory import keep_freed
 torch.set_num_threads(1)
 if sys.argv[1] == "kept":
     keep_freed()
