@@ -29,10 +29,10 @@ from wavediff.cli import run
 from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.errors import UserError
+from wavediff.memory import keep_freed
 from wavediff.tasks.build import build_task
 from wavediff.tasks.foreign import read_foreign
 from wavediff.tasks.vocoder import Vocoder
-from wavediff.memory import keep_freed
 
 HOP, BANDS, CROP = 256, 80, 62
 PARTS = {"fp32": "fp32, 6 steps", "bf16": "bf16, 6 steps", "training": "fp32, training"}

@@ -24,6 +24,7 @@ from wavediff.data import build_data
 from wavediff.errors import UserError
 from wavediff.evaluation.measures import Measure
 from wavediff.files import conf_folder
+from wavediff.memory import keep_freed
 from wavediff.tasks import build_task, load_task, save_task
 from wavediff.tasks.build import completed
 from wavediff.tasks.checkpoint import fixed_state, load_fixed
@@ -33,7 +34,6 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
-from wavediff.memory import keep_freed
 from wavediff.training.validation import Validation, choose_measures, validate
 
 FIT_CROPS = 64  # training crops over which a latent is standardised
