@@ -8,6 +8,7 @@ from torch import nn
 
 from wavediff.data import scaling
 from wavediff.data.series import Series, SeriesSet
+from wavediff.data.windows import Windows
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.posterior import Measured
 from wavediff.diffusion.schedule import VP
@@ -45,7 +46,7 @@ def window(batch: int = 3, variables: int = 2) -> tuple[Window, torch.Tensor]:
     return Window(values, present, torch.zeros(batch, 0, 16), lags, there), known
 
 
-@pytest.mark.parametrize("kind", ["mean_abs", "standard", "robust", "none"])
+@pytest.mark.parametrize("kind", scaling.KINDS)
 def test_known_cells_come_back_and_hidden_ones_do_not_leak(kind):
     model = tiny(kind=kind)
     given, known = window()
@@ -59,6 +60,19 @@ def test_known_cells_come_back_and_hidden_ones_do_not_leak(kind):
     assert torch.equal(other, samples)
     changed[known] += 1
     assert not torch.equal(model.sample(given._replace(values=changed), known, 3), samples)
+
+
+def test_a_model_of_gaps_is_scored_where_its_masks_hide_cells():
+    model = tiny()
+    model.context, model.horizon, model.masks = 16, 0, {"random": 1.0}
+    values = np.random.default_rng(0).normal(100, 7, (2, 64))
+    values[0, 5] = np.nan
+    series = SeriesSet([Series("a", 0, values)], ["x", "y"])
+    held_out = Windows(series, 16, 0, places=[(0, 16), (0, 40)], lags=[5])
+    scores = model.score(held_out, 2)
+    assert 0 < scores["mae"] < 1000
+    model.masks = {"forecast": 1.0}  # hides nothing here: nothing to score
+    assert np.isnan(model.score(held_out, 2)["mae"])
 
 
 def test_a_window_does_not_depend_on_its_batch_and_units_do_not_matter():
