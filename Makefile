@@ -41,7 +41,7 @@ demo: $(STAMP)
 	@echo "two cycles to come:       demo/forecast.csv, drawn in demo/forecast.png"
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

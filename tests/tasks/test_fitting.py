@@ -93,13 +93,17 @@ def test_a_model_that_cannot_be_fitted_is_told(monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_says_that_the_model_is_not_kept(number, code, tmp_path, monkeypatch, capsys):
+def test_a_stop_says_that_the_model_is_not_kept(
+    number, code, tmp_path, monkeypatch, capsys, request
+):
     def learn(self, step, feed):
         if step == 2:
             os.kill(os.getpid(), number)
         return Step(1.0, 1.0, 1.0, [])
 
     monkeypatch.setattr(fitting.Learner, "learn", learn)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     table = tmp_path / "t.csv"
     table.write_text("time,a\n" + "".join(f"2024-01-{d:02},{d % 7}\n" for d in range(1, 31)))
     out = tmp_path / "out.csv"
