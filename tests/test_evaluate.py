@@ -203,6 +203,7 @@ def test_noisy_names_that_do_not_match_are_one_sentence(enhanced, capsys):
     assert "name the noisy inputs like their references" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_processes_give_the_same(folders, capsys):
     assert evaluate(folders) == 0
     one = capsys.readouterr().out

@@ -171,6 +171,7 @@ def test_declipping_keeps_what_was_not_clipped_and_lifts_the_rest(here, model, r
     assert (np.abs(after[clipped]) > 0.26).any()
 
 
+@pytest.mark.slow
 def test_extending_keeps_the_low_band_and_adds_a_high_one(here, model, monkeypatch):
     monkeypatch.setattr(restoration, "WINDOW", 0.4)
     monkeypatch.setattr(restoration, "OVERLAP", 0.1)

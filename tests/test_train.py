@@ -144,6 +144,7 @@ def test_a_signal_saves_first(words, tmp_path: Path, signum: int, code: int, mon
     assert same(checkpoint(tmp_path / "stopped"), checkpoint(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(words, tmp_path: Path):
     cut = ["trainer.batch_size=3", "trainer.max_steps=4"]  # shares of one and two
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

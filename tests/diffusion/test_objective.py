@@ -94,6 +94,7 @@ class Linear(nn.Module):
         return self.gain * x + self.offset
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["x0", "v", "edm"])
 @pytest.mark.parametrize("schedule", [VP(beta_max=3.0), SubVP(beta_max=3.0), EDM(sigma_max=0.8)])
 def test_a_trained_linear_network_reaches_the_denoising_loss_s_floor(schedule, prediction):

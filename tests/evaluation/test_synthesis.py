@@ -26,6 +26,7 @@ def autoregression(n: int, a: float, seed: int, length: int = 10) -> np.ndarray:
 REAL, ALIKE = autoregression(300, 0.9, 0), autoregression(300, 0.9, 1)
 
 
+@pytest.mark.slow
 def test_equal_sets_cannot_be_told_apart_and_very_different_ones_can():
     n_test = 2 * 60
     real, alike = REAL[..., :5], ALIKE[..., :5]

@@ -128,6 +128,7 @@ def train(recipe: str, run: Path, steps: int, *overrides: str) -> None:
     assert main([f"recipe={recipe}", f"run_dir={run}", root, steps, *COMMON, *overrides]) == 0
 
 
+@pytest.mark.slow
 def test_a_run_in_a_latent_goes_on_to_the_bit_without_the_autoencoder(tmp_path):
     train("tiny_autoencoder", tmp_path / "autoencoder", 1)
     named = f"representation.autoencoder={tmp_path / 'autoencoder'}"
