@@ -94,26 +94,20 @@ def names(text: str) -> list[str]:
     return found
 
 
+def above_zero(text: str, what: str = "number") -> float:
+    """An argparse type: a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}") from None
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
 def seconds(text: str) -> float:
-    """An argparse type: above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return number
-
-
-def strength(text: str) -> float:
-    """An argparse type: above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return number
+    """An argparse type: seconds above 0."""
+    return above_zero(text, "number of seconds")
 
 
 def add_series(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +148,7 @@ def add_series(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--guidance-scale",
-        type=strength,
+        type=above_zero,
         metavar="S",
         help="strength of the guidance: one over the variance granted to what is known, where the "
         "data's is 1 (default: by the guidance)",
