@@ -12,6 +12,7 @@ import torch
 
 from wavediff.cli import run
 from wavediff.data.audio import write_audio
+from wavediff.data.datasets import ROLLING
 from wavediff.data.synthetic import utterance
 
 SECONDS = 1.5
@@ -103,15 +104,33 @@ def m4_hourly(root: Path) -> Path:
 
 
 def rolling(root: Path) -> Path:
-    """exchange_rate in GluonTS's layout: two series, a window for testing of each."""
+    """GluonTS's layout, of each dataset two series and a window for testing of each."""
     for part, length in (("train", 1200), ("test", 1230)):
         lines = [
             json.dumps({"start": "1990-01-01 00:00:00", "target": (_daily(length) + i).tolist()})
             for i in range(2)
         ]
-        path = root / "exchange_rate_nips" / part / f"{part}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name in ROLLING:
+            path = root / f"{name}_nips" / part / f"{part}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def pm25(root: Path) -> Path:
+    """A year of two stations with holes, and the same with more of them."""
+    root.mkdir(parents=True, exist_ok=True)
+    stamps = pandas.date_range("2014-05-01", "2015-04-30 23:00", freq="h").strftime(
+        "%Y/%m/%d %H:%M:%S"
+    )
+    frame = pandas.DataFrame({"datetime": stamps})
+    for i in range(2):
+        frame[f"00100{i}"] = 20 * _daily(len(stamps)) + i
+    generator = np.random.default_rng(0)
+    for kind in ("ground", "missing"):
+        holes = generator.random((len(frame), 2)) < 0.1
+        frame.iloc[:, 1:] = frame.iloc[:, 1:].mask(holes)
+        frame.to_csv(root / f"pm25_{kind}.txt", index=False)
     return root
 
 
@@ -134,7 +153,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
     for maker in (
         *(folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes),
-        *(ett, csv, sunspots, m4_hourly, rolling),
+        *(ett, csv, sunspots, m4_hourly, rolling, pm25),
     )
 }
 
