@@ -57,7 +57,7 @@ def recipes() -> list[str]:
 
 def dataset_of(config: DictConfig) -> str:
     """The name of the function that reads the recipe's data: folder, ljspeech, ..."""
-    return config.data._target_.rpartition(".")[2]
+    return config["data"]["_target_"].rpartition(".")[2]
 
 
 def reduced(config: DictConfig, noise: Path, root: Path) -> list[str]:

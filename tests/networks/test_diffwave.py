@@ -40,6 +40,17 @@ def test_what_is_prepared_once_gives_the_same(options):
     torch.testing.assert_close(kept, network(x, c_noise, cond), rtol=1e-12, atol=1e-12)
 
 
+def test_what_is_prepared_of_an_item_serves_several_samples_of_it():
+    network = make()
+    x, c_noise, cond = inputs(network)
+    samples = torch.stack([x, x + 1, 2 * x])
+    with torch.no_grad():
+        prepared = Condition(prepared=network.prepare(cond))
+        together = network(samples.flatten(0, 1), c_noise.repeat(3), prepared)
+        apart = [network(sample, c_noise, cond) for sample in samples]
+    torch.testing.assert_close(together, torch.cat(apart), rtol=1e-12, atol=1e-12)
+
+
 def test_the_receptive_field_is_what_it_says():
     network = make(layers=3)
     assert network.receptive_field == 1 + 2 + 4

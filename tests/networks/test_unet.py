@@ -145,6 +145,10 @@ def test_every_item_by_itself_and_every_input_counts():
         ]
         prepared = Condition(cond.local, cond.label, cond.anchor, prepared=network.prepare(cond))
         assert torch.equal(network(x, c_noise, prepared), both)
+        twice = [torch.cat([part, part]) for part in (x, c_noise, cond.label, cond.anchor)]
+        repeated = Condition(None, twice[2], twice[3], prepared=network.prepare(cond))
+        two = network(twice[0], twice[1], repeated)
+        torch.testing.assert_close(two, torch.cat([both, both]), rtol=0, atol=1e-10)
     for y in changed:
         assert (y - both).abs().amax((1, 2)).min() > 1e-3
     for missing in (

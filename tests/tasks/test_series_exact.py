@@ -66,7 +66,8 @@ class Exact(nn.Module):
         return (mean, *torch.linalg.eigh(covariance))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
-        mean, values, vectors = cond.prepared
+        each = len(x) // len(cond.prepared[0])
+        mean, values, vectors = (torch.cat([part] * each) for part in cond.prepared)
         t = float(c_noise[0]) / 1000
         a, s = self.schedule.alpha(t), self.schedule.sigma(t)
         rest = vectors.mT @ (x.flatten(1) - a * mean)[..., None]

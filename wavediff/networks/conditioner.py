@@ -48,3 +48,12 @@ class Upsampler(nn.Module):
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.4)
         return x[:, 0]
+
+
+def add_to_each_(y: Tensor, part: Tensor) -> Tensor:
+    """``y`` plus ``part``, in place. ``y`` may hold several samples of each item of ``part``, all
+    items of a sample together."""
+    if len(y) == len(part):
+        return y.add_(part)
+    y.unflatten(0, (-1, len(part))).add_(part)
+    return y

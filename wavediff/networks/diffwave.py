@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
-from wavediff.networks.conditioner import Upsampler
+from wavediff.networks.conditioner import Upsampler, add_to_each_
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, TableEmbedding
 from wavediff.networks.precision import precision
 
@@ -41,7 +41,8 @@ class ResidualBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(the next block's input, the skip connection).
 
-        ``local`` is added before the gate; it holds the dilated convolution's bias too.
+        ``local`` is added before the gate; it holds the dilated convolution's bias too. It may be
+        of fewer items than ``x``, see ``add_to_each_``.
         """
         y = x + step
         if step_in_residual:
@@ -50,7 +51,7 @@ class ResidualBlock(nn.Module):
         bias = conv.bias if local is None else None
         y = F.conv1d(y, conv.weight, bias, padding=conv.padding, dilation=conv.dilation)
         if local is not None:
-            y = y.add_(local)
+            add_to_each_(y, local)
         residual, skip = self.output_projection(gated(y)).chunk(2, dim=1)
         return residual.add(x).mul_(SCALE), skip
 

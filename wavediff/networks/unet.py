@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
-from wavediff.networks.conditioner import Upsampler
+from wavediff.networks.conditioner import Upsampler, add_to_each_
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding
 from wavediff.networks.precision import precision
 from wavediff.networks.resampling import (
@@ -265,7 +265,7 @@ class UNet(nn.Module):
         h = self.input_projection(F.pad(x, (0, missing)))
         local = self.prepare(cond) if cond.prepared is None else cond.prepared
         if local is not None:
-            h = h + F.pad(local[..., :length], (0, missing))
+            h = add_to_each_(h, F.pad(local[..., :length], (0, missing)))
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             h = stage(self.coarser[level - 1](h) if level else h, step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -406,7 +407,8 @@ class SeriesModel(nn.Module):
             )
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
-        x = sampler.function(denoiser, x, grid, denoiser.prepare(repeated), noise=noise)
+        repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)
+        x = sampler.function(denoiser, x, grid, repeated, noise=noise)
         filled = scale.invert(x.unflatten(0, (samples, batch)).to(window.values))
         return torch.where(known, window.values, filled)
 
