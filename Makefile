@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 
+# PyTorch is imported hundreds of times by the tests: once compiled, it is kept compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv demo test test-slow lint format train-smoke build clean
 
 help:
