@@ -1,13 +1,16 @@
 """Measure how a checkpoint fills gaps, beside straight lines through them.
 
     python tools/imputation_bench.py --recipe pm25 --root data --checkpoint runs/pm25
+    python tools/imputation_bench.py --recipe physionet --root data --checkpoint runs/physionet \\
+        --missing 0.1,0.5,0.9
     python tools/imputation_bench.py --data data/ETTh1.csv --checkpoint runs/etth1_imputation
 
-With --recipe pm25 as CSDI does (Tashiro et al. 2021): the months 3, 6, 9 and 12 of pm25_missing.txt
+With --recipe as CSDI does (Tashiro et al. 2021): the months 3, 6, 9 and 12 of pm25_missing.txt
 in windows of 36 hours, one after the other, scored in the 20,434 cells that only pm25_ground.txt
-has. With --data cells of the last 20 % of the file are hidden and scored: any share of them, each
-by itself, or blocks: of each 96 steps 24 in a row, in every other 96 the same of all variables,
-otherwise of each its own. The model sees those 20 % alone.
+has; or the patients of physionet's first fold, scored in a share of their values. With --data cells
+of the last 20 % of the file are hidden and scored: any share of them, each by itself, or blocks: of
+each 96 steps 24 in a row, in every other 96 the same of all variables, otherwise of each its own.
+The model sees those 20 % alone.
 
 MAE is of the samples' median, CRPS CSDI's of 19 quantiles; for straight lines that is the sum of
 |error| over the sum of |y|.
@@ -28,6 +31,7 @@ from tqdm import tqdm
 from wavediff.cli import run
 from wavediff.data import scaling
 from wavediff.data.datasets import pm25
+from wavediff.data.physionet import physionet
 from wavediff.data.series import SeriesSet, read_series
 from wavediff.data.windows import Windows
 from wavediff.errors import UserError
@@ -154,9 +158,15 @@ def measured(
 
 def read(arguments: argparse.Namespace) -> dict[str, tuple[SeriesSet, SeriesSet]]:
     """Per name (what is given to the model, the truth)."""
-    if arguments.recipe is not None:
+    if arguments.recipe == "pm25":
         truth, given = (pm25(str(arguments.root), part) for part in ("test", "masked"))
         return {arguments.recipe: (given, truth)}
+    if arguments.recipe == "physionet":
+        truth = physionet(str(arguments.root), "test")
+        return {
+            kind: (physionet(str(arguments.root), "masked", share_of(kind)), truth)
+            for kind in arguments.missing.split(",")
+        }
     series = read_series(arguments.data)
     items = []
     for number, item in enumerate(series.items):
@@ -193,12 +203,14 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--recipe", choices=["pm25"], help="a published protocol")
+    what.add_argument("--recipe", choices=["pm25", "physionet"], help="a published protocol")
     what.add_argument("--data", type=Path, help="any CSV or Parquet file")
     parser.add_argument("--root", type=Path, default=Path("data"), help="of the recipe's data")
     parser.add_argument("--checkpoint", required=True, help="a run folder or a file")
     parser.add_argument(
-        "--missing", default="0.1,0.5,0.9,blocks", help="of --data: shares, blocks (all four)"
+        "--missing",
+        default="0.1,0.5,0.9,blocks",
+        help="shares, or blocks of --data (default: %(default)s; pm25 has its own)",
     )
     parser.add_argument("--samples", type=int, default=100)
     parser.add_argument("--sampler", help="the checkpoint's own by default")

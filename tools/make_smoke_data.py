@@ -13,6 +13,7 @@ import torch
 from wavediff.cli import run
 from wavediff.data.audio import write_audio
 from wavediff.data.datasets import ROLLING
+from wavediff.data.physionet import VARIABLES
 from wavediff.data.synthetic import utterance
 
 SECONDS = 1.5
@@ -134,6 +135,22 @@ def pm25(root: Path) -> Path:
     return root
 
 
+def physionet(root: Path) -> Path:
+    """Ten patients of whom little is known."""
+    folder = root / "set-a"
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    for patient in range(132539, 132549):
+        rows = ["Time,Parameter,Value", f"00:00,RecordID,{patient}"]
+        rows += [
+            f"{hour:02d}:30,{name},{generator.normal(100, 10):.1f}"
+            for hour in range(48)
+            for name in generator.choice(VARIABLES, 7, replace=False)
+        ]
+        (folder / f"{patient}.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
 def _daily(length: int) -> np.ndarray:
     """Positive numbers with a period of a day of hours."""
     noise = np.random.default_rng(length).normal(0, 0.1, length)
@@ -153,7 +170,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
     for maker in (
         *(folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes),
-        *(ett, csv, sunspots, m4_hourly, rolling, pm25),
+        *(ett, csv, sunspots, m4_hourly, rolling, pm25, physionet),
     )
 }
 

@@ -16,6 +16,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from wavediff.data import build_series, datasets
+from wavediff.data import physionet as intensive_care
+from wavediff.data.physionet import VARIABLES, physionet
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -100,6 +102,79 @@ def test_pm25_is_split_by_csdi_s_months(tmp_path):
     assert all(held_out[i]["present"].all() for i in range(len(held_out)))
 
 
+def patients(folder: Path, count: int = 20) -> None:
+    """As PhysioNet has them, with 24 values each of two variables, of which the last has none."""
+    folder.mkdir(parents=True)
+    for patient in range(count):
+        rows = ["Time,Parameter,Value", "00:00,Age,54"]
+        rows += [f"{h:02d}:{m:02d},HR,{60 + patient + h + m}" for h in range(24) for m in (5, 40)]
+        rows += [f"{h:02d}:00,Temp,37" for h in range(24)] + ["48:00,HR,500"]
+        rows = rows if patient < count - 1 else rows[:2]
+        (folder / f"{132539 + patient}.txt").write_text("\n".join(rows) + "\n")
+
+
+def test_physionet_is_csdi_s_protocol(tmp_path):
+    patients(tmp_path / "set-a")
+    parts = ("train", "validation", "test", "masked")
+    found = {part: physionet(str(tmp_path), part, missing=0.5) for part in parts}
+    count = 19  # one has no value
+    assert [len(found[part]) for part in parts] == [13, count - 3 - 13, 3, 3]
+    names = [item.name for part in parts[:3] for item in found[part].items]
+    assert len(set(names)) == count
+    # as CSDI draws, by NumPy's global generator
+    np.random.seed(1)  # noqa: NPY002
+    masks = [np.random.choice(48, 24, replace=False) for _ in range(count)]  # noqa: NPY002
+    order = np.arange(count)
+    np.random.seed(1)  # noqa: NPY002
+    np.random.shuffle(order)  # noqa: NPY002
+    assert [item.name for item in found["test"].items] == [str(132539 + k) for k in order[:3]]
+    heart = VARIABLES.index("HR")
+    whole = found["test"].items[0].values
+    assert whole.shape == (35, 48)
+    assert np.isnan(whole[heart, 24:]).all()
+    assert np.isfinite(whole[heart, :24]).all()
+    np.testing.assert_allclose(whole[VARIABLES.index("Temp"), :24], 0)
+    values = np.stack([i.values[heart, :24] for p in parts[:3] for i in found[p].items])
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=1e-12)
+    np.testing.assert_allclose(np.diff(whole[heart, :24]), np.diff(whole[heart, :2])[0])
+    hidden = np.isnan(found["masked"].items[0].values) & ~np.isnan(whole)
+    # cells with a value count by the hour, then by the variable, of which Temp is the later one
+    expected = np.zeros(48, bool)
+    expected[masks[order[0]]] = True
+    cells = np.stack([hidden[heart, :24], hidden[VARIABLES.index("Temp"), :24]], axis=1)
+    np.testing.assert_array_equal(cells.reshape(-1), expected)
+
+
+def test_physionet_from_its_archive_trains_on_whole_patients(tmp_path, served):
+    patients(served / "set-a")
+    with tarfile.open(served / "set-a.tar.gz", "w:gz") as archive:
+        archive.add(served / "set-a", "set-a")
+    windows, _, series = build_series(config("physionet", f"data.root={tmp_path}"))
+    assert (windows.length, windows.variables, len(series)) == (48, 35, 13)
+    for number in range(5):
+        assert windows[number]["present"][:, :24].sum() == 48
+    (tmp_path / "set-a.tar.gz").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"set-a\.tar\.gz cannot be read"):
+        physionet(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"part": "nope"}, "nope is not known"),
+        ({"missing": 0}, r"data\.missing"),
+        ({"fold": 5}, r"data\.fold"),
+    ],
+)
+def test_physionet_settings_that_make_no_sense_are_refused(options, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        physionet(str(tmp_path), **options)
+    patients(tmp_path / "set-a", 2)
+    (tmp_path / "set-a/132539.txt").write_text("Time,Parameter,Value\n00:07,HR,fast\n")
+    with pytest.raises(UserError, match="132539 is no patient"):
+        physionet(str(tmp_path))
+
+
 def test_ett_and_any_csv(tmp_path):
     times = pandas.date_range("2016-07-01", periods=1000, freq="h")
     frame = pandas.DataFrame({"date": times, "HUFL": 1.0, "OT": np.arange(1000.0)})
@@ -150,6 +225,9 @@ def served(tmp_path, monkeypatch):
     monkeypatch.setattr(
         datasets, "COPULA", f"http://127.0.0.1:{server.server_port}/{{}}_nips.tar.gz"
     )
+    monkeypatch.setattr(
+        intensive_care, "SET_A", f"http://127.0.0.1:{server.server_port}/set-a.tar.gz"
+    )
     yield folder
     server.shutdown()
     thread.join()
@@ -170,11 +248,19 @@ def test_a_dataset_is_downloaded_once(tmp_path, served, capsys):
 
 @pytest.mark.parametrize(
     ("name", "address"),
-    [("electricity", "COPULA"), ("ettm2", "ETT"), ("m4_hourly", "M4"), ("pm25", "STMVL")],
+    [
+        ("electricity", "datasets.COPULA"),
+        ("ettm2", "datasets.ETT"),
+        ("m4_hourly", "datasets.M4"),
+        ("pm25", "datasets.STMVL"),
+        ("physionet", "physionet.SET_A"),
+    ],
 )
 def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch, name, address):
-    nobody = getattr(datasets, address).split("/")[-1]
-    monkeypatch.setattr(datasets, address, f"http://127.0.0.1:9/{nobody}")
+    module, constant = address.split(".")
+    module = {"datasets": datasets, "physionet": intensive_care}[module]
+    nobody = getattr(module, constant).split("/")[-1]
+    monkeypatch.setattr(module, constant, f"http://127.0.0.1:9/{nobody}")
     with pytest.raises(UserError, match=r"could not be downloaded .*set data\.root") as caught:
         build_series(config(name, f"data.root={tmp_path}"))
     assert "\n" not in str(caught.value)

@@ -113,7 +113,7 @@ class SeriesModel(nn.Module):
         extra: what its checkpoint remembers besides.
     """
 
-    command = "forecast"
+    command: str
     groups = ("task", "network", "schedule", "prediction", "objective", "sampler")
     config: Mapping[str, Any]
     extra: Mapping[str, Any]
@@ -141,6 +141,7 @@ class SeriesModel(nn.Module):
         self.sampler = sampler
         self.variables, self.features, self.lags = variables, features, lags
         self.context, self.horizon, self.scaling = context, horizon, scaling
+        self.command = "forecast" if horizon else "impute"
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
         self.config, self.extra = {}, {}
