@@ -32,6 +32,12 @@ def test_each_kind_is_what_it_says():
     low, middle, high = torch.quantile(z, torch.tensor([0.25, 0.5, 0.75]).double(), -1)
     torch.testing.assert_close(middle, torch.zeros(4, 3).double(), atol=1e-12, rtol=0)
     torch.testing.assert_close(high - low, torch.full((4, 3), 1.349).double())
+    z = fit(x, present, "last").apply(x)
+    torch.testing.assert_close(z[..., -1], torch.zeros(4, 3).double())
+    torch.testing.assert_close(z.square().mean(-1), torch.ones(4, 3).double())
+    present[..., -2:] = 0
+    torch.testing.assert_close(fit(x, present, "last").loc, x[..., -3:-2].double())
+    present = torch.ones_like(x)
     z = fit(x, present, "joint").apply(x).flatten(-2)
     torch.testing.assert_close(z.mean(-1), torch.zeros(4).double(), atol=1e-12, rtol=0)
     torch.testing.assert_close(z.std(-1, correction=0), torch.ones(4).double())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from wavediff.errors import UserError
 
-KINDS = ("mean_abs", "standard", "robust", "joint", "none")
+KINDS = ("mean_abs", "standard", "robust", "last", "joint", "none")
 TINY = 1e-6  # a spread below this part of the largest value is rounding: float32 has 7 digits
 
 
@@ -31,8 +31,9 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
     """The scaling of windows `values` [..., V, T] by those cells where `present` is not 0.
 
     mean_abs: loc 0 and the mean of |y| (GluonTS's MeanScaler); standard: mean and standard
-    deviation; robust: median and interquartile range / 1.349; joint: mean and standard deviation of
-    all variables of a window together, which have one unit; none: 0 and 1. Values that are all
+    deviation; robust: median and interquartile range / 1.349; last: the last value and the root mean
+    square of what the others are away from it, for random walks; joint: mean and standard deviation
+    of all variables of a window together, which have one unit; none: 0 and 1. Values that are all
     the same have their own |y| as scale, and windows with only zeros or with no value 1: no scale
     is 0, NaN or infinite whatever the values are. What is in missing cells has no influence, not
     even NaN. Raises UserError for another kind.
@@ -57,6 +58,9 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
         loc, spread = zero, size
     else:
         loc = x.sum(-1, keepdim=True) / count
+        if kind == "last":
+            number = torch.arange(x.shape[-1], device=x.device)
+            loc = x.gather(-1, torch.where(known, number, 0).amax(-1, keepdim=True))
         square = torch.where(known, (x - loc) ** 2, 0.0).sum(-1, keepdim=True) / count
         spread = square.sqrt()
         if kind == "robust":

@@ -66,15 +66,16 @@ def fill(
         whole = slice(None)
         for rows in [whole] if multivariate else [slice(v, v + 1) for v in range(len(item.values))]:
             values = item.values[rows]
-            gaps = _Gaps(model, windows, label, values, samples, sampler, seed, progress)
-            gaps.fill(part.median[rows], part.std[rows])
+            into = Filled(part.median[rows], part.std[rows])
+            _Gaps(model, windows, label, values, into, samples, sampler, seed, progress).fill()
             label += 1
         found.append(part)
     return found
 
 
 class _Gaps:
-    """The gaps of one series ``[V, T]`` and the samples of them, ``[samples, cells]``."""
+    """The gaps of one series ``[V, T]``, and the samples ``[samples, cells]`` of those cells that
+    others will be filled from."""
 
     def __init__(
         self,
@@ -82,32 +83,26 @@ class _Gaps:
         windows: Windows,
         label: int,
         values: np.ndarray,
+        into: Filled,
         samples: int,
         sampler: Sampler | None,
         seed: int,
         progress: Callable[[int], None] | None,
     ) -> None:
         self.model, self.windows, self.label = model, windows, label
-        self.values, self.samples, self.progress = values, samples, progress
+        self.values, self.into, self.samples, self.progress = values, into, samples, progress
         self.options = {"sampler": sampler, "seed": seed}
-        known = ~np.isnan(values)
-        self.open = ~known & known.any(1, keepdims=True)  # still to be filled
-        self.number = np.full(values.shape, -1)
-        self.number[self.open] = np.arange(self.open.sum())
-        self.drawn = np.zeros((samples, int(self.open.sum())), np.float32)
-        whole = torch.from_numpy(np.nan_to_num(values))[None], torch.from_numpy(known)[None]
-        self.wide = scaling.fit(*whole, model.scaling)
+        self.open = np.isnan(values)  # still to be filled
+        self.open &= ~self.open.all(1, keepdims=True)
+        self.wide = _scale(values, model.scaling)
         self.calls = 0
 
-    def fill(self, median: np.ndarray, std: np.ndarray) -> None:
-        """Put the samples' median and standard deviation into the missing cells of ``[V, T]``."""
-        missing = self.open.copy()
-        if missing.any():
+    def fill(self) -> None:
+        """Put the samples' median and standard deviation into the missing cells."""
+        if self.open.any():
             self._between()
             while self.open.any():
                 self._inward()
-            median[missing] = np.median(self.drawn, axis=0)
-            std[missing] = self.drawn.std(axis=0, dtype=np.float64)
 
     def _between(self) -> None:
         """Cells that have known ones of their variable in the window around them."""
@@ -118,10 +113,12 @@ class _Gaps:
         # each step belongs to the window in whose middle it is most
         centres = starts + (length - 1) / 2
         owner = np.searchsorted((centres[1:] + centres[:-1]) / 2, np.arange(steps))
-        known = np.cumsum(~np.isnan(self.values), axis=1)
-        known = np.concatenate([np.zeros((len(known), 1), known.dtype), known], axis=1)
-        within = known[:, np.minimum(starts + length, steps)] - known[:, np.maximum(starts, 0)]
-        own = self.open & (within >= self.model.fewest)[:, owner]
+        ends = np.minimum(starts + length, steps), np.maximum(starts, 0)
+        own = self.open.copy()
+        for row, values in zip(own, self.values, strict=True):
+            known = np.concatenate([[0], np.cumsum(~np.isnan(values))])
+            row &= (known[ends[0]] - known[ends[1]] >= self.model.fewest)[owner]
+        self._number(self.open & ~own)
         chosen = np.unique(owner[own.any(0)])
         rows = max(1, CELLS // (self.samples * len(self.values) * length))
         for first in range(0, len(chosen), rows):
@@ -141,6 +138,17 @@ class _Gaps:
                     low, high = np.searchsorted(owner, [number, number + 1])
                     cells = own[:, low:high]
                     self._keep(cells, int(low), starts[number], drawn[:, row].numpy())
+
+    def _number(self, later: np.ndarray) -> None:
+        """Make room for the samples of the cells that ``_inward`` will see: those of ``later`` and
+        what is open in a window around them."""
+        found = np.concatenate([[0], np.cumsum(later.any(0))])
+        steps, length = np.arange(later.shape[1]), self.model.length
+        low, high = np.maximum(steps - length, 0), np.minimum(steps + length, len(steps))
+        seen = self.open & (found[high] > found[low])
+        self.number = np.full(seen.shape, -1, np.int32 if seen.size < 2**31 else np.int64)
+        self.number[seen] = np.arange(seen.sum())
+        self.drawn = np.zeros((self.samples, int(seen.sum())), np.float32)
 
     def _inward(self) -> None:
         """Half a window from the known end of a gap on, each path by itself."""
@@ -192,7 +200,24 @@ class _Gaps:
         ``[V, any]`` from step ``first`` on."""
         rows, steps = np.nonzero(cells)
         steps = steps + first
-        self.drawn[:, self.number[rows, steps]] = drawn[:, rows, steps - start]
+        found = drawn[:, rows, steps - start]
+        self.into.median[rows, steps] = np.median(found, axis=0)
+        self.into.std[rows, steps] = found.std(axis=0, dtype=np.float64)
+        number = self.number[rows, steps]
+        self.drawn[:, number[number >= 0]] = found[:, number >= 0]
         self.open[rows, steps] = False
         if self.progress is not None:
             self.progress(len(rows))
+
+
+def _scale(values: np.ndarray, kind: str) -> scaling.Affine:
+    """That of all known cells of ``[V, T]``, variable by variable where they do not share one."""
+    parts = [values] if kind == "joint" else values[:, None]
+    fits = [
+        scaling.fit(torch.from_numpy(part)[None], torch.from_numpy(~np.isnan(part))[None], kind)
+        for part in parts
+    ]
+    return scaling.Affine(
+        torch.cat([each.loc for each in fits], dim=1),
+        torch.cat([each.scale for each in fits], dim=1),
+    )
