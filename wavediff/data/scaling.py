@@ -31,12 +31,12 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
     """The scaling of windows `values` [..., V, T] by those cells where `present` is not 0.
 
     mean_abs: loc 0 and the mean of |y| (GluonTS's MeanScaler); standard: mean and standard
-    deviation; robust: median and interquartile range / 1.349; last: the last value and the root mean
-    square of what the others are away from it, for random walks; joint: mean and standard deviation
-    of all variables of a window together, which have one unit; none: 0 and 1. Values that are all
-    the same have their own |y| as scale, and windows with only zeros or with no value 1: no scale
-    is 0, NaN or infinite whatever the values are. What is in missing cells has no influence, not
-    even NaN. Raises UserError for another kind.
+    deviation; robust: median and interquartile range / 1.349; last: the last value, and the root
+    mean square of what the others are away from it, for random walks; joint: mean and standard
+    deviation of all variables of a window together, which have one unit; none: 0 and 1. Values that
+    are all the same have their own |y| as scale, and windows with only zeros or with no value 1: no
+    scale is 0, NaN or infinite whatever the values are. What is in missing cells has no influence,
+    not even NaN. Raises UserError for another kind.
     """
     if kind not in KINDS:
         raise UserError(f"scaling={kind} is not known: choose one of {', '.join(KINDS)}")

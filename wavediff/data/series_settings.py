@@ -6,7 +6,8 @@ Settings that every dataset of series has (`conf/data/series.yaml`):
     horizon       steps that it tells; 0 where windows are for imputation only
     multivariate  all variables of an item in one window; otherwise each is a series by itself
     lags          steps after which a series resembles itself; null: by the frequency; [] for none
-    scaling       of each window and variable: mean_abs, standard, robust, last, none; of both: joint
+    scaling       of each window and variable: mean_abs, standard, robust, last, none; of all
+                  variables together: joint
     test          the end of each series, which training never sees: steps, or a part of it
     validation    what comes before that, likewise
     workers       processes that cut windows beside training
