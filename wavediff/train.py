@@ -277,7 +277,15 @@ def _adversary(
     optimizer = partial(_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer")
     with torch.random.fork_rng(devices=[]):  # the network draws what it draws without them
         torch.manual_seed(seed)
-        return Adversary(make(options), trainer, world, optimizer)
+        adversary = Adversary(make(options), trainer, world, optimizer)
+    calls = task.sampler.network_calls(task.denoiser.schedule)
+    size = sum(p.numel() for p in adversary.parameters) / 1e6
+    _say(
+        world,
+        f"train: discriminators of {size:.2f} M parameters are shown what the sampler makes in "
+        + ("1 network call" if calls == 1 else f"up to {calls} network calls"),
+    )
+    return adversary
 
 
 def _optimizer(
