@@ -21,9 +21,7 @@ from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.tasks.build import make
 
-FIRST_STREAM = (
-    16  # of the noise of `Sampler.estimate`; the losses of the tasks draw from lower ones
-)
+FIRST_STREAM = 16  # of the noise of `Sampler.estimate`; the tasks' losses draw from lower ones
 
 
 @dataclass(frozen=True)
