@@ -322,7 +322,7 @@ def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_
     [
         (["recipe=tiny_generate"], "adversarial training needs estimates of true signals"),
         (["recipe=tiny_autoencoder"], "adversarial training needs estimates of true signals"),
-        (["recipe=series", "data.path=x.csv"], "adversarial training needs estimates of true"),
+        (["recipe=sunspots"], "adversarial training needs estimates of true signals"),
         (["recipe=tiny", "adversarial.weight=-1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "+adversarial.colour=1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "adversarial.optimizer.betas=3"], "torch.optim.AdamW does not take"),
