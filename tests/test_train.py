@@ -55,15 +55,15 @@ def checkpoint(folder: Path) -> dict:
 
 
 def same(one: dict, other: dict) -> bool:
-    """Whether weights, averaged weights, optimizer and step are equal, bit for bit."""
+    """Whether weights, averaged weights, optimizers and step are equal, bit for bit."""
 
     def flat(value: object) -> list:
         if isinstance(value, dict):
             return [x for key in sorted(value, key=str) for x in flat(value[key])]
         return [value]
 
-    keys = ("step", "network", "ema", "optimizer")
-    a, b = (flat({key: state[key] for key in keys}) for state in (one, other))
+    keys = ("step", "network", "ema", "optimizer", "adversary")
+    a, b = (flat({key: state.get(key) for key in keys}) for state in (one, other))
     return len(a) == len(b) and all(
         torch.equal(x, y) if torch.is_tensor(x) else x == y for x, y in zip(a, b, strict=True)
     )
@@ -145,8 +145,10 @@ def test_a_signal_saves_first(words, tmp_path: Path, signum: int, code: int, mon
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(words, tmp_path: Path):
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_two_processes_give_the_weights_of_one(words, tmp_path: Path, adversarial: bool):
     cut = ["trainer.batch_size=3", "trainer.max_steps=4"]  # shares of one and two
+    cut += ADVERSARIAL if adversarial else []
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     port = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
@@ -162,6 +164,10 @@ def test_two_processes_give_the_weights_of_one(words, tmp_path: Path):
     assert two["step"] == 4
     for name, value in one["network"].items():
         torch.testing.assert_close(two["network"][name], value, rtol=1e-4, atol=1e-5)
+    if adversarial:
+        for name, value in one["adversary"]["discriminator"].items():
+            found = two["adversary"]["discriminator"][name]
+            torch.testing.assert_close(found, value, rtol=1e-4, atol=1e-5)
 
 
 def test_accumulation_gives_the_weights_of_one_big_batch(words, tmp_path: Path):
@@ -264,6 +270,78 @@ def test_a_sweep_has_a_folder_for_each_job_and_goes_on_past_a_bad_one(words, tmp
     made = sorted(path.parent.name for path in tmp_path.glob("sweep/*/model.safetensors"))
     assert made == ["optimizer.lr=0.0001", "optimizer.lr=0.001"]
     assert capsys.readouterr().err.count("error:") == 1
+
+
+ADVERSARIAL = [
+    "adversarial=mrsd_small",
+    "adversarial.discriminator.width=2",
+    "sampler=one_step",
+    "sampler.times.steps=2",
+]
+
+
+def test_adversarial_training_goes_on_after_kill_9_and_exports_the_network_alone(
+    words, tmp_path: Path
+):
+    long = [*ADVERSARIAL, "trainer.max_steps=8", "trainer.checkpoint_every=1"]
+    assert run(main, words("whole", *long)) == 0
+    folder = tmp_path / "killed" / "checkpoints"
+    process = start(words("killed", *long))
+    wait_for(lambda: any(p.name >= "step-000000002.pt" for p in folder.glob("step*.pt")), process)
+    process.kill()
+    process.communicate()
+    assert checkpoint(tmp_path / "killed")["step"] < 8
+    assert run(main, words("killed", *long)) == 0
+    whole = checkpoint(tmp_path / "whole")
+    assert same(checkpoint(tmp_path / "killed"), whole)
+    assert whole["adversary"]["discriminator"]
+
+    exported = load_file(tmp_path / "whole" / "model.safetensors")
+    task = load_task(tmp_path / "whole")
+    assert set(exported) == set(task.network.state_dict())
+    assert "adversarial" not in task.config
+    assert task.sampler.network_calls(task.denoiser.schedule) == 2
+
+
+def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_path, capsys):
+    assert run(main, words("first", "trainer.max_steps=1")) == 0
+    tuned = [*ADVERSARIAL, "trainer.max_steps=1", f"init_from={tmp_path / 'first'}"]
+    assert run(main, words("tuned", *tuned)) == 0
+    one, other = (load_file(tmp_path / n / "model.safetensors") for n in ("first", "tuned"))
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    capsys.readouterr()
+    more = [*tuned, "trainer.max_steps=2"]
+    assert run(main, words("tuned", *more, "sampler.times.steps=1")) == 2
+    assert "sampler.times.steps (2 -> 1)" in capsys.readouterr().err
+    assert run(main, words("first", *ADVERSARIAL, "trainer.max_steps=2")) == 2
+    assert "adversarial.weight (absent -> 1.0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["recipe=tiny_generate"], "adversarial training needs estimates of true signals"),
+        (["recipe=tiny_autoencoder"], "adversarial training needs estimates of true signals"),
+        (["recipe=sunspots"], "adversarial training needs estimates of true signals"),
+        (["recipe=tiny", "adversarial.weight=-1"], "cannot build wavediff.diffusion.adversarial"),
+        (["recipe=tiny", "+adversarial.colour=1"], "cannot build wavediff.diffusion.adversarial"),
+        (["recipe=tiny", "adversarial.optimizer.betas=3"], "torch.optim.AdamW does not take"),
+        (
+            ["recipe=tiny", "adversarial.optimizer._target_=os.system"],
+            "adversarial.optimizer._target_=os.system is no optimizer",
+        ),
+        (
+            ["recipe=tiny", "schedule=rectified_flow", "sampler=one_step"],
+            "this sampler does not fit the model",
+        ),
+    ],
+)
+def test_what_adversarial_training_does_not_fit_is_told(tmp_path, capsys, overrides, sentence):
+    rest = [*overrides[1:], "trainer.max_steps=1", f"run_dir={tmp_path / 'run'}"]
+    assert run(main, [overrides[0], "adversarial=mrsd_small", *rest]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"error: {sentence}")
+    assert "\n" not in told
 
 
 NOTES = [

@@ -26,9 +26,10 @@ from wavediff.evaluation.measures import Measure
 from wavediff.files import conf_folder
 from wavediff.memory import keep_freed
 from wavediff.tasks import build_task, load_task, save_task
-from wavediff.tasks.build import completed
+from wavediff.tasks.build import completed, make
 from wavediff.tasks.checkpoint import fixed_state, load_fixed
 from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
+from wavediff.training.adversary import Adversary
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
 from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
@@ -100,7 +101,9 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 _initialise(task.network, plain["init_from"])
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
             _give_teacher(task, plain["teacher"], world.device)
-            learner = Learner(task, trainer, world, partial(_optimizer, plain["optimizer"]), seed)
+            adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
+            optimizer = partial(_optimizer, plain["optimizer"])
+            learner = Learner(task, trainer, world, optimizer, seed, adversary)
             _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
                 data, held_out = _data(task, plain["data"], seed)
@@ -257,14 +260,42 @@ def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> 
     task.objective.teacher = teacher.denoiser.to(device).requires_grad_(False)
 
 
+def _adversary(
+    task: Any, config: Mapping[str, Any] | None, trainer: TrainerConfig, world: World, seed: int
+) -> Adversary | None:
+    """The discriminators that the run trains against, where it does."""
+    if not config:
+        return None
+    if not hasattr(task, "generated"):
+        raise UserError(
+            "adversarial training needs estimates of true signals to tell from them, and this task "
+            f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
+            "vocoder or an enhancer"
+        )
+    task.with_sampler()  # which it learns by: refused here if it does not fit
+    options = dict(config)
+    optimizer = partial(_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer")
+    with torch.random.fork_rng(devices=[]):  # the network draws what it draws without them
+        torch.manual_seed(seed)
+        adversary = Adversary(make(options), trainer, world, optimizer)
+    calls = task.sampler.network_calls(task.denoiser.schedule)
+    size = sum(p.numel() for p in adversary.parameters) / 1e6
+    _say(
+        world,
+        f"train: discriminators of {size:.2f} M parameters are shown what the sampler makes in "
+        + ("1 network call" if calls == 1 else f"up to {calls} network calls"),
+    )
+    return adversary
+
+
 def _optimizer(
-    config: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+    config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
 ) -> torch.optim.Optimizer:
     options = dict(config)
     target = str(options.pop("_target_", None))
     found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
     if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise UserError(f"optimizer._target_={target} is no optimizer of torch.optim")
+        raise UserError(f"{name}._target_={target} is no optimizer of torch.optim")
     try:
         return found(parameters, **options)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -84,6 +84,20 @@ def test_what_defines_a_run_is_named_when_it_differs():
     ]
 
 
+def test_a_group_that_came_up_since_and_is_empty_is_no_difference():
+    assert differences(CONFIG, CONFIG | {"adversarial": {}}) == []
+    assert differences(CONFIG | {"adversarial": {}}, CONFIG) == []
+    chosen = CONFIG | {"adversarial": {"weight": 1.0}}
+    assert differences(CONFIG, chosen) == ["adversarial.weight (absent -> 1.0)"]
+
+
+def test_a_sampler_may_change_unless_training_samples_by_it():
+    one, two = ({"sampler": {"times": {"steps": steps}}} for steps in (1, 2))
+    assert differences(CONFIG | one, CONFIG | two) == []
+    sampled = CONFIG | {"adversarial": {"weight": 1.0}}
+    assert differences(sampled | one, sampled | two) == ["sampler.times.steps (1 -> 2)"]
+
+
 def test_another_configuration_is_refused_unless_it_is_asked_for(tmp_path: Path):
     checkpoints = RunCheckpoints(tmp_path, 1)
     assert resume(checkpoints, CONFIG, False, False, ALONE) is None

@@ -145,9 +145,7 @@ class Enhancer(nn.Module):
             batch: ``audio`` (clean) and ``noisy``, ``[batch, 1, crop_length]``.
         """
         with torch.no_grad():
-            level = self.level(batch["noisy"]) / self.level_rms
-            clean, noisy = normalised(batch["audio"], level), normalised(batch["noisy"], level)
-            cond = self._condition(noisy)
+            clean, noisy, cond = self._crops(batch)
             x0 = self.representation.encode(clean, cond.local)
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
@@ -174,6 +172,23 @@ class Enhancer(nn.Module):
             losses["error_db"] = thresholded_error_db(estimate, clean, noisy)
             loss = loss + self.snr_weight * losses["error_db"]
         return losses | {"loss": loss}
+
+    def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
+        """(speech as the sampler makes it, the clean speech), each ``[batch, 1, time]``.
+
+        Both relative to the noisy recording's level; see ``Sampler.estimate``.
+        """
+        with torch.no_grad():
+            clean, _, cond = self._crops(batch)
+        cond = self._staged(cond)
+        x0_hat = self.sampler.estimate(self.denoiser, cond.anchor, cond, noise)
+        return self.representation.decode(x0_hat, clean.shape[-1], cond.local), clean
+
+    def _crops(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Condition]:
+        """(clean, noisy, condition) of a batch, at the noisy recording's constant level."""
+        level = self.level(batch["noisy"]) / self.level_rms
+        clean, noisy = normalised(batch["audio"], level), normalised(batch["noisy"], level)
+        return clean, noisy, self._condition(noisy)
 
     @torch.no_grad()
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:

@@ -8,15 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from wavediff.diffusion import times
+from wavediff.diffusion import reverse, times
+from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.tasks.build import make
+
+FIRST_STREAM = 16  # of the noise of `Sampler.estimate`; the tasks' losses draw from lower ones
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,42 @@ class Sampler:
         if callable(per_step):  # it depends on the sampler's options
             per_step = per_step(**getattr(self.function, "keywords", {}))
         return per_step * (len(self.grid(schedule)) - 1)
+
+    def estimate(
+        self, denoiser: Denoiser, like: Tensor, cond: Condition, noise: ItemNoise
+    ) -> Tensor:
+        """x0_hat at one of this sampler's own times for each item, with a gradient.
+
+        Item by item one of the times is drawn, all alike, and the sampler walks there from noise,
+        as it does when it is used: nothing of the true x_0 is in what the denoiser is given. Only
+        the call at that time has a gradient. At the first time x0_hat is what one call gives, at
+        the last time what all give: a walk of two steps teaches for one call and for two.
+
+        This is training on the sampler's own path (InferGrad, Chen et al. 2022; PeriodWave-Turbo,
+        Lee et al. 2024), cut before the last call as in DMD2's backward simulation (Yin et al.
+        2024), which takes the memory of one call.
+
+        Args:
+            like: anything of the shape, type and place of x_0, ``[batch, channels, time]``.
+            noise: of the start, of the sampler, and of the times.
+        """
+        schedule = denoiser.schedule
+        grid = self.grid(schedule)
+
+        def draw(x: Tensor, i: int) -> Tensor:
+            return noise.normal(*x.shape[1:], stream=FIRST_STREAM + 2 + i).to(x)
+
+        states = [reverse.start(schedule, grid[0], draw(like, -1), cond)]
+        if len(grid) > 2:
+
+            def keep(i: int, x: Tensor, x0_hat: Tensor) -> None:
+                states.append(x)
+
+            with torch.no_grad():
+                self.function(denoiser, states[0], grid[:-1], cond, noise=draw, callback=keep)
+        chosen = (noise.uniform(FIRST_STREAM) * len(states)).long()
+        x = torch.stack([states[i][item] for item, i in enumerate(chosen.tolist())])
+        return denoiser(x, grid[chosen], cond)
 
 
 def _folder() -> Path:

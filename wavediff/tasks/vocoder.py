@@ -132,11 +132,8 @@ class Vocoder(Labelled, nn.Module):
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses of ``batch["audio"] [batch, 1, crop_length]``, each ``[batch]``."""
-        hop = self.mel.hop_length
-        inner = slice(self.margin, self.margin + self.crop_frames)
         with torch.no_grad():
-            mel = self.mel(batch["audio"])[..., inner]
-            audio = batch["audio"][..., inner.start * hop : inner.stop * hop]
+            mel, audio = self._crops(batch)
             x0 = self.representation.encode(audio, mel)
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
@@ -150,11 +147,35 @@ class Vocoder(Labelled, nn.Module):
             losses["loss"] = denoised.loss + self.mr_stft_weight * losses["mr_stft"]
         return losses
 
+    def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
+        """(audio as the sampler makes it, the true audio), each ``[batch, 1, time]``.
+
+        By the network alone, see ``Sampler.estimate``: without ``consistency``.
+        """
+        with torch.no_grad():
+            mel, audio = self._crops(batch)
+            like = mel.new_empty(len(mel), self.representation.channels, self._crop_steps)
+        cond = Condition(local=mel, label=batch.get("label"))
+        x0_hat = self.sampler.estimate(self.denoiser, like, cond, noise)
+        return self.representation.decode(x0_hat, audio.shape[-1], mel), audio
+
+    def _crops(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(mel, audio) of a batch without their margins."""
+        hop = self.mel.hop_length
+        inner = slice(self.margin, self.margin + self.crop_frames)
+        mel = self.mel(batch["audio"])[..., inner]
+        return mel, batch["audio"][..., inner.start * hop : inner.stop * hop]
+
+    @property
+    def _crop_steps(self) -> int:
+        """Time steps of a training example in the representation."""
+        return self.crop_frames * self.upsample
+
     @torch.no_grad()
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
         """(noise, condition) that the crops ``batch["audio"]`` would be sampled from."""
         mel = self.mel(batch["audio"])[..., self.margin : self.margin + self.crop_frames]
-        z = noise.normal(self.representation.channels, self.crop_frames * self.upsample)
+        z = noise.normal(self.representation.channels, self._crop_steps)
         return z.to(mel), Condition(local=mel, label=batch.get("label"))
 
     def analyse(self, audio: Tensor) -> Tensor:

@@ -80,13 +80,18 @@ class RunCheckpoints:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`key: old -> new` for what differs and defines the run, by dotted key."""
+    """`key: old -> new` for what differs and defines the run, by dotted key.
+
+    An empty group is as good as none: what a run has not chosen may have come up since it began.
+    """
     a, b = _flat(old), _flat(new)
     absent = object()
+    # discriminators are shown what the sampler makes at its own times
+    sampled = any(config.get("adversarial") for config in (old, new))
     return [
         f"{key} ({_show(a.get(key, absent))} -> {_show(b.get(key, absent))})"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent) and not _is_free(key)
+        if a.get(key, absent) != b.get(key, absent) and not _is_free(key, sampled)
     ]
 
 
@@ -94,7 +99,9 @@ def _show(value: Any) -> str:
     return "absent" if type(value) is object else repr(value) if value == "" else str(value)
 
 
-def _is_free(key: str) -> bool:
+def _is_free(key: str, sampled: bool) -> bool:
+    if sampled and key.startswith("sampler."):
+        return False
     if key.startswith("trainer."):
         return key.split(".")[1] in FREE
     return any(key == free or key.startswith(f"{free}.") for free in _FREE_KEYS)
@@ -103,7 +110,7 @@ def _is_free(key: str) -> bool:
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value

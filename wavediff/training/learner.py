@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
+from wavediff.training.adversary import Adversary
 from wavediff.training.config import TrainerConfig
 from wavediff.training.distributed import World
 from wavediff.training.optim import averaged, exchanged, learning_rate_factor, set_learning_rate
@@ -38,8 +39,16 @@ class _Losses(nn.Module):
         super().__init__()
         self.task = task
 
-    def forward(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
-        return self.task.loss(batch, noise)
+    def forward(
+        self, batch: Mapping[str, Tensor], noise: ItemNoise, generate: bool | None
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
+        """(losses, what the task generates and the truth); without a gradient where False, none
+        where None."""
+        losses = self.task.loss(batch, noise)
+        if generate is None:
+            return losses, None
+        with torch.set_grad_enabled(generate):
+            return losses, self.task.generated(batch, noise)
 
 
 class Learner:
@@ -51,6 +60,8 @@ class Learner:
             its `network` holds several that are called one by one, they are its `networks`.
         make_optimizer: called with the parameters.
         seed: of noise and dropout.
+        adversary: what tells the task's `generated(batch, noise)`, a pair of estimates and truth,
+            apart, beside the loss.
     """
 
     def __init__(
@@ -60,12 +71,14 @@ class Learner:
         world: World,
         make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         seed: int,
+        adversary: Adversary | None = None,
     ) -> None:
         self.task, self.config, self.world, self.seed = task.to(world.device), config, world, seed
         self.network: nn.Module = task.network
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.ema = averaged(self.network, config.ema_decay)
         self.optimizer = make_optimizer(self.parameters)
+        self.adversary = adversary
         self.scaler = grad_scaler(world.device, config.precision)
         for network in getattr(task, "networks", [self.network]):
             accelerate(network, world.device, config.precision, config.compile)
@@ -80,7 +93,7 @@ class Learner:
         The gradient is that of the mean loss over the global batch, however it is cut. Where it or
         the loss is not finite in any process, all leave the weights as they are.
         """
-        config, world = self.config, self.world
+        config, world, adversary = self.config, self.world, self.adversary
         objective = getattr(self.task, "objective", None)
         if objective is not None:
             objective.progress = number / config.max_steps
@@ -88,6 +101,7 @@ class Learner:
             number, config.max_steps, config.warmup_steps, config.decay, config.final_lr
         )
         rate = set_learning_rate(self.optimizer, factor)
+        heard = None if adversary is None else adversary.begin(number, factor)
         parts = []
         for part in range(config.accumulate):
             batch = {k: v.to(world.device, non_blocking=True) for k, v in next(batches).items()}
@@ -96,13 +110,24 @@ class Learner:
             # dropout too is a function of the sample numbers; after the loader, which draws itself
             torch.manual_seed(self.seed * 1_000_003 + indices[0])
             with self._exchange_gradients(part == config.accumulate - 1):
-                losses = self.model(batch, noise)
+                losses, generated = self.model(batch, noise, heard)
+                if adversary is not None:
+                    losses = adversary.judge(losses, *generated, heard)
                 # DistributedDataParallel averages over the processes
                 loss = losses["loss"].sum() * (world.size / config.batch_size)
+                if adversary is not None:
+                    # of other weights, which have nothing to do with those of the network
+                    loss = loss + losses["discriminator"].sum() / config.batch_size
                 self.scaler.scale(loss).backward()
             parts.append({name: values.detach() for name, values in losses.items()})
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.parameters, config.clip_norm or math.inf).item()
+        optimizers, opposed = [self.optimizer], 0.0
+        if adversary is not None:
+            adversary.exchange_gradients()
+            self.scaler.unscale_(adversary.optimizer)
+            opposed = adversary.clip()
+            optimizers.append(adversary.optimizer)
 
         total = torch.stack([part["loss"].sum(dtype=torch.float64) for part in parts]).sum()
         mean = world.sum(total).item() / config.batch_size
@@ -111,11 +136,15 @@ class Learner:
             skipped = "the loss is not finite"
         elif not math.isfinite(norm):
             skipped = "the gradient is not finite"
+        elif not math.isfinite(opposed):
+            skipped = "the discriminators' gradient is not finite"
         else:
-            self.scaler.step(self.optimizer)
+            for optimizer in optimizers:
+                self.scaler.step(optimizer)
             self.ema.update_parameters(self.network)
         self.scaler.update()
-        self.optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         return Step(mean, norm, rate, parts, skipped)
 
     def _exchange_gradients(self, now: bool) -> AbstractContextManager:
@@ -134,12 +163,15 @@ class Learner:
         return self.ema.module.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        return {
+        state = {
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises `UserError` where the weights are those of another network."""
@@ -147,6 +179,8 @@ class Learner:
             self.network.load_state_dict(state["network"])
             self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.adversary is not None and "adversary" in state:
+                self.adversary.load_state_dict(state["adversary"])
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 "the run's checkpoint does not fit the network or optimizer that is configured: "

@@ -33,7 +33,9 @@ def accelerate(
 
 
 def _single(output: Any) -> Any:
-    """A tensor, or a named tuple of tensors, in float32."""
+    """A tensor, or a named tuple or nested lists of tensors, in float32."""
+    if isinstance(output, list):
+        return [_single(value) for value in output]
     return type(output)(*map(_single, output)) if isinstance(output, tuple) else output.float()
 
 

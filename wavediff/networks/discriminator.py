@@ -1,0 +1,105 @@
+"""Discriminators: networks that tell signals from estimates of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.2  # of the leaky rectifiers
+FLOOR = 1e-9  # of a bin's power, for the root's gradient
+
+
+class MultiResolutionSpectrogram(nn.Module):
+    """UnivNet's multi-resolution spectrogram discriminator (Jang et al. 2021).
+
+    Each part sees the magnitudes of one STFT. They are divided by the root of the window's energy,
+    so that noise of standard deviation 1 has magnitudes around 1 at every resolution.
+
+    Args:
+        resolutions: ``(n_fft, hop_length, win_length)`` in samples, one part for each.
+        width: channels of the hidden layers.
+
+    Raises:
+        ValueError: without resolutions, or for one with a window longer than its FFT.
+    """
+
+    def __init__(
+        self,
+        resolutions: Sequence[Sequence[int]] = (
+            (1024, 120, 600),
+            (2048, 240, 1200),
+            (512, 50, 240),
+        ),
+        width: int = 32,
+    ) -> None:
+        super().__init__()
+        if not resolutions:
+            raise ValueError("a discriminator needs at least one resolution")
+        self.parts = nn.ModuleList(Spectrogram(*resolution, width) for resolution in resolutions)
+
+    def forward(self, audio: Tensor) -> list[list[Tensor]]:
+        """Outputs of the layers by part, scores last, for ``audio [batch, 1, time]``."""
+        return [part(audio) for part in self.parts]
+
+
+class Spectrogram(nn.Module):
+    """One part: convolutions over the magnitudes, with strides of 2 along time.
+
+    Args:
+        n_fft, hop_length, win_length: in samples, 1 <= hop_length <= win_length <= n_fft.
+        width: channels of the hidden layers.
+
+    Raises:
+        ValueError: for lengths that do not fit each other.
+    """
+
+    def __init__(self, n_fft: int, hop_length: int, win_length: int, width: int = 32) -> None:
+        super().__init__()
+        if not 1 <= hop_length <= win_length <= n_fft:
+            raise ValueError(
+                "a resolution needs 1 <= hop_length <= win_length <= n_fft, "
+                f"not {hop_length}, {win_length}, {n_fft}"
+            )
+        self.n_fft, self.hop_length = n_fft, hop_length
+        window = torch.hann_window(win_length)
+        self.register_buffer("window", window / window.square().sum().sqrt(), persistent=False)
+        self.layers = nn.ModuleList(
+            [
+                _conv(1, width, (3, 9)),
+                *(_conv(width, width, (3, 9), stride=(1, 2)) for _ in range(3)),
+                _conv(width, width, (3, 3)),
+            ]
+        )
+        self.score = _conv(width, 1, (3, 3))
+
+    def forward(self, audio: Tensor) -> list[Tensor]:
+        """``[batch, width, bins, frames]`` of each layer and ``[batch, 1, bins, frames]``."""
+        x, outputs = self.magnitudes(audio)[:, None], []
+        for layer in self.layers:
+            x = nn.functional.leaky_relu(layer(x), SLOPE)
+            outputs.append(x)
+        return [*outputs, self.score(x)]
+
+    def magnitudes(self, audio: Tensor) -> Tensor:
+        """``[batch, bins, frames]`` of ``audio [batch, 1, time]``, zeros beyond either end."""
+        with torch.autocast(audio.device.type, enabled=False):
+            spectrum = torch.stft(
+                audio[:, 0].float(),
+                self.n_fft,
+                self.hop_length,
+                len(self.window),
+                self.window,
+                pad_mode="constant",
+                return_complex=True,
+            )
+            return torch.view_as_real(spectrum).square().sum(-1).clamp_min(FLOOR).sqrt()
+
+
+def _conv(
+    inside: int, outside: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
+) -> nn.Module:
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    return weight_norm(nn.Conv2d(inside, outside, kernel, stride, padding))
