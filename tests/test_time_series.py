@@ -94,6 +94,26 @@ def test_forecast_goes_on_at_the_months_of_each_item_beyond_the_models_horizon(
     assert "exists already" in capsys.readouterr().err
 
 
+def test_a_model_of_one_variable_serves_any_others(tmp_path, capsys):
+    names = ["a", "b"]
+    values = 10 + np.sin(np.arange(60) / 3)
+    stamps = pandas.date_range("2020-01-01", periods=60, freq="D")
+    frame = pandas.DataFrame({"time": stamps, "one": values})
+    model, out = tmp_path / "model.safetensors", tmp_path / "f.csv"
+    options = {"fit_steps": 2, "context": 8, "device": "cpu", "progress": False}
+    forecaster = Forecaster(4, **options).fit(frame)
+    forecaster.model.extra["variables"] = ["one"]  # as a recipe with multivariate=true has it
+    forecaster.save(model)
+    frame[names] = np.stack([values, 2 * values], axis=1)
+    frame[["time", *names]].to_csv(tmp_path / "t.csv", index=False)
+    words = [str(tmp_path / "t.csv"), "--checkpoint", str(model), "-o", str(out), *QUICK]
+    assert run(forecast.main, words) == 0
+    assert "the model of one is used for each variable" in capsys.readouterr().err
+    header, *lines = read(out)
+    assert [name.split("_")[0] for name in header[1:]] == ["a"] * 3 + ["b"] * 3
+    assert len(lines) == 4
+
+
 def test_impute_changes_missing_cells_alone(table, trained, tmp_path):
     out = tmp_path / "filled.csv"
     assert run(impute.main, [table, "--checkpoint", trained, "-o", str(out), *QUICK]) == 0

@@ -319,7 +319,7 @@ class Forecaster:
         return self._model().with_sampler(self.sampler, self.steps)
 
     def _together(self) -> bool:
-        return self._model().extra["variables"] is not None
+        return len(self._model().extra["variables"] or ()) > 1
 
     @contextmanager
     def _bar(self, title: str, total: int, unit: str) -> Iterator[tqdm]:
@@ -346,7 +346,10 @@ class Forecaster:
             )
         if variables is not None and list(series.variables) != variables:
             lacking = [variable for variable in variables if variable not in series.variables]
-            if lacking:
+            if lacking and len(variables) == 1:  # there is no other that it would have to know
+                self.notes.append(f"the model of {variables[0]} is used for each variable")
+                variables = list(series.variables)
+            elif lacking:
                 raise UserError(
                     f"{name} is a model of {', '.join(variables)} together, and the data has no "
                     f"{', '.join(lacking)}: give another checkpoint, or none to train on the data"
