@@ -127,6 +127,8 @@ def main(argv: list[str] | None = None) -> int:
             except UserError as error:
                 failures[name] = str(error)
                 print(f"{name} failed: {error}", file=sys.stderr, flush=True)
+                # for the tables of later calls that leave this run out
+                write_record(sweep, name, read_record(sweep, name) | {"failed": str(error)})
             write_results(sweep, failures, _typed(args))
     for name, reason in failures.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
@@ -245,6 +247,7 @@ def make_audio(sweep: Sweep) -> None:
 def train_and_measure(sweep: Sweep, name: str, command: str) -> None:
     """All that is still to be done of a run. Raises UserError where it fails."""
     record = read_record(sweep, name)
+    record.pop("failed", None)
     for share in sweep.curve:
         missing = unmeasured(sweep, record, share)
         if not missing:
@@ -368,15 +371,17 @@ def _means(sweep: Sweep, path: Path) -> dict[str, Any]:
 
 def planned(sweep: Sweep, name: str, command: str) -> Iterator[list[str]]:
     """The commands that are still to be run, with STEPS for what will only be known then."""
-    record, (step, seconds) = read_record(sweep, name), reached(sweep.out / name)
+    record, (_, seconds) = read_record(sweep, name), reached(sweep.out / name)
+    total = 60 * sweep.minutes
     for share in sweep.curve:
         missing = unmeasured(sweep, record, share)
         if not missing:
             continue
-        end = 60 * share * sweep.minutes
-        max_steps = record["max_steps"].get(f"{share:g}", "STEPS" if seconds or step else OPEN_END)
-        yield training(sweep, name, max_steps, (end - seconds) / 60 if share < 1 else None)
-        step, seconds = -1, end
+        max_steps = record["max_steps"].get(f"{share:g}", "STEPS" if seconds else OPEN_END)
+        left = share * total - seconds
+        if left >= NEAR * total or share == 1:
+            yield training(sweep, name, max_steps, left / 60 if share < 1 else None)
+            seconds = share * total
         for way, steps in missing:
             yield from measuring(sweep, name, command, way, steps)
 

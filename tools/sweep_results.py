@@ -24,7 +24,7 @@ TABLE, TIME, CALLS = FILES = ("table.md", "sweep_time.png", "sweep_calls.png")
 
 def write_results(sweep: Sweep, failures: Mapping[str, str], typed: str) -> None:
     """table.md and both figures, of all runs of the list that are done."""
-    done, begun = {}, []
+    done, begun, failures = {}, [], dict(failures)
     for name in sweep.runs:
         try:
             record = read_record(sweep, name)
@@ -32,6 +32,8 @@ def write_results(sweep: Sweep, failures: Mapping[str, str], typed: str) -> None
             continue
         if not unmeasured(sweep, record, 1.0):
             done[name] = record
+        elif "failed" in record:
+            failures.setdefault(name, record["failed"])
         elif record["measured"] and name not in failures:
             begun.append(name)
     if done:
@@ -103,7 +105,7 @@ def _main_table(
 ) -> list[str]:
     measures = sweep.measure.measures
     labels = [MEASURES[name].label for name in measures]
-    labels.insert(1, f"to {sweep.base}")
+    labels.insert(1, f"against {sweep.base}")
     header = ["run", "change", "minutes", "steps", "M parameters", *labels]
     out = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     best = {m: _best(m, [row["means"][m] for row in rows.values()]) for m in measures}
