@@ -165,7 +165,7 @@ def test_every_listed_run_has_a_loss(path: Path):
 )
 def test_a_list_that_makes_no_sense_is_told(tmp_path: Path, capsys, old: str, new: str, told: str):
     path = write(tmp_path, LIST.replace(old, new))
-    assert run(sweep.main, [str(path), "-o", str(tmp_path / "out")]) == 2
+    assert run(sweep.main, [str(path), "-o", str(tmp_path / "out"), "--dry-run"]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -179,7 +179,7 @@ def test_a_list_that_makes_no_sense_is_told(tmp_path: Path, capsys, old: str, ne
     ],
 )
 def test_a_command_that_makes_no_sense_is_told(tmp_path: Path, capsys, words: list[str], told: str):
-    assert run(sweep.main, command(tmp_path, *words)) == 2
+    assert run(sweep.main, command(tmp_path, *words, "--dry-run")) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -339,7 +339,8 @@ def test_runs_of_other_settings_are_not_mixed(tmp_path: Path, monkeypatch, capsy
     assert "was trained with [network.width=8], and the list has changed" in capsys.readouterr().err
 
 
-def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, capsys):
+def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, monkeypatch, capsys):
+    StandIn(monkeypatch)
     (tmp_path / "out").mkdir()
     holder = (
         "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX);"
