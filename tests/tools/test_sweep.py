@@ -184,7 +184,8 @@ def test_a_command_that_makes_no_sense_is_told(tmp_path: Path, capsys, words: li
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_prints_commands_and_does_nothing(tmp_path: Path, capsys):
+def test_a_dry_run_prints_commands_and_does_nothing(tmp_path: Path, monkeypatch, capsys):
+    StandIn(monkeypatch)
     words = command(tmp_path, "data.count=4", "--only=narrow", "--threads=1", "--dry-run")
     assert run(sweep.main, words) == 0
     lines = capsys.readouterr().out.splitlines()
