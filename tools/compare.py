@@ -10,7 +10,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from types import SimpleNamespace
 import matplotlib
 import torch
 from hydra import compose, initialize_config_dir
+from machine import machine
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -373,7 +373,7 @@ def _page(
         "Exact calls are in [comparison.csv](comparison.csv).",
         "",
         f"Made by `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}) in "
-        f"{seconds / 60:.0f} minutes on {_machine(args.jobs)}.",
+        f"{seconds / 60:.0f} minutes on {machine(args.jobs)}.",
         "",
     ]
     return "\n".join(lines)
@@ -405,19 +405,6 @@ def _changed(args: argparse.Namespace) -> dict[str, object]:
     if args.methods != defaults.methods:
         changed["methods"] = ",".join(args.methods)
     return changed
-
-
-def _machine(jobs: int) -> str:
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    cores = f"{jobs} core{'s' if jobs > 1 else ''}"
-    return f"{cores} of {model}, Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def _methods(text: str) -> list[str]:

@@ -2,6 +2,7 @@ import csv
 import importlib.util
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from wavediff.diffusion.schedule import RectifiedFlow
 from wavediff.tasks.sampler import Sampler
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
 spec = importlib.util.spec_from_file_location("compare", ROOT / "tools" / "compare.py")
 compare = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(compare)
