@@ -15,7 +15,7 @@ from wavediff.tasks.build import build_task
 from wavediff.tasks.fitting import fit, recipe_config
 from wavediff.tasks.series import SeriesModel, Window, network_sizes
 
-PHI, CONTEXT, HORIZON, WINDOWS, SAMPLES = 0.9, 24, 12, 40, 100
+PHI, CONTEXT, HORIZON, WINDOWS, SAMPLES = 0.9, 24, 12, 48, 200
 LENGTH = CONTEXT + HORIZON
 WITHIN, STEPS = 0.1, 4000
 
@@ -55,7 +55,7 @@ def drawn(model: SeriesModel, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     values = torch.from_numpy(walks(WINDOWS, LENGTH, 1)).float()
     no = torch.zeros(WINDOWS, 0, LENGTH)
     window = Window(values[:, None], torch.ones_like(known)[:, None], no, no, no.bool())
-    sampler = model.with_sampler(steps=20)
+    sampler = model.with_sampler(steps=30)
     samples = model.sample(window, known[:, None], SAMPLES, sampler=sampler)[:, :, 0].double()
     steps = torch.arange(LENGTH, dtype=torch.float64)
     covariance = PHI ** (steps[:, None] - steps).abs()
