@@ -68,6 +68,7 @@ def drawn(model: SeriesModel, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the training, in whichever comes first
 def test_a_trained_models_forecasts_are_those_of_the_process(model):
     known = torch.arange(LENGTH).expand(WINDOWS, -1) < CONTEXT
     samples, mean, std = (part[..., CONTEXT:] for part in drawn(model, known))
@@ -83,6 +84,7 @@ def test_a_trained_models_forecasts_are_those_of_the_process(model):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the training, in whichever comes first
 def test_a_trained_models_filled_gaps_are_those_of_the_process(model):
     known = torch.rand(WINDOWS, LENGTH, generator=torch.Generator().manual_seed(2)) < 0.6
     samples, mean, std = drawn(model, known)
