@@ -1,6 +1,6 @@
 """A task and data of the smallest size, and everything that the loop needs around them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.training.checkpoint import RunCheckpoints, resume
@@ -115,3 +115,14 @@ def run(make_learner: Callable, tmp_path: Path) -> Callable[..., tuple[Learner, 
 @pytest.fixture
 def fake_data() -> type[FakeData]:
     return FakeData
+
+
+@pytest.fixture
+def feed(fake_data) -> Callable[..., Iterator[dict]]:
+    """feed([0, 1], [2, 3], data=...): batches of these items."""
+
+    def make(*lists: range, data=None) -> Iterator[dict]:
+        data = data or fake_data()
+        return iter([default_collate([data[i] for i in numbers]) for numbers in lists])
+
+    return make

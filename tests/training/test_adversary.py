@@ -1,11 +1,10 @@
 """Adversarial training within the learner's contract."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from wavediff.diffusion.adversarial import Adversarial
 from wavediff.networks.discriminator import MultiResolutionSpectrogram
@@ -14,15 +13,6 @@ from wavediff.training.distributed import World
 from wavediff.training.learner import Learner
 
 ALONE = World(0, 1, torch.device("cpu"))
-
-
-@pytest.fixture
-def feed(fake_data) -> Callable[..., Iterator[dict]]:
-    def make(*lists: range, data=None) -> Iterator[dict]:
-        data = data or fake_data()
-        return iter([default_collate([data[i] for i in numbers]) for numbers in lists])
-
-    return make
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from wavediff.training.learner import Learner
 from wavediff.training.precision import accelerate
-
-
-@pytest.fixture
-def feed(fake_data) -> Callable[..., Iterator[dict]]:
-    def make(*lists: range, data=None) -> Iterator[dict]:
-        data = data or fake_data()
-        return iter([default_collate([data[i] for i in numbers]) for numbers in lists])
-
-    return make
 
 
 def weights(learner: Learner) -> dict[str, Tensor]:
