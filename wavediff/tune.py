@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     output = arguments.output.expanduser()
     check_output(output, arguments.overwrite)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
     path = find_checkpoint(arguments.checkpoint)
     task = load_task(path).to(device(arguments.device))
     if not hasattr(task, "examples"):
@@ -121,6 +123,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="auto takes a GPU where there is one (default: auto)",
     )
+    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
     add("--overwrite", action="store_true", help="replace OUT where it exists")
     return parser.parse_args(argv)
 

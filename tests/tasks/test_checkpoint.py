@@ -75,6 +75,14 @@ def test_a_configuration_that_names_code_is_not_run(saved, tmp_path, make_config
     assert not mark.exists()
 
 
+def test_a_configuration_that_asks_for_all_memory_gets_none(saved, make_config):
+    config = make_config()
+    config["network"] = config["network"] | {"width": 1_000_000}  # about 100 TB
+    rewrite(saved, config=json.dumps(config))
+    with pytest.raises(UserError, match=r"asks for \d{13,} weights where it has \d+$"):
+        load_task(saved)
+
+
 @pytest.mark.parametrize("cut", [0, 4, 100, -8])
 def test_a_file_that_ends_early(saved, cut):
     saved.write_bytes(saved.read_bytes()[:cut])

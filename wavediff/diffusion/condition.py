@@ -8,6 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+NEEDED = {
+    "local": "a local condition (such as a mel spectrogram)",
+    "label": "a label (a class or speaker number)",
+    "anchor": "an anchor (the known signal y)",
+}
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -26,6 +32,17 @@ class Condition:
     anchor: Tensor | None = None
     observed: Tensor | None = None
     prepared: Any = None
+
+    def needed(self, name: str) -> Tensor:
+        """The tensor of that name, for a network that was built for it.
+
+        Raises:
+            ValueError: where there is none.
+        """
+        tensor = getattr(self, name)
+        if tensor is None:
+            raise ValueError(f"this network needs {NEEDED[name]}")
+        return tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
         """Apply ``function`` to every tensor; what was prepared from them is dropped."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
-from wavediff.networks.diffwave import EMBEDDING, HIDDEN, ResidualBlock, _conv
+from wavediff.networks.diffwave import EMBEDDING, HIDDEN, ResidualBlock, kaiming_conv
 from wavediff.networks.embedding import SinusoidalEmbedding
 from wavediff.networks.precision import precision
 
@@ -101,17 +101,18 @@ class CSDI(nn.Module):
         self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
         self.channel_embedding = nn.Parameter(torch.randn(channels, width))
         # the signal with what its channel alone is told: where a value is known, it is seen at once
-        self.input_projection = _conv(1 + self.told, width, 1)
+        self.input_projection = kaiming_conv(1 + self.told, width, 1)
         self.embedding = SinusoidalEmbedding(EMBEDDING)
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
         self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
         self.own_projections = nn.ModuleList(
-            _conv(self.told, 2 * width, 1) if self.told else None for _ in range(layers)
+            kaiming_conv(self.told, 2 * width, 1) if self.told else None for _ in range(layers)
         )
         self.shared_projections = nn.ModuleList(
-            _conv(shared_channels, 2 * width, 1) if shared_channels else None for _ in range(layers)
+            kaiming_conv(shared_channels, 2 * width, 1) if shared_channels else None
+            for _ in range(layers)
         )
         self.channel_projections = nn.ModuleList(
             nn.Linear(width, 2 * width, bias=False) for _ in range(layers)
@@ -122,7 +123,7 @@ class CSDI(nn.Module):
             else None
             for i in range(layers)
         )
-        self.skip_projection = _conv(width, width, 1)
+        self.skip_projection = kaiming_conv(width, width, 1)
         self.output_projection = nn.Conv1d(width, 1, 1)
         nn.init.zeros_(self.output_projection.weight)
 
@@ -132,8 +133,8 @@ class CSDI(nn.Module):
         Raises:
             ValueError: where the local condition is missing that the network was built for.
         """
-        if cond.local is None and (self.told or self.shared.stop > self.shared.start):
-            raise ValueError("this network needs a local condition")
+        if self.told or self.shared.stop > self.shared.start:
+            cond.needed("local")
         with precision(x):
             if torch.is_grad_enabled():
                 return self._predict(x, c_noise, cond.local)

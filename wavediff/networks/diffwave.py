@@ -20,7 +20,8 @@ EMBEDDING, HIDDEN = 128, 512
 SCALE = math.sqrt(0.5)  # of the residual connection
 
 
-def _conv(*args: int, **kwargs: int) -> nn.Conv1d:
+def kaiming_conv(*args: int, **kwargs: int) -> nn.Conv1d:
+    """A convolution with DiffWave's initial weights."""
     conv = nn.Conv1d(*args, **kwargs)
     nn.init.kaiming_normal_(conv.weight)
     return conv
@@ -32,9 +33,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, dilation: int, kernel_size: int) -> None:
         super().__init__()
         padding = dilation * (kernel_size - 1) // 2
-        self.dilated_conv = _conv(width, 2 * width, kernel_size, padding=padding, dilation=dilation)
+        self.dilated_conv = kaiming_conv(
+            width, 2 * width, kernel_size, padding=padding, dilation=dilation
+        )
         self.step_projection = nn.Linear(HIDDEN, width)
-        self.output_projection = _conv(width, 2 * width, 1)
+        self.output_projection = kaiming_conv(width, 2 * width, 1)
 
     def forward(
         self, x: Tensor, step: Tensor, local: Tensor | None, step_in_residual: bool
@@ -149,7 +152,7 @@ class DiffWave(nn.Module):
         self.rectify_input, self.kernel_size = rectify_input, kernel_size
         self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
         self.receptive_field = sum(self.dilations) * (kernel_size - 1) // 2
-        self.input_projection = _conv(channels + anchor_channels, width, 1)
+        self.input_projection = kaiming_conv(channels + anchor_channels, width, 1)
         self.embedding = TableEmbedding(steps) if embedding == "table" else SinusoidalEmbedding()
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
@@ -160,11 +163,11 @@ class DiffWave(nn.Module):
             upsamplers = 1 if shared_upsampler else layers
             self.upsamplers = nn.ModuleList(Upsampler(upsample) for _ in range(upsamplers))
             self.local_projections = nn.ModuleList(
-                _conv(local_channels, 2 * width, 1) for _ in range(layers)
+                kaiming_conv(local_channels, 2 * width, 1) for _ in range(layers)
             )
         else:
             self.upsamplers = self.local_projections = None
-        self.skip_projection = _conv(width, width, 1)
+        self.skip_projection = kaiming_conv(width, width, 1)
         self.output_projection = nn.Conv1d(width, out_channels or channels, 1)
         nn.init.zeros_(self.output_projection.weight)
 
@@ -177,12 +180,10 @@ class DiffWave(nn.Module):
 
     def _upsampled(self, cond: Condition) -> Iterator[Tensor | None]:
         """The local condition at the signal's rate, for each block."""
-        if self.upsamplers is not None and cond.local is None:
-            raise ValueError("this network needs a local condition (a mel spectrogram)")
         local = None
         for i in range(len(self.blocks)):
             if self.upsamplers is not None and i < len(self.upsamplers):
-                local = self.upsamplers[i](cond.local)
+                local = self.upsamplers[i](cond.needed("local"))
             yield local
 
     def _projected(self, cond: Condition) -> Iterator[Tensor | None]:
@@ -207,13 +208,9 @@ class DiffWave(nn.Module):
     def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         step = self.embedding_projection(self.embedding(c_noise))
         if self.label_embedding is not None:
-            if cond.label is None:
-                raise ValueError("this network needs a label (a class or speaker number)")
-            step = step + self.label_embedding(cond.label)
+            step = step + self.label_embedding(cond.needed("label"))
         if self.anchor_channels:
-            if cond.anchor is None:
-                raise ValueError("this network needs an anchor (the known signal y)")
-            x = torch.cat([x, cond.anchor], dim=1)
+            x = torch.cat([x, cond.needed("anchor")], dim=1)
         h = self.input_projection(x)
         if self.rectify_input:
             h = F.relu(h)

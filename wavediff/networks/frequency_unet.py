@@ -79,10 +79,9 @@ class FrequencyUNet(nn.Module):
         Raises:
             ValueError: without an anchor.
         """
-        if cond.anchor is None:
-            raise ValueError("this network needs an anchor (the noisy recording)")
-        y = _planes(cond.anchor)
-        h = torch.cat([_planes(x), y, magnitude(cond.anchor).mT[:, None]], dim=1)
+        anchor = cond.needed("anchor")
+        y = _planes(anchor)
+        h = torch.cat([_planes(x), y, magnitude(anchor).mT[:, None]], dim=1)
         h = h.to(memory_format=torch.channels_last)
         levels = []
         for i, conv in enumerate(self.down):

@@ -52,11 +52,10 @@ class Masked(nn.Module):
         Raises:
             ValueError: without an anchor.
         """
-        if cond.anchor is None:
-            raise ValueError("this network needs an anchor (the noisy recording)")
-        joined = torch.cat([x, cond.anchor, magnitude(cond.anchor)], dim=1)
+        anchor = cond.needed("anchor")
+        joined = torch.cat([x, anchor, magnitude(anchor)], dim=1)
         mask, residual = self.network(joined, c_noise, cond).chunk(2, dim=1)
-        return residual + cond.anchor + _complex_product(mask, cond.anchor)
+        return residual + anchor + _complex_product(mask, anchor)
 
 
 def _complex_product(a: Tensor, b: Tensor) -> Tensor:

@@ -175,9 +175,7 @@ class ScoreUNet(nn.Module):
     def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         step = self.embedding_projection(self.embedding(c_noise))
         if self.label_embedding is not None:
-            if cond.label is None:
-                raise ValueError("this network needs a label (a class or speaker number)")
-            step = step + self.label_embedding(cond.label)
+            step = step + self.label_embedding(cond.needed("label"))
         h = self.input(self._planes(x, cond)) + self.frequency
         skips: list[Tensor] = []
         for block in self.down:
@@ -194,14 +192,10 @@ class ScoreUNet(nn.Module):
         """All that the network sees, ``[batch, frames, bins, planes]``."""
         signals = [x]
         if self.anchor_channels:
-            if cond.anchor is None:
-                raise ValueError("this network needs an anchor (the known signal y)")
-            signals += cond.anchor.split(self.channels, dim=1)
+            signals += cond.needed("anchor").split(self.channels, dim=1)
         planes = [from_channels(signal).transpose(1, 2) for signal in signals]
         if self.local_projection is not None:
-            if cond.local is None:
-                raise ValueError("this network needs a local condition (a mel spectrogram)")
-            local = self.upsampler(cond.local)[..., : x.shape[-1]]
+            local = self.upsampler(cond.needed("local"))[..., : x.shape[-1]]
             planes.append(self.local_projection(local.transpose(1, 2))[..., None])
         return torch.cat(planes, dim=-1)
 

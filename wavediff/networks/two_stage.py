@@ -60,10 +60,8 @@ class TwoStage(nn.Module):
         Raises:
             ValueError: without an anchor.
         """
-        if cond.anchor is None:
-            raise ValueError("this network needs an anchor (the noisy recording)")
-        c_noise = cond.anchor.new_zeros(len(cond.anchor))
-        return self.first(cond.anchor, c_noise, cond)
+        anchor = cond.needed("anchor")
+        return self.first(anchor, anchor.new_zeros(len(anchor)), cond)
 
     def prepare(self, cond: Condition) -> Any:
         """The second network's own."""

@@ -236,10 +236,9 @@ class UNet(nn.Module):
         """The local condition at the signal's rate, ``[batch, widths[0], time]``, kept."""
         if self.local_projection is None:
             return None
-        if cond.local is None:
-            raise ValueError("this network needs a local condition (a mel spectrogram)")
-        with precision(cond.local):
-            return self.local_projection(self.upsampler(cond.local))
+        local = cond.needed("local")
+        with precision(local):
+            return self.local_projection(self.upsampler(local))
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
@@ -253,13 +252,9 @@ class UNet(nn.Module):
     def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         step = self.embedding_projection(self.embedding(c_noise))
         if self.label_embedding is not None:
-            if cond.label is None:
-                raise ValueError("this network needs a label (a class or speaker number)")
-            step = step + self.label_embedding(cond.label)
+            step = step + self.label_embedding(cond.needed("label"))
         if self.anchor_channels:
-            if cond.anchor is None:
-                raise ValueError("this network needs an anchor (the known signal y)")
-            x = torch.cat([x, cond.anchor], dim=1)
+            x = torch.cat([x, cond.needed("anchor")], dim=1)
         length = x.shape[-1]
         missing = -length % self.stride
         h = self.input_projection(F.pad(x, (0, missing)))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
+
 from wavediff.errors import UserError
 
 GROUPS = (  # of a task that has a denoiser
@@ -46,7 +48,7 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
             inspect.signature(target).bind_partial(**arguments, **kwargs)
             return partial(target, **arguments, **kwargs)
         return target(**arguments, **kwargs)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise UserError(f"cannot build {config['_target_']}: {error}") from error
 
 
@@ -83,12 +85,13 @@ def _find(target: Any) -> Callable[..., Any]:
     )
 
 
-def build_task(config: Mapping[str, Any]) -> Any:
+def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
     """The task that ``config`` describes, with fresh weights.
 
     Args:
         config: plain, resolved configuration with the groups of the task's class, its ``groups``
             or else ``GROUPS``; others are ignored.
+        weights: how many there are for it; no memory is taken for a network of twice as many.
 
     Raises:
         UserError: for a group that is missing, or that cannot be built.
@@ -113,12 +116,23 @@ def build_task(config: Mapping[str, Any]) -> Any:
         channels = parts["representation"].channels
     if "mel" in config:
         local = _local(parts["mel"], parts["representation"])
-    parts["network"] = make(config["network"], **(local | signals(channels)))
+    sizes = local | signals(channels)
+    if weights is not None:
+        _check_size(config["network"], sizes, weights)
+    parts["network"] = make(config["network"], **sizes)
     for group in config.keys() - {"task", *parts}:
         parts[group] = make(config[group])
     task = make(config["task"], **parts)
     task.config = config
     return task
+
+
+def _check_size(network: Mapping[str, Any], sizes: Mapping[str, int], weights: int) -> None:
+    """Raises UserError for a network of far more numbers than `weights`, without building it."""
+    with torch.device("meta"):
+        asked = sum(part.numel() for part in make(network, **sizes).parameters())
+    if asked > 2 * weights:
+        raise UserError(f"its configuration asks for {asked} weights where it has {weights}")
 
 
 def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:

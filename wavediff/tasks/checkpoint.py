@@ -122,7 +122,7 @@ def load_task(name_or_path: str | Path) -> Any:
     path = find_checkpoint(name_or_path)
     config, extra, state = read_checkpoint(path)
     try:
-        task = build_task(config)
+        task = build_task(config, weights=sum(value.numel() for value in state.values()))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     learnt = task.network.state_dict()
