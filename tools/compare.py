@@ -87,7 +87,9 @@ def _train_and_measure(args: argparse.Namespace) -> None:
     """Each method after those that it needs, `args.jobs` at a time."""
     build_source(_config(args).data)  # the notes are written once, before several ask for them
     running = Processes()
-    waiting, done, futures = list(args.methods), set(), {}
+    needed = {run for method in METHODS.values() for _, run in method.needs}
+    waiting = sorted(args.methods, key=lambda name: name not in needed)  # others wait for these
+    done, futures = set(), {}
     with ThreadPoolExecutor(args.jobs) as pool:
         try:
             while waiting or futures:
@@ -435,7 +437,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=Path("recipes/comparison"), help="for table and figure"
     )
-    parser.add_argument("--samples", type=positive, default=1000, help="sounds of each row")
+    parser.add_argument("--samples", type=positive, default=500, help="sounds of each row")
     parser.add_argument("--seed", type=natural, default=0)
     parser.add_argument("--jobs", type=positive, default=2, help="processes at a time, of a core")
     parser.add_argument("--measure", choices=list(METHODS), help=argparse.SUPPRESS)

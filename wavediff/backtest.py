@@ -28,6 +28,7 @@ from wavediff.data.series_settings import SERIES
 from wavediff.errors import UserError
 from wavediff.evaluation import backtest as rolling
 from wavediff.evaluation.baselines import FORECASTS
+from wavediff.memory import keep_freed
 from wavediff.tasks.fitting import recipe_config
 from wavediff.tasks.forecaster import Forecaster
 from wavediff.tasks.sampler import sampler_names
@@ -88,6 +89,7 @@ def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, ro
             options[name] = settings[name] if options[name] is None else options[name]
         fitting["config"] = config
     forecaster = Forecaster(horizon, **options).read(source)
+    keep_freed()
     print(*forecaster.notes, sep="\n", file=sys.stderr)
     series = forecaster.series
     horizon = horizon or (forecaster.model.horizon if forecaster.model else None)

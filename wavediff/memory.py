@@ -10,8 +10,8 @@ def keep_freed() -> None:
     """Keep what is freed for the next tensor, for as long as the process lives (glibc alone).
 
     A tensor above 32 MB is otherwise handed back to the system when it is freed and cleared by it
-    when it is asked for again; a training step does that thousands of times at the same sizes,
-    and a third of its time goes there.
+    when it is asked for again; training and sampling do that thousands of times at the same sizes,
+    and a third of their time goes there.
     """
     if sys.platform != "linux":
         return

@@ -30,11 +30,12 @@ from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.guided import Guidance
 from wavediff.tasks.sampler import Sampler, checked_sampler
 
-ROWS = 2048  # windows that go through the network at once
+# Windows that go through the network at once. On a CPU, tensors above 32 MB cost more to get from
+# the system than to compute.
+ROWS, GPU_ROWS = 256, 4096
 VALIDATION_SAMPLES = 50
 UNTOLD = "mse"  # how a model that is never told anything is guided by what is known
 SCALES = 200  # training windows whose scales a checkpoint remembers
-GUIDED_ROWS = 512  # the same where gradients are kept for them
 
 
 class Window(NamedTuple):
@@ -360,7 +361,8 @@ class SeriesModel(nn.Module):
         sampler = self.sampler if sampler is None else sampler
         window = Window(*(part if part is None else part.to(self.device) for part in window))
         known = known.to(self.device)
-        rows = max(1, (ROWS if guidance is None else GUIDED_ROWS) // samples)
+        rows = ROWS if self.device.type == "cpu" else GPU_ROWS
+        rows = max(1, rows // (samples if guidance is None else 4 * samples))  # gradients are kept
         parts = []
         for start in range(0, len(known), rows):
             cut = slice(start, start + rows)
