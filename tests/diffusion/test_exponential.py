@@ -39,6 +39,25 @@ def test_an_estimate_that_is_a_polynomial_is_averaged_exactly():
     torch.testing.assert_close(found, a + m1 * b + m2 * c, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("sampler", THIRD)
+def test_an_estimate_linear_in_lambda_is_integrated_exactly(sampler):
+    # x / sigma gains the integral of e^lambda (a + b lambda), e^lambda (a + b (lambda - 1))
+    schedule, a, b = VP(), 0.7, -1.3
+
+    def level(t):
+        return float(schedule.log_snr(t)) / 2
+
+    def denoiser(x, t, cond):
+        return torch.full_like(x, a + b * level(t))
+
+    denoiser.schedule = schedule
+    grid = torch.tensor([0.9, 0.7, 0.4, 0.2], dtype=torch.float64)
+    x = start()
+    first, last = (math.exp(level(t)) * (a + b * (level(t) - 1)) for t in (grid[0], grid[-1]))
+    exact = float(schedule.sigma(grid[-1])) * (x / float(schedule.sigma(grid[0])) + last - first)
+    torch.testing.assert_close(sampler(denoiser, x, grid, NOTHING), exact, rtol=1e-10, atol=1e-10)
+
+
 def test_the_singlestep_is_the_published_one():
     # Lu et al. 2022: D_1 = x0_hat(u_1) - x0_hat, D_2 = x0_hat(u_2) - x0_hat, r_1 = 1/3, r_2 = 2/3
     schedule = VP()
