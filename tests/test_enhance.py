@@ -474,6 +474,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["good.wav", "-o", "o.wav", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
         (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "is no enhancer"),
         (["good.wav", "-o", "o.wav", "--report", "good.wav"], "ends in .html"),
+        (["good.wav", "-o", "o.wav", "--report", "page.html"], "page.html exists already"),
         (["good.wav", "-o", "o.wav", "--report", "text.txt/r.html"], "text.txt: it is a file"),
     ],
 )
@@ -481,7 +482,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(model, here, capsys, argum
     for name in ("good.wav", "sub/good.wav", "cut.flac"):
         save_sound(here / name, 60_000)
     save_sound(here / "six.wav", channels=6)
-    for name in ("text.wav", "text.txt"):
+    for name in ("text.wav", "text.txt", "page.html"):
         (here / name).write_text("this is a text\n" * 100)
     (here / "bytes.wav").write_bytes(b"")
     (here / "cut.flac").write_bytes((here / "cut.flac").read_bytes()[:30_000])

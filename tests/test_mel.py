@@ -100,11 +100,20 @@ def test_a_folder_keeps_its_structure_and_goes_on_past_a_bad_file(tmp_path, soun
     )
     assert written == ["a.safetensors", "sub/b.safetensors", "sub/deep/c.safetensors"]
     output = capsys.readouterr()
-    assert output.out == ""
-    assert "3 of 5 mels" in output.err
-    assert "failed: " in output.err
+    assert output.out.splitlines() == [str(tmp_path / "out" / name) for name in written]
+    assert output.err.count("failed: ") == 2
     assert "bad.wav" in output.err
     assert "empty.wav" in output.err
+
+
+def test_a_mel_that_exists_is_kept_unless_told_otherwise(tmp_path, sound, capsys):
+    source, out = sound(tmp_path / "a.wav"), tmp_path / "a.npy"
+    out.write_text("mine")
+    assert mel(source, "-o", out) == 0
+    assert out.read_text() == "mine"
+    assert "--overwrite" in capsys.readouterr().err
+    assert mel(source, "-o", out, "--overwrite") == 0
+    assert np.load(out).shape[0] == 80
 
 
 def test_files_and_globs_into_a_folder(tmp_path, sound):

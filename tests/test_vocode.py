@@ -303,6 +303,7 @@ class Hostile:
         (["bytes.wav", "-o", "o.wav"], "bytes.wav is empty"),
         (["frames.wav", "-o", "o.wav"], "frames.wav is empty"),
         (["missing.npy", "-o", "o.wav"], "missing.npy does not exist"),
+        (["a.npy", "-o", "o.xyz"], "cannot write o.xyz"),
         (["*.nothing", "-o", "o"], "*.nothing"),
         (["nan.npy", "-o", "o.wav"], "nan.npy has 30 NaN"),
         (["bands.npy", "-o", "o.wav"], "bands.npy has 100 bands"),

@@ -153,7 +153,7 @@ def share(text: str) -> float:
 def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
     """All inputs, one after the other; the exit code. What is piped passes through `scratch`."""
     if arguments.report is not None:
-        require_report(arguments.report)
+        require_report(arguments.report, arguments.overwrite)
     output = arguments.output.expanduser()
     piped = str(output) == PIPE
     if piped and sys.stdout.isatty():
@@ -355,11 +355,23 @@ def without_existing(targets: Sequence[tuple[Path, Path]], output: Path) -> list
     return missing
 
 
-def require_report(path: Path) -> None:
-    """Raises UserError for a report that cannot be written, before the work."""
+def require_report(path: Path, overwrite: bool) -> None:
+    """Raises UserError for a report that cannot be written, before the work. One that was written
+    before is written anew, since it is on all recordings; what is no report is kept."""
+    path = path.expanduser()
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the report is a web page: give it a name that ends in .html, not {path}")
-    require_writable(path.expanduser().parent)
+    if path.is_file() and not overwrite and not is_report(path):
+        raise UserError(f"{path} exists already and is no report: give --overwrite to replace it")
+    require_writable(path.parent)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file begins as `write_report`'s do."""
+    from wavediff.evaluation.report import TITLE
+
+    with open(path, "rb") as file:
+        return TITLE.encode() in file.read(1000)
 
 
 def report(path: Path, recordings: Sequence[tuple[str, Path, Path]]) -> None:

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 from yaml import YAMLError
 
+from wavediff.arguments import each, outputs
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio
 from wavediff.errors import UserError
@@ -31,7 +31,8 @@ examples:
   wavediff mel speech.wav -o speech.npy --front-end tacotron --set n_mels=100 f_max=11025
 
 Each output holds one float32 array [n_mels, frames] (in safetensors it is called "mel").
-Audio of another rate is resampled to the front-end's, several channels are averaged.
+Audio of another rate is resampled to the front-end's, several channels are averaged. stdout gets
+the name of each output.
 """
 
 
@@ -40,35 +41,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     front_end = mel_front_end(arguments.front_end, **overrides(arguments.set))
     files = find_audio(arguments.audio)
-    output = Path(arguments.output)
-    if output.suffix.lower() in SUFFIXES and not output.is_dir():
-        if len(files) > 1:
-            raise UserError(
-                f"{len(files)} files cannot all go to {output}: give a folder as the output."
-            )
-        write_mel(output, mel_of(files[0], front_end), front_end)
-        return 0
-    if output.suffix and not output.is_dir() and len(files) == 1:
-        raise UserError(
-            f"{output} has no suffix for a mel: give {', '.join(SUFFIXES)}, or a folder."
-        )
+    suffixes = sorted(SUFFIXES, key=lambda suffix: suffix != f".{arguments.format}")
+    targets = outputs(files, arguments.audio, arguments.output, suffixes)
 
-    targets = outputs(files, arguments.audio, output, f".{arguments.format}")
-    failures = []
-    for file, target in tqdm(targets, unit="file", disable=len(targets) == 1):
-        try:
-            mel = mel_of(file, front_end)
-        except UserError as error:
-            if len(targets) == 1:
-                raise
-            failures.append(str(error))
-            continue
-        write_mel(target, mel, front_end)
-    done = len(targets) - len(failures)
-    print(f"{done} of {len(targets)} mels written to {output}", file=sys.stderr)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 2 if failures else 0
+    def work(file: Path, target: Path) -> None:
+        write_mel(target, mel_of(file, front_end), front_end)
+
+    return each(targets, work, arguments.overwrite)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -83,6 +62,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "-o",
         "--output",
+        type=Path,
         required=True,
         metavar="OUT",
         help="a file (.npy, .pt or .safetensors) for one input, or a folder",
@@ -107,6 +87,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="npy",
         help="what is written into a folder (default: npy)",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="make outputs again that exist already"
+    )
     return parser.parse_args(argv)
 
 
@@ -121,24 +104,6 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
         raise UserError(
             f"--set {' '.join(settings)} cannot be read: give plain values, as in n_mels=100."
         ) from error
-
-
-def outputs(
-    files: Sequence[Path], given: Sequence[str], folder: Path, suffix: str
-) -> list[tuple[Path, Path]]:
-    """(file, where its mel goes): a given folder's structure is kept below `folder`."""
-    roots = [Path(path).expanduser() for path in given if Path(path).expanduser().is_dir()]
-    targets: dict[Path, Path] = {}
-    for file in files:
-        root = next((root for root in roots if file.is_relative_to(root)), file.parent)
-        target = (folder / file.relative_to(root)).with_suffix(suffix)
-        if target in targets:
-            raise UserError(
-                f"{targets[target]} and {file} would both be written to {target}: "
-                "give them in two calls with different outputs."
-            )
-        targets[target] = file
-    return [(file, target) for target, file in targets.items()]
 
 
 @torch.inference_mode()

@@ -216,6 +216,8 @@ def outputs(files: Sequence[Path], arguments: argparse.Namespace) -> list[tuple[
         targets = {output: files[0]}
         folder = output.parent
     else:
+        if output.suffix and not output.is_dir() and len(files) == 1:
+            raise UserError(f"cannot write {output}: give the name of a .wav or .flac, or a folder")
         targets = {}
         folder = output
         roots = [root for given in arguments.paths for root in folders(given)]

@@ -24,6 +24,7 @@ from wavediff.errors import UserError
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
 from wavediff.files import atomic_path
 
+TITLE = "<title>Enhancement report</title>"  # by which a report is known
 SHOWN = 50  # recordings with pictures and sound
 SECONDS, ALL_SECONDS = 120, 1800  # of sound at most, of one recording and of all
 COLUMNS = 900  # of a spectrogram
@@ -240,14 +241,16 @@ _EXPLANATION = (
     "the other frames or the quietest tenth. How much the level in pauses fell is the estimated "
     "noise reduction."
 )
-_HEAD = """\
+_HEAD = (
+    f"""\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Enhancement report</title>
-<style>
+{TITLE}
+"""
+    + """<style>
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: Canvas; color: CanvasText; }
 main { max-width: 80rem; margin: 0 auto; padding: 1rem; }
@@ -264,6 +267,7 @@ img, audio { width: 100%; display: block; }
 </style></head><body><main>
 <h1>Enhancement report</h1>
 """
+)
 _TABLE_HEAD = """\
 <div class="wide"><table><thead><tr><th scope="col">Recording</th><th scope="col">Length</th>
 <th scope="col">Speech before</th><th scope="col">after</th>

@@ -139,8 +139,8 @@ class EnhancerStream:
         samples = to_array(block)
         if samples.ndim != 2 or len(samples) != self.channels:
             raise UserError(
-                f"a block must be [{self.channels}, time], not {list(samples.shape)}: its channels "
-                "are those that the stream was begun with"
+                f"a block must be [{self.channels}, time], not {list(samples.shape)}: for other "
+                "channels begin by stream(sample_rate, channels=...)"
             )
         self._like = block
         self._input.push(samples)
