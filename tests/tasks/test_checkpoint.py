@@ -77,10 +77,13 @@ def test_a_configuration_that_names_code_is_not_run(saved, tmp_path, make_config
 
 def test_a_configuration_that_asks_for_all_memory_gets_none(saved, make_config):
     config = make_config()
-    config["network"] = config["network"] | {"width": 1_000_000}  # about 100 TB
-    rewrite(saved, config=json.dumps(config))
-    with pytest.raises(UserError, match=r"asks for \d{13,} weights where it has \d+$"):
+    rewrite(saved, config=json.dumps(config | {"network": 3}))
+    with pytest.raises(UserError, match="damaged"):
         load_task(saved)
+    for size in ({"width": 40_000}, {"width": 10**7}, {"layers": 10**9}):
+        rewrite(saved, config=json.dumps(config | {"network": config["network"] | size}))
+        with pytest.raises(UserError, match=r"asks for .* weights and more|sizes far beyond"):
+            load_task(saved)
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, -8])

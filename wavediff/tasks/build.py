@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
 
@@ -26,6 +28,7 @@ GROUPS = (  # of a task that has a denoiser
     "objective",
     "sampler",
 )
+LARGE = 1_000_000  # as a size of a network
 OPTIONAL = ("mel",)  # nothing but audio for the condition
 _ALLOWED = tuple(
     f"wavediff.{part}." for part in ("diffusion", "networks", "representations", "tasks")
@@ -116,10 +119,8 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
         channels = parts["representation"].channels
     if "mel" in config:
         local = _local(parts["mel"], parts["representation"])
-    sizes = local | signals(channels)
-    if weights is not None:
-        _check_size(config["network"], sizes, weights)
-    parts["network"] = make(config["network"], **sizes)
+    with _at_most(weights, config["network"]):
+        parts["network"] = make(config["network"], **(local | signals(channels)))
     for group in config.keys() - {"task", *parts}:
         parts[group] = make(config[group])
     task = make(config["task"], **parts)
@@ -127,12 +128,34 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
     return task
 
 
-def _check_size(network: Mapping[str, Any], sizes: Mapping[str, int], weights: int) -> None:
-    """Raises UserError for a network of far more numbers than `weights`, without building it."""
-    with torch.device("meta"):
-        asked = sum(part.numel() for part in make(network, **sizes).parameters())
-    if asked > 2 * weights:
-        raise UserError(f"its configuration asks for {asked} weights where it has {weights}")
+@contextmanager
+def _at_most(weights: int | None, network: Mapping[str, Any]) -> Iterator[None]:
+    """The modules of `network`, built in the block, may have twice as many numbers as `weights`;
+    None: any.
+
+    They are counted before they are initialised, which is what takes the memory.
+
+    Raises:
+        UserError: for more.
+    """
+    asked = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal asked
+        asked += 0 if parameter is None else parameter.numel()
+        if weights is not None and asked > 2 * weights:
+            raise UserError(f"its configuration asks for {asked} weights and more, not {weights}")
+
+    sizes = network.values() if isinstance(network, Mapping) else ()
+    if weights is not None and any(
+        isinstance(size, int) and size > max(weights, LARGE) for size in sizes
+    ):
+        raise UserError(f"its network has sizes far beyond the {weights} weights that there are")
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
