@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
-from wavediff.data import LOADER, SERIES, build_data, split
+from wavediff.data import LOADER, build_data, split
+from wavediff.data.series_settings import SERIES
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -15,9 +15,10 @@ import pandas
 import pytest
 from hydra import compose, initialize_config_dir
 
-from wavediff.data import build_series, datasets
+from wavediff.data import datasets
 from wavediff.data import physionet as intensive_care
 from wavediff.data.physionet import VARIABLES, physionet
+from wavediff.data.series_settings import build_series
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -22,7 +22,8 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
     mix           how clean speech is made noisy (`wavediff.data.mixing`); null leaves it alone
 
 A dataset of time series is a function that returns a `SeriesSet`, with `defaults: [series, _self_]`
-instead; `wavediff.data.series_settings` says what `conf/data/series.yaml` sets.
+instead; `wavediff.data.series_settings` says what `conf/data/series.yaml` sets, and is not imported
+here because pandas comes with it, 50 MB that sound does not need.
 """
 
 import math
@@ -35,7 +36,6 @@ from wavediff.data.crops import Crops
 from wavediff.data.loader import LOADER, Loader, split
 from wavediff.data.mixed import Mixed
 from wavediff.data.mixing import Mixer, Mixing
-from wavediff.data.series_settings import SERIES, build_series
 from wavediff.data.source import Clip, Source, scan
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
@@ -92,7 +92,6 @@ def build_split(source: Source, loader: Loader) -> dict[str, list[Clip]]:
 
 __all__ = [
     "LOADER",
-    "SERIES",
     "Clip",
     "Crops",
     "Loader",
@@ -100,7 +99,6 @@ __all__ = [
     "Source",
     "Utterances",
     "build_data",
-    "build_series",
     "build_source",
     "build_split",
     "split",

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from wavediff.data import build_series, scaling
+from wavediff.data import scaling
 from wavediff.data.series import SeriesSet
+from wavediff.data.series_settings import build_series
 from wavediff.data.windows import Windows, visible_lags
 from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
