@@ -183,7 +183,8 @@ def test_ett_and_any_csv(tmp_path):
     train, validation, series = build_series(config("etth1", f"data.root={tmp_path}"))
     assert (train.context, train.horizon, series.variables) == (168, 24, ["HUFL", "OT"])
     assert train.stops == [700]
-    assert [origin for _, origin in validation.places] == list(range(700, 777, 24))
+    each = [(series, origin) for origin in range(700, 777, 24) for series in (0, 1)]
+    assert (train.variables, validation.places) == (1, each)  # the variables one by one
     overrides = [f"data.path={tmp_path / 'ETTh1.csv'}", "data.horizon=12", "data.targets=[OT]"]
     train, _, _ = build_series(config("csv", *overrides))
     assert (train.context, train.variables, train.lags[0]) == (48, 1, 24)
