@@ -189,7 +189,7 @@ def rewrite(path, **metadata):
         ("bytes.safetensors", "not a wavediff checkpoint"),
         ("cut.safetensors", "not a wavediff checkpoint"),
         ("code.safetensors", "not part of wavediff's models"),
-        ("huge.safetensors", "cannot be built"),
+        ("huge.safetensors", "sizes far beyond"),
         ("plain.safetensors", "without wavediff's configuration"),
     ],
 )
