@@ -617,6 +617,16 @@ def test_a_report_on_all_that_is_enhanced(model, here, reports):
     assert reports == [(Path("r.html"), expected)]
 
 
+def test_a_report_of_a_call_before_is_written_anew(model, here):
+    save_sound(here / "a.wav")
+    for name in ("b.wav", "c.wav"):
+        assert command(model, "a.wav", "-o", name, "--report", "r.html") == 0
+        assert "<title>Enhancement report</title>" in (here / "r.html").read_text()
+    (here / "r.html").write_text("a page of mine")
+    assert command(model, "a.wav", "-o", "d.wav", "--report", "r.html") == 2
+    assert command(model, "a.wav", "-o", "d.wav", "--report", "r.html", "--overwrite") == 0
+
+
 def test_a_report_on_what_is_piped(model, here, reports, monkeypatch, capfdbinary):
     data = save_sound(here / "a.wav").read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
