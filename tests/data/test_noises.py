@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.signal import welch
+from scipy.signal import stft, welch
 
 from wavediff.data.noises import NOISES
 
@@ -88,3 +88,42 @@ def test_a_fan_has_tones_over_rushing_air():
         low = (frequency > 30) & (frequency < 1000)
         tonal.append(power[low].max() / np.median(power[low]))
     assert np.median(tonal) > 10
+
+
+def test_a_texture_has_bands_that_swell_together_or_by_themselves():
+    swings, likeness = [], []
+    for seed in range(30):
+        noise = draw("texture", 8 * RATE, seed=seed)
+        spectrum = np.abs(stft(noise, RATE, nperseg=1024)[2]) ** 2
+        levels = 10 * np.log10([spectrum[a:b].mean(0) for a, b in ((8, 32), (32, 128), (128, 500))])
+        swings.append(levels.std(1).max())
+        likeness.append(np.corrcoef(levels)[0, 2])
+    assert min(swings) < 2  # nearly even, as white noise in these bands
+    assert max(swings) > 4
+    assert max(likeness) > 0.8
+    assert min(likeness) < 0.3
+
+
+def test_knocks_ring_at_the_same_tones_again():
+    peaks = []
+    for seed in range(10):
+        noise = draw("knocks", 8 * RATE, seed=seed)
+        level = np.sqrt(np.mean(noise.reshape(-1, 160) ** 2, axis=1))  # of 10 ms
+        peaks.append(level.max() / np.median(level))
+    assert np.median(peaks) > 3
+    halves = np.split(draw("knocks", 16 * RATE, seed=4), 2)
+    one, other = (welch(half, RATE, nperseg=4096)[1] for half in halves)
+    assert np.corrcoef(np.log(one), np.log(other))[0, 1] > 0.9
+
+
+def test_a_motor_is_a_harmonic_tone_whose_pitch_drifts():
+    harmonic, drifting = [], []
+    for seed in range(12):
+        noise = draw("motor", 4 * RATE, seed=seed)
+        frames = noise[: 31 * 2048].reshape(31, 2048)
+        power = np.abs(np.fft.rfft(frames * np.hanning(2048), 8192)) ** 2
+        likeness = np.fft.irfft(power)[:, 16:1024]  # autocorrelation up to 1 kHz
+        harmonic.append((likeness.max(1) / np.fft.irfft(power)[:, 0]).mean())
+        drifting.append(len(set(power.argmax(1))))
+    assert np.median(harmonic) > 0.5
+    assert max(drifting) > 10

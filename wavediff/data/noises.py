@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import fft
+from scipy.signal import fftconvolve
 
 Noise = Callable[[int, int, np.random.Generator], np.ndarray]
 
@@ -65,11 +66,87 @@ def wind(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     roar = _unit(_shaped(length, sample_rate, rng, lambda f: 1 / (1 + (f / corner) ** 2)))
     seconds = length / sample_rate
     gusts = np.exp(0.9 * rng.standard_normal(2 + int(seconds * rng.uniform(1, 4))))
-    moments = np.linspace(0, seconds, len(gusts))
-    return roar * np.interp(np.arange(length) / sample_rate, moments, gusts).astype(np.float32)
+    return roar * _drawn_out(gusts, length)
 
 
-NOISES: dict[str, Noise] = {f.__name__: f for f in (white, pink, brown, hum, clicks, fan, wind)}
+def texture(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Bands that swell and fade, together or each by itself: rain, traffic, rustling, a crowd.
+
+    Sounds of many events are known by such statistics (McDermott & Simoncelli 2011).
+    """
+    size = fft.next_fast_len(max(length, 16), real=True)
+    frequency = fft.rfftfreq(size, 1 / sample_rate)
+    parts = rng.standard_normal((2, len(frequency)), dtype=np.float32)
+    spectrum = parts[0] + 1j * parts[1]
+    bands = int(rng.integers(3, 10))
+    octaves = np.log2(np.maximum(frequency, LOWEST) / LOWEST)
+    place = octaves / octaves.max() * (bands - 1)  # neighbours overlap by half
+    tilt, together = rng.uniform(-7, 0), rng.uniform(0, 1)  # dB per octave
+    depth, rate = rng.uniform(0, 1.2), 2 ** rng.uniform(-1, 4)  # nepers, changes per second
+    changes = 2 + int(rate * length / sample_rate)
+    common = rng.standard_normal(changes)
+    out = np.zeros(length, np.float32)
+    for band in range(bands):
+        share = np.maximum(0, 1 - np.abs(place - band))
+        level = tilt * octaves + rng.normal(0, 6)
+        gain = np.sqrt(share) * 10 ** (level / 20)
+        own = rng.standard_normal(changes)
+        swell = np.exp(depth * (together * common + (1 - together) * own))
+        noise = fft.irfft(spectrum * gain.astype(np.float32), size)[:length]
+        out += noise * _drawn_out(swell, length)
+    return out if out.any() else white(length, sample_rate, rng)
+
+
+def knocks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A few things that ring when they are hit, up to 15 times a second: dishes, keys, steps.
+
+    Each is a sum of decaying modes and a burst of noise (van den Doel & Pai 1998). Under them is a
+    faint hiss, so that there is something between two of them.
+    """
+    total = length + sample_rate // 2
+    time = np.arange(sample_rate // 2, dtype=np.float32) / sample_rate
+    out = np.zeros(total, np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        lowest, modes = 60 * 2 ** rng.uniform(0, 5), int(rng.integers(1, 9))
+        tones = np.minimum(lowest * np.cumsum(rng.uniform(0.5, 2, modes)), 0.45 * sample_rate)
+        decays = 2 ** rng.uniform(-8, -2) * (tones[0] / tones) ** rng.uniform(0, 1)  # seconds
+        thing = rng.uniform(0, 1) * white(len(time), sample_rate, rng)
+        thing *= np.exp(-time / rng.uniform(0.001, 0.03))
+        for tone, decay in zip(tones, decays, strict=True):
+            wave = np.sin((2 * np.pi * tone) * time + rng.uniform(0, 2 * np.pi))
+            thing += np.float32(rng.uniform(0.1, 1)) * wave * np.exp(-time / decay)
+        count = max(1, rng.poisson(2 ** rng.uniform(-1, 3) * total / sample_rate))
+        hits = np.zeros(total, np.float32)
+        hits[rng.integers(total, size=count)] = np.exp(rng.normal(0, 0.8, count))
+        out += rng.uniform(0.2, 1) * fftconvolve(hits, thing.astype(np.float32))[:total]
+    hiss = _shaped(total, sample_rate, rng, lambda f: f**-0.5)
+    out = _unit(out) + np.float32(10 ** rng.uniform(-2.5, -0.5)) * _unit(hiss)
+    return out[total - length :]  # the first ones ring already
+
+
+def motor(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A tone with harmonics whose pitch drifts, through a resonating housing: engines, tools,
+    sirens, with a rush of air."""
+    base = 30 * 2 ** rng.uniform(0, 4.5)
+    changes = 2 + int(length / sample_rate * 2 ** rng.uniform(-1, 2))
+    drift = np.cumsum(rng.normal(0, rng.choice([0.01, 0.05, 0.3]), changes))
+    pitch = base * 2 ** np.clip(drift - drift[0], -1, 1)
+    cycles = np.cumsum(_drawn_out(pitch, length), dtype=np.float64) / sample_rate
+    count = max(1, min(int(rng.integers(3, 61)), int(0.45 * sample_rate / pitch.max())))
+    multiples = np.arange(1, count + 1)
+    amplitudes = rng.uniform(0.1, 1, count) * multiples ** -rng.uniform(0, 1.5)
+    for centre in rng.uniform(0, 1, 2) * count:
+        amplitudes *= 1 + 3 * np.exp(-0.5 * ((multiples - centre) / (1 + 0.1 * count)) ** 2)
+    tone = _unit(_harmonics(cycles, amplitudes, rng))
+    corner = rng.uniform(300, 3000)
+    air = _unit(_shaped(length, sample_rate, rng, lambda f: 1 / (1 + f / corner)))
+    shake = _drawn_out(np.exp(rng.normal(0, rng.uniform(0, 0.4), changes)), length)
+    return tone * shake + np.float32(10 ** rng.uniform(-2, 0.3)) * air
+
+
+NOISES: dict[str, Noise] = {
+    f.__name__: f for f in (white, pink, brown, hum, clicks, fan, wind, texture, knocks, motor)
+}
 
 
 def _shaped(
@@ -97,6 +174,12 @@ def _harmonics(cycles: np.ndarray, amplitudes: np.ndarray, rng: np.random.Genera
         table += amplitude * np.sin(k * phase + rng.uniform(0, 2 * np.pi))
     place = (cycles % 1) * (len(table) - 1)
     return np.interp(place, np.arange(len(table)), table).astype(np.float32)
+
+
+def _drawn_out(values: np.ndarray, length: int) -> np.ndarray:
+    """[any] to float32 [length], with straight lines between."""
+    place = np.linspace(0, len(values) - 1, length)
+    return np.interp(place, np.arange(len(values)), values).astype(np.float32)
 
 
 def _unit(audio: np.ndarray) -> np.ndarray:
