@@ -9,7 +9,11 @@ Writes clean/NAME.wav, noisy/NAME.wav (16-bit) and manifest.csv. SNRs come in eq
 do the noises: random cuts of each recording in turn, then babble, which is voices of other speakers
 of the clean folder, a speaker being a file's name up to its first "-", as in LibriSpeech. The SNR
 is that of the powers of speech and noise over the frames with speech. Where the sum would clip,
-clean and noisy are scaled down alike. The same folders and seed give the same bytes.
+clean and noisy are scaled down alike. The same folders and seed give the same bytes, and the same
+cuts of noise whether or not the speakers are put into rooms or the level is changed:
+
+    --rt60 0.3 0.8   speech in simulated rooms; clean is what arrives within 50 ms
+    --peak-db -40    all noisy recordings peak there, dB of full scale
 """
 
 import argparse
@@ -23,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
+from wavediff.data import rooms
 from wavediff.data.audio import find_audio, read_audio, write_audio
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
@@ -32,6 +37,7 @@ FRAME = 0.02  # seconds
 FADE = 0.05  # seconds over which the end of a noise runs into its beginning
 VOICES = 6  # speakers in a babble, fewer where there are not as many
 PEAK = 0.99
+EARLY = 0.05  # seconds of reflections that count as clean
 
 
 def active(speech: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -49,13 +55,33 @@ def snr_db(speech: np.ndarray, noise: np.ndarray, sample_rate: int) -> float:
 
 
 def mix(
-    speech: np.ndarray, noise: np.ndarray, snr: float, sample_rate: int
+    speech: np.ndarray,
+    noise: np.ndarray,
+    snr: float,
+    sample_rate: int,
+    clean: np.ndarray | None = None,
+    peak_db: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(clean, noisy), [time] each, of `snr` dB over the active speech and peaks of at most 0.99."""
+    """(clean, noisy), [time] each, of `snr` dB over the active speech and peaks of at most 0.99.
+
+    clean: the speech without its room, where it is in one.
+    peak_db: of the noisy recording, instead of the speech's own level.
+    """
+    clean = speech if clean is None else clean
     noise = noise * 10 ** ((snr_db(speech, noise, sample_rate) - snr) / 20)
     noisy = speech + noise
-    gain = min(1.0, PEAK / max(np.abs(speech).max(), np.abs(noisy).max()))
-    return gain * speech, gain * noisy
+    gain = min(1.0, PEAK / max(np.abs(clean).max(), np.abs(noisy).max()))
+    if peak_db is not None:
+        gain = min(10 ** (peak_db / 20) / np.abs(noisy).max(), 1 / np.abs(clean).max())
+    return gain * clean, gain * noisy
+
+
+def in_room(
+    speech: np.ndarray, rt60: Sequence[float], sample_rate: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the speech in a simulated room, what of it arrives within 50 ms), [time] each."""
+    room = rooms.simulated(sample_rate, rng.uniform(*rt60), rng)
+    return room.apply(speech, round(EARLY * sample_rate))
 
 
 def looped(
@@ -121,9 +147,14 @@ def make(options: argparse.Namespace) -> list[dict]:
             noise = babble([read(source, rate) for source in sources], len(speech), rate, rng)
         snr = options.snrs[index % len(options.snrs)]
         name = path.relative_to(options.clean).with_suffix("")
+        clean = None
+        if options.rt60 is not None:
+            room_rng = np.random.default_rng([options.seed, index, 1])
+            speech, clean = in_room(speech, options.rt60, rate, room_rng)
         if not noise[active(speech, rate)].any():
             raise UserError(f"{sources[0]} has no sound in a cut of {len(speech) / rate:.1f} s")
-        for folder, audio in zip(("clean", "noisy"), mix(speech, noise, snr, rate), strict=True):
+        pair = mix(speech, noise, snr, rate, clean, options.peak_db)
+        for folder, audio in zip(("clean", "noisy"), pair, strict=True):
             output = options.output / folder / f"{name}.wav"
             write_audio(output, torch.from_numpy(audio), rate)
         root = options.clean if kind == "babble" else options.noise
@@ -144,6 +175,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=100, help="how many (default: %(default)s)")
     parser.add_argument("--snrs", type=float, nargs="+", default=[-5, 0, 5, 10, 15], metavar="DB")
     parser.add_argument("--sample-rate", type=int, default=16_000, help="Hz (default: %(default)s)")
+    parser.add_argument("--rt60", type=float, nargs=2, metavar=("LOW", "HIGH"), help="seconds")
+    parser.add_argument("--peak-db", type=float, metavar="DB", help="0 or below")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     for folder in (options.clean, options.noise):
@@ -151,6 +184,10 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"{folder} is not a folder: give a folder of audio files")
     if options.files < 1 or options.seed < 0:
         raise UserError("--files must be 1 or more, and --seed 0 or more")
+    if options.rt60 is not None and not 0 < options.rt60[0] <= options.rt60[1]:
+        raise UserError("--rt60 must rise from above 0: give --rt60 0.3 0.8 for example")
+    if options.peak_db is not None and not options.peak_db <= 0:
+        raise UserError("--peak-db must be 0 or below: give --peak-db -20 for example")
     if options.output.exists() and any(options.output.iterdir()):
         raise UserError(f"{options.output} is not empty: remove it, or give another folder")
     rows = make(options)

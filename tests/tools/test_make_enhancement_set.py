@@ -131,3 +131,40 @@ def test_bad_folders_are_one_sentence(spoil, message, tmp_path, capsys):
     assert make(tmp_path, tmp_path / "set") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "set/manifest.csv").exists()
+
+
+def pairs(folder):
+    names = sorted(path.relative_to(folder / "noisy") for path in folder.rglob("noisy/**/*.wav"))
+    return [
+        [soundfile.read(folder / kind / name)[0] for kind in ("clean", "noisy")] for name in names
+    ]
+
+
+def test_the_level_of_the_noisy_recordings_may_be_given(folders, tmp_path):
+    assert make(folders, tmp_path / "as-is") == 0
+    assert make(folders, tmp_path / "quiet", "--peak-db", "-30") == 0
+    for (clean, noisy), (quiet_clean, quiet) in zip(
+        pairs(tmp_path / "as-is"), pairs(tmp_path / "quiet"), strict=True
+    ):
+        assert np.abs(quiet).max() == pytest.approx(10 ** (-30 / 20), rel=2e-3)
+        gain = np.dot(quiet, noisy) / np.dot(noisy, noisy)
+        np.testing.assert_allclose(quiet_clean, gain * clean, atol=2 / 32768)
+
+
+def test_speech_in_rooms_has_what_arrives_early_for_its_reference(folders, tmp_path):
+    assert make(folders, tmp_path / "dry", "--snrs", "60") == 0
+    assert make(folders, tmp_path / "room", "--snrs", "60", "--rt60", "0.5", "0.6") == 0
+    late = []
+    for (dry, _), (clean, noisy) in zip(
+        pairs(tmp_path / "dry"), pairs(tmp_path / "room"), strict=True
+    ):
+        assert not np.allclose(dry, clean, atol=0.01)
+        late.append(10 * np.log10(np.sum((noisy - clean) ** 2) / np.sum(clean**2)))
+    assert -20 < np.median(late) < 0  # with next to no noise, the room's tail is the difference
+
+
+@pytest.mark.parametrize("words", [("--rt60", "0.8", "0.3"), ("--peak-db", "3")])
+def test_impossible_rooms_and_levels_are_refused(words, folders, tmp_path, capsys):
+    assert make(folders, tmp_path / "set", *words) == 2
+    assert words[0] in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
