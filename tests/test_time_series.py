@@ -346,3 +346,8 @@ def test_a_large_file_takes_bounded_memory(tmp_path):
     assert status == 0
     assert "reading large.csv" in (tmp_path / "told").read_text()
     assert used.ru_maxrss < 1.5e6  # kilobytes, more than a third of which are PyTorch itself
+
+
+def test_settings_of_a_recipe_may_stand_before_and_after_options():
+    given = backtest.parse(["data.path=a.csv", "--horizon", "3", "--recipe", "series", "seed=1"])
+    assert given.source == ["data.path=a.csv", "seed=1"]

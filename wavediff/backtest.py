@@ -181,7 +181,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--json", action="store_true", help="as JSON")
     add_series(parser)
     add_sampling(parser, sampler_names())
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)  # settings before and after options
 
 
 if __name__ == "__main__":
