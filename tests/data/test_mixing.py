@@ -114,6 +114,21 @@ def test_speech_and_recorded_noise_at_another_speed(mixing, monkeypatch):
     assert told[1] == (1, 5000)
 
 
+def test_speech_through_another_microphone(mixing):
+    settings = mixing(response=1.0, response_db=6, clean=1.0)
+    assert settings.for_validation().response == 0
+    mixer, audio = Mixer(settings, RATE, []), rng(1).standard_normal(RATE, dtype=np.float32)
+    gains = []
+    for number in range(20):
+        clean, noisy = mixer(audio, rng(number))
+        np.testing.assert_array_equal(clean, noisy)
+        gain = 20 * np.log10(np.abs(np.fft.rfft(clean) / np.fft.rfft(audio)))
+        gains.append(gain - gain.mean())
+        assert np.ptp(gain[10:-10]) < 12.1
+        assert np.abs(np.diff(gain[100:-10])).max() < 0.5  # gentle
+    assert np.std(gains, axis=0)[[500, 2000, 7000]].min() > 1
+
+
 def test_the_ratio_counts_the_reverberation_as_speech(mixing, voices, speech):
     def both(snr):
         mixer = Mixer(mixing(room=1.0, second=0.5, snr_db=[snr, snr]), RATE, voices)

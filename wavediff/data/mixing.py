@@ -32,7 +32,7 @@ from wavediff.errors import UserError
 
 KINDS = ("recorded", "babble", "procedural")
 PROBABILITIES = (
-    *("second", "colour", "room_noise", "room", "simulated"),
+    *("response", "second", "colour", "room_noise", "room", "simulated"),
     *("band", "clip", "clean", "silence"),
 )
 POSITIVE = ("speed", "noise_speed", "voices", "rt60")
@@ -50,6 +50,8 @@ class Mixing:
     noise: str | Sequence[str] | None
     rooms: str | Sequence[str] | None
     speed: Sequence[float]
+    response: float
+    response_db: float
     noise_speed: Sequence[float]
     snr_db: Sequence[float]
     level_db: Sequence[float]
@@ -86,20 +88,10 @@ class Mixing:
             value = getattr(self, name)
             good = is_range(value) and (name not in POSITIVE or value[0] > 0)
             check(f"mix.{name}", value, good, example)
-        for name in [
-            "second",
-            "colour",
-            "room",
-            "room_noise",
-            "simulated",
-            "band",
-            "clip",
-            "clean",
-            "silence",
-        ]:
+        for name in PROBABILITIES:
             value = getattr(self, name)
             check(f"mix.{name}", value, is_number(value) and 0 <= value <= 1, "0.1, from 0 to 1")
-        for name, example in {"colour_db": "8", "early": "0.05"}.items():
+        for name, example in {"response_db": "6", "colour_db": "8", "early": "0.05"}.items():
             value = getattr(self, name)
             check(f"mix.{name}", value, is_number(value) and value >= 0, example)
         edges = self.band_hz
@@ -127,7 +119,7 @@ class Mixing:
     def for_validation(self) -> "Mixing":
         """With speech and noise in every item: without either there is nothing to measure. The
         speech is as recorded."""
-        return replace(self, clean=0.0, silence=0.0, speed=(1.0, 1.0))
+        return replace(self, clean=0.0, silence=0.0, speed=(1.0, 1.0), response=0.0)
 
 
 class Mixer:
@@ -181,6 +173,8 @@ class Mixer:
         settings, rate = self.settings, self.sample_rate
         length = len(speech) if length is None else length
         speech = at_speed(speech, rng.uniform(*settings.speed), length, rate)
+        if rng.random() < settings.response:
+            speech = coloured(speech, settings.response_db, rate, rng)
         special = rng.random()
         if special < settings.silence:
             speech = np.zeros_like(speech)
@@ -300,14 +294,14 @@ def at_speed(audio: np.ndarray, speed: float, length: int, sample_rate: int) -> 
 
 
 def coloured(
-    noise: np.ndarray, most_db: float, sample_rate: int, rng: np.random.Generator
+    audio: np.ndarray, most_db: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`noise` [time] through a random smooth filter within +-`most_db`, drawn in each octave."""
-    frequency = fft.rfftfreq(len(noise), 1 / sample_rate)
+    """`audio` [time] through a random smooth filter within +-`most_db`, drawn in each octave."""
+    frequency = fft.rfftfreq(len(audio), 1 / sample_rate)
     octaves = 62.5 * 2.0 ** np.arange(max(int(np.log2(sample_rate / 62.5)), 2))
     gains = 10 ** (rng.uniform(-most_db, most_db, len(octaves)) / 20)
     gain = np.interp(frequency, octaves, gains).astype(np.float32)
-    return fft.irfft(fft.rfft(noise) * gain, len(noise))
+    return fft.irfft(fft.rfft(audio) * gain, len(audio))
 
 
 def low_pass(audio: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
