@@ -120,5 +120,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, make_wav):
 def test_split_counts_what_is_missing():
     parts = split(["a", None, "c", "d", "e"], every=3, test=0, validation=1)
     assert parts == {"test": ["a", "d"], "validation": ["e"], "train": ["c"]}
+    again = split(["a", "b", "c", "a", "b", "c"], every=3, test=0, validation=1)
+    assert again == {"train": ["c", "c"], "test": ["a"], "validation": ["b"]}
     assert split(["a", "b"], every=None)["train"] == ["a", "b"]
     assert split(["a", "b"], every=1, test=None, validation=None)["train"] == ["a", "b"]

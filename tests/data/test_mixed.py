@@ -105,7 +105,7 @@ def test_libri_noise_reads_its_folders(tmp_path, make_wav):
     soundfile.write(tmp_path / "rooms/1.wav", response, RATE)
     settings = config(
         "libri_noise",
-        f"data.root=[{tmp_path}/kathleen,{tmp_path}/libri]",
+        f"data.root=[{tmp_path}/kathleen,{tmp_path}/libri,{tmp_path}/libri]",
         f"data.mix.noise={tmp_path}/noise",
         f"data.mix.rooms={tmp_path}/rooms",
     )
@@ -115,6 +115,7 @@ def test_libri_noise_reads_its_folders(tmp_path, make_wav):
     kathleen = {f"kathleen-arctic_{i:04d}" for i in range(41) if i not in held_out}
     assert {name for name in names if name.startswith("kathleen")} == kathleen
     assert len(names) + len(validation) == 82 - 5  # five in all are for testing
+    assert names.isdisjoint(clip.name for clip in validation.speech.clips)
     assert train.speech.utterances.memory is not None
     assert train.mixer.noises.memory is not None
     assert len(train) > 5 * len(kathleen)  # by length, not by number

@@ -56,13 +56,18 @@ def split(
     test: int | None = None,
     validation: int | None = None,
 ) -> dict[str, list[T]]:
-    """{"train", "test", "validation"} by number modulo `every`; a None takes a number only."""
+    """{"train", "test", "validation"} by number modulo `every`; a None takes a number only.
+
+    An item that comes again, to be drawn oftener, counts by its first number; it is tested once.
+    """
     parts: dict[str, list[T]] = {"train": [], "test": [], "validation": []}
+    numbers: dict[T, int] = {}
     for number, item in enumerate(items):
+        first = number if item is None else numbers.setdefault(item, number)
         part = "train"
         if every is not None:
-            part = {test: "test", validation: "validation"}.get(number % every, "train")
-        if item is not None:
+            part = {test: "test", validation: "validation"}.get(first % every, "train")
+        if item is not None and (part == "train" or first == number):
             parts[part].append(item)
     return parts
 
