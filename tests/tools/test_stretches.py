@@ -115,6 +115,42 @@ def test_a_failure_leaves_the_old_archive_whole(data, tmp_path, capsys, monkeypa
     assert "there is no" in capsys.readouterr().err
 
 
+def test_the_run_travels_in_the_state(tmp_path, monkeypatch, capsys):
+    """With a stand-in for the training, which goes on from the checkpoint that it finds."""
+    asked = []
+
+    def train(words: list[str]) -> int:
+        asked.append(words[3:])
+        folder = Path(next(word for word in words if word.startswith("run_dir="))[8:])
+        step = max([step for step, _ in RunCheckpoints(folder, 1).paths()], default=0) + 5
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (folder / "checkpoints" / f"step-{step:09d}.pt").write_bytes(bytes([step]) * 1000)
+        (folder / "model.safetensors").write_bytes(bytes([step]))
+        return 0
+
+    monkeypatch.setattr(stretches, "_train", train)
+    state = tmp_path / "state"
+    for number in range(3):
+        place = tmp_path / f"machine-{number}" / "mine"
+        place.mkdir(parents=True)
+        (place / ".lock").touch()  # of a start that failed
+        assert call("train", place, "--state", state, "recipe=tiny", "--minutes", "3") == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("mine: step 15")
+    assert (asked[0][0], asked[0][1]) == (
+        "recipe=tiny",
+        f"run_dir={place.parents[1]}/machine-0/mine",
+    )
+    minutes = float(asked[0][2].removeprefix("trainer.max_minutes="))
+    assert 2 < minutes <= 2.5
+    assert call("unpack", state, "-o", tmp_path / "home") == 0
+    kept = contents(tmp_path / "home" / "mine")
+    assert kept == {
+        "checkpoints/step-000000015.pt": bytes([15]) * 1000,  # the newest alone
+        "model.safetensors": bytes([15]),
+    }
+
+
+@pytest.mark.slow
 def test_a_run_in_stretches_on_bare_machines_ends_as_an_unbroken_one(tmp_path):
     words = [*TINY, f"data.root={tmp_path / 'audio'}"]
     state = tmp_path / "state"
