@@ -98,7 +98,7 @@ def texture(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarr
 
 
 def knocks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A few things that ring when they are hit, up to 15 times a second: dishes, keys, steps.
+    """Up to three things that ring when hit, each up to 8 times a second: dishes, keys, steps.
 
     Each is a sum of decaying modes and a burst of noise (van den Doel & Pai 1998). Under them is a
     faint hiss, so that there is something between two of them.
