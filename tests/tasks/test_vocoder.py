@@ -73,16 +73,32 @@ def test_a_front_end_not_centred_is_given_the_last_samples_too(make_vocoder):
 
 @pytest.mark.parametrize("space", SPACES)
 def test_the_loss_is_per_item_and_has_gradients(make_vocoder, space):
-    vocoder = make_vocoder(space, task={"mr_stft_weight": 0.5})
+    vocoder = make_vocoder(space, task={"mr_stft_weight": 0.5, "mel_weight": 2.0})
     audio = 0.1 * torch.randn(3, 1, vocoder.crop_length, generator=torch.Generator().manual_seed(0))
     losses = vocoder.loss({"audio": audio}, ItemNoise(0, [4, 5, 6]))
     assert {name: tuple(value.shape) for name, value in losses.items()} == dict.fromkeys(
-        ["denoising", "log_snr", "loss", "mr_stft"], (3,)
+        ["denoising", "log_snr", "loss", "mel", "mr_stft"], (3,)
     )
+    weighted = losses["denoising"] + 0.5 * losses["mr_stft"] + 2.0 * losses["mel"]
+    torch.testing.assert_close(losses["loss"], weighted)
     losses["loss"].mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in vocoder.network.parameters())
     alone = vocoder.loss({"audio": audio[1:2]}, ItemNoise(0, [5]))
     torch.testing.assert_close(alone["loss"][0], losses["loss"][1])
+
+
+def test_the_mel_loss_is_how_far_the_estimates_mel_is_off(make_vocoder):
+    """A network that predicts nothing makes silence, whose mel is known everywhere."""
+    prediction = {"_target_": "wavediff.diffusion.preconditioning.x0", "_partial_": True}
+    vocoder = make_vocoder("waveform", task={"mel_weight": 1.0}, prediction=prediction)
+    for parameter in vocoder.network.parameters():
+        torch.nn.init.zeros_(parameter)
+    audio = 0.1 * torch.randn(2, 1, vocoder.crop_length, generator=torch.Generator().manual_seed(0))
+    found = vocoder.loss({"audio": audio}, ItemNoise(0, [0, 1]))["mel"]
+    inner = audio[..., vocoder.margin * vocoder.mel.hop_length :]
+    inner = inner[..., : vocoder.crop_frames * vocoder.mel.hop_length]
+    expected = (vocoder.mel(inner) - vocoder.mel.silence).mean(dim=(1, 2))
+    torch.testing.assert_close(found, expected)
 
 
 def test_labels_by_number_and_name(make_vocoder, make_mel):

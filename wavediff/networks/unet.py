@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavediff.diffusion.condition import Condition
-from wavediff.networks.conditioner import Upsampler, add_to_each_
-from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding
-from wavediff.networks.precision import precision
+from wavediff.networks.conditioned import HIDDEN, Conditioned
+from wavediff.networks.conditioner import add_to_each_
+from wavediff.networks.norm import FrameNorm
 from wavediff.networks.resampling import (
     downsampler,
     reach_of,
@@ -27,28 +26,7 @@ from wavediff.networks.resampling import (
     widened,
 )
 
-EMBEDDING, HIDDEN = 128, 256
 SCALE = math.sqrt(0.5)  # of a sum of two
-
-
-class FrameNorm(nn.Module):
-    """Each frame divided by the root mean square of its channels (Zhang & Sennrich 2019).
-
-    A group norm would average over time, and a frame would know of those far away.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width, 1))
-        self.bias = nn.Parameter(torch.zeros(width, 1))
-
-    def forward(
-        self, h: Tensor, scale: Tensor | float = 0.0, shift: Tensor | float = 0.0
-    ) -> Tensor:
-        """``h [batch, width, frames]`` normalised, then scaled and shifted per item."""
-        square = h.float().square() if h.dtype in (torch.bfloat16, torch.float16) else h.square()
-        h = h * torch.rsqrt(square.mean(dim=1, keepdim=True) + 1e-6).to(h.dtype)
-        return torch.addcmul(self.bias * (1 + scale) + shift, h, self.weight * (1 + scale))
 
 
 class Block(nn.Module):
@@ -135,7 +113,7 @@ class Stage(nn.Module):
         return h if self.attention is None else self.attention(h)
 
 
-class UNet(nn.Module):
+class UNet(Conditioned):
     """A U-Net over time for samples, subbands or frames, of any length.
 
     The input is filled up with zeros to a multiple of ``stride`` frames. Shifted by a multiple of
@@ -162,8 +140,6 @@ class UNet(nn.Module):
 
     Raises:
         ValueError: for widths that strides or heads do not fit, or numbers that are too small.
-
-    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
     """
 
     def __init__(
@@ -181,25 +157,14 @@ class UNet(nn.Module):
         anchor_channels: int = 0,
         out_channels: int | None = None,
     ) -> None:
-        super().__init__()
         if not widths or len(strides) != len(widths) - 1:
             raise ValueError(f"{len(widths)} widths need one stride less, got {len(strides)}")
         if min([*strides, *widths, blocks, heads, window]) < 1 or attention < 0:
             raise ValueError("strides, widths, blocks, heads and window must be 1 or more")
         if any(width % heads for width in widths[len(widths) - attention :]):
             raise ValueError(f"{heads} heads do not divide the widths {list(widths)}")
-        self.anchor_channels, self.strides = anchor_channels, list(strides)
-        self.stride = math.prod(strides)
-        self.embedding = SinusoidalEmbedding(EMBEDDING)
-        self.embedding_projection = nn.Sequential(
-            nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
-        )
-        self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
-        if local_channels:
-            self.upsampler = Upsampler(upsample)
-            self.local_projection = nn.Conv1d(local_channels, widths[0], 1)
-        else:
-            self.upsampler = self.local_projection = None
+        super().__init__(widths[0], local_channels, upsample, labels, anchor_channels)
+        self.strides, self.stride = list(strides), math.prod(strides)
         self.input_projection = nn.Conv1d(channels + anchor_channels, widths[0], 3, padding=1)
 
         def stage(level: int, inputs: int) -> Stage:
@@ -232,35 +197,12 @@ class UNet(nn.Module):
             span = widened((min(low, skip[0]), max(high, skip[1])), stage.reach)
         return reach_of(widened(span, 1), (frame, frame))
 
-    def prepare(self, cond: Condition) -> Tensor | None:
-        """The local condition at the signal's rate, ``[batch, widths[0], time]``, kept."""
-        if self.local_projection is None:
-            return None
-        local = cond.needed("local")
-        with precision(local):
-            return self.local_projection(self.upsampler(local))
-
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
-        """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
-
-        Raises:
-            ValueError: where a condition that the network was built for is missing.
-        """
-        with precision(x):
-            return self._predict(x, c_noise, cond)
-
-    def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
-        step = self.embedding_projection(self.embedding(c_noise))
-        if self.label_embedding is not None:
-            step = step + self.label_embedding(cond.needed("label"))
-        if self.anchor_channels:
-            x = torch.cat([x, cond.needed("anchor")], dim=1)
+    def _predict(self, x: Tensor, step: Tensor, local: Tensor | None) -> Tensor:
         length = x.shape[-1]
         missing = -length % self.stride
         h = self.input_projection(F.pad(x, (0, missing)))
-        local = self.prepare(cond) if cond.prepared is None else cond.prepared
         if local is not None:
-            h = add_to_each_(h, F.pad(local[..., :length], (0, missing)))
+            h = add_to_each_(h, F.pad(local, (0, missing)))
         skips: list[Tensor] = []
         for level, stage in enumerate(self.down):
             h = stage(self.coarser[level - 1](h) if level else h, step)

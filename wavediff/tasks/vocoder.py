@@ -47,6 +47,8 @@ class Vocoder(Labelled, nn.Module):
         mel, representation, network, schedule, prediction, objective, sampler: the parts.
         crop_frames: mel frames of a training example.
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate of x_0; 0 for none.
+        mel_weight: of the mean absolute difference of its mel, in the front-end's own units, to
+            the recording's (HiFi-GAN, Kong et al. 2020, eq. 3); 0 for none.
         consistency: iterations of ``MelConsistency`` on each estimate of x_0; 0 for none.
         chunk_seconds: audio that one network call takes at most; None bounds its memory instead.
 
@@ -71,6 +73,7 @@ class Vocoder(Labelled, nn.Module):
         sampler: Sampler,
         crop_frames: int = 62,
         mr_stft_weight: float = 0.0,
+        mel_weight: float = 0.0,
         consistency: int = 0,
         chunk_seconds: float | None = None,
     ) -> None:
@@ -81,7 +84,7 @@ class Vocoder(Labelled, nn.Module):
         self.objective = objective
         self.sampler = sampler
         self.crop_frames = crop_frames
-        self.mr_stft_weight = mr_stft_weight
+        self.mr_stft_weight, self.mel_weight = mr_stft_weight, mel_weight
         self.consistency = consistency
         self.chunk_seconds = chunk_seconds
         self.upsample = mel.hop_length // representation.hop_length
@@ -140,11 +143,16 @@ class Vocoder(Labelled, nn.Module):
         cond = Condition(local=mel, label=batch.get("label"))
         denoised = self.objective(self.denoiser, x0, u, eps, cond)
         losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
-        losses["loss"] = denoised.loss
-        if self.mr_stft_weight:
+        loss = denoised.loss
+        if self.mr_stft_weight or self.mel_weight:
             estimate = self.representation.decode(denoised.x0_hat, audio.shape[-1], mel)
+        if self.mr_stft_weight:
             losses["mr_stft"] = mr_stft(estimate, audio)
-            losses["loss"] = denoised.loss + self.mr_stft_weight * losses["mr_stft"]
+            loss = loss + self.mr_stft_weight * losses["mr_stft"]
+        if self.mel_weight:
+            losses["mel"] = (self.mel(estimate) - self.mel(audio)).abs().mean(dim=(1, 2))
+            loss = loss + self.mel_weight * losses["mel"]
+        losses["loss"] = loss
         return losses
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
