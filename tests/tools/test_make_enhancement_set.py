@@ -163,8 +163,32 @@ def test_speech_in_rooms_has_what_arrives_early_for_its_reference(folders, tmp_p
     assert -20 < np.median(late) < 0  # with next to no noise, the room's tail is the difference
 
 
-@pytest.mark.parametrize("words", [("--rt60", "0.8", "0.3"), ("--peak-db", "3")])
-def test_impossible_rooms_and_levels_are_refused(words, folders, tmp_path, capsys):
+def test_a_recordings_own_rumble_may_be_taken_out_of_the_reference(folders, tmp_path):
+    """A tone of 10 Hz under the speech goes, what is above 200 Hz stays."""
+    (tmp_path / "noise").symlink_to(folders / "noise")
+    (tmp_path / "clean").mkdir()
+    for path in folders.glob("clean/*/*-0.flac"):
+        audio, _ = soundfile.read(path)
+        rumble = 0.2 * np.sin(2 * np.pi * 10 * np.arange(len(audio)) / RATE)
+        soundfile.write(tmp_path / f"clean/{path.name}", 0.5 * audio + rumble, RATE)
+    for name, words in (("as-is", []), ("passed", ["--high-pass", "50"])):
+        assert make(tmp_path, tmp_path / name, *words) == 0
+    for (before, _), (after, noisy) in zip(
+        pairs(tmp_path / "as-is"), pairs(tmp_path / "passed"), strict=True
+    ):
+        before, after, rest = (np.abs(np.fft.rfft(x)) for x in (before, after, noisy - after))
+        hertz = np.fft.rfftfreq(2 * len(before) - 2, 1 / RATE)
+        low, high = hertz < 25, hertz > 200
+        gain = after[high].sum() / before[high].sum()
+        np.testing.assert_allclose(after[high], gain * before[high], atol=0.02 * after.max())
+        assert after[low].max() < 0.01 * gain * before[low].max()
+        assert rest[low].max() > after[low].max()  # the noise keeps what it has there
+
+
+@pytest.mark.parametrize(
+    "words", [("--rt60", "0.8", "0.3"), ("--peak-db", "3"), ("--high-pass", "8000")]
+)
+def test_impossible_settings_are_refused(words, folders, tmp_path, capsys):
     assert make(folders, tmp_path / "set", *words) == 2
     assert words[0] in capsys.readouterr().err
     assert not (tmp_path / "set").exists()
