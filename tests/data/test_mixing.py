@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from wavediff.data import mixing as mixing_module
 from wavediff.data.folder import folder
 from wavediff.data.mixing import (
     PROBABILITIES,
@@ -282,6 +283,32 @@ def test_noise_has_no_offset_of_its_own(mixing, voices, noises, speech):
     clean, noisy = mixer(speech, rng(0))
     noise = noisy - clean
     assert abs(noise.mean()) < 1e-3 * noise.std()
+
+
+def test_folders_are_drawn_from_equally_often(mixing, voices, speech, tmp_path, monkeypatch):
+    for name, hertz, count in (("many", 440, 9), ("one", 2000, 1)):
+        (tmp_path / name).mkdir()
+        tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(RATE) / RATE)
+        for number in range(count):
+            soundfile.write(tmp_path / name / f"{number}.wav", tone, RATE)
+    many, one = str(tmp_path / "many"), str(tmp_path / "one")
+
+    def share_of_one(*folders):
+        settings = mixing(noise=folders, kinds={"recorded": 1}, noise_speed=[1, 1])
+        mixer = Mixer(settings, RATE, voices)
+        noises = [noisy - clean for clean, noisy in (mixer(speech, rng(n)) for n in range(200))]
+        spectra = np.abs(np.fft.rfft([noise[:RATE] for noise in noises]))
+        return np.mean(spectra[:, 2000] > spectra[:, 440])
+
+    assert share_of_one(many, one) == pytest.approx(1 / 2, abs=0.1)
+    assert share_of_one(many, one, many) == pytest.approx(1 / 3, abs=0.1)
+
+    drawn = []
+    monkeypatch.setattr(mixing_module, "_recorded_room", lambda clip, _: drawn.append(clip.path))
+    mixer = Mixer(mixing(rooms=[many, one], room=1.0, simulated=0.0), RATE, voices)
+    for number in range(100):
+        mixer(speech[:100], rng(number))
+    assert np.mean([path.parent.name == "one" for path in drawn]) == pytest.approx(1 / 2, abs=0.15)
 
 
 def test_short_noise_is_repeated_without_a_jump():

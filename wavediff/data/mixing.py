@@ -9,12 +9,13 @@ of the noise, everywhere.
 """
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,10 @@ class Mixer:
         self.sample_rate = sample_rate
         self.voices = voices
         self.numbers = np.arange(len(voices)) if numbers is None else np.asarray(numbers)
-        self.noises = Utterances(_scan("noise", settings.noise), sample_rate, cache=cache)
+        folders = _scan("noise", settings.noise)
+        self.noises = Utterances([*chain(*folders)], sample_rate, cache=cache)
+        numbers = iter(range(len(self.noises)))
+        self.noise_folders = [[*islice(numbers, len(clips))] for clips in folders]
         self.rooms = _scan("rooms", settings.rooms)
         self.kinds = dict(settings.kinds)
         if not self.noises.clips:
@@ -214,7 +218,7 @@ class Mixer:
     def _one_noise(self, length: int, rng: np.random.Generator, label: int | None) -> np.ndarray:
         match _choose(self.kinds, rng):
             case "recorded":
-                first = int(rng.integers(len(self.noises)))
+                first = _one_of(_one_of(self.noise_folders, rng), rng)
                 order = (*range(first, len(self.noises)), *range(first))
                 audio = self.noises.read_first(order)[1][0].numpy()
                 speed = rng.uniform(*self.settings.noise_speed)
@@ -248,7 +252,7 @@ class Mixer:
     def _room(self, rng: np.random.Generator) -> rooms.Room:
         settings = self.settings
         if self.rooms and rng.random() >= settings.simulated:
-            room = _recorded_room(self.rooms[rng.integers(len(self.rooms))], self.sample_rate)
+            room = _recorded_room(_one_of(_one_of(self.rooms, rng), rng), self.sample_rate)
             if room is not None:
                 return room
         return rooms.simulated(self.sample_rate, rng.uniform(*settings.rt60), rng)
@@ -315,11 +319,18 @@ def low_pass(audio: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
     return fft.irfft(fft.rfft(audio, size) * gain, size)[: len(audio)]
 
 
-def _scan(name: str, place: str | Sequence[str] | None) -> list[Clip]:
+def _scan(name: str, place: str | Sequence[str] | None) -> list[list[Clip]]:
+    """A list for each folder. They are drawn from equally often, however many recordings each has;
+    one that is named twice, twice as often."""
     if place is None:
         return []
-    clips, _ = scan(gather(place, False, f"data.mix.{name}"), 0.01, LONGEST)
-    return [clip for clip in clips if clip]
+    folders = [place] if isinstance(place, str | os.PathLike) else [*place] or [[]]
+    sources = [gather(folder, False, f"data.mix.{name}") for folder in folders]
+    return [[clip for clip in scan(source, 0.01, LONGEST)[0] if clip] for source in sources]
+
+
+def _one_of(values: Sequence, rng: np.random.Generator) -> Any:
+    return values[rng.integers(len(values))]
 
 
 @lru_cache(maxsize=1024)
