@@ -33,7 +33,7 @@ class Conv(nn.Conv2d):
         return super().forward(h.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-class FrameNorm(nn.Module):
+class SpectrumNorm(nn.Module):
     """Group norm with one group for each frame, so that no frame knows of those far away."""
 
     def __init__(self, width: int) -> None:
@@ -57,7 +57,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = FrameNorm(inputs), FrameNorm(outputs)
+        self.norm1, self.norm2 = SpectrumNorm(inputs), SpectrumNorm(outputs)
         self.conv1, self.conv2 = Conv(inputs, outputs), Conv(outputs, outputs, dilation)
         self.step_projection = nn.Linear(HIDDEN, 2 * outputs)
         self.skip = nn.Linear(inputs, outputs) if inputs != outputs else nn.Identity()
@@ -75,7 +75,7 @@ class FrequencyAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = FrameNorm(width)
+        self.norm = SpectrumNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
@@ -158,7 +158,7 @@ class ScoreUNet(nn.Module):
         self.middle = Block(widths[-1], widths[-1], dilations[-1])
         joined = [below + width for width, below in pairwise(widths)]
         self.up = nn.ModuleList(map(Block, joined, widths[:-1], dilations[:-1]))
-        self.output_norm = FrameNorm(widths[0])
+        self.output_norm = SpectrumNorm(widths[0])
         self.output_projection = Conv(widths[0], 2)
         nn.init.zeros_(self.output_projection.weight)
         nn.init.zeros_(self.output_projection.bias)
