@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -45,12 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     codes = [0]
 
     def job(config: DictConfig) -> None:
+        run_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
-            code = _job(config, Path(HydraConfig.get().runtime.output_dir))
+            code = _job(config, run_dir)
         except UserError as error:
             # told here: Hydra goes on with the other jobs of a sweep
             print(f"error: {error}", file=sys.stderr)
             code = 2
+            with suppress(OSError):  # Hydra has made it; it stays where there is a run in it
+                run_dir.rmdir()
         codes.append(code)
         if code > 128:  # a signal ends the sweep too
             raise SystemExit(code)

@@ -4,7 +4,7 @@ import fcntl
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @contextmanager
 def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
-    """Within the block no other run may train in `run_dir`; the main process sees to it.
+    """Within the block no other run may train in `run_dir`; the main process sees to it. The file
+    that it makes goes again when there is no other.
 
     Raises `UserError` if one does.
     """
@@ -127,7 +128,8 @@ def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
         yield
         return
     run_dir.mkdir(parents=True, exist_ok=True)
-    with open(run_dir / ".lock", "w") as file:
+    lock = run_dir / ".lock"
+    with open(lock, "w") as file:
         try:
             # given up by the system when the process dies, and not inherited by data workers
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,7 +139,12 @@ def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
             ) from error
         except OSError:  # a file system that knows no locks
             pass
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if list(run_dir.iterdir()) == [lock]:
+                    lock.unlink()
 
 
 def resume(
