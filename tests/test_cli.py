@@ -127,6 +127,15 @@ def test_importing_wavediff_does_not_load_torch():
     assert subprocess.run([sys.executable, "-c", script], env={**os.environ}).returncode == 0
 
 
+def test_commands_for_sound_do_not_load_what_takes_long_and_they_do_not_need():
+    script = """
+import sys, wavediff.train, wavediff.vocode
+print(*{"pandas", "scipy.signal", "scipy.stats", "torchaudio"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("\n", 0)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Nonsense"):
         _ = wavediff.Nonsense

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import fft
-from scipy.signal import fftconvolve
 
 Noise = Callable[[int, int, np.random.Generator], np.ndarray]
 
@@ -103,6 +102,8 @@ def knocks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarra
     Each is a sum of decaying modes and a burst of noise (van den Doel & Pai 1998). Under them is a
     faint hiss, so that there is something between two of them.
     """
+    from scipy.signal import fftconvolve  # half a second to import, which commands need not wait
+
     total = length + sample_rate // 2
     time = np.arange(sample_rate // 2, dtype=np.float32) / sample_rate
     out = np.zeros(total, np.float32)
