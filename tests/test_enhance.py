@@ -44,7 +44,7 @@ def tiny(task: str = "enhancer") -> Enhancer:
     enhancer = build_task(
         {
             "task": group("task", task),
-            "mel": group("mel", "condition/enhance"),
+            "mel": group("mel", "condition/enhance") | {"hop_length": 128},
             "representation": group("representation", "stft") | {"n_fft": 512, "hop_length": 128},
             "network": group("network", "diffwave") | network,
             "schedule": group("schedule", "bridge"),
