@@ -276,6 +276,20 @@ def test_nobody_is_in_the_babble_behind_his_own_speech(mixing, tmp_path, make_wa
     assert max(low[1]) > 0.1
 
 
+def test_voices_in_babble_keep_their_high_frequencies(mixing, tmp_path):
+    soundfile.write(tmp_path / "white.wav", 0.1 * rng(0).standard_normal(4 * RATE), RATE)
+    clips = scan(folder(str(tmp_path)), 0.1, 30)[0]
+    mixer = Mixer(mixing(kinds={"babble": 1}), RATE, Utterances(clips, RATE))
+    power = np.mean(
+        [
+            np.abs(np.fft.rfft(mixer(np.zeros(RATE, np.float32), rng(number))[1])) ** 2
+            for number in range(8)
+        ],
+        axis=0,
+    )
+    assert power[5000:6500].mean() > 0.85 * power[500:2000].mean()  # Hz
+
+
 def test_noise_has_no_offset_of_its_own(mixing, voices, noises, speech):
     for name in ("short.flac", "rate.wav"):
         (noises / name).unlink()

@@ -237,16 +237,14 @@ class Mixer:
         count = int(rng.integers(fewest, most + 1))
         drawn = rng.choice(self.numbers, size=4 * count)
         others = [n for n in drawn if label is None or self.voices.clips[n].label != label]
-        out = np.zeros(length, np.float32)
-        time, fade = np.arange(length + length // 2 + 2), int(FADE * self.sample_rate)
+        out, fade = np.zeros(length, np.float32), int(FADE * self.sample_rate)
         for number in (others or drawn)[:count]:
             audio = self.voices.read_first(chain([number], self.numbers))[1][0].numpy()
             speed = rng.uniform(0.85, 1.15)
-            voice = cut(audio, int(speed * length) + 2, fade, rng)
+            voice = cut(audio, math.ceil(speed * length), fade, rng)
             gain = 10 ** (rng.uniform(-5, 5) / 20)
             gain /= np.sqrt(max(active_power(voice, self.sample_rate), QUIET))
-            voice = np.interp(speed * time[:length], time[: len(voice)], voice)
-            out += np.float32(gain) * voice.astype(np.float32)
+            out += np.float32(gain) * at_speed(voice, speed, length, self.sample_rate)
         return out
 
     def _room(self, rng: np.random.Generator) -> rooms.Room:
