@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from wavediff.cli import run
-from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
     bundled_names,
@@ -87,10 +86,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
         origin = {"origin": model.origin, "import": command}
     else:
         path = find_checkpoint(name_or_path)
-        try:
-            task = load_task(path)
-        except (RuntimeError, MemoryError, ArithmeticError, LookupError) as error:
-            raise UserError(f"the configuration in {path} cannot be built: {error}") from error
+        task = load_task(path)
         extra, origin = task.extra, {}
     return {
         "file": str(path),

@@ -86,6 +86,24 @@ def test_a_configuration_that_asks_for_all_memory_gets_none(saved, make_config):
             load_task(saved)
 
 
+@pytest.mark.parametrize("size", [{"width": -4}, {"dilation_cycle": 0}, {"width": 4.5}])
+def test_a_configuration_that_makes_no_sense(saved, make_config, size):
+    config = make_config()
+    rewrite(saved, config=json.dumps(config | {"network": config["network"] | size}))
+    with pytest.raises(UserError, match=r"model\.safetensors: cannot build wavediff\.networks"):
+        load_task(saved)
+
+
+@pytest.mark.parametrize("steps", [0, "many", None])
+def test_a_configuration_whose_sampler_makes_no_sense(saved, make_config, steps):
+    config = make_config()
+    config["sampler"]["times"]["steps"] = steps
+    rewrite(saved, config=json.dumps(config))
+    task = load_task(saved)
+    with pytest.raises(UserError, match="this sampler does not fit the model"):
+        task.with_sampler()
+
+
 @pytest.mark.parametrize("cut", [0, 4, 100, -8])
 def test_a_file_that_ends_early(saved, cut):
     saved.write_bytes(saved.read_bytes()[:cut])

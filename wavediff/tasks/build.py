@@ -51,7 +51,14 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
             inspect.signature(target).bind_partial(**arguments, **kwargs)
             return partial(target, **arguments, **kwargs)
         return target(**arguments, **kwargs)
-    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        MemoryError,
+        ArithmeticError,
+        LookupError,
+    ) as error:
         raise UserError(f"cannot build {config['_target_']}: {error}") from error
 
 

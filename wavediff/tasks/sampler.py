@@ -59,7 +59,7 @@ class Sampler:
         """
         try:
             return self.times(schedule)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f"this sampler does not fit the model: {error}") from error
 
     def network_calls(self, schedule: Schedule) -> int:
