@@ -87,9 +87,9 @@ def read_foreign(path: str | Path, overrides: Overrides | None = None) -> Foreig
             f"{file} is a checkpoint of a kind that is not known: {KNOWN} can be imported, and of "
             f"a run of wavediff's there is a {FILE_NAME}"
         )
+    damaged = f"{file} is a damaged {module.ORIGIN} checkpoint"
     try:
         model = module.convert(content, overrides or Overrides())
-        task = build_task(model.config)
     except (
         TypeError,
         AttributeError,
@@ -98,7 +98,11 @@ def read_foreign(path: str | Path, overrides: Overrides | None = None) -> Foreig
         ArithmeticError,
         RuntimeError,
     ) as error:
-        raise UserError(f"{file} is a damaged {module.ORIGIN} checkpoint: {error}") from error
+        raise UserError(f"{damaged}: {error}") from error
+    try:
+        task = build_task(model.config)
+    except UserError as error:
+        raise UserError(f"{damaged}: {error}") from error
     wanted = {name: value.shape for name, value in task.network.state_dict().items()}
     for name, shape in wanted.items():
         if model.state[name].shape != shape:
