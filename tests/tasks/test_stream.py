@@ -300,6 +300,7 @@ def test_progress_is_told_up_to_the_end():
         (lambda: enhance_signal(Standin(), np.zeros(9, np.int16), 16_000), "int16"),
         (lambda: enhance_signal(Standin(), np.full(9, np.nan), 16_000), "NaN"),
         (lambda: enhance_signal(Standin(), np.zeros((9000, 2)), 16_000), "transpose"),
+        (lambda: enhance_signal(Standin(), [0.0] * 9, 16_000), "not a list"),
         (lambda: enhance_signal(Standin(), np.zeros((1, 1, 9)), 16_000), r"\[channels, time\]"),
         (lambda: enhance_signal(scaled(float("nan")), np.ones(9), 16_000), "checkpoint is broken"),
     ],
