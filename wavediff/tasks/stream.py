@@ -257,7 +257,7 @@ def enhance_signal(
     """
     if not isinstance(audio, np.ndarray | Tensor):
         kind = type(audio).__name__
-        raise UserError(f"audio must be a NumPy array or a tensor, not a {kind}: np.asarray(audio)")
+        raise UserError(f"audio must be an array or a tensor, not a {kind}: give np.asarray(audio)")
     if audio.ndim not in (1, 2) or (audio.ndim == 2 and not len(audio)):
         raise UserError(f"audio must be [time] or [channels, time], not {list(audio.shape)}")
     if audio.ndim == 2 and len(audio) > 256:
