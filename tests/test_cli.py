@@ -60,6 +60,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture):
         (["vocod"], "did you mean 'vocode'"),
         (["zzz"], "choose from train"),
         (["--nonsense"], "--nonsense"),
+        (["enhance", "a.wav", "-o", "b.wav", "--stpes=3"], "--stpes=3: did you mean --steps?"),
+        (["enhance", "a.wav", "-o", "b.wav", "--zzz"], "unrecognized arguments: --zzz\n"),
     ],
 )
 def test_a_wrong_command_line(argv: list[str], hint: str, capsys: pytest.CaptureFixture):

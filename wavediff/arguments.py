@@ -1,6 +1,7 @@
 """What the commands share between their arguments and their work."""
 
 import argparse
+import difflib
 import glob
 import os
 import signal
@@ -9,11 +10,35 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from wavediff.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """With a description and an epilog as they are written, and a hint for a misspelt option."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options: list[str] = []
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """As argparse's."""
+        action = super().add_argument(*names, **options)
+        self._options += action.option_strings
+        return action
+
+    def parse_args(self, *args: Any, **options: Any) -> argparse.Namespace:
+        """As argparse's."""
+        arguments, unknown = self.parse_known_args(*args, **options)
+        if unknown:
+            close = difflib.get_close_matches(unknown[0].split("=")[0], self._options, n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return arguments
 
 
 def whole(text: str) -> int:

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from wavediff.arguments import (
+    Parser,
     add_sampling,
     add_series,
     ended_by_sigterm,
@@ -153,11 +154,10 @@ def models(chosen: Sequence[str]) -> list[str]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff backtest",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("source", nargs="*", metavar="DATA", help="a CSV or Parquet file, or settings of --recipe")

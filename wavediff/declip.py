@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wavediff.arguments import add_sampling, device, ended_by_sigterm, require_new
+from wavediff.arguments import Parser, add_sampling, device, ended_by_sigterm, require_new
 from wavediff.cli import run
 from wavediff.data.audio import audio_reader, audio_writer_like
 from wavediff.errors import UserError
@@ -76,11 +76,10 @@ def level(text: str) -> float:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff declip",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("path", type=Path, metavar="PATH", help="an audio file")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from wavediff.arguments import device, each, outputs, positive
+from wavediff.arguments import Parser, device, each, outputs, positive
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, write_audio
 from wavediff.data.latents import LATENT_SUFFIXES, read_latent
@@ -57,11 +57,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff decode",
         description="Turn latents that `wavediff encode` made into audio.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help=".npz files, folders or quoted globs")

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wavediff.arguments import device, ended_by_sigterm, folders, positive, require_writable
+from wavediff.arguments import Parser, device, ended_by_sigterm, folders, positive, require_writable
 from wavediff.cli import run
 from wavediff.data.audio import CONTAINERS, audio_info, audio_reader, audio_writer_like, find_audio
 from wavediff.errors import UserError
@@ -84,11 +84,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff enhance",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="audio files, folders, quoted globs, or - (stdin)")
@@ -295,23 +294,26 @@ def outputs(
 
     Raises UserError where outputs cannot be told apart, are inputs, or cannot be written.
     """
-    unknown = output.suffix and output.suffix == sources[0].suffix and not output.is_dir()
-    if output.suffix.lower() in NOT_WRITTEN or (
-        unknown and output.suffix.lower() not in CONTAINERS
-    ):
-        raise UserError(f"cannot write {output}: its name may end in {', '.join(CONTAINERS)}")
+    given_folders = [root for given in arguments.paths for root in folders(given)]
+    one_file = len(sources) == 1 and not given_folders
+    suffix = output.suffix.lower()
+    named = output.suffix == sources[0].suffix != "" or (one_file and suffix[1:].isalpha())
+    if suffix not in CONTAINERS and (suffix in NOT_WRITTEN or named) and not output.is_dir():
+        raise UserError(
+            f"cannot write {output}: its name may end in {', '.join(CONTAINERS)}; a folder of this "
+            "name must be made before"
+        )
     if is_file_name(output):
         if len(sources) > 1:
             where = "stdout" if str(arguments.output) == PIPE else output
             raise UserError(f"{len(sources)} inputs cannot all go to {where}: give a folder")
-        if arguments.format and output.suffix.lower() != f".{arguments.format}":
+        if arguments.format and suffix != f".{arguments.format}":
             raise UserError(f"--format {arguments.format} does not go with {output}: leave it out")
         targets, folder = {output: sources[0]}, output.parent
     else:
         targets, folder = {}, output
-        roots = [root for given in arguments.paths for root in folders(given)]
         for file in sources:
-            root = next((root for root in roots if file.is_relative_to(root)), file.parent)
+            root = next((root for root in given_folders if file.is_relative_to(root)), file.parent)
             target = folder / file.relative_to(root)
             if arguments.format:
                 target = target.with_suffix(f".{arguments.format}")

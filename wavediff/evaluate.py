@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from wavediff.arguments import Parser
 from wavediff.cli import run
 from wavediff.data.audio import BadAudio, find_audio, read_audio
 from wavediff.errors import UserError
@@ -192,11 +193,10 @@ def _judge(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> list[Ju
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff evaluate",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--reference", type=Path, required=True, metavar="PATH", help="folder, or one audio file"

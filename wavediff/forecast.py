@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from wavediff.arguments import (
+    Parser,
     add_sampling,
     add_series,
     ended_by_sigterm,
@@ -86,11 +87,10 @@ def levels(text: str) -> list[float]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff forecast",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="a CSV (.gz too) or Parquet file")

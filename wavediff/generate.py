@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from wavediff.arguments import (
+    Parser,
     add_sampling,
     device,
     ended_by_sigterm,
@@ -170,11 +171,10 @@ def write_manifest(path: Path, made: Sequence[tuple[Path, str | None]]) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff generate",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("-o", "--output", required=True, type=Path, metavar="DIR", help="a folder for wav files")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from wavediff.arguments import Parser
 from wavediff.cli import run
 from wavediff.errors import UserError
 from wavediff.tasks.checkpoint import FILE_NAME, save_task
@@ -45,11 +46,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff import",
         description="Convert a checkpoint of another project.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checkpoint", help="the file, or a folder with weights.pt")
     parser.add_argument(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from wavediff.arguments import (
+    Parser,
     add_sampling,
     add_series,
     ended_by_sigterm,
@@ -91,11 +92,10 @@ def told(series: SeriesSet) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff impute",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help="a CSV (.gz too) or Parquet file")

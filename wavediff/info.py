@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from wavediff.arguments import Parser
 from wavediff.cli import run
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
@@ -59,11 +60,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff info",
         description="Say what a checkpoint is, or list the models that come with wavediff.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "checkpoint", nargs="?", help="a bundled model's name, a run folder, or a file"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from wavediff.arguments import device, ended_by_sigterm, positive
+from wavediff.arguments import Parser, device, ended_by_sigterm, positive
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio
 from wavediff.diffusion.condition import Condition
@@ -93,11 +93,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff likelihood",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("files", nargs="+", metavar="PATH", help="audio files, folders or quoted globs")

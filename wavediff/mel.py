@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from yaml import YAMLError
 
-from wavediff.arguments import each, outputs
+from wavediff.arguments import Parser, each, outputs
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio
 from wavediff.errors import UserError
@@ -52,11 +52,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff mel",
         description="Turn audio into mel spectrograms.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("audio", nargs="+", help="audio files, folders or quoted globs")
     parser.add_argument(

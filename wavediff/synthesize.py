@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from wavediff.arguments import add_sampling, device, ended_by_sigterm, positive, require_new
+from wavediff.arguments import Parser, add_sampling, device, ended_by_sigterm, positive, require_new
 from wavediff.cli import run
 from wavediff.data.filling import TABLES, write_table
 from wavediff.errors import UserError
@@ -47,11 +47,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff synthesize",
         description="Make up series like those that a model was trained on.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="RUN", help="a run folder or a model.safetensors")

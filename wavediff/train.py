@@ -115,7 +115,9 @@ def _job(config: DictConfig, run_dir: Path) -> int:
             if world.main:
                 _write_config(config, run_dir)
             if len(held_out):
-                _say(world, f"train: {len(data)} examples in an epoch, {len(held_out)} held out")
+                number = len(data)
+                what = f"{number} example{'s' * (number != 1)} in an epoch"
+                _say(world, f"train: {what}, {len(held_out)} held out")
             begin = "beginning" if state is None else f"going on from step {state['step']}"
             size = sum(p.numel() for p in learner.parameters) / 1e6
             where = world.device.type + (f" x {world.size}" if world.size > 1 else "")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.arguments import device, positive, require_writable
+from wavediff.arguments import Parser, device, positive, require_writable
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio
 from wavediff.diffusion import reverse, search
@@ -87,11 +87,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff tune",
         description="Find the best times for a given number of sampling steps.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("checkpoint", metavar="MODEL", help="a run folder, a file, or a bundled model")

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wavediff.arguments import (
+    Parser,
     device,
     ended_by_sigterm,
     folders,
@@ -124,11 +125,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="wavediff vocode",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("paths", nargs="+", metavar="PATH", help="mels, audio files, folders or quoted globs")
