@@ -32,8 +32,10 @@ def step(batch: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("number", [1, 2, 13])
 @pytest.mark.parametrize("channels", [CHANNELS, 32, 30])
-def test_it_passes_the_anchor_on_before_training(number, channels):
-    network = make(trained=False, channels=channels, anchor_channels=channels)
+@pytest.mark.parametrize("time_kernel", [1, 3])
+def test_it_passes_the_anchor_on_before_training(number, channels, time_kernel):
+    sizes = {"channels": channels, "anchor_channels": channels}
+    network = make(trained=False, **sizes, time_kernel=time_kernel)
     x, y = frames(number)[:, :channels], frames(number, 1)[:, :channels]
     torch.testing.assert_close(network(x, step(), Condition(anchor=y)), y)
 
@@ -60,10 +62,11 @@ def test_everything_is_heard_and_learned():
         assert tensor.grad.abs().sum() > 0
 
 
-def test_frames_reach_as_far_as_the_inner_network():
-    network = make()
-    y, reach = frames(21, batch=1), network.receptive_field
-    assert reach == 3
+@pytest.mark.parametrize(("time_kernel", "reach"), [(1, 3), (3, 3 + 4)])
+def test_frames_reach_as_far_as_it_says(time_kernel, reach):
+    network = make(time_kernel=time_kernel)
+    y = frames(21, batch=1)
+    assert network.receptive_field == reach
     out = network(y, step(1), Condition(anchor=y))
     changed = y.clone()
     changed[..., 10] += 1
@@ -76,5 +79,7 @@ def test_frames_reach_as_far_as_the_inner_network():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="STFT frames like the signal"):
         make(anchor_channels=2)
+    with pytest.raises(ValueError, match="odd"):
+        make(time_kernel=2)
     with pytest.raises(ValueError, match="needs an anchor"):
         make()(frames(4), step(), Condition())

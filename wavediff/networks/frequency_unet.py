@@ -7,6 +7,7 @@ one: what is learned about a harmonic holds at any pitch, and the reach in time 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -23,19 +24,22 @@ KERNEL = 5  # bins
 class FrequencyUNet(nn.Module):
     """F = mask * y + residual, where mask and residual are complex, one number per bin.
 
-    Strided convolutions over frequency, each frame by itself; ``network`` over time on what is
-    left, all bins and widths as channels; transposed convolutions back, each joined with what the
-    encoder had at its resolution. The mask is 1 before training (Williamson et al. 2016).
+    Strided convolutions over frequency, of each frame with its ``time_kernel - 1`` neighbours;
+    ``network`` over time on what is left, all bins and widths as channels; transposed convolutions
+    back, each joined with what the encoder had at its resolution. The mask is 1 before training
+    (Williamson et al. 2016).
 
     Args:
         network: makes the network over time, called with ``channels`` and ``options``.
         widths: of the levels; each has half the bins of the one before.
+        time_kernel: frames that each convolution over frequency sees, an odd number.
         channels: of the signal, the representation's n_fft.
         anchor_channels: of y; must be ``channels``.
         options: for the network over time.
 
     Raises:
-        ValueError: for an anchor that is not like the signal, or no STFT frames.
+        ValueError: for an anchor that is not like the signal, no STFT frames, or an even
+            ``time_kernel``.
     """
 
     def __init__(
@@ -44,9 +48,12 @@ class FrequencyUNet(nn.Module):
         channels: int,
         anchor_channels: int,
         widths: Sequence[int] = (16, 32, 48),
+        time_kernel: int = 1,
         **options: Any,
     ) -> None:
         super().__init__()
+        if time_kernel % 2 == 0:
+            raise ValueError(f"time_kernel must be odd, not {time_kernel}")
         if anchor_channels != channels or channels % 2:
             raise ValueError(
                 f"a mask needs an anchor of STFT frames like the signal: {channels} channels, "
@@ -57,14 +64,15 @@ class FrequencyUNet(nn.Module):
             bins.append((bins[-1] - 1) // 2 + 1)
         self.bins, self.widths = bins, list(widths)
         planes = [5, *widths]  # x, y and the magnitude of y
-        self.down = nn.ModuleList(_conv(nn.Conv2d, a, b) for a, b in pairwise(planes))
+        conv = partial(_conv, time_kernel=time_kernel)
+        self.down = nn.ModuleList(conv(nn.Conv2d, a, b) for a, b in pairwise(planes))
         self.place = nn.Parameter(torch.zeros(widths[0], 1, bins[1]))  # tells the bins apart
         self.network = network(channels=widths[-1] * bins[-1], **options)
-        self.receptive_field = self.network.receptive_field
+        self.receptive_field = self.network.receptive_field + len(widths) * (time_kernel - 1)
         self.stride = getattr(self.network, "stride", 1)
         outputs = [4, *widths[:-1]]  # mask and residual
         self.up = nn.ModuleList(
-            _conv(nn.ConvTranspose2d, 2 * a, b) for a, b in zip(widths, outputs, strict=True)
+            conv(nn.ConvTranspose2d, 2 * a, b) for a, b in zip(widths, outputs, strict=True)
         )
         for parameter in self.up[0].parameters():
             nn.init.zeros_(parameter)
@@ -104,8 +112,9 @@ class FrequencyUNet(nn.Module):
         return to_channels((product + residual + y).permute(0, 3, 2, 1))
 
 
-def _conv(kind: Callable[..., nn.Module], inputs: int, outputs: int) -> nn.Module:
-    conv = kind(inputs, outputs, (1, KERNEL), stride=(1, 2), padding=(0, KERNEL // 2))
+def _conv(kind: Callable[..., nn.Module], inputs: int, outputs: int, time_kernel: int) -> nn.Module:
+    kernel = (time_kernel, KERNEL)
+    conv = kind(inputs, outputs, kernel, stride=(1, 2), padding=(time_kernel // 2, KERNEL // 2))
     nn.init.kaiming_normal_(conv.weight)
     return conv
 
