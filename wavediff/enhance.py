@@ -300,8 +300,8 @@ def outputs(
     named = output.suffix == sources[0].suffix != "" or (one_file and suffix[1:].isalpha())
     if suffix not in CONTAINERS and (suffix in NOT_WRITTEN or named) and not output.is_dir():
         raise UserError(
-            f"cannot write {output}: its name may end in {', '.join(CONTAINERS)}; a folder of this "
-            "name must be made before"
+            f"cannot write {output}: its name may end in {', '.join(CONTAINERS)}; if you mean a "
+            "folder, make it first"
         )
     if is_file_name(output):
         if len(sources) > 1:
