@@ -45,6 +45,7 @@ SMALL = {
     "layers": 2,
     "dilation_cycle": 2,
     "widths": [8, 8],
+    "strides": [2],
     "dilations": [1, 1],
     "crop_frames": 32,
     "crop_seconds": 0.4,
