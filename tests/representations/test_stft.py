@@ -57,6 +57,22 @@ def test_other_sizes_are_exact(speech, n_fft, hop):
         assert (back - audio).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize(("n_fft", "hop"), [(64, 21), (256, 64), (256, 50)])
+def test_the_inverse_is_that_of_least_squares(n_fft, hop):
+    """Of all signals, the one whose frames are nearest to those given (Griffin and Lim, 1984)."""
+    torch.manual_seed(0)
+    transform = STFT(n_fft, hop)
+    length = 7 * hop + 3
+    shape = (2, n_fft // 2 + 1, transform.frames(length))
+    spectrum = torch.randn(shape, dtype=torch.complex128)  # no signal has these frames
+    audio = transform.istft(spectrum, length).requires_grad_()
+    error = torch.fft.irfft(transform.stft(audio) - spectrum, dim=1)
+    error.square().sum().backward()
+    assert audio.grad.abs().max() < 1e-10
+    worse = transform.istft(spectrum, length) + 0.1
+    assert torch.fft.irfft(transform.stft(worse) - spectrum, dim=1).norm() > error.norm()
+
+
 def test_noise_of_unit_variance_in_a_frame_has_the_windows_energy():
     torch.manual_seed(0)
     transform = STFT(n_fft=256, hop_length=64)

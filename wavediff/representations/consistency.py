@@ -48,8 +48,11 @@ class MelConsistency(nn.Module):
         spread = band_interpolation(mel, mel.n_fft).float()
         seen = (mel.filters / mel.filters.amax(dim=1, keepdim=True).clamp_min(1e-12)).amax(dim=0)
         free = (seen < FAINT)[:, None]
-        self.register_buffer("spread", spread.masked_fill(free, 0.0), persistent=False)
-        self.register_buffer("free", free.float(), persistent=False)
+        # the last column is for bins that are left alone; above `bins` all are
+        spread = torch.cat([spread.masked_fill(free, 0.0), free.float()], dim=1)
+        self.bins = int((~free).nonzero()[-1, 0]) + 1
+        self.register_buffer("spread", spread[: self.bins], persistent=False)
+        self.register_buffer("filters", mel.filters[:, : self.bins].float(), persistent=False)
 
     @property
     def reach(self) -> int:
@@ -65,10 +68,11 @@ class MelConsistency(nn.Module):
         padded = F.pad(audio, (self.shift, 0))
         spectrum = self.stft.stft(padded)
         previous = spectrum.clone()
-        target = self._target(mel, spectrum.shape[-1])
         inner = self._inner(length)
+        target = self._target(mel, spectrum.shape[-1])[..., inner]
         for _ in range(self.iterations):
-            spectrum[..., inner] *= self._gain(spectrum[..., inner], target[..., inner])
+            seen = spectrum[:, : self.bins, inner]
+            seen *= self._gain(seen, target)
             consistent = self.stft.stft(self.stft.istft(spectrum, length + self.shift))
             # consistent + momentum (consistent - previous), in place for the memory's sake
             spectrum = previous.lerp_(consistent, 1 + self.momentum)
@@ -82,13 +86,16 @@ class MelConsistency(nn.Module):
         return slice(first, max(first, (length - half + self.shift) // hop + 1))
 
     def _target(self, mel: Tensor, frames: int) -> Tensor:
-        bands = self.mel.band_magnitude(mel) ** self.mel.power
+        norm = self.mel.window_norm if self.mel.normalized else 1.0
+        bands = (self.mel.band_magnitude(mel) * norm) ** self.mel.power
         bands = torch.cat([bands[..., :1]] * self.lead + [bands], dim=-1)
         missing = frames - bands.shape[-1]
         return F.pad(bands, (0, missing), mode="replicate") if missing > 0 else bands[..., :frames]
 
-    def _gain(self, spectrum: Tensor, target: Tensor) -> Tensor:
-        norm = self.mel.window_norm if self.mel.normalized else 1.0
-        bands = self.mel.filters.to(target) @ (spectrum.abs() / norm) ** self.mel.power
+    def _gain(self, seen: Tensor, target: Tensor) -> Tensor:
+        energy = torch.view_as_real(seen).square()
+        energy = energy[..., 0] + energy[..., 1]
+        bands = self.filters @ energy ** (self.mel.power / 2)
         gain = (target / bands.clamp_min(SMALLEST)) ** (1 / self.mel.power)
-        return self.free + self.spread @ gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
+        gain = gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
+        return self.spread @ F.pad(gain, (0, 0, 0, 1), value=1.0)
