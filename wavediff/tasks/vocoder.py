@@ -33,7 +33,7 @@ STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
 ACTIVATION_NUMBERS = 2_000_000  # the widest tensor within one network call
 PREPARED_NUMBERS = 256_000_000  # what the network keeps from step to step
 WIDTH = 4096  # numbers per frame taken for granted in a network without 1-d convolutions
-HALOS = 16  # a piece is at least so many times as long as its context on either side
+HALOS = 12  # a piece is at least so many times as long as its context on either side
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
 
