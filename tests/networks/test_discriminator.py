@@ -50,10 +50,21 @@ def test_it_hears_magnitudes_and_not_the_sign():
         torch.testing.assert_close(part[-1], other[-1])
 
 
+def test_of_logarithms_quiet_and_loud_differ_by_as_much():
+    part = Spectrogram(64, 16, 64, width=1, log=True)
+    seen = []
+    part.layers[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    for gain in (100.0, 10.0, 1.0):
+        part(gain * noise(1, 1, 640))
+    torch.testing.assert_close(seen[0] - seen[1], seen[1] - seen[2], rtol=0, atol=1e-3)
+    assert (seen[0] - seen[1]).mean().item() == pytest.approx(math.log(10) / 5, rel=1e-3)
+
+
+@pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("length", [1, 5, 333])
-def test_any_length_and_silence_have_finite_gradients(length):
+def test_any_length_and_silence_have_finite_gradients(length, log):
     audio = torch.zeros(1, 1, length, requires_grad=True)
-    parts = MultiResolutionSpectrogram(SMALL, width=2)(audio)
+    parts = MultiResolutionSpectrogram(SMALL, width=2, log=log)(audio)
     sum(part[-1].square().sum() for part in parts).backward()
     assert audio.grad.isfinite().all()
 
