@@ -60,6 +60,11 @@ def test_of_logarithms_quiet_and_loud_differ_by_as_much():
     assert (seen[0] - seen[1]).mean().item() == pytest.approx(math.log(10) / 5, rel=1e-3)
 
 
+def test_anything_but_true_and_false_is_refused_as_log():
+    with pytest.raises(ValueError, match="log must be true or false, got maybe"):
+        MultiResolutionSpectrogram(SMALL, width=1, log="maybe")
+
+
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("length", [1, 5, 333])
 def test_any_length_and_silence_have_finite_gradients(length, log):

@@ -26,7 +26,8 @@ class MultiResolutionSpectrogram(nn.Module):
             learn many times faster from it.
 
     Raises:
-        ValueError: without resolutions, or for one with a window longer than its FFT.
+        ValueError: without resolutions, for one with a window longer than its FFT, or for a `log`
+            that is neither true nor false.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class MultiResolutionSpectrogram(nn.Module):
         super().__init__()
         if not resolutions:
             raise ValueError("a discriminator needs at least one resolution")
+        if not isinstance(log, bool):
+            raise ValueError(f"log must be true or false, got {log}")
         self.parts = nn.ModuleList(
             Spectrogram(*resolution, width, log) for resolution in resolutions
         )

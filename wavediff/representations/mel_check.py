@@ -38,7 +38,7 @@ def check_mel(
     if mel.ndim not in (2, 3) or mel.numel() == 0:
         raise UserError(
             f"{source} has the shape {list(mel.shape)}, but {own} has "
-            f"[{front_end.n_mels} bands, frames]: {again}."
+            f"[{front_end.n_mels} bands, frames >= 1]: {again}."
         )
     bands, frames = mel.shape[-2:]
     flat = mel if mel.ndim == 2 else mel.transpose(0, 1).reshape(bands, -1)
