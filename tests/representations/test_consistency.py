@@ -64,6 +64,14 @@ def test_what_lies_farther_than_its_reach_has_no_influence():
     assert not torch.equal(a[..., :2560], b[..., :2560])
 
 
+@pytest.mark.parametrize("name", ["tacotron", "lmnt", "hifigan"])
+def test_its_bins_are_all_that_any_band_sees(name):
+    front_end = mel_front_end(name)
+    consistency = MelConsistency(front_end, iterations=1)
+    assert (front_end.filters[:, consistency.bins :] == 0).all()
+    assert (front_end.filters[:, consistency.bins - 1] > 0).any()
+
+
 def test_a_window_shorter_than_the_fft_is_refused():
     with pytest.raises(ValueError, match="win_length"):
         MelConsistency(mel_front_end("tacotron", win_length=800))

@@ -48,9 +48,9 @@ class MelConsistency(nn.Module):
         spread = band_interpolation(mel, mel.n_fft).float()
         seen = (mel.filters / mel.filters.amax(dim=1, keepdim=True).clamp_min(1e-12)).amax(dim=0)
         free = (seen < FAINT)[:, None]
-        # the last column is for bins that are left alone; above `bins` all are
+        # the last column is for bins that are left alone; above `bins` no band sees any
         spread = torch.cat([spread.masked_fill(free, 0.0), free.float()], dim=1)
-        self.bins = int((~free).nonzero()[-1, 0]) + 1
+        self.bins = int(seen.nonzero()[-1, 0]) + 1
         self.register_buffer("spread", spread[: self.bins], persistent=False)
         self.register_buffer("filters", mel.filters[:, : self.bins].float(), persistent=False)
 
