@@ -66,6 +66,15 @@ def test_descending_the_gradient_lowers_both(noise):
             assert distance(step, noise).sum() < before
 
 
+def test_a_silent_reference_counts_as_noise_of_the_least_rms(noise):
+    # noise of 0.1 against silence: 0.1 / least_rms of convergence, and the same log magnitude
+    silent = torch.zeros_like(noise)
+    once, twice = (mr_stft(noise, silent, least_rms=least) for least in (0.1, 0.2))
+    torch.testing.assert_close(once - twice, torch.full((3,), 0.5), rtol=0.03, atol=0)
+    louder = mr_stft(noise.flip(-1), noise, least_rms=0.05)
+    torch.testing.assert_close(louder, mr_stft(noise.flip(-1), noise))
+
+
 @pytest.mark.parametrize("length", [1, 100, 511])
 def test_short_audio(length, noise):
     assert mr_stft(0.5 * noise[..., :length], noise[..., :length]).isfinite().all()

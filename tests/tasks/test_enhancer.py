@@ -75,6 +75,16 @@ def test_the_error_in_db_has_a_floor_and_takes_a_silent_target():
     assert thresholded_error_db(silent, silent, silent).isfinite().all()
 
 
+def test_a_crop_without_speech_does_not_outweigh_the_others(make_enhancer):
+    enhancer = make_enhancer(masked=True, mr_stft_weight=1.0)
+    noisy = randn(2, 1, enhancer.crop_length)
+    audio = torch.stack([torch.zeros_like(noisy[0]), 0.7 * randn(1, noisy.shape[-1], seed=1)])
+    silent, spoken = enhancer.loss({"audio": audio, "noisy": noisy}, ItemNoise(0, [0, 1]))[
+        "mr_stft"
+    ]
+    assert spoken < silent < 20 * spoken
+
+
 def test_the_loss_knows_the_clean_from_the_noisy(make_enhancer):
     enhancer = make_enhancer()
     audio = randn(1, 1, enhancer.crop_length)

@@ -35,10 +35,13 @@ def mr_stft(
     estimate: Tensor,
     reference: Tensor,
     resolutions: Sequence[tuple[int, int]] = RESOLUTIONS,
+    least_rms: float = 0.0,
 ) -> Tensor:
     """Multi-resolution STFT distance (see the module), [B]; 0 for equal audio, lower is better.
 
     estimate, reference: [B, 1, T] or [B, T]. resolutions: pairs (n_fft, hop_length) in samples.
+    least_rms: for a loss whose reference may be silent: below this RMS the convergence is not
+    relative to ||A||_F but to that of white noise of this RMS.
     Raises ValueError where the shapes do not match.
     """
     estimate, reference = _pair(estimate, reference)
@@ -48,7 +51,9 @@ def mr_stft(
             a_hat = _power(estimate, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
             a = _power(reference, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
             norm = functools.partial(torch.linalg.vector_norm, dim=(1, 2))
-            convergence = norm(a - a_hat) / norm(a)
+            # a periodic Hann window's energy is 3/8 n_fft
+            least = least_rms * math.sqrt(3 / 8 * n_fft * a[0].numel())
+            convergence = norm(a - a_hat) / norm(a).clamp_min(least)
             log_magnitude = (a.log() - a_hat.log()).abs().mean(dim=(1, 2))
             total = total + convergence + log_magnitude
     return total / len(resolutions)

@@ -29,6 +29,8 @@ from wavediff.tasks.sampler import Sampler, checked_sampler
 if TYPE_CHECKING:
     from wavediff.tasks.stream import EnhancerStream
 
+LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in the multi-resolution loss
+
 
 class Enhancer(nn.Module):
     """Speech without its noise: the noisy recording is the anchor of the path and a condition.
@@ -166,7 +168,8 @@ class Enhancer(nn.Module):
             losses["l1"] = (estimate - clean).abs().flatten(1).mean(1)
             loss = loss + self.l1_weight * losses["l1"]
         if self.mr_stft_weight:
-            losses["mr_stft"] = mr_stft(estimate, clean)
+            # a crop may have no speech in it
+            losses["mr_stft"] = mr_stft(estimate, clean, least_rms=LEAST_RMS * self.level_rms)
             loss = loss + self.mr_stft_weight * losses["mr_stft"]
         if self.snr_weight:
             losses["error_db"] = thresholded_error_db(estimate, clean, noisy)
