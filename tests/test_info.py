@@ -17,6 +17,7 @@ from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import load_task, save_task
 
 EXTRA = {"recipe": "toy", "seed": 5, "step": 1200, "seconds": 5400}
+EXTRA["before"] = {"step": 3000, "seconds": 7200}  # of the weights that it began with
 
 
 def save(folder, extra=EXTRA, **task):
@@ -84,6 +85,7 @@ def test_a_run_folder_and_a_file(name, here, capsys):
     assert lines["consistency"] == "3 iterations"
     assert (lines["recipe"], lines["seed"], lines["step"]) == ("toy", "5", "1200")
     assert lines["trained for"] == "1.50 hours"
+    assert lines["before that"] == "3,000 steps, 2.00 hours"
 
 
 def test_as_json(here, capsys):

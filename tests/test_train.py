@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from wavediff.cli import run
 from wavediff.tasks import load_task
+from wavediff.tasks.checkpoint import effort, read_checkpoint
 from wavediff.train import main
 
 SMALL = [
@@ -204,6 +205,23 @@ def test_init_from_begins_with_the_averaged_weights_of_another_run(words, tmp_pa
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert run(main, words("third", *tuned, "network.width=16")) == 2
     assert "do not fit the network" in capsys.readouterr().err
+
+
+def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path: Path):
+    assert run(main, words("first", "trainer.max_steps=2")) == 0
+    assert run(main, words("second", "trainer.max_steps=1", f"init_from={tmp_path / 'first'}")) == 0
+    third = ["trainer.max_steps=1", f"init_from={tmp_path / 'second'}"]
+    assert run(main, words("third", *third)) == 0
+    third[0] = "trainer.max_steps=4"  # and goes on
+    assert run(main, words("third", *third)) == 0
+    first, second, last = (
+        read_checkpoint(tmp_path / name / "model.safetensors")[1]
+        for name in ("first", "second", "third")
+    )
+    assert "before" not in first
+    assert second["before"] == effort(first)
+    assert last["before"] == effort(second)
+    assert (last["step"], last["before"]["step"]) == (4, 3)
 
 
 @pytest.mark.parametrize(

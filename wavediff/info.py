@@ -16,6 +16,7 @@ from wavediff.cli import run
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
     bundled_names,
+    effort,
     find_checkpoint,
     load_task,
     pretrained_folder,
@@ -177,6 +178,10 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         if name == "seconds" and isinstance(value, int | float) and math.isfinite(value):
             found.append(("trained for", f"{value / 3600:.2f} hours"))
+        elif name == "before" and isinstance(value, Mapping):
+            earlier = effort(value)
+            steps, hours = earlier.get("step", 0), earlier.get("seconds", 0) / 3600
+            found.append(("before that", f"{steps:,.0f} steps, {hours:.2f} hours"))
         else:
             found.append((name.replace("_", " "), value_text(value)))
     return found

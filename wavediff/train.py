@@ -27,7 +27,7 @@ from wavediff.files import conf_folder
 from wavediff.memory import keep_freed
 from wavediff.tasks import build_task, load_task, save_task
 from wavediff.tasks.build import completed, make
-from wavediff.tasks.checkpoint import fixed_state, load_fixed
+from wavediff.tasks.checkpoint import effort, fixed_state, load_fixed
 from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
 from wavediff.training.adversary import Adversary
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
@@ -100,8 +100,9 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 return 0
             torch.manual_seed(seed)
             task, pretrained = _task(plain, state)
+            before = {} if state is None else state["fixed"].get("before", {})
             if plain["init_from"] is not None and state is None:
-                _initialise(task.network, plain["init_from"])
+                before = _initialise(task.network, plain["init_from"])
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
             _give_teacher(task, plain["teacher"], world.device)
             adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
@@ -127,8 +128,8 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 data,
                 run_dir=run_dir,
                 run_config=plain,
-                save=partial(_save, task, plain, data.label_names),
-                fixed=_fixed(task),
+                save=partial(_save, task, plain, data.label_names, before),
+                fixed=_fixed(task) | {"before": before},
                 validate=_validation(task, held_out, trainer, measures, world),
                 state=state,
                 workers=plain["data"]["workers"],
@@ -170,14 +171,17 @@ def _write_config(config: DictConfig, run_dir: Path) -> None:
     OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
 
 
-def _initialise(network: nn.Module, name_or_path: str) -> None:
+def _initialise(network: nn.Module, name_or_path: str) -> dict[str, float]:
+    """Take these weights. Returns how long they were trained, see ``effort``."""
+    source = load_task(name_or_path)
     try:
-        network.load_state_dict(load_task(name_or_path).network.state_dict())
+        network.load_state_dict(source.network.state_dict())
     except RuntimeError as error:
         raise UserError(
             f"the weights of init_from={name_or_path} do not fit the network that is configured: "
             "choose the recipe that they were trained by"
         ) from error
+    return effort(source.extra)
 
 
 def _task(
@@ -311,6 +315,7 @@ def _save(
     task: Any,
     config: Mapping[str, Any],
     label_names: Sequence[str] | None,
+    before: Mapping[str, float],
     path: Path,
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
@@ -318,6 +323,8 @@ def _save(
     """The averaged weights as a checkpoint that every other command reads."""
     extra = {"recipe": config["name"], "seed": config["seed"], **facts}
     extra |= getattr(task, "facts", {})
+    if before:
+        extra["before"] = dict(before)
     if label_names is not None:
         extra["label_names"] = list(label_names)
     save_task(path, task.config, fixed_state(task) | dict(weights), extra)

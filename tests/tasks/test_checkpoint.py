@@ -1,6 +1,7 @@
 """Checkpoints: whole, damaged and hostile ones."""
 
 import json
+import math
 import pickle
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from wavediff.errors import UserError
 from wavediff.tasks import checkpoint
-from wavediff.tasks.checkpoint import FORMAT, load_task, save_task
+from wavediff.tasks.checkpoint import FORMAT, effort, load_task, save_task
 
 
 @pytest.fixture
@@ -37,6 +38,20 @@ def test_round_trip(saved, make_vocoder):
     for name, value in vocoder.network.state_dict().items():
         assert torch.equal(state[name], value)
     assert [p.name for p in saved.parent.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "total"),
+    [
+        ({}, {}),
+        ({"step": 3, "seconds": 1.5}, {"step": 3, "seconds": 1.5}),
+        ({"step": 3, "before": {"step": 4, "seconds": 2}}, {"step": 7, "seconds": 2}),
+        ({"step": "3", "seconds": math.nan, "before": [1]}, {}),
+        ({"step": -1, "seconds": math.inf, "before": {"step": None}}, {}),
+    ],
+)
+def test_effort_adds_up_what_is_a_number(extra, total):
+    assert effort(extra) == total
 
 
 def test_half_precision_is_for_the_disk_only(saved):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     if not isinstance(config, dict) or not isinstance(extra, dict):
         raise UserError(f"the configuration in {path} is damaged: copy the file again")
     return config, extra, state
+
+
+def effort(extra: Mapping[str, Any]) -> dict[str, float]:
+    """``step`` and ``seconds`` of training in what a checkpoint remembers.
+
+    With those of the weights that its run began with, and without what is no positive number.
+    """
+    total: dict[str, float] = {}
+    for part in (extra, extra.get("before")):
+        for name in ("step", "seconds"):
+            value = part.get(name) if isinstance(part, Mapping) else None
+            if isinstance(value, int | float) and 0 < value < math.inf:
+                total[name] = total.get(name, 0) + value
+    return total
 
 
 def fixed_state(task: Any) -> dict[str, Tensor]:
