@@ -233,6 +233,14 @@ def test_a_file_cannot_write_to_the_terminal_what_it_likes(here, capsys):
     assert lines["label names"] == "c?, d"
 
 
+def test_a_number_that_no_float_holds(here, capsys):
+    save(here, extra={"step": 10**400, "seconds": 10**400, "before": {"seconds": 10**400}})
+    assert command("model.safetensors") == 0
+    lines = told(capsys.readouterr().out)
+    assert lines["seconds"] == "1" + "0" * 400
+    assert lines["before that"] == "0 steps, 0.00 hours"
+
+
 def test_an_enhancer(here, capsys):
     def group(name, choice):
         return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))

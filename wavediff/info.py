@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import shlex
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from wavediff.tasks.checkpoint import (
     bundled_names,
     effort,
     find_checkpoint,
+    is_effort,
     load_task,
     pretrained_folder,
 )
@@ -176,7 +176,7 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, value in facts["extra"].items():
         if name == "scales":  # numbers for synthesis, hundreds of them
             continue
-        if name == "seconds" and isinstance(value, int | float) and math.isfinite(value):
+        if name == "seconds" and is_effort(value):
             found.append(("trained for", f"{value / 3600:.2f} hours"))
         elif name == "before" and isinstance(value, Mapping):
             earlier = effort(value)

@@ -48,6 +48,7 @@ def test_round_trip(saved, make_vocoder):
         ({"step": 3, "before": {"step": 4, "seconds": 2}}, {"step": 7, "seconds": 2}),
         ({"step": "3", "seconds": math.nan, "before": [1]}, {}),
         ({"step": -1, "seconds": math.inf, "before": {"step": None}}, {}),
+        ({"step": 10**400, "seconds": 5, "before": {"seconds": 10**400}}, {"seconds": 5}),
     ],
 )
 def test_effort_adds_up_what_is_a_number(extra, total):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from wavediff.tasks.build import build_task
 FORMAT = "wavediff-1"
 FILE_NAME = "model.safetensors"
 FIXED = "representation."  # begins the names of what is not the network's
+MOST_EFFORT = 1e12  # steps or seconds: whole numbers in a hostile file may be too large for a float
 
 
 def pretrained_folder() -> Path:
@@ -103,15 +103,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
 def effort(extra: Mapping[str, Any]) -> dict[str, float]:
     """``step`` and ``seconds`` of training in what a checkpoint remembers.
 
-    With those of the weights that its run began with, and without what is no positive number.
+    With those of the weights that its run began with, and without what is no such number.
     """
     total: dict[str, float] = {}
     for part in (extra, extra.get("before")):
         for name in ("step", "seconds"):
             value = part.get(name) if isinstance(part, Mapping) else None
-            if isinstance(value, int | float) and 0 < value < math.inf:
+            if is_effort(value):
                 total[name] = total.get(name, 0) + value
     return total
+
+
+def is_effort(value: Any) -> bool:
+    """Whether it is a number of steps or seconds that a training can have."""
+    return isinstance(value, int | float) and 0 < value < MOST_EFFORT
 
 
 def fixed_state(task: Any) -> dict[str, Tensor]:
