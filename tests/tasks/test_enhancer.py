@@ -50,12 +50,12 @@ def test_the_result_is_as_long_as_the_recording(make_enhancer, space, schedule, 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_loss_is_per_item_and_has_gradients(make_enhancer, masked):
-    names = ("magnitude", "l1", "mr_stft", "snr")
+    names = ("magnitude", "l1", "mr_stft", "snr", "pesq")
     enhancer = make_enhancer(masked=masked, **{f"{name}_weight": 0.1 for name in names})
     audio = randn(3, 1, enhancer.crop_length)
     batch = {"audio": audio, "noisy": audio + randn(*audio.shape, seed=1)}
     losses = enhancer.loss(batch, ItemNoise(0, [4, 5, 6]))
-    names = {"denoising", "log_snr", "loss", "magnitude", "l1", "mr_stft", "error_db"}
+    names = {"denoising", "log_snr", "loss", "magnitude", "l1", "mr_stft", "error_db", "pesq"}
     assert {name: value.shape for name, value in losses.items()} == dict.fromkeys(names, (3,))
     losses["loss"].mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in enhancer.network.parameters())
@@ -79,9 +79,8 @@ def test_a_crop_without_speech_does_not_outweigh_the_others(make_enhancer):
     enhancer = make_enhancer(masked=True, mr_stft_weight=1.0)
     noisy = randn(2, 1, enhancer.crop_length)
     audio = torch.stack([torch.zeros_like(noisy[0]), 0.7 * randn(1, noisy.shape[-1], seed=1)])
-    silent, spoken = enhancer.loss({"audio": audio, "noisy": noisy}, ItemNoise(0, [0, 1]))[
-        "mr_stft"
-    ]
+    batch = {"audio": audio, "noisy": noisy}
+    silent, spoken = enhancer.loss(batch, ItemNoise(0, [0, 1]))["mr_stft"]
     assert spoken < silent < 20 * spoken
 
 

@@ -44,12 +44,12 @@ def mr_stft(
     relative to ||A||_F but to that of white noise of this RMS.
     Raises ValueError where the shapes do not match.
     """
-    estimate, reference = _pair(estimate, reference)
+    estimate, reference = paired(estimate, reference)
     total = estimate.new_zeros(estimate.shape[0])
     with torch.autocast(estimate.device.type, enabled=False):
         for n_fft, hop_length in resolutions:
-            a_hat = _power(estimate, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
-            a = _power(reference, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
+            a_hat = stft_power(estimate, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
+            a = stft_power(reference, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
             norm = functools.partial(torch.linalg.vector_norm, dim=(1, 2))
             # a periodic Hann window's energy is 3/8 n_fft
             least = least_rms * math.sqrt(3 / 8 * n_fft * a[0].numel())
@@ -76,7 +76,7 @@ def log_mel_error(
     default a quarter of it. f_max: by default half the sample rate, so that the whole band counts.
     Raises ValueError where the shapes do not match.
     """
-    estimate, reference = _pair(estimate, reference)
+    estimate, reference = paired(estimate, reference)
     bands = functools.partial(
         log_mel,
         sample_rate=sample_rate,
@@ -97,10 +97,10 @@ def lsd(estimate: Tensor, reference: Tensor, n_fft: int = 1024, hop_length: int 
     figure. Frame m is centred on sample m * hop_length.
     estimate, reference: [B, 1, T] or [B, T]. Raises ValueError where the shapes do not match.
     """
-    estimate, reference = _pair(estimate, reference)
+    estimate, reference = paired(estimate, reference)
     with torch.autocast(estimate.device.type, enabled=False):
         powers = (
-            _power(x, n_fft, hop_length).clamp_min(POWER_FLOOR) for x in (estimate, reference)
+            stft_power(x, n_fft, hop_length).clamp_min(POWER_FLOOR) for x in (estimate, reference)
         )
         p_hat, p = (10 * power.log10() for power in powers)
         return (p - p_hat).square().mean(dim=1).sqrt()
@@ -121,7 +121,7 @@ def log_mel(
     with torch.autocast(audio.device.type, enabled=False):
         bank = mel_bank(sample_rate, n_fft, n_mels, f_min, f_max or sample_rate / 2).to(audio)
         # 1e-10 ends far below MEL_FLOOR: it is only there for the square root's gradient
-        magnitude = _power(audio, n_fft, hop_length).clamp_min(1e-10).sqrt()
+        magnitude = stft_power(audio, n_fft, hop_length).clamp_min(1e-10).sqrt()
         return (bank @ magnitude).clamp_min(MEL_FLOOR).log()
 
 
@@ -134,7 +134,7 @@ def mel_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: flo
     return bank.T.contiguous()
 
 
-def _pair(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def paired(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Both as [B, T] in at least float32."""
     if estimate.shape != reference.shape:
         shapes = f"{tuple(estimate.shape)} and {tuple(reference.shape)}"
@@ -146,7 +146,7 @@ def _pair(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return estimate.reshape(batch, length).to(dtype), reference.reshape(batch, length).to(dtype)
 
 
-def _power(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
+def stft_power(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:
     """|STFT|^2 of audio [B, T] as [B, n_fft // 2 + 1, frames]."""
     window = torch.hann_window(n_fft, dtype=audio.dtype, device=audio.device)
     spectrum = torch.stft(

@@ -19,6 +19,7 @@ from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
+from wavediff.evaluation.perceptual import disturbance
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
@@ -29,7 +30,7 @@ from wavediff.tasks.sampler import Sampler, checked_sampler
 if TYPE_CHECKING:
     from wavediff.tasks.stream import EnhancerStream
 
-LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in the multi-resolution loss
+LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in losses relative to it
 
 
 class Enhancer(nn.Module):
@@ -50,6 +51,8 @@ class Enhancer(nn.Module):
         l1_weight: of the absolute error of the decoded estimate (Jukic et al. 2024).
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate.
         snr_weight: of the decoded estimate's error in dB, see ``thresholded_error_db``.
+        pesq_weight: of the decoded estimate's disturbance as PESQ hears it, see
+            ``wavediff.evaluation.perceptual``.
         level_past, level_ahead: seconds over which the running level is taken.
         level_rms: what that level is brought to, against noise of standard deviation 1.
 
@@ -77,6 +80,7 @@ class Enhancer(nn.Module):
         l1_weight: float = 0.0,
         mr_stft_weight: float = 0.0,
         snr_weight: float = 0.0,
+        pesq_weight: float = 0.0,
         level_past: float = 2.0,
         level_ahead: float = 0.25,
         level_rms: float = 1.0,
@@ -90,6 +94,7 @@ class Enhancer(nn.Module):
         self.crop_seconds = crop_seconds
         self.magnitude_weight, self.l1_weight = magnitude_weight, l1_weight
         self.mr_stft_weight, self.snr_weight = mr_stft_weight, snr_weight
+        self.pesq_weight = pesq_weight
         self.level = RunningLevel(mel.sample_rate, mel.hop_length, level_past, level_ahead)
         self.level_rms = level_rms
         self.config, self.extra = {}, {}
@@ -162,7 +167,7 @@ class Enhancer(nn.Module):
             error = magnitude(denoised.x0_hat) - magnitude(x0)
             losses["magnitude"] = error.square().flatten(1).mean(1)
             loss = loss + self.magnitude_weight * losses["magnitude"]
-        if self.l1_weight or self.mr_stft_weight or self.snr_weight:
+        if self.l1_weight or self.mr_stft_weight or self.snr_weight or self.pesq_weight:
             estimate = self.representation.decode(denoised.x0_hat, clean.shape[-1], cond.local)
         if self.l1_weight:
             losses["l1"] = (estimate - clean).abs().flatten(1).mean(1)
@@ -174,6 +179,10 @@ class Enhancer(nn.Module):
         if self.snr_weight:
             losses["error_db"] = thresholded_error_db(estimate, clean, noisy)
             loss = loss + self.snr_weight * losses["error_db"]
+        if self.pesq_weight:
+            least = LEAST_RMS * self.level_rms
+            losses["pesq"] = disturbance(estimate, clean, self.sample_rate, least_rms=least)
+            loss = loss + self.pesq_weight * losses["pesq"]
         return losses | {"loss": loss}
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
