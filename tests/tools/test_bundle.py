@@ -1,0 +1,79 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from wavediff.cli import run
+from wavediff.files import conf_folder
+from wavediff.tasks.build import build_task
+from wavediff.tasks.checkpoint import load_task, read_checkpoint, save_task
+from wavediff.tasks.sampler import sampler_config
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "bundle.py"
+spec = importlib.util.spec_from_file_location("bundle", SCRIPT)
+tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tool)
+
+
+def save(folder: Path, value: float, width: int = 4, step: int = 7) -> None:
+    """A vocoder all of whose weights have one value."""
+
+    def group(name, choice):
+        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+
+    config = {
+        "task": group("task", "vocoder"),
+        "mel": group("mel", "hifigan"),
+        "representation": group("representation", "waveform"),
+        "network": group("network", "diffwave") | {"width": width, "layers": 2},
+        "schedule": group("schedule", "rectified_flow"),
+        "prediction": group("prediction", "x0"),
+        "objective": group("objective", "denoising"),
+        "sampler": sampler_config("heun"),
+    }
+    vocoder = build_task(config)
+    state = {
+        name: torch.full_like(weight, value)
+        for name, weight in vocoder.network.state_dict().items()
+    }
+    save_task(folder / "model.safetensors", vocoder.config, state, {"step": step})
+
+
+def values(path: Path) -> set[float]:
+    _, _, state = read_checkpoint(path / "model.safetensors")
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    return {value for weight in state.values() for value in weight.unique().tolist()}
+
+
+def test_a_bundle_is_the_model_in_half_precision(tmp_path):
+    save(tmp_path / "run", 0.5)
+    words = [str(tmp_path / "run"), str(tmp_path / "out"), "--sampler", "ddim"]
+    assert run(tool.main, words) == 0
+    assert values(tmp_path / "out") == {0.5}
+    vocoder = load_task(tmp_path / "out")
+    assert vocoder.sampler.function.func.__name__ == "ddim"
+    assert vocoder.extra == {"step": 7}
+
+
+@pytest.mark.parametrize(("words", "mean"), [([], 1.0), (["--share", "0.25"], 0.75)])
+def test_weights_are_averaged(tmp_path, words, mean):
+    save(tmp_path / "tuned", 0.5)
+    save(tmp_path / "start", 1.5, step=1200)
+    average = ["--average", str(tmp_path / "start"), *words]
+    assert run(tool.main, [str(tmp_path / "tuned"), str(tmp_path / "out"), *average]) == 0
+    assert values(tmp_path / "out") == {mean}
+    assert "step 1,200" in load_task(tmp_path / "out").extra["averaged_with"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"), [([], "different weights"), (["--share", "1.5"], "from 0 to 1")]
+)
+def test_what_cannot_be_averaged(tmp_path, capsys, words, reason):
+    save(tmp_path / "tuned", 0.5)
+    save(tmp_path / "other", 0.5, width=6)
+    average = ["--average", str(tmp_path / "other"), *words]
+    assert run(tool.main, [str(tmp_path / "tuned"), str(tmp_path / "out"), *average]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
