@@ -1,7 +1,8 @@
-"""Make a bundled model of a trained run: its averaged weights in half precision.
+"""Make a bundled model of a trained run: the EMA weights of its last step in half precision.
 
     python tools/bundle.py runs/kathleen wavediff/pretrained/vocoder-en-22k
-    python tools/bundle.py runs/fine_tuned wavediff/pretrained/enhancer-16k --average enhancer-16k
+    python tools/bundle.py runs/fine_tuned enhancer-own --average enhancer-16k --share 0.4
+    wavediff enhance noisy.wav -o clean.wav --checkpoint enhancer-own
 
 A fine-tuned model's weights may be averaged with those that it began with: often it keeps most of
 what it gained, and what it lost comes back (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
@@ -41,15 +42,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sampler", help="instead of the run's own: a name in conf/sampler")
     parser.add_argument("--average", metavar="MODEL", help="average the weights with this model's")
     parser.add_argument(
-        "--share", type=float, default=0.5, help="of MODEL in the average (default: %(default)s)"
+        "--share", type=float, help="of MODEL in the average, 0 to 1 (default: 0.5)"
     )
     options = parser.parse_args(argv)
+    if options.share is not None and options.average is None:
+        raise UserError("--share is that of --average: give the model to average with")
+    share = 0.5 if options.share is None else options.share
     config, extra, state = read_checkpoint(find_checkpoint(options.run))
     if options.average is not None:
         _, other_extra, other = read_checkpoint(find_checkpoint(options.average))
-        state = averaged(state, other, options.share)
+        state = averaged(state, other, share)
         steps = effort(other_extra).get("step", 0)
-        extra["averaged_with"] = f"the weights of step {steps:,.0f}, share {options.share:g}"
+        extra["averaged_with"] = f"the weights of step {steps:,.0f}, share {share:g}"
     if options.sampler is not None:
         config["sampler"] = sampler_config(options.sampler)
     if options.consistency is not None:

@@ -63,6 +63,12 @@ def test_the_loss_is_per_item_and_has_gradients(make_enhancer, masked):
     torch.testing.assert_close(alone["loss"][0], losses["loss"][1])
 
 
+@pytest.mark.parametrize("value", ["abc", None, -3, math.nan, math.inf, [1, 2], True])
+def test_a_weight_is_a_number_from_0_up(make_enhancer, value):
+    with pytest.raises(UserError, match=r"task\.pesq_weight=.*from 0 up"):
+        make_enhancer(pesq_weight=value)
+
+
 def test_the_error_in_db_has_a_floor_and_takes_a_silent_target():
     noisy = randn(2, 1, 400)
     error = torch.full_like(noisy, 0.1) * noisy

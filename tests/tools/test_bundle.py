@@ -77,3 +77,5 @@ def test_what_cannot_be_averaged(tmp_path, capsys, words, reason):
     assert run(tool.main, [str(tmp_path / "tuned"), str(tmp_path / "out"), *average]) == 2
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert run(tool.main, [str(tmp_path / "tuned"), str(tmp_path / "out"), "--share", "0.4"]) == 2
+    assert "--average" in capsys.readouterr().err

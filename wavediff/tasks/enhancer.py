@@ -26,6 +26,7 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import Sampler, checked_sampler
+from wavediff.tasks.weights import check_weights
 
 if TYPE_CHECKING:
     from wavediff.tasks.stream import EnhancerStream
@@ -55,6 +56,9 @@ class Enhancer(nn.Module):
             ``wavediff.evaluation.perceptual``.
         level_past, level_ahead: seconds over which the running level is taken.
         level_rms: what that level is brought to, against noise of standard deviation 1.
+
+    Raises:
+        UserError: for a weight that is no number from 0 up.
 
     Attributes:
         command: by which it is used.
@@ -86,6 +90,13 @@ class Enhancer(nn.Module):
         level_rms: float = 1.0,
     ) -> None:
         super().__init__()
+        check_weights(
+            magnitude_weight=magnitude_weight,
+            l1_weight=l1_weight,
+            mr_stft_weight=mr_stft_weight,
+            snr_weight=snr_weight,
+            pesq_weight=pesq_weight,
+        )
         self.mel = mel
         self.representation = representation
         self.denoiser = Denoiser(network, schedule, prediction)
