@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
+from wavediff.tasks.moved import current
 
 GROUPS = (  # of a task that has a denoiser
     "task",
@@ -43,6 +44,7 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
     Raises:
         UserError: for a target that is not wavediff's, or arguments that it does not take.
     """
+    config = current(config)
     target = _find(_target(config))
     special = {"_target_", "_partial_"}
     arguments = {key: _value(value) for key, value in config.items() if key not in special}
@@ -108,6 +110,7 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
     """
     if not isinstance(config, Mapping):
         raise UserError("the configuration is damaged: it has no groups")
+    config = current(config)
     kind = _find(_target(config["task"])) if "task" in config else None
     needed = getattr(kind, "groups", GROUPS)
     missing = [group for group in needed if group not in config]

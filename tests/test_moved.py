@@ -1,0 +1,53 @@
+"""What version 0.1.0 wrote loads, and sounds the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+from wavediff import Forecaster, Vocoder
+from wavediff.tasks.build import build_task, make
+from wavediff.tasks.moved import current
+
+OLD = Path(__file__).parent / "version_0_1_0"
+CONFIGURATIONS = json.loads((OLD / "configurations.json").read_text())
+AUTOENCODERS = {"tiny_latent", "comparison_latent"}  # which name the run of another model
+
+
+def test_a_vocoder_sounds_as_it_did():
+    vocoder = Vocoder.from_pretrained(OLD / "vocoder.safetensors")
+    t = torch.arange(vocoder.sample_rate // 2) / vocoder.sample_rate
+    audio = 0.3 * torch.sin(2 * np.pi * 220 * t) * torch.sin(2 * np.pi * 3 * t)
+    found = vocoder(vocoder.mel(audio[None, None])[0], seed=1)
+    np.testing.assert_allclose(found.numpy(), np.load(OLD / "vocoder.npy"), rtol=0, atol=1e-4)
+
+
+def test_a_forecaster_forecasts_as_it_did():
+    years = np.arange(1700, 1900)
+    values = 50 + 40 * np.sin(np.arange(200) * 2 * np.pi / 11)
+    frame = pandas.DataFrame({"year": years, "sunspots": values})
+    forecaster = Forecaster(
+        checkpoint=OLD / "series.safetensors", samples=4, seed=2, progress=False
+    ).fit(frame)
+    np.testing.assert_allclose(forecaster.sample(6), np.load(OLD / "series.npy"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS["recipes"])
+def test_the_configuration_of_a_recipe_builds(name):
+    config = CONFIGURATIONS["recipes"][name]
+    if name in AUTOENCODERS or "series" in config["task"]["_target_"]:
+        for group in ("task", "network"):  # whose sizes follow from other things
+            config = {key: value for key, value in config.items() if key != group}
+        for group in config.keys() - {"data", "representation"}:
+            make(current(config[group]))
+    else:
+        build_task(config)
+
+
+@pytest.mark.parametrize("group", ["sampler", "schedule", "prediction", "objective"])
+def test_every_choice_of_a_group_is_found(group):
+    for config in CONFIGURATIONS["groups"][group].values():
+        make(current(config))
