@@ -44,7 +44,7 @@ def save(folder, extra=EXTRA, **task):
 
 def uniform(steps):
     target = "wavediff.diffusion.times.uniform"
-    return {"_target_": target, "_partial_": True, "steps": steps}
+    return {"_target_": target, "steps": steps}
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_run_folder_and_a_file(name, here, capsys):
     assert lines["schedule"].startswith("RectifiedFlow")
     assert lines["prediction"] == "x0"
     assert lines["objective"].startswith("DenoisingObjective (")
-    assert lines["sampler"].startswith("heun; 7 steps: uniform")
+    assert lines["sampler"].startswith("Heun; 7 steps: uniform")
     assert lines["consistency"] == "3 iterations"
     assert (lines["recipe"], lines["seed"], lines["step"]) == ("toy", "5", "1200")
     assert lines["trained for"] == "1.50 hours"

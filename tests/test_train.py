@@ -420,7 +420,7 @@ def test_a_teacher_that_is_missing_or_of_no_use_is_told(notes, tmp_path: Path, c
 
 
 def test_the_objective_is_told_how_far_training_is(notes, monkeypatch):
-    from wavediff.diffusion.consistency import ConsistencyTraining
+    from wavediff.diffusion.consistency_models import ConsistencyTraining
 
     seen = []
     monkeypatch.setattr(ConsistencyTraining, "steps", lambda self: seen.append(self.progress) or 4)

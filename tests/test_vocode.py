@@ -331,7 +331,7 @@ class Hostile:
         (["good.wav", "-o", "good.wav", "--overwrite"], "is an input"),
         (
             ["a.npy", "-o", "o.wav", "--sampler", "hein"],
-            "adaptive, ancestral, annealed_langevin, bridge",
+            "adaptive, ancestral, AnnealedLangevin, bridge",
         ),
         (["a.npy", "-o", "o.wav", "--sampler", "diffwave"], "does not fit the model"),
         (["a.npy", "-o", "o.wav", "--speaker", "anna"], "one voice"),

@@ -17,25 +17,24 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib
 import torch
 from hydra import compose, initialize_config_dir
 from machine import machine
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.arguments import ended_by_sigterm, natural, positive
 from wavediff.cli import run
 from wavediff.data import build_source, build_split
 from wavediff.data.utterances import Utterances
+from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
 from wavediff.evaluation.frechet import frechet, log_mel_statistics
 from wavediff.files import atomic_path, conf_folder
 from wavediff.tasks import load_task
 from wavediff.tasks.autoencoder import Autoencoder
-from wavediff.tasks.sampler import Sampler, sampler_by_name
+from wavediff.tasks.sampler import sampler_by_name
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -210,16 +209,14 @@ def _plan(name: str, task: nn.Module) -> list[tuple[str, Sampler | None, int]]:
     """(name of the sampler, on so many steps, its network calls) for each budget."""
     if isinstance(task, Autoencoder):
         return [("decoder", None, 1)]
-    own = OmegaConf.create(dict(task.config["sampler"])).function["_target_"].rpartition(".")[2]
-    samplers = {own: task.sampler}
-    samplers |= {other: sampler_by_name(other) for other in METHODS[name].others}
-    schedule = task.denoiser.schedule
+    chosen = [task.sampler, *map(sampler_by_name, METHODS[name].others)]
+    samplers = {sampler.method.name: sampler for sampler in chosen}
     plan = []
     for label, sampler in samplers.items():
         counts = set()
         for budget in METHODS[name].calls:
             for steps in range(budget, 0, -1):
-                chosen = sampler.with_steps(schedule, steps)
+                chosen = sampler.with_steps(steps)
                 calls = count_calls(chosen, task)
                 if calls <= budget:
                     if calls not in counts:
@@ -239,8 +236,7 @@ def count_calls(sampler: Sampler, task: nn.Module) -> int:
         return torch.zeros_like(x)
 
     denoise.schedule, denoise.prediction = task.denoiser.schedule, task.denoiser.prediction
-    cond = SimpleNamespace(anchor=None, label=None, local=None)
-    sampler.function(denoise, torch.zeros(1, 1, 1), sampler.grid(denoise.schedule), cond)
+    sampler(denoise, torch.zeros(1, 1, 1))
     return calls
 
 
@@ -384,7 +380,7 @@ def _page(
 def _distilled(rows: list[dict]) -> list[str]:
     """What the student has lost, where there is one and its teacher."""
     lines = _lines(rows)
-    student, teacher = lines.get(("consistency", "renoise")), lines.get(("edm", "heun"))
+    student, teacher = lines.get(("consistency", "Renoise")), lines.get(("edm", "Heun"))
     if not student or not teacher or not {1, 2} <= student.keys():
         return []
     best = teacher[max(teacher)]

@@ -16,8 +16,7 @@ from wavediff.files import atomic_path
 
 # the exact problems are those of the tests
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "diffusion"))
-from closed_forms import slope
-from orders import ODE, PATHS, PROBLEMS, errors
+from orders import ODE, PATHS, PROBLEMS, errors, slope
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

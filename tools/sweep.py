@@ -307,7 +307,7 @@ def describe(folder: Path, steps: Sequence[int]) -> tuple[dict[str, int], dict[i
     facts = {key: task.extra[key] for key in ("step", "seconds")}
     facts["parameters"] = sum(p.numel() for p in task.network.parameters())
     schedule = task.denoiser.schedule
-    return facts, {n: task.with_sampler(None, n).network_calls(schedule) for n in steps}
+    return facts, {n: task.with_sampler(None, n).calls(schedule) for n in steps}
 
 
 def _wait_for_training(folder: Path) -> None:

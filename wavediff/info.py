@@ -12,6 +12,7 @@ from torch import nn
 
 from wavediff.arguments import Parser
 from wavediff.cli import run
+from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
     bundled_names,
@@ -108,8 +109,11 @@ def sampling(task: Any) -> dict[str, int]:
     """Steps and network calls of what samples; for an autoencoder its rates."""
     if hasattr(task, "denoiser"):
         schedule = task.denoiser.schedule
-        steps = len(task.sampler.grid(schedule)) - 1
-        return {"steps": steps, "network_calls": task.sampler.network_calls(schedule)}
+        try:
+            steps, calls = len(task.sampler.grid(schedule)) - 1, task.sampler.calls(schedule)
+        except ValueError as error:
+            raise UserError(f"its sampler does not fit the model: {error}") from error
+        return {"steps": steps, "network_calls": calls}
     return {"hop_length": task.network.hop_length, "compression": task.network.compression}
 
 
@@ -164,9 +168,9 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         *groups(facts, "schedule", "prediction", "objective"),
     ]
     if "sampler" in facts:
-        sampler, steps = facts["sampler"], facts["steps"]
-        times = f"{steps} step{'s' * (steps != 1)}: {group_line(sampler['times'])}"
-        found.append(("sampler", f"{group_line(sampler['function'])}; {times}"))
+        method, steps = dict(facts["sampler"]), facts["steps"]
+        times = f"{steps} step{'s' * (steps != 1)}: {group_line(method.pop('times'))}"
+        found.append(("sampler", f"{group_line(method)}; {times}"))
     if "compression" in facts:
         hop, factor = facts["hop_length"], facts["compression"]
         found.append(("latent", f"a frame for {hop} samples, compression {factor:g}"))

@@ -287,7 +287,7 @@ def _adversary(
     with torch.random.fork_rng(devices=[]):  # the network draws what it draws without them
         torch.manual_seed(seed)
         adversary = Adversary(make(options), trainer, world, optimizer)
-    calls = task.sampler.network_calls(task.denoiser.schedule)
+    calls = task.sampler.calls(task.denoiser.schedule)
     size = sum(p.numel() for p in adversary.parameters) / 1e6
     _say(
         world,

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from wavediff.arguments import Parser, device, positive, require_writable
 from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio
-from wavediff.diffusion import reverse, search
+from wavediff.diffusion import search
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.ddim import DDIM
 from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import find_checkpoint, load_task, read_checkpoint, save_task
@@ -62,12 +64,12 @@ def main(argv: list[str] | None = None) -> int:
         z, cond = task.examples(batch, noise)
         return z, task.denoiser.prepare(cond)
 
-    teacher = search.teach(task.denoiser, *drawn(0))
+    reference = search.reference_run(task.denoiser, *drawn(0))
     grids = {
         "before": sampler.grid(task.denoiser.schedule),
-        arguments.method: METHODS[arguments.method](teacher, arguments.steps),
+        arguments.method: METHODS[arguments.method](reference, arguments.steps),
     }
-    losses = grid_losses(task.denoiser, sampler.function, drawn(len(batch["audio"])), grids)
+    losses = grid_losses(task.denoiser, sampler, drawn(len(batch["audio"])), grids)
     for name, grid in grids.items():
         times = " ".join(f"{t:.4g}" for t in grid.tolist())
         print(f"{name:12}  loss {losses[name]:.4f}  times {times}")
@@ -76,7 +78,6 @@ def main(argv: list[str] | None = None) -> int:
         print("the search found nothing better: the times of before are kept", file=sys.stderr)
     config["sampler"]["times"] = {
         "_target_": "wavediff.diffusion.times.fixed",
-        "_partial_": True,
         "times": grids[best].tolist(),
     }
     build_task(config)
@@ -174,14 +175,10 @@ def loudest(file: Path, sample_rate: int, length: int) -> Tensor:
     return pieces[pieces.square().sum(1).argmax()][None]
 
 
-class Drawn(Exception):
-    """A sampler asks for fresh noise."""
-
-
 @torch.no_grad()
 def grid_losses(
     denoiser: Any,
-    function: Callable[..., Tensor],
+    sampler: Sampler,
     drawn: tuple[Tensor, Condition],
     grids: Mapping[str, Tensor],
 ) -> dict[str, float]:
@@ -190,18 +187,11 @@ def grid_losses(
     A sampler that adds noise ends elsewhere by nature: DDIM stands in for it.
     """
     z, cond = drawn
-    end = search.teach(denoiser, z, cond).x[-1]
-
-    def refuse(x: Tensor, i: int) -> Tensor:
-        raise Drawn
-
+    end = search.reference_run(denoiser, z, cond).x[-1]
     losses = {}
     for name, grid in grids.items():
-        x = reverse.start(denoiser.schedule, grid[0], z, cond)
-        try:
-            sample = function(denoiser, x, grid, cond, noise=refuse)
-        except Drawn:
-            sample = reverse.ddim(denoiser, x, grid, cond)
+        on_grid = DDIM(grid) if sampler.stochastic else Sampler(sampler.method, grid)
+        sample = on_grid(denoiser, z, cond)
         error = (sample - end).square().mean() / end.square().mean()
         losses[name] = float(error.sqrt())
     return losses

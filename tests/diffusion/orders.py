@@ -5,21 +5,22 @@ import math
 from collections.abc import Sequence
 
 import torch
-from closed_forms import NOTHING, Gaussian, Mixture
 from torch import Tensor
 
 from wavediff.diffusion import times
+from wavediff.diffusion.ddim import DDIM
+from wavediff.diffusion.exact import Gaussian, Mixture
 from wavediff.diffusion.exploding import EDM, VE
-from wavediff.diffusion.exponential import dpmpp_3s, unipc
-from wavediff.diffusion.reverse import ddim, dpmpp_2m, heun
+from wavediff.diffusion.exponential import DPMpp2M, DPMpp3S, UniPC
+from wavediff.diffusion.heun import Heun
 from wavediff.diffusion.schedule import VP, RectifiedFlow, Schedule, SubVP
 
 ODE = {
-    "ddim": (ddim, 1),
-    "heun": (heun, 2),
-    "dpmpp_2m": (dpmpp_2m, 2),
-    "dpmpp_3s": (dpmpp_3s, 3),
-    "unipc": (unipc, 3),
+    "ddim": (DDIM, 1),
+    "heun": (Heun, 2),
+    "dpmpp_2m": (DPMpp2M, 2),
+    "dpmpp_3s": (DPMpp3S, 3),
+    "unipc": (UniPC, 3),
 }
 PATHS = {"vp": VP, "subvp": SubVP, "ve": VE, "edm": EDM, "flow": RectifiedFlow}
 # sigma / alpha from 8 to 0.1
@@ -48,7 +49,7 @@ def grid(path: str, steps: int) -> Tensor:
     """Equal steps of log-SNR."""
     schedule = PATHS[path]()
     ends = schedule.time_at(torch.tensor(LOG_SNR, dtype=torch.float64))
-    return times.log_snr_uniform(schedule, steps + 1, float(ends[0]), float(ends[1]))[:-1]
+    return times.log_snr_uniform(steps + 1, float(ends[0]), float(ends[1]))(schedule)[:-1]
 
 
 def errors(name: str, path: str, problem: str, steps: Sequence[int]) -> list[float]:
@@ -59,6 +60,14 @@ def errors(name: str, path: str, problem: str, steps: Sequence[int]) -> list[flo
     for n in steps:
         t = grid(path, n)
         x = float(torch.hypot(schedule.alpha(t[0]), schedule.sigma(t[0]))) * z
-        missed = ODE[name][0](exact, x, t, NOTHING) - exact.flow(x, t[0], t[-1])
+        missed = ODE[name][0](t)(exact, x, started=True) - exact.flow(x, t[0], t[-1])
         found.append(float(missed.square().mean().sqrt()))
     return found
+
+
+def slope(steps: list[int], errors: list[float]) -> float:
+    """Order of convergence: minus the slope of log error over log steps, by least squares."""
+    x = torch.tensor(steps, dtype=torch.float64).log()
+    y = torch.tensor(errors, dtype=torch.float64).log()
+    x = x - x.mean()
+    return float(-(x * (y - y.mean())).sum() / (x**2).sum())

@@ -6,16 +6,17 @@ from decimal import Decimal
 
 import pytest
 import torch
-from torch import nn
 
 from wavediff.diffusion import preconditioning, reverse, times
-from wavediff.diffusion.anchored import OUVE, AnchoredFlow, BridgeVE, CDiffuSE, cdiffuse
+from wavediff.diffusion.anchored import OUVE, AnchoredFlow, Bridge, CDiffuSE, cdiffuse
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.ddim import DDIM, Ancestral
 from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.exponential import DPMpp2M
 from wavediff.diffusion.forward import diffuse, sde, transition
 
 SCHEDULES = {
-    "bridge": BridgeVE(),
+    "bridge": Bridge(),
     "ouve": OUVE(),
     "flow": AnchoredFlow(),
     "flow of constant width": AnchoredFlow(0.1, 0.1),
@@ -99,7 +100,7 @@ def test_the_clean_end_is_x0(name):
     assert schedule.sigma(0.0) == (0.1 if "constant" in name else 0)
 
 
-@pytest.mark.parametrize("schedule", [BridgeVE(), BridgeVE(k=1.1), BridgeVE(k=5.3, c=0.02)])
+@pytest.mark.parametrize("schedule", [Bridge(), Bridge(k=1.1), Bridge(k=5.3, c=0.02)])
 def test_the_bridge_starts_from_y_itself(schedule):
     assert schedule.alpha(1.0) == 0
     assert schedule.anchor(1.0) == 1
@@ -112,7 +113,7 @@ def test_the_bridge_starts_from_y_itself(schedule):
 
 def test_the_bridge_keeps_its_digits_at_both_ends():
     # alpha is about (1 - t) sb'(1) at the far end, sigma^2 about c t at the clean one
-    schedule, far = BridgeVE(), 2.0**-40
+    schedule, far = Bridge(), 2.0**-40
     growth = 2 * math.log(2.6)
     expected = math.log(far * growth / (1 - 2.6**-2)) - math.log(bridge_sigmas(1)[2] ** 2)
     assert float(schedule.log_snr(1 - far)) == pytest.approx(expected, abs=1e-11)
@@ -158,9 +159,9 @@ def test_training_times_are_the_published_range(name, first):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: BridgeVE(k=1.0),
-        lambda: BridgeVE(c=0.0),
-        lambda: BridgeVE(t_min=1.0),
+        lambda: Bridge(k=1.0),
+        lambda: Bridge(c=0.0),
+        lambda: Bridge(t_min=1.0),
         lambda: OUVE(theta=0.0),
         lambda: OUVE(sigma_min=0.5, sigma_max=0.5),
         lambda: OUVE(t_min=0.0),
@@ -204,7 +205,7 @@ def test_the_sde_is_the_published_one():
     equal(b, torch.full_like(t, 1.5))
     equal(g2, (0.05 * (0.5 / 0.05) ** t) ** 2 * 2 * math.log(0.5 / 0.05))
     # the bridge is dx = g dw on its way to y: drift g^2 (y - x) / sigma_bar^2 (Doob's transform)
-    f, b, g2 = sde(BridgeVE(), t)
+    f, b, g2 = sde(Bridge(), t)
     published = 0.4 * 2.6 ** (2 * t)
     torch.testing.assert_close(g2, published, rtol=1e-12, atol=0)
     sigma_bar = f64(*[bridge_sigmas(float(u))[1] for u in t])
@@ -228,9 +229,9 @@ def test_a_perfect_network_gives_back_x0(name, prediction):
         with pytest.raises(ValueError, match="combined-noise prediction needs"):
             preconditioning.combined_noise(schedule, t)
         return
-    x = diffuse(schedule, x0, t, eps, y)
+    x = diffuse(schedule, x0, t, eps, Condition(anchor=y))
     h = 1e-6
-    ahead, behind = (diffuse(schedule, x0, t + d, eps, y) for d in (h, -h))
+    ahead, behind = (diffuse(schedule, x0, t + d, eps, Condition(anchor=y)) for d in (h, -h))
     root = alpha + anchor
     target = {
         "eps": eps,
@@ -241,8 +242,9 @@ def test_a_perfect_network_gives_back_x0(name, prediction):
         # as in CDiffuSE's training code
         "combined_noise": (anchor * (y - x0) + sigma * eps) / (1 - root**2).sqrt(),
     }[prediction]
-    denoiser = Denoiser(nn.Identity(), schedule, getattr(preconditioning, prediction))
-    denoiser.network.forward = lambda x, c_noise, cond: target
+    denoiser = Denoiser(
+        lambda x, c_noise, cond: target, schedule, getattr(preconditioning, prediction)
+    )
     tolerance = 1e-8 if prediction == "velocity" else 1e-12
     x0_hat = denoiser(x, t, Condition(anchor=y))
     torch.testing.assert_close(x0_hat, x0, rtol=0, atol=tolerance)
@@ -258,7 +260,7 @@ def step(schedule, x, x0_hat, t, s, y, eta=0.0, z=None):
 @pytest.mark.parametrize(("t", "s"), [(0.999, 0.9), (0.7, 0.4), (0.3, 1e-4), (1e-3, 1e-4)])
 def test_bridge_updates_are_the_published_ones(t, s):
     """Jukic et al. 2024: the first-order discretizations of the bridge's SDE and ODE."""
-    schedule = BridgeVE()
+    schedule = Bridge()
     x, x0_hat, y, z = signals()
     sigma_t, bar_t, sigma_T = bridge_sigmas(t)
     sigma_s, bar_s, _ = bridge_sigmas(s)
@@ -276,7 +278,7 @@ def test_bridge_updates_are_the_published_ones(t, s):
 
 def test_the_bridges_first_steps_from_y():
     """At T the published SDE update is exact; the ODE's 0/0 there is no noise at all."""
-    schedule = BridgeVE()
+    schedule = Bridge()
     _, x0_hat, y, z = signals()
     sigma_s, bar_s, sigma_T = bridge_sigmas(0.75)
     eta = reverse.posterior_std(schedule, f64(1.0)[0], f64(0.75)[0])
@@ -287,10 +289,10 @@ def test_the_bridges_first_steps_from_y():
     equal(step(schedule, y, x0_hat, 1.0, 0.75, y), by_ode)
 
 
-@pytest.mark.parametrize("sampler", [reverse.ddim, reverse.ancestral, reverse.dpmpp_2m])
+@pytest.mark.parametrize("sampler", [DDIM, Ancestral, DPMpp2M])
 @pytest.mark.parametrize("steps", [1, 4])
 def test_the_bridge_is_sampled_from_its_end(sampler, steps):
-    schedule = BridgeVE()
+    schedule = Bridge()
     x0, z, y, _ = signals().float()
     cond = Condition(anchor=y)
     seen = []
@@ -299,10 +301,9 @@ def test_the_bridge_is_sampled_from_its_end(sampler, steps):
         seen.append((x, c_noise))
         return x0
 
-    denoiser = Denoiser(nn.Identity(), schedule, preconditioning.x0)
-    denoiser.network.forward = network
+    denoiser = Denoiser(network, schedule, preconditioning.x0)
     start = reverse.start(schedule, schedule.t_max, z, cond)
-    x = sampler(denoiser, start, times.uniform(schedule, steps), cond)
+    x = sampler(times.uniform(steps)(schedule))(denoiser, start, cond, started=True)
     assert x.dtype == torch.float32
     assert torch.equal(x, x0)
     assert len(seen) == steps
@@ -348,12 +349,11 @@ def test_cdiffuse_sampling_is_the_published_loop(fast):
     def network(x, c_noise, cond):
         return 0.3 * x + 0.1 * torch.sin(y) + c_noise[:, None, None] / 100
 
-    denoiser = Denoiser(nn.Identity(), schedule, preconditioning.combined_noise)
-    denoiser.network.forward = network
-    grid = times.from_betas(schedule, FAST) if fast else times.nodes(schedule)
+    denoiser = Denoiser(network, schedule, preconditioning.combined_noise)
+    grid = times.from_betas(FAST)(schedule) if fast else times.nodes()(schedule)
     start = reverse.start(schedule, grid[0], z, Condition(anchor=y))
-    ours = reverse.ancestral(
-        denoiser, start, grid, Condition(anchor=y), noise=lambda x, i: draws[i]
+    ours = Ancestral(grid)(
+        denoiser, start, Condition(anchor=y), noise=lambda x, i: draws[i], started=True
     )
     c1, c2, c3, std = cdiffuse_inference(betas)
     x = start
@@ -388,7 +388,7 @@ def test_fast_cdiffuse_levels_are_between_the_published_indices():
         low = int((trained >= value * (1 - 1e-12)).sum()) - 1
         index.append(low + float((trained[low] - value) / (trained[low] - trained[low + 1])))
     schedule = cdiffuse()
-    ours = schedule.c_noise(times.from_betas(schedule, FAST)).flip(0)[1:]
+    ours = schedule.c_noise(times.from_betas(FAST)(schedule)).flip(0)[1:]
     assert ours.tolist() == pytest.approx(index, abs=1e-9)
 
 
@@ -402,11 +402,10 @@ def test_flow_sampling_is_eulers_method(sigmas):
     def network(x, c_noise, cond):
         return 0.5 * x - y + c_noise[:, None, None] / 1000
 
-    denoiser = Denoiser(nn.Identity(), schedule, preconditioning.velocity)
-    denoiser.network.forward = network
+    denoiser = Denoiser(network, schedule, preconditioning.velocity)
     x = start = y + sigmas[1] * z
     grid = [1.0, 0.7575, 0.515, 0.2725, 0.03, 0.0]
     for t, s in itertools.pairwise(grid):
         x = x - (t - s) * network(x, f64(1000 * t).expand(len(x)), cond)
-    ours = reverse.ddim(denoiser, start, times.uniform_to_t_min(schedule, 5), cond)
+    ours = DDIM(times.uniform_to_t_min(5)(schedule))(denoiser, start, cond, started=True)
     equal(ours, x)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from wavediff.diffusion import reverse, times
-from wavediff.diffusion.anchored import OUVE, AnchoredFlow, BridgeVE
+from wavediff.diffusion.anchored import OUVE, AnchoredFlow, Bridge
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.corrector import correct, predict, predictor_corrector
+from wavediff.diffusion.corrector import PredictorCorrector, correct, predict
 from wavediff.diffusion.forward import sde
 from wavediff.diffusion.schedule import VP, RectifiedFlow, Schedule
 
@@ -94,17 +94,10 @@ def test_the_sampler_is_the_published_loop():
         x = published_corrector(x, t, score, draws[2 * i], 0.5)
         score = score_of(x, denoiser(x, t, cond), y, t)
         x, mean = published_predictor(x, y, t, stepsize, score, draws[2 * i + 1])
-    seen = []
-    ours = predictor_corrector(
-        denoiser,
-        reverse.start(denoiser.schedule, 1.0, z, cond),
-        times.uniform_to_t_min(denoiser.schedule, N),
-        cond,
-        noise=lambda x, i: draws[i],
-        callback=lambda i, x, x0_hat: seen.append(i),
-    )
-    equal(ours, mean)
-    assert seen == list(range(N))
+    sampler = PredictorCorrector(times.uniform_to_t_min(N))
+    states = list(sampler.walk(denoiser, z, cond, noise=lambda x, i: draws[i]))
+    equal(states[-1].x, mean)
+    assert len(states) == N
 
 
 # ---- and how they relate to the one reverse step
@@ -163,7 +156,7 @@ def gap(schedule, t, h):
     return float((predict(schedule, x, x0_hat, t, s, cond) - exact).abs().max()), abs(variance)
 
 
-@pytest.mark.parametrize("schedule", [OUVE(), BridgeVE(), AnchoredFlow(), VP()])
+@pytest.mark.parametrize("schedule", [OUVE(), Bridge(), AnchoredFlow(), VP()])
 def test_predictor_and_ancestral_step_agree_to_first_order(schedule):
     coarse, fine = gap(schedule, 0.5, 1e-3), gap(schedule, 0.5, 5e-4)
     for a, b in zip(coarse, fine, strict=True):
@@ -208,13 +201,8 @@ def test_the_sampler_reaches_the_mean_and_variance_of_gaussian_data(schedule):
         cond = Condition(anchor=torch.full_like(draws[:, 0], y))
         a, b, s = schedule.alpha(1.0), schedule.anchor(1.0), schedule.sigma(1.0)
         spread = (a**2 * c + s**2).sqrt() * draws[:, -1]
-        x = predictor_corrector(
-            Posterior(),
-            a * mu + b * y + spread,
-            times.uniform(schedule, steps),
-            cond,
-            noise=lambda x, i: draws[:, i],
-            snr=0.2,
+        x = PredictorCorrector(times.uniform(steps)(schedule), snr=0.2)(
+            Posterior(), a * mu + b * y + spread, cond, noise=lambda x, i: draws[:, i], started=True
         ).flatten()
         return float(x[0]), float((x[1:] - x[0]).square().sum())
 
@@ -225,19 +213,21 @@ def test_the_sampler_reaches_the_mean_and_variance_of_gaussian_data(schedule):
 
 
 @pytest.mark.parametrize(
-    "schedule", [BridgeVE(), AnchoredFlow(), RectifiedFlow()], ids=lambda s: type(s).__name__
+    "schedule", [Bridge(), AnchoredFlow(), RectifiedFlow()], ids=lambda s: type(s).__name__
 )
 def test_a_path_without_signal_at_its_start_is_refused(schedule):
     denoiser = Towards()
     denoiser.schedule = schedule
     _, _, y, _ = signals()
     with pytest.raises(ValueError, match="t = 1 lacks one"):
-        predictor_corrector(denoiser, y, times.uniform(schedule, 3), Condition(anchor=y))
+        PredictorCorrector(times.uniform(3)(schedule))(
+            denoiser, y, Condition(anchor=y), started=True
+        )
 
 
 @pytest.mark.parametrize("snr", [0.0, -1.0, math.nan])
 def test_an_snr_out_of_range_is_refused(snr):
     _, _, y, _ = signals()
-    grid = times.uniform(OUVE(), 3)
+    grid = times.uniform(3)(OUVE())
     with pytest.raises(ValueError, match="snr must be positive"):
-        predictor_corrector(Towards(), y, grid, Condition(anchor=y), snr=snr)
+        PredictorCorrector(grid, snr=snr)(Towards(), y, Condition(anchor=y), started=True)

@@ -1,11 +1,13 @@
 import pytest
 import torch
-from closed_forms import NOTHING, Gaussian, Mixture
 from torch import nn
 
 from wavediff.diffusion import preconditioning, reverse, times
-from wavediff.diffusion.anchored import BridgeVE
+from wavediff.diffusion.anchored import Bridge
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.ddim import Ancestral
 from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.exact import Gaussian, Mixture
 from wavediff.diffusion.exploding import EDM, VE
 from wavediff.diffusion.forward import diffuse
 from wavediff.diffusion.schedule import VP, RectifiedFlow, SubVP, linear, zero_terminal_snr
@@ -76,9 +78,8 @@ def test_a_perfect_network_gives_back_x0(prediction, schedule):
         parts = [target(prediction, schedule, x0[b], eps[b], t[b]) for b in range(2)]
         return torch.stack(parts)
 
-    denoiser = Denoiser(nn.Identity(), schedule, getattr(preconditioning, prediction))
-    denoiser.network.forward = network
-    torch.testing.assert_close(denoiser(x, t, NOTHING), x0, rtol=0, atol=1e-11)
+    denoiser = Denoiser(network, schedule, getattr(preconditioning, prediction))
+    torch.testing.assert_close(denoiser(x, t, Condition()), x0, rtol=0, atol=1e-11)
     c_skip, c_out, *_ = getattr(preconditioning, prediction)(schedule, t)
     assert c_skip.shape == c_out.shape == (2,)
 
@@ -89,13 +90,13 @@ def test_every_prediction_gives_the_same_sample_from_the_same_noise(schedule):
     torch.manual_seed(0)
     x = schedule.prior_std(schedule.t_max) * torch.randn(4, 1, 3, dtype=torch.float64)
     draws = torch.randn(8, 4, 1, 3, dtype=torch.float64)
-    grid = times.uniform(schedule, 8)
-    expected = reverse.ancestral(exact, x, grid, NOTHING, noise=lambda x, i: draws[i])
+    grid = times.uniform(8)(schedule)
+    expected = Ancestral(grid)(exact, x, noise=lambda x, i: draws[i], started=True)
     for prediction in PREDICTIONS:
         denoiser = AtTime(
             Perfect(prediction, exact), schedule, getattr(preconditioning, prediction)
         )
-        sample = reverse.ancestral(denoiser, x, grid, NOTHING, noise=lambda x, i: draws[i])
+        sample = Ancestral(grid)(denoiser, x, noise=lambda x, i: draws[i], started=True)
         torch.testing.assert_close(sample, expected, rtol=0, atol=1e-9)
 
 
@@ -151,7 +152,7 @@ def test_a_consistency_prediction_is_the_published_one_where_sigma_is_time():
 
 
 def test_edm_and_consistency_need_signal_or_noise_and_a_positive_std():
-    bridge, end = BridgeVE(), torch.ones((), dtype=torch.float64)
+    bridge, end = Bridge(), torch.ones((), dtype=torch.float64)
     for prediction in (preconditioning.edm, preconditioning.consistency):
         with pytest.raises(ValueError, match="both gone"):
             prediction(bridge, end)
@@ -186,7 +187,7 @@ def test_mixture_score_is_the_gradient_of_the_log_density():
         (gradient,) = torch.autograd.grad(mixture.log_density(x, t).sum(), x)
         x0_hat = mixture(x, t)
         eps = reverse.noise_estimate(
-            mixture.schedule, x, x0_hat, torch.tensor(t, dtype=torch.float64), NOTHING
+            mixture.schedule, x, x0_hat, torch.tensor(t, dtype=torch.float64), Condition()
         )
         score = -eps / mixture.schedule.sigma(t)
         torch.testing.assert_close(score, gradient, rtol=1e-9, atol=1e-9)

@@ -3,19 +3,19 @@ import math
 
 import pytest
 import torch
-from closed_forms import NOTHING, Gaussian
 from orders import ODE
 
 from wavediff.diffusion import times
-from wavediff.diffusion.anchored import AnchoredFlow, BridgeVE
+from wavediff.diffusion.anchored import AnchoredFlow, Bridge
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.ddim import DDIM
+from wavediff.diffusion.exact import Gaussian
 from wavediff.diffusion.exploding import EDM
-from wavediff.diffusion.exponential import dpmpp_3s, mean_estimate, moments, unipc
-from wavediff.diffusion.reverse import ddim
+from wavediff.diffusion.exponential import DPMpp3S, UniPC, mean_estimate, moments
 from wavediff.diffusion.schedule import VP, RectifiedFlow, linear, zero_terminal_snr
 
 MU, C = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([0.5, 1.0, 0.01])
-THIRD = [dpmpp_3s, unipc]
+THIRD = [DPMpp3S, UniPC]
 
 
 def start(seed=0):
@@ -55,7 +55,9 @@ def test_an_estimate_linear_in_lambda_is_integrated_exactly(sampler):
     x = start()
     first, last = (math.exp(level(t)) * (a + b * (level(t) - 1)) for t in (grid[0], grid[-1]))
     exact = float(schedule.sigma(grid[-1])) * (x / float(schedule.sigma(grid[0])) + last - first)
-    torch.testing.assert_close(sampler(denoiser, x, grid, NOTHING), exact, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        sampler(grid)(denoiser, x, started=True), exact, rtol=1e-10, atol=1e-10
+    )
 
 
 def test_the_singlestep_is_the_published_one():
@@ -72,18 +74,18 @@ def test_the_singlestep_is_the_published_one():
         l_t, l_s = (float(schedule.log_snr(time)) / 2 for time in (t, s))
         h = l_s - l_t
         s1, s2 = (schedule.time_at(2 * (l_t + r * h)) for r in (1 / 3, 2 / 3))
-        d0 = denoiser(x, t, NOTHING)
+        d0 = denoiser(x, t, Condition())
 
         def to(time, r, x=x, t=t, d0=d0, h=h):
             ratio = float(schedule.sigma(time) / schedule.sigma(t))
             return ratio * x - float(schedule.alpha(time)) * math.expm1(-r * h) * d0
 
-        d1 = denoiser(to(s1, 1 / 3), s1, NOTHING) - d0
+        d1 = denoiser(to(s1, 1 / 3), s1, Condition()) - d0
         second = 2 * float(schedule.alpha(s2)) * (math.expm1(-2 / 3 * h) / (2 / 3 * h) + 1)
-        d2 = denoiser(to(s2, 2 / 3) + second * d1, s2, NOTHING) - d0
+        d2 = denoiser(to(s2, 2 / 3) + second * d1, s2, Condition()) - d0
         third = 1.5 * float(schedule.alpha(s)) * (math.expm1(-h) / h + 1)
         x = to(s, 1.0) + third * d2
-    ours = dpmpp_3s(denoiser, start(), grid, NOTHING)
+    ours = DPMpp3S(grid)(denoiser, start(), started=True)
     torch.testing.assert_close(ours, x, rtol=1e-11, atol=1e-11)
 
 
@@ -91,18 +93,18 @@ def test_the_singlestep_is_the_published_one():
 def test_grids_of_one_step_and_paths_without_signal_at_the_start(sampler):
     for schedule in (RectifiedFlow(), zero_terminal_snr(linear(20)), VP(), EDM()):
         exact = Gaussian(schedule, MU, C)
-        one = sampler(exact, start(), times.uniform(schedule, 1), NOTHING)
+        one = sampler(times.uniform(1)(schedule))(exact, start(), started=True)
         torch.testing.assert_close(one, exact(start(), schedule.t_max))
-        grid = times.uniform(schedule, 40)
+        grid = times.uniform(40)(schedule)
         x = start() * float(schedule.prior_std(grid[0]))
-        found = sampler(exact, x, grid, NOTHING)
+        found = sampler(grid)(exact, x, started=True)
         if schedule.t_max == 1:  # a uniform grid is no grid for the others
             torch.testing.assert_close(found, exact.flow(x, grid[0], 0.0), rtol=0, atol=0.1)
         assert torch.isfinite(found).all()
 
 
 @pytest.mark.parametrize("sampler", THIRD)
-@pytest.mark.parametrize("schedule", [BridgeVE(), AnchoredFlow(), AnchoredFlow(0.1, 0.487)])
+@pytest.mark.parametrize("schedule", [Bridge(), AnchoredFlow(), AnchoredFlow(0.1, 0.487)])
 def test_a_known_signal_is_carried_along(sampler, schedule):
     # x - anchor y moves as it would without y
     y = start(7)
@@ -123,28 +125,29 @@ def test_a_known_signal_is_carried_along(sampler, schedule):
             / (schedule.alpha(t) ** 2 * C + schedule.sigma(t) ** 2)).sqrt()  # fmt: skip
     rest = x - schedule.anchor(t) * y - schedule.alpha(t) * MU
     expected = schedule.anchor(s) * y + schedule.alpha(s) * MU + gain * rest
-    found = sampler(Posterior(), x, torch.linspace(t, s, 33, dtype=torch.float64), cond)
+    found = sampler(torch.linspace(t, s, 33, dtype=torch.float64))(
+        Posterior(), x, cond, started=True
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
     # and from the path's own start to its end
-    whole = sampler(Posterior(), y, times.uniform(schedule, 8), cond)
+    whole = sampler(times.uniform(8)(schedule))(Posterior(), y, cond, started=True)
     assert torch.isfinite(whole).all()
-    one = sampler(Posterior(), y, times.uniform(schedule, 1), cond)
-    torch.testing.assert_close(one, ddim(Posterior(), y, times.uniform(schedule, 1), cond))
+    one = sampler(times.uniform(1)(schedule))(Posterior(), y, cond, started=True)
+    torch.testing.assert_close(
+        one, DDIM(times.uniform(1)(schedule))(Posterior(), y, cond, started=True)
+    )
 
 
 @pytest.mark.parametrize("name", ODE)
 def test_network_calls_are_those_stated(name):
     sampler = ODE[name][0]
-    exact, calls, told = Gaussian(VP(), MU, C), [], []
+    exact, calls = Gaussian(VP(), MU, C), []
 
     def counting(x, t, cond):
         calls.append(float(t))
         return exact(x, t, cond)
 
     counting.schedule = exact.schedule
-    sampler(
-        counting, start(), torch.tensor([0.9, 0.5, 0.2]), NOTHING,
-        callback=lambda i, x, x0_hat: told.append(i),
-    )  # fmt: skip
-    assert len(calls) == 2 * getattr(sampler, "calls_per_step", 1)
-    assert told == [0, 1]
+    sampler = sampler([0.9, 0.5, 0.2])
+    assert len(list(sampler.walk(counting, start(), started=True))) == 2
+    assert len(calls) == sampler.calls(VP())

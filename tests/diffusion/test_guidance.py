@@ -1,10 +1,11 @@
 import pytest
 import torch
-from closed_forms import NOTHING, Gaussian, Mixture
 
-from wavediff.diffusion import reverse, times
+from wavediff.diffusion import times
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.guidance import ClassifierFree, Projected
+from wavediff.diffusion.ddim import DDIM
+from wavediff.diffusion.exact import Gaussian, Mixture
+from wavediff.diffusion.guidance import ClassifierFree, ProjectionGuidance
 from wavediff.diffusion.schedule import VP, RectifiedFlow
 
 
@@ -13,16 +14,16 @@ def test_what_is_known_arrives_exactly_and_the_rest_as_without():
     exact.prepare = lambda cond: cond
 
     def project(x0_hat, cond):
-        assert cond is NOTHING
+        assert cond == Condition()
         known = x0_hat.clone()
         known[..., 1] = 0.7
         return known
 
     torch.manual_seed(0)
     x = torch.randn(4, 1, 3, dtype=torch.float64)
-    grid = times.uniform(VP(), 10)
-    sample = reverse.ddim(Projected(exact, project), x, grid, NOTHING)
-    plain = reverse.ddim(exact, x, grid, NOTHING)
+    grid = times.uniform(10)(VP())
+    sample = DDIM(grid)(ProjectionGuidance(exact, project), x, started=True)
+    plain = DDIM(grid)(exact, x, started=True)
     assert (sample[..., 1] == 0.7).all()
     assert torch.equal(sample[..., 0], plain[..., 0])
     assert torch.equal(sample[..., 2], plain[..., 2])
@@ -31,7 +32,7 @@ def test_what_is_known_arrives_exactly_and_the_rest_as_without():
 def test_prepares_as_the_denoiser_does():
     exact = Gaussian(VP(), torch.zeros(3), torch.ones(3))
     exact.prepare = lambda cond: Condition(prepared="seen")
-    assert Projected(exact, lambda x, cond: x).prepare(NOTHING).prepared == "seen"
+    assert ProjectionGuidance(exact, lambda x, cond: x).prepare(Condition()).prepared == "seen"
 
 
 class Classes:
@@ -81,4 +82,4 @@ def test_a_guided_score_is_exact_for_a_gaussian_per_class(schedule, scale, prepa
 def test_guidance_without_a_label_is_refused():
     guided = ClassifierFree(Classes(VP()), 2.0)
     with pytest.raises(ValueError, match="labels"):
-        guided(torch.zeros(1, 1, 1), 0.5, NOTHING)
+        guided(torch.zeros(1, 1, 1), 0.5, Condition())

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from closed_forms import Gaussian, Mixture
 
 from wavediff.diffusion.anchored import OUVE
+from wavediff.diffusion.exact import Gaussian, Mixture
 from wavediff.diffusion.exploding import EDM, VE
 from wavediff.diffusion.likelihood import log_density
 from wavediff.diffusion.schedule import VP, RectifiedFlow, SubVP, linear

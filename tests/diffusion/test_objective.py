@@ -23,7 +23,7 @@ def run(prediction, schedule, **options):
     x0, eps = torch.randn(3, 2, 5).double(), torch.randn(3, 2, 5).double()
     u = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     denoiser = Denoiser(Constant(), schedule, prediction)
-    return x0, eps, DenoisingObjective(**options)(denoiser, x0, u, eps, Condition())
+    return x0, eps, DenoisingObjective(**options)(denoiser, x0, Condition(), u=u, eps=eps)
 
 
 @pytest.mark.parametrize(("norm", "power"), [("l1", 1), ("l2", 2)])
@@ -112,7 +112,7 @@ def test_a_trained_linear_network_reaches_the_denoising_loss_s_floor(schedule, p
 
     def loss():
         optimizer.zero_grad()
-        value = objective(denoiser, x0, torch.zeros(4).double(), eps, Condition()).loss.mean()
+        value = objective(denoiser, x0, Condition(), u=torch.zeros(4).double(), eps=eps).loss.mean()
         value.backward()
         return value
 
@@ -130,8 +130,8 @@ def test_only_what_weighs_counts():
     denoiser = Denoiser(Linear(6), VP(), preconditioning.x0)
     u, weight = torch.tensor([0.2, 0.7, 0.9]).double(), torch.zeros(3, 2, 6).double()
     weight[0, :, :2], weight[1, 1] = 1, 3
-    whole = DenoisingObjective()(denoiser, x0, u, eps, Condition())
-    loss = DenoisingObjective()(denoiser, x0, u, eps, Condition(), weight).loss
+    whole = DenoisingObjective()(denoiser, x0, Condition(), u=u, eps=eps)
+    loss = DenoisingObjective()(denoiser, x0, Condition(), u=u, eps=eps, weight=weight).loss
     error = (whole.x0_hat - x0).square()
     expected = torch.stack([error[0, :, :2].mean(), error[1, 1].mean(), torch.zeros(()).double()])
     torch.testing.assert_close(loss, expected)

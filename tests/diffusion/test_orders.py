@@ -1,8 +1,7 @@
 """Every ODE sampler has its order on data whose probability flow is known exactly."""
 
 import pytest
-from closed_forms import slope
-from orders import ODE, PATHS, PROBLEMS, errors
+from orders import ODE, PATHS, PROBLEMS, errors, slope
 
 
 @pytest.mark.parametrize("path", PATHS)

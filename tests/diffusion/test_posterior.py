@@ -1,10 +1,11 @@
 import pytest
 import torch
-from closed_forms import NOTHING, Correlated
 
-from wavediff.diffusion import reverse, times
+from wavediff.diffusion import times
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.posterior import Measured, conjugate_gradients
+from wavediff.diffusion.exact import Correlated
+from wavediff.diffusion.exponential import DPMpp2M
+from wavediff.diffusion.posterior import PosteriorGuidance, conjugate_gradients
 from wavediff.diffusion.schedule import VP, RectifiedFlow
 
 FRAMES = 6
@@ -18,10 +19,14 @@ def data(schedule) -> Correlated:
     return Correlated(schedule, torch.linspace(-1, 1, FRAMES, dtype=torch.float64), covariance)
 
 
-def measured(exact: Correlated, matrix: torch.Tensor, variance: float, **options) -> Measured:
+def measured(
+    exact: Correlated, matrix: torch.Tensor, variance: float, **options
+) -> PosteriorGuidance:
     exact.prepare = lambda cond: cond
     y = torch.linspace(0.5, -1.5, len(matrix), dtype=torch.float64)
-    return Measured(exact, lambda x0: x0 @ matrix.mT, y.expand(1, 1, -1), variance, **options)
+    return PosteriorGuidance(
+        exact, lambda x0: x0 @ matrix.mT, y.expand(1, 1, -1), variance, **options
+    )
 
 
 @pytest.mark.parametrize("schedule", [VP(), RectifiedFlow()])
@@ -35,7 +40,7 @@ def test_the_mean_given_the_noisy_and_the_measured_is_exact(schedule, matrix, va
         x = torch.randn(1, 1, FRAMES, dtype=torch.float64)
         wanted, _ = exact.given_noisy(x[0, 0], t).given(matrix, denoiser.y[0, 0], variance)
         with torch.no_grad():
-            estimate = denoiser(x, t, NOTHING)
+            estimate = denoiser(x, t, Condition())
         assert not estimate.requires_grad
         assert (estimate[0, 0] - wanted).abs().max() < 1e-8
 
@@ -48,8 +53,8 @@ def test_samples_have_the_conditional_mean_and_covariance(matrix):
     # the sampler is affine in its start: unit vectors tell the covariance without Monte Carlo
     starts = torch.cat([torch.zeros(1, FRAMES), torch.eye(FRAMES)])[:, None].double()
     denoiser.y = denoiser.y.expand(len(starts), 1, -1)
-    grid = times.log_snr_uniform(VP(), 96, t_last=1e-3)
-    ends = reverse.dpmpp_2m(denoiser, starts, grid, NOTHING)[:, 0]
+    grid = times.log_snr_uniform(96, t_last=1e-3)(VP())
+    ends = DPMpp2M(grid)(denoiser, starts, started=True)[:, 0]
     response = ends[1:] - ends[0]
     # N(0, 1) in place of alpha_1 x_0 + sigma_1 eps leaves alpha_1 = 0.0066 of the mean
     assert (ends[0] - mean).abs().max() < 1e-2
@@ -64,8 +69,8 @@ def test_items_of_a_batch_are_solved_each_by_itself():
     y[2] = exact(x[2:], 0.5)[0] @ KNOWN.mT  # nothing is left to be done for this one
 
     def run(items):
-        denoiser = Measured(exact, lambda x0: x0 @ KNOWN.mT, y[items], 0.1, iterations=2)
-        return denoiser(x[items], torch.tensor(0.5), NOTHING)
+        denoiser = PosteriorGuidance(exact, lambda x0: x0 @ KNOWN.mT, y[items], 0.1, iterations=2)
+        return denoiser(x[items], torch.tensor(0.5), Condition())
 
     assert torch.allclose(run([0, 1, 2]), torch.cat([run([0]), run([1]), run([2])]), atol=1e-12)
     assert torch.allclose(run([2]), exact(x[2:], 0.5), atol=1e-12)
@@ -74,7 +79,7 @@ def test_items_of_a_batch_are_solved_each_by_itself():
 def test_works_in_inference_mode():
     denoiser = measured(data(VP()), KNOWN, 0.1)
     with torch.inference_mode():
-        assert denoiser(torch.zeros(1, 1, FRAMES).double(), 0.5, NOTHING).isfinite().all()
+        assert denoiser(torch.zeros(1, 1, FRAMES).double(), 0.5, Condition()).isfinite().all()
 
 
 def test_conjugate_gradients_leave_what_is_not_positive():
@@ -89,7 +94,7 @@ def test_conjugate_gradients_leave_what_is_not_positive():
 def test_prepares_as_the_denoiser_does():
     denoiser = measured(data(VP()), KNOWN, 0.1)
     denoiser.denoiser.prepare = lambda cond: Condition(prepared="seen")
-    assert denoiser.prepare(NOTHING).prepared == "seen"
+    assert denoiser.prepare(Condition()).prepared == "seen"
 
 
 def test_numbers_that_cannot_be_are_refused():
@@ -98,5 +103,5 @@ def test_numbers_that_cannot_be_are_refused():
             measured(data(VP()), KNOWN, variance, iterations=iterations)
     with pytest.raises(ValueError, match="alpha = 0"):
         measured(data(RectifiedFlow()), KNOWN, 0.1)(
-            torch.zeros(1, 1, FRAMES).double(), 1.0, NOTHING
+            torch.zeros(1, 1, FRAMES).double(), 1.0, Condition()
         )

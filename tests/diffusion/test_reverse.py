@@ -4,15 +4,20 @@ import math
 import numpy as np
 import pytest
 import torch
-from closed_forms import NOTHING, Gaussian, Mixture, slope
+from orders import slope
 
 from wavediff.diffusion import reverse, times
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.ddim import DDIM, Ancestral
+from wavediff.diffusion.exact import Gaussian, Mixture
+from wavediff.diffusion.exponential import DPMpp2M
+from wavediff.diffusion.heun import Heun
 from wavediff.diffusion.schedule import VP, RectifiedFlow, linear, zero_terminal_snr
 
 MU = torch.tensor([0.3, -1.0, 2.0])
 C = torch.tensor([0.5, 1.0, 0.01])
 STEPS = [64, 256, 1024]
-ODE = {"ddim": (reverse.ddim, 1), "heun": (reverse.heun, 2), "dpmpp_2m": (reverse.dpmpp_2m, 2)}
+ODE = {"ddim": (DDIM, 1), "heun": (Heun, 2), "dpmpp_2m": (DPMpp2M, 2)}
 T_END = {"vp": 0.05, "flow": 0.05}
 
 
@@ -36,7 +41,7 @@ def test_order_of_convergence_on_a_gaussian(name, path):
     errors = []
     for n in STEPS:
         grid = torch.linspace(t0, T_END[path], n + 1, dtype=torch.float64)
-        errors.append(float((sampler(exact, x, grid, NOTHING) - expected).abs().max()))
+        errors.append(float((sampler(grid)(exact, x, started=True) - expected).abs().max()))
     assert slope(STEPS, errors) == pytest.approx(order, abs=0.15)
     assert errors[-1] < {1: 2e-2, 2: 2e-4}[order]
 
@@ -52,7 +57,7 @@ def test_every_ode_sampler_converges_to_a_mixtures_exact_flow(name):
     errors = []
     for n in STEPS:
         grid = torch.linspace(0.9, 0.02, n + 1, dtype=torch.float64)
-        errors.append(float((sampler(mixture, x, grid, NOTHING) - expected).abs().max()))
+        errors.append(float((sampler(grid)(mixture, x, started=True) - expected).abs().max()))
     assert slope(STEPS, errors) == pytest.approx(order, abs=0.15)
     assert errors[-1] < {1: 2e-2, 2: 2e-4}[order]
 
@@ -72,7 +77,7 @@ def test_ddim_on_standard_normal_data_uniform_in_angle(n):
     schedule.log_snr = lambda t: 2 * (schedule.alpha(t).log() - schedule.log_sigma(t))
     exact = Gaussian(schedule, torch.zeros(3), torch.ones(3))
     x = start()
-    sample = reverse.ddim(exact, x, times.uniform(schedule, n), NOTHING)
+    sample = DDIM(times.uniform(n)(schedule))(exact, x, started=True)
     torch.testing.assert_close(sample, x * math.cos(math.pi / (2 * n)) ** n, rtol=0, atol=1e-12)
 
 
@@ -86,7 +91,7 @@ def variance_of(sampler, exact, grid, **options):
             return torch.full_like(x, float(i == hot))
 
         x = zero + float(hot == -1)
-        return sampler(exact, x, grid, NOTHING, noise=noise, **options)
+        return sampler(grid, **options)(exact, x, noise=noise, started=True)
 
     rest = run(None)
     return sum((run(i) - rest) ** 2 for i in range(-1, n))[0, 0]
@@ -97,9 +102,9 @@ def test_ancestral_reaches_the_variance_that_theory_gives(n):
     # the posterior variance is exact for a point mass on any grid; for N(0, c) data the chain's
     # variance follows the recursion v_s = gain^2 v_t + std^2
     schedule = linear(50, 1e-4, 0.05)
-    grid = times.uniform(schedule, n)
+    grid = times.uniform(n)(schedule)
     point = Gaussian(schedule, MU, torch.zeros(3))
-    assert variance_of(reverse.ancestral, point, grid).abs().max() < 1e-20
+    assert variance_of(Ancestral, point, grid).abs().max() < 1e-20
 
     exact = Gaussian(schedule, torch.zeros(3), C)
     v = torch.ones(3, dtype=torch.float64)
@@ -111,7 +116,7 @@ def test_ancestral_reaches_the_variance_that_theory_gives(n):
             schedule.sigma(t)
         )
         v = gain**2 * v + std**2
-    measured = variance_of(reverse.ancestral, exact, grid)
+    measured = variance_of(Ancestral, exact, grid)
     torch.testing.assert_close(measured, v, rtol=1e-10, atol=1e-14)
 
 
@@ -138,7 +143,7 @@ def test_ancestral_with_beta_keeps_standard_normal_data_exactly():
     for n in (50, 25, 2):
         t, s = (torch.tensor(float(k), dtype=torch.float64) for k in (n, n - 1))
         posterior = reverse.posterior_std(schedule, t, s)
-        mean = reverse.step(schedule, one, exact(one, t), t, s, NOTHING, posterior)
+        mean = reverse.step(schedule, one, exact(one, t), t, s, Condition(), posterior)
         torch.testing.assert_close(
             mean**2 + betas[n - 1], torch.ones_like(mean), rtol=1e-12, atol=0
         )
@@ -147,12 +152,12 @@ def test_ancestral_with_beta_keeps_standard_normal_data_exactly():
 def test_eta_scales_between_ddim_and_ancestral():
     schedule = VP()
     exact = Gaussian(schedule, MU, C)
-    grid = times.uniform(schedule, 5)
-    full = variance_of(reverse.ancestral, exact, grid)
-    torch.testing.assert_close(variance_of(reverse.ddim, exact, grid, eta=1.0), full)
-    zeros = variance_of(reverse.ddim, exact, grid, eta=0.0)
-    gains = reverse.ddim(exact, torch.ones(1, 1, 3).double(), grid, NOTHING) - reverse.ddim(
-        exact, torch.zeros(1, 1, 3).double(), grid, NOTHING
+    grid = times.uniform(5)(schedule)
+    full = variance_of(Ancestral, exact, grid)
+    torch.testing.assert_close(variance_of(DDIM, exact, grid, eta=1.0), full)
+    zeros = variance_of(DDIM, exact, grid, eta=0.0)
+    gains = DDIM(grid)(exact, torch.ones(1, 1, 3).double(), started=True) - DDIM(grid)(
+        exact, torch.zeros(1, 1, 3).double(), started=True
     )
     torch.testing.assert_close(zeros, gains[0, 0] ** 2)
 
@@ -193,11 +198,9 @@ def test_the_public_diffwave_loop_is_the_generic_ancestral_step(fast):
         return (x - schedule.sigma(t) * eps) / schedule.alpha(t)
 
     denoiser.schedule = schedule
-    grid = times.from_betas(schedule, betas) if fast else times.nodes(schedule)
+    grid = times.from_betas(betas)(schedule) if fast else times.nodes()(schedule)
     x = start(seed=99)
-    ours = reverse.ancestral(
-        denoiser, x, grid, NOTHING, noise=lambda x, i: noises[len(betas) - 1 - i]
-    )
+    ours = Ancestral(grid)(denoiser, x, noise=lambda x, i: noises[len(betas) - 1 - i], started=True)
     theirs = lmnt_loop(eps_model, x, betas, trained, noises)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
@@ -205,13 +208,10 @@ def test_the_public_diffwave_loop_is_the_generic_ancestral_step(fast):
 def test_clamp_bounds_the_state_after_each_step():
     schedule = VP()
     exact = Gaussian(schedule, 10 * torch.ones(3), torch.zeros(3))
-    seen = []
-    reverse.ancestral(
-        exact, start(), times.uniform(schedule, 4), NOTHING, clamp=1.0,
-        callback=lambda i, x, x0_hat: seen.append(float(x.abs().max())),
-    )  # fmt: skip
-    assert len(seen) == 4
-    assert max(seen) == 1.0
+    walk = Ancestral(times.uniform(4), clamp=1.0).walk(exact, start(), started=True)
+    largest = [float(state.x.abs().max()) for state in walk]
+    assert len(largest) == 4
+    assert max(largest) == 1.0
 
 
 @pytest.mark.parametrize("name", ODE)
@@ -219,9 +219,9 @@ def test_grids_of_one_step_and_paths_without_signal_at_the_start(name):
     sampler, _ = ODE[name]
     for schedule in (RectifiedFlow(), zero_terminal_snr(linear(20)), VP()):
         exact = Gaussian(schedule, MU, C)
-        one = sampler(exact, start(), times.uniform(schedule, 1), NOTHING)
+        one = sampler(times.uniform(1)(schedule))(exact, start(), started=True)
         torch.testing.assert_close(one, exact(start(), schedule.t_max))
-        many = sampler(exact, start(), times.uniform(schedule, 20), NOTHING)
+        many = sampler(times.uniform(20)(schedule))(exact, start(), started=True)
         assert torch.isfinite(many).all()
 
 
@@ -229,4 +229,4 @@ def test_grids_of_one_step_and_paths_without_signal_at_the_start(name):
 def test_a_grid_that_does_not_descend_is_refused(grid):
     exact = Gaussian(VP(), MU, C)
     with pytest.raises(ValueError, match="descending"):
-        reverse.ddim(exact, start(), torch.tensor(grid), NOTHING)
+        DDIM(torch.tensor(grid))(exact, start(), started=True)

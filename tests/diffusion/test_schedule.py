@@ -99,19 +99,19 @@ def test_training_times_are_the_nodes_of_a_discrete_schedule():
 
 
 def test_diffwave_fast_steps_of_the_public_code_bases():
-    base = times.from_betas(linear(50, 1e-4, 0.05), [1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5])
+    base = times.from_betas([1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5])(linear(50, 1e-4, 0.05))
     index = linear(50, 1e-4, 0.05).c_noise(base).flip(0)[1:]
     expected = [0, 0.8941, 4.0867, 10.4518, 22.9925, 42.9186]
     assert index.tolist() == pytest.approx(expected, abs=5e-5)
     large = linear(200, 1e-4, 0.02)
-    index = large.c_noise(times.from_betas(large, [1e-4, 1e-3, 0.01, 0.05, 0.2, 0.7])).flip(0)[1:]
+    index = large.c_noise(times.from_betas([1e-4, 1e-3, 0.01, 0.05, 0.2, 0.7])(large)).flip(0)[1:]
     expected = [0, 3.2007, 13.4303, 33.8203, 73.9825, 170.6051]
     assert index.tolist() == pytest.approx(expected, abs=5e-5)
 
 
 def test_a_fast_level_noisier_than_training_is_refused():
     with pytest.raises(ValueError, match="noisiest level"):
-        times.from_betas(linear(50, 1e-4, 0.05), [1e-4, 0.5, 0.9])
+        times.from_betas([1e-4, 0.5, 0.9])(linear(50, 1e-4, 0.05))
 
 
 def test_zero_terminal_snr_moves_only_the_scale():
@@ -131,16 +131,16 @@ def test_betas_out_of_range_are_refused(betas):
 
 def test_grids_descend_to_the_clean_end():
     for schedule in SCHEDULES.values():
-        grid = times.uniform(schedule, 7)
+        grid = times.uniform(7)(schedule)
         assert len(grid) == 8
         assert (grid.diff() < 0).all()
         assert grid[-1] == 0
-    grid = times.log_snr_uniform(VP(), 9)
+    grid = times.log_snr_uniform(9)(VP())
     steps = VP().log_snr(grid[:-1]).diff()
     torch.testing.assert_close(steps, steps[:1].expand(8), rtol=1e-6, atol=0)
     with pytest.raises(ValueError, match="finite"):
-        times.log_snr_uniform(RectifiedFlow(), 4)
+        times.log_snr_uniform(4)(RectifiedFlow())
     with pytest.raises(ValueError, match="at least 1 step"):
-        times.uniform(VP(), 0)
+        times.uniform(0)(VP())
     with pytest.raises(ValueError, match="no levels"):
-        times.nodes(VP())
+        times.nodes()(VP())

@@ -8,15 +8,17 @@ import math
 
 import pytest
 import torch
-from closed_forms import NOTHING, Gaussian, slope
+from orders import slope
 
 from wavediff.diffusion import times
 from wavediff.diffusion.anchored import OUVE
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.corrector import euler_maruyama
+from wavediff.diffusion.corrector import EulerMaruyama
+from wavediff.diffusion.ddim import Ancestral, Renoise
+from wavediff.diffusion.exact import Gaussian
 from wavediff.diffusion.exploding import EDM, VE
-from wavediff.diffusion.langevin import annealed_langevin
-from wavediff.diffusion.reverse import ancestral, dpmpp_2m, renoise
+from wavediff.diffusion.exponential import DPMpp2M
+from wavediff.diffusion.langevin import AnnealedLangevin
 from wavediff.diffusion.schedule import VP, RectifiedFlow, SubVP
 
 C = 0.3
@@ -31,13 +33,13 @@ def responses(sampler, denoiser, grid, draws, **options):
     """``[1 + draws]``: to a start of 1, then to each of the draws."""
     unit = torch.eye(1 + draws, dtype=torch.float64)[:, :, None, None]
     x = unit[:, 0]
-    x = sampler(denoiser, x, grid, NOTHING, noise=lambda x, i: unit[:, i + 1], **options)
+    x = sampler(grid, **options)(denoiser, x, noise=lambda x, i: unit[:, i + 1], started=True)
     return x.flatten()
 
 
 def karras(schedule, n):
     start = schedule.time_at(2 * math.log(0.1)) if schedule.t_max <= 1 else schedule.t_max
-    return times.karras(schedule, n, t_start=float(start), t_last=float(schedule.time_at(8.0)))
+    return times.karras(n, t_start=float(start), t_last=float(schedule.time_at(8.0)))(schedule)
 
 
 def gain(schedule, t, c=C):
@@ -63,7 +65,7 @@ def test_sde_dpm_solver_is_the_published_recursion(path):
         x_s[i + 1] += float(schedule.sigma(s)) * math.sqrt(-math.expm1(-2 * h))
         x, previous, h_previous = x_s, d, h
     x = gain(schedule, grid[-2]) * x
-    ours = responses(dpmpp_2m, centred(schedule), grid, n, eta=1.0)
+    ours = responses(DPMpp2M, centred(schedule), grid, n, eta=1.0)
     torch.testing.assert_close(ours, x, rtol=1e-9, atol=1e-12)
 
 
@@ -72,25 +74,25 @@ def test_sde_dpm_solver_beats_the_ancestral_steps_order():
     t0, exact = 20.0, centred(EDM())
 
     def missed(sampler, n, **options):
-        grid = times.log_snr_uniform(schedule, n + 1, t0, 0.05)[:-1]
+        grid = times.log_snr_uniform(n + 1, t0, 0.05)(schedule)[:-1]
         found = responses(sampler, exact, grid, n, **options)
         found[0] *= float(exact.variance(t0).sqrt())
         return abs(float(found.square().sum() - exact.variance(grid[-1])))
 
     steps = [16, 32, 64]
-    assert slope(steps, [missed(ancestral, n) for n in steps]) == pytest.approx(1, abs=0.15)
-    assert slope(steps, [missed(dpmpp_2m, n, eta=1.0) for n in steps]) == pytest.approx(2, abs=0.3)
+    assert slope(steps, [missed(Ancestral, n) for n in steps]) == pytest.approx(1, abs=0.15)
+    assert slope(steps, [missed(DPMpp2M, n, eta=1.0) for n in steps]) == pytest.approx(2, abs=0.3)
 
 
 def test_renoising_is_the_consistency_models_recursion():
     # only the estimate survives a step: v_s = alpha_s^2 gain^2 v_t + sigma_s^2
     for schedule in (*PATHS.values(), RectifiedFlow()):
-        grid = times.uniform(schedule, 4)
+        grid = times.uniform(4)(schedule)
         v = float(schedule.prior_std(grid[0])) ** 2
         for t, s in itertools.pairwise(grid):
             v = float(schedule.alpha(s)) ** 2 * gain(schedule, t) ** 2 * v
             v += float(schedule.sigma(s)) ** 2
-        found = responses(renoise, centred(schedule), grid, 4)
+        found = responses(Renoise, centred(schedule), grid, 4)
         found[0] *= float(schedule.prior_std(grid[0]))
         assert float(found.square().sum()) == pytest.approx(v, rel=1e-10)
         # nothing is left of a draw but through the estimates after it
@@ -111,7 +113,7 @@ def test_euler_maruyama_on_vp_is_the_published_step():
         score = -x / float(exact.variance(t))
         x = x - h * (-beta / 2 * x - beta * score)
         x[i + 1] += math.sqrt(beta * h)
-    ours = responses(euler_maruyama, exact, grid, n)
+    ours = responses(EulerMaruyama, exact, grid, n)
     torch.testing.assert_close(ours, x, rtol=1e-9, atol=1e-12)
 
 
@@ -123,7 +125,7 @@ def test_euler_maruyama_reaches_the_variance_at_order_one(path):
     missed = []
     for n in (64, 256):
         grid = torch.linspace(*ends, n + 1, dtype=torch.float64)
-        found = responses(euler_maruyama, exact, grid, n)
+        found = responses(EulerMaruyama, exact, grid, n)
         found[0] *= float(exact.variance(grid[0]).sqrt())
         missed.append(abs(float(found.square().sum() / exact.variance(grid[-1])) - 1))
     assert slope([64, 256], missed) == pytest.approx(1, abs=0.35)
@@ -131,7 +133,7 @@ def test_euler_maruyama_reaches_the_variance_at_order_one(path):
 
 def test_euler_maruyama_ends_in_the_estimate_without_noise():
     schedule = EDM()
-    last = responses(euler_maruyama, centred(schedule), torch.tensor([0.5, 0.0]), 1)
+    last = responses(EulerMaruyama, centred(schedule), torch.tensor([0.5, 0.0]), 1)
     torch.testing.assert_close(last, torch.tensor([gain(schedule, 0.5), 0.0], dtype=torch.float64))
 
 
@@ -142,7 +144,7 @@ def test_langevins_stationary_variance(step_size):
     exact, t = centred(schedule), 0.7
     grid = torch.tensor([t, 0.6], dtype=torch.float64)
     options = {"langevin_steps": n, "step_size": step_size}
-    found = responses(annealed_langevin, exact, grid, n, **options)
+    found = responses(AnnealedLangevin, exact, grid, n, **options)
     v, e = C + t**2, step_size * t**2 / 2
     assert float(found.square().sum()) == pytest.approx(v / (1 - e / (2 * v)), rel=1e-8)
 
@@ -164,7 +166,7 @@ def test_annealed_langevin_is_its_recursion_per_level(path, denoise):
         else:
             v *= float(schedule.alpha(s) / schedule.alpha(t)) ** 2
     options = {"langevin_steps": inner, "step_size": size, "denoise": denoise}
-    found = responses(annealed_langevin, centred(schedule), grid, levels * inner, **options)
+    found = responses(AnnealedLangevin, centred(schedule), grid, levels * inner, **options)
     assert float(found.square().sum()) == pytest.approx(v, rel=1e-10)
 
 
@@ -184,31 +186,30 @@ def test_annealed_langevin_stays_around_a_known_signal():
     a, b = schedule.alpha(1.0), schedule.anchor(1.0)
     for denoise in (True, False):
         # from the mean the mean stays
-        found = annealed_langevin(
-            Exact(), a * mu + b * y, grid, Condition(anchor=y),
-            noise=lambda x, i: torch.zeros_like(x), denoise=denoise,
+        sampler = AnnealedLangevin(grid, denoise=denoise)
+        found = sampler(
+            Exact(), a * mu + b * y, Condition(anchor=y),
+            noise=lambda x, i: torch.zeros_like(x), started=True,
         )  # fmt: skip
         torch.testing.assert_close(found, torch.full_like(y, mu), rtol=1e-12, atol=0)
 
 
-def test_the_callback_is_told_after_each_step():
-    for sampler in (annealed_langevin, euler_maruyama, renoise):
-        told = []
+def test_a_walk_yields_each_step():
+    for sampler in (AnnealedLangevin, EulerMaruyama, Renoise):
         x, grid = torch.ones(1, 1, 1).double(), torch.tensor([0.9, 0.4, 0.0])
-        sampler(
-            centred(VP()), x, grid, NOTHING, callback=lambda *seen, told=told: told.append(seen)
-        )
-        assert [i for i, _, _ in told] == [0, 1]
+        states = list(sampler(grid).walk(centred(VP()), x, started=True))
+        assert [state.i for state in states] == [0, 1]
+        assert [float(state.t) for state in states] == pytest.approx([0.4, 0.0])
 
 
-@pytest.mark.parametrize("sampler", [annealed_langevin, euler_maruyama])
+@pytest.mark.parametrize("sampler", [AnnealedLangevin, EulerMaruyama])
 def test_a_start_without_signal_is_refused(sampler):
     schedule = RectifiedFlow()
-    grid = times.uniform(schedule, 3)
+    grid = times.uniform(3)(schedule)
     with pytest.raises(ValueError, match="t = 1 lacks one"):
-        sampler(centred(schedule), torch.ones(1, 1, 1), grid, NOTHING)
+        sampler(grid)(centred(schedule), torch.ones(1, 1, 1), started=True)
     with pytest.raises(ValueError, match="t = 1 lacks one"):
-        sampler.check(schedule, grid)
+        sampler(grid).method.refuse(schedule, grid)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,6 @@ def test_a_start_without_signal_is_refused(sampler):
 )
 def test_langevin_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        annealed_langevin(
-            centred(VE()), torch.ones(1, 1, 1), torch.tensor([0.5, 0.0]), NOTHING, **options
+        AnnealedLangevin(torch.tensor([0.5, 0.0]), **options)(
+            centred(VE()), torch.ones(1, 1, 1), started=True
         )

@@ -91,7 +91,7 @@ def trained(draw, scale, steps):
         eps = torch.randn(x0.shape, generator=generator)
         # evenly spread over the quantiles of the training times
         u = (torch.arange(BATCH, dtype=torch.float64) + torch.rand(1, generator=generator)) / BATCH
-        loss = objective(denoiser, x0, u, eps, Condition()).loss.mean()
+        loss = objective(denoiser, x0, Condition(), u=u, eps=eps).loss.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,7 +6,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.files import conf_folder
 from wavediff.tasks.build import make
@@ -46,7 +45,7 @@ def test_predictions_and_objectives_go_with_every_schedule(schedule):
         for name in OBJECTIVES:
             if prediction == "consistency" and name in ("denoising", "l1"):
                 continue  # says nothing at the smallest noise, where it is the identity
-            result = made("objective", name)(denoiser, x0, u, eps, Condition())
+            result = made("objective", name)(denoiser, x0, u=u, eps=eps)
             assert torch.isfinite(result.loss).all(), (prediction, name)
 
 

@@ -34,7 +34,7 @@ def whole(vocoder, mel, sampler, **options):
 def test_chunks_of_the_network_do_not_show(make_vocoder, make_mel, space, name):
     vocoder = make_vocoder(space)
     mel = make_mel(frames=61)
-    sampler = sampler_by_name(name).with_steps(vocoder.denoiser.schedule, 3)
+    sampler = sampler_by_name(name).with_steps(3)
     expected = whole(vocoder, mel, sampler)
     parts = list(vocoder.stream(mel, sampler=sampler, chunk_seconds=0.05))
     assert len(parts) == 1  # the state is small: only the network is called in chunks
@@ -60,7 +60,7 @@ def test_pieces_of_the_state_do_not_show(monkeypatch, make_vocoder, make_mel, sp
     monkeypatch.setattr(module, "HALOS", 1)
     vocoder = make_vocoder(space)
     mel = make_mel(frames=150)
-    sampler = sampler_by_name(name).with_steps(vocoder.denoiser.schedule, 2)
+    sampler = sampler_by_name(name).with_steps(2)
     expected = whole(vocoder, mel, sampler, seed=5)
     parts = list(vocoder.stream(mel, sampler=sampler, seed=5, chunk_seconds=0.02))
     assert len(parts) > 1
@@ -79,7 +79,7 @@ def test_what_is_prepared_is_kept_only_where_it_fits(monkeypatch, make_vocoder, 
         return original(denoiser, cond)
 
     monkeypatch.setattr(Denoiser, "prepare", counting)
-    sampler = sampler_by_name("ddim").with_steps(vocoder.denoiser.schedule, 4)
+    sampler = sampler_by_name("ddim").with_steps(4)
     expected = torch.cat(list(vocoder.stream(make_mel(), sampler=sampler)), dim=-1)
     assert prepared == [1, 40]  # one frame to see how much it is
     prepared.clear()

@@ -1,19 +1,18 @@
 """What the tasks show to a discriminator: what their samplers make in few calls."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
 
-from wavediff.diffusion import reverse, times
+from wavediff.diffusion import times
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.ddim import DDIM, Ancestral, Renoise
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.preconditioning import v
 from wavediff.diffusion.schedule import VP
 from wavediff.tasks.build import build_task
-from wavediff.tasks.sampler import FIRST_STREAM, Sampler
+from wavediff.tasks.sampler import FIRST_STREAM, on_path
 
 
 class Bent(nn.Module):
@@ -35,21 +34,18 @@ def sampled(denoiser, function, steps, noise, like):
     def draw(x, i):
         return noise.normal(*x.shape[1:], stream=FIRST_STREAM + 2 + i).to(x)
 
-    grid = times.uniform(denoiser.schedule, steps)
-    with torch.no_grad():
-        x = reverse.start(denoiser.schedule, grid[0], draw(like, -1), Condition())
-        return function(denoiser, x, grid, Condition(), noise=draw)
+    return function(times.uniform(steps))(denoiser, draw(like, -1), noise=draw)
 
 
-@pytest.mark.parametrize("function", [reverse.ddim, reverse.ancestral, reverse.renoise])
+@pytest.mark.parametrize("function", [DDIM, Ancestral, Renoise])
 def test_an_estimate_is_what_one_call_gives_or_what_all_give(function):
     denoiser = Denoiser(Bent(), VP(), v)
     noise, like = ItemNoise(3, range(12)), torch.empty(12, 2, 5)
     one = sampled(denoiser, function, 1, noise, like)
     two = sampled(denoiser, function, 2, noise, like)
     denoiser.network.calls.clear()
-    sampler = Sampler(function, partial(times.uniform, steps=2))
-    estimate = sampler.estimate(denoiser, like, Condition(), noise)
+    sampler = function(times.uniform(2))
+    estimate = on_path(sampler, denoiser, like, Condition(), noise)
     first = noise.uniform(FIRST_STREAM) < 0.5
     assert 0 < first.sum() < 12
     expected = torch.where(first[:, None, None], one, two)
@@ -57,16 +53,16 @@ def test_an_estimate_is_what_one_call_gives_or_what_all_give(function):
     assert not torch.allclose(one, two, atol=1e-2)
     # the call before the last is made without a gradient
     assert denoiser.network.calls == [False, True]
-    alone = sampler.estimate(denoiser, like[4:5], Condition(), ItemNoise(3, [4]))
+    alone = on_path(sampler, denoiser, like[4:5], Condition(), ItemNoise(3, [4]))
     torch.testing.assert_close(alone[0], estimate[4])
 
 
 def test_one_step_is_one_call_from_where_sampling_starts():
     denoiser = Denoiser(Bent(), VP(), v)
     noise, like = ItemNoise(0, [7, 8]), torch.empty(2, 1, 9)
-    sampler = Sampler(reverse.ddim, partial(times.uniform, steps=1))
-    estimate = sampler.estimate(denoiser, like, Condition(), noise)
-    expected = sampled(denoiser, reverse.ddim, 1, noise, like)
+    sampler = DDIM(times.uniform(1))
+    estimate = on_path(sampler, denoiser, like, Condition(), noise)
+    expected = sampled(denoiser, DDIM, 1, noise, like)
     torch.testing.assert_close(estimate.detach(), expected, rtol=1e-5, atol=1e-6)
     assert denoiser.network.calls == [True, False]
     estimate.square().mean().backward()

@@ -10,7 +10,6 @@ from torch import nn
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.preconditioning import x0 as x0_prediction
-from wavediff.diffusion.reverse import start
 from wavediff.diffusion.schedule import VP
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
@@ -50,14 +49,10 @@ def test_every_sampler_with_every_kind_of_schedule(name, schedule):
     grid = sampler.grid(path)
     y = torch.ones(2, 1, 8)
     cond = Condition(anchor=y if float(path.anchor(path.t_max)) else None)
-    told = []
-    x = sampler.function(
-        denoiser, start(path, grid[0], 0.3 * y, cond), grid, cond,
-        callback=lambda i, x, x0_hat: told.append(i),
-    )  # fmt: skip
-    assert torch.isfinite(x).all()
-    assert told == list(range(len(grid) - 1))
-    assert network.calls <= sampler.network_calls(path)
+    states = list(sampler.walk(denoiser, 0.3 * y, cond))
+    assert torch.isfinite(states[-1].x).all()
+    assert [state.i for state in states] == list(range(len(grid) - 1))
+    assert network.calls <= sampler.calls(path)
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch):
@@ -68,6 +63,6 @@ def test_a_missing_package_is_one_sentence(monkeypatch):
 
 
 def test_calls_follow_a_samplers_options():
-    sampler = sampler_by_name("annealed_langevin").with_steps(VP(), 10)
-    assert sampler.function.keywords["langevin_steps"] == 5
-    assert sampler.network_calls(VP()) == 60
+    sampler = sampler_by_name("annealed_langevin").with_steps(10)
+    assert sampler.method.options["langevin_steps"] == 5
+    assert sampler.calls(VP()) == 60

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from closed_forms import Correlated
 from torch import nn
 
 from wavediff.data import scaling
 from wavediff.data.series import Series, SeriesSet
 from wavediff.data.windows import Windows
+from wavediff.diffusion.exact import Correlated
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.posterior import Measured
+from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.schedule import VP
 from wavediff.tasks import gaps, rolling
 from wavediff.tasks.build import build_task
@@ -203,7 +203,7 @@ def test_the_exact_denoiser_of_a_gaussian_process_gives_the_exact_conditional():
     y = torch.tensor([0.3, -0.5, 1.0, 0.2], dtype=torch.float64)
     variance = 1e-9
     mean, rest = exact.given(rows, y, variance)
-    measured = Measured(
+    measured = PosteriorGuidance(
         Exact(), lambda x: x[..., known], y.expand(2, 1, -1), variance, iterations=12
     )
     # the same by conditioning on the known cells first, on the noisy ones then

@@ -1,17 +1,15 @@
 """The model of series where the answer is known: Gaussian processes."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion import preconditioning
-from wavediff.diffusion.adaptive import adaptive
+from wavediff.diffusion.adaptive import Adaptive
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.exponential import DPMpp2M
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
-from wavediff.diffusion.reverse import dpmpp_2m
 from wavediff.diffusion.schedule import VP, RectifiedFlow
 from wavediff.diffusion.times import fixed, log_snr_uniform
 from wavediff.errors import UserError
@@ -78,8 +76,7 @@ class Exact(nn.Module):
 def exact_model(masks: dict[str, float], scaling: str = "none") -> SeriesModel:
     # alpha at the start of 2e-9 leaves nothing of the mean in what sampling starts from
     schedule = VP(beta_max=80.0)
-    function = partial(adaptive, rtol=1e-8, atol=1e-8)
-    sampler = Sampler(function, partial(fixed, times=[1.0, 1e-7, 0.0]))
+    sampler = Adaptive(fixed([1.0, 1e-7, 0.0]), rtol=1e-8, atol=1e-8)
     return SeriesModel(
         Exact(schedule),
         schedule,
@@ -138,7 +135,7 @@ def test_with_the_exact_denoiser_forecasts_and_filled_gaps_are_the_exact_conditi
 
 
 def quick(model: SeriesModel) -> Sampler:
-    return Sampler(dpmpp_2m, partial(log_snr_uniform, steps=24, t_last=1e-4))
+    return DPMpp2M(log_snr_uniform(24, t_last=1e-4))
 
 
 def test_a_model_that_was_trained_with_nothing_known_is_guided_and_never_told():
@@ -197,7 +194,7 @@ def test_moments_need_some_signal_at_the_start():
     model = exact_model({"nothing": 1.0})
     model.denoiser.schedule = model.network.schedule = RectifiedFlow()
     window, known = a_window()
-    sampler = Sampler(dpmpp_2m, partial(fixed, times=[1.0, 0.5, 0.0]))
+    sampler = DPMpp2M(fixed([1.0, 0.5, 0.0]))
     with pytest.raises(UserError, match="mse"):
         model.sample(window, known, 2, sampler=sampler, guidance=Guidance.of("moments"))
     found = model.sample(window, known, 2, sampler=sampler)

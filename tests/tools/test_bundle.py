@@ -53,7 +53,7 @@ def test_a_bundle_is_the_model_in_half_precision(tmp_path):
     assert run(tool.main, words) == 0
     assert values(tmp_path / "out") == {0.5}
     vocoder = load_task(tmp_path / "out")
-    assert vocoder.sampler.function.func.__name__ == "ddim"
+    assert vocoder.sampler.method.name == "DDIM"
     assert vocoder.extra == {"step": 7}
 
 

@@ -3,16 +3,16 @@ import importlib.util
 import json
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from wavediff.cli import run
-from wavediff.diffusion import preconditioning, reverse, times
+from wavediff.diffusion import preconditioning, times
+from wavediff.diffusion.ddim import DDIM
+from wavediff.diffusion.heun import Heun
 from wavediff.diffusion.schedule import RectifiedFlow
-from wavediff.tasks.sampler import Sampler
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -36,14 +36,12 @@ def test_every_method_has_its_recipe_and_comes_after_those_it_needs():
 
 @pytest.mark.parametrize(
     ("function", "budgets"),
-    [(reverse.ddim, {1: 1, 2: 2, 4: 4, 8: 8}), (reverse.heun, {1: 1, 4: 3, 8: 7})],
+    [(DDIM, {1: 1, 2: 2, 4: 4, 8: 8}), (Heun, {1: 1, 4: 3, 8: 7})],
 )
 def test_a_budget_holds_every_call_of_the_network(function, budgets):
-    sampler = Sampler(function, partial(times.uniform, steps=5))
+    sampler = function(times.uniform(5))
     denoiser = SimpleNamespace(schedule=RectifiedFlow(), prediction=preconditioning.velocity)
-    target = f"wavediff.diffusion.reverse.{function.__name__}"
-    config = {"sampler": {"function": {"_target_": target}}}
-    task = SimpleNamespace(denoiser=denoiser, sampler=sampler, config=config)
+    task = SimpleNamespace(denoiser=denoiser, sampler=sampler)
     calls = [calls for _, _, calls in compare._plan("consistency", task)]
     assert calls == list(budgets.values())
 
@@ -62,14 +60,14 @@ def measured(folder: Path, name: str, sampler: str, points: dict[int, float]) ->
 
 
 def test_the_page_has_what_was_measured(tmp_path: Path):
-    measured(tmp_path / "out", "edm", "heun", {1: 50.0, 7: 9.0, 35: 4.0})
-    measured(tmp_path / "out", "consistency", "renoise", {1: 5.0, 2: 4.4})
+    measured(tmp_path / "out", "edm", "Heun", {1: 50.0, 7: 9.0, 35: 4.0})
+    measured(tmp_path / "out", "consistency", "Renoise", {1: 5.0, 2: 4.4})
     args = compare._parse(arguments(tmp_path, "--methods=consistency"))
     found = {name: compare._read(args, name) for name in args.methods}
     compare.write_results(args, found, 90.0)
     page = (tmp_path / "page" / "RESULTS.md").read_text()
     assert "| method | sampler | 1 | 2 | 4 | 8 | 18 | 35 | 100 | training |" in page
-    assert "| EDM | heun | 50 |  |  | 9 |  | 4 |  | 7 s |" in page
+    assert "| EDM | Heun | 50 |  |  | 9 |  | 4 |  | 7 s |" in page
     assert "at 1.25 times its teacher's distance (35 calls) in one call and at 1.10 times" in page
     assert "--samples 20 --methods edm,consistency data.count=120` (seed 0) in 2 minutes" in page
     assert (tmp_path / "page" / "comparison.png").stat().st_size > 10_000
@@ -94,7 +92,7 @@ def test_one_command_trains_measures_and_goes_on(tmp_path: Path, capsys):
     assert run(compare.main, words) == 0
     page = tmp_path / "page" / "RESULTS.md"
     assert capsys.readouterr().out == f"{page}\n"
-    assert "| consistency, distilled | renoise |" in page.read_text()
+    assert "| consistency, distilled | Renoise |" in page.read_text()
     assert "| latent EDM | heun |" in page.read_text()
     measured_at = (tmp_path / "out" / "edm" / "frechet.json").stat().st_mtime_ns
     assert run(compare.main, words) == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.denoiser import DenoiserLike
 from wavediff.diffusion.flow import (
     CALLS_PER_STEP,
     MAX_STEPS,
@@ -13,21 +15,20 @@ from wavediff.diffusion.flow import (
     dormand_prince,
     import_torchdiffeq,
 )
-from wavediff.diffusion.reverse import Callback, Noise, gaussian, step, steps_of
+from wavediff.diffusion.reverse import step
+from wavediff.diffusion.sampler import Noise, Steps, method
 from wavediff.diffusion.schedule import Schedule
 
 
-def adaptive(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    cond: Condition,
-    *,
-    noise: Noise = gaussian,
-    callback: Callback | None = None,
-    rtol: float = 1e-4,
-    atol: float = 1e-4,
-) -> Tensor:
+def _refuse(schedule: Schedule, times: Tensor, **options: object) -> None:
+    import_torchdiffeq()
+
+
+@method(calls=CALLS_PER_STEP * MAX_STEPS + 2, refuse=_refuse)
+def Adaptive(
+    denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise, *,
+    rtol: float = 1e-4, atol: float = 1e-4,
+) -> Steps:  # fmt: skip
     """The probability flow by Dormand and Prince's adaptive method (Song et al. 2021, section 4.3).
 
     Each step of the grid is integrated to the tolerance, in the coordinate of ``flow``; the grid
@@ -38,11 +39,10 @@ def adaptive(
         rtol, atol: of the state scaled to alpha^2 + sigma^2 = 1, for each step.
 
     Raises:
-        ImportError: without torchdiffeq.
         ValueError: where the tolerance is not reached.
     """
     schedule = denoiser.schedule
-    for i, t, s in steps_of(times):
+    for t, s in pairwise(times):
         if schedule.sigma(s) > 0:
             flow = Flow(denoiser, cond, t, s)
 
@@ -54,15 +54,4 @@ def adaptive(
         else:
             x0_hat = denoiser(x, t, cond)
             x = step(schedule, x, x0_hat, t, s, cond)
-        if callback is not None:
-            callback(i, x, x0_hat)
-    return x
-
-
-def check(schedule: Schedule, times: Tensor) -> None:
-    """Raises ImportError without torchdiffeq."""
-    import_torchdiffeq()
-
-
-adaptive.calls_per_step = CALLS_PER_STEP * MAX_STEPS + 2
-adaptive.check = check
+        yield x, x0_hat

@@ -14,7 +14,7 @@ from torch import Tensor
 from wavediff.diffusion.schedule import DiscreteBetas, Schedule, as_float64, log1mexp
 
 
-class BridgeVE(Schedule):
+class Bridge(Schedule):
     """The variance-exploding Schroedinger bridge from x_0 to y (Jukic et al. 2024, table 1).
 
     With g^2(t) = c k^(2t), sigma_t^2 = c (k^(2t) - 1) / (2 log k) and sb_t^2 = sigma_1^2 -

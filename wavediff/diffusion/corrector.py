@@ -6,13 +6,16 @@ written over the same four terms they differ from it in the weights alone.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.denoiser import DenoiserLike
 from wavediff.diffusion.forward import sde
-from wavediff.diffusion.reverse import Callback, Noise, combine, gaussian, step, steps_of
+from wavediff.diffusion.reverse import combine, step
+from wavediff.diffusion.sampler import Noise, Steps, method
 from wavediff.diffusion.schedule import Schedule
 
 
@@ -66,72 +69,7 @@ def correct(
     return combine(schedule, x, x0_hat, t, cond, weights, z)
 
 
-def euler_maruyama(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    cond: Condition,
-    *,
-    noise: Noise = gaussian,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Euler-Maruyama's method on the reverse SDE (Song et al. 2021, eq. 6); weak order 1.
-
-    A last step to sigma = 0 is the denoiser's estimate, without noise.
-
-    Raises:
-        ValueError: for a time where the score or the reverse process is infinite.
-    """
-    schedule = denoiser.schedule
-    check(schedule, times)
-    for i, t, s in steps_of(times):
-        x0_hat = denoiser(x, t, cond)
-        if schedule.sigma(s) > 0:
-            x = predict(schedule, x, x0_hat, t, s, cond, noise(x, i))
-        else:
-            x = step(schedule, x, x0_hat, t, s, cond)
-        if callback is not None:
-            callback(i, x, x0_hat)
-    return x
-
-
-def predictor_corrector(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    cond: Condition,
-    *,
-    noise: Noise = gaussian,
-    callback: Callback | None = None,
-    snr: float = 0.5,
-) -> Tensor:
-    """SGMSE+'s sampler: at each time one corrector step, then one predictor step; order 1.
-
-    The last step adds no noise. Two network calls a step; step i uses draws 2 i and 2 i + 1.
-
-    Args:
-        snr: of the corrector's step to its noise, positive; SGMSE+ has 0.5.
-
-    Raises:
-        ValueError: for an snr out of range, or a time where the score or the reverse process is
-            infinite, such as a bridge's start.
-    """
-    if not snr > 0:
-        raise ValueError(f"the corrector's snr must be positive, not {snr}")
-    schedule = denoiser.schedule
-    check(schedule, times)
-    steps = list(steps_of(times))
-    for i, t, s in steps:
-        x = correct(schedule, x, denoiser(x, t, cond), t, cond, snr, noise(x, 2 * i))
-        x0_hat = denoiser(x, t, cond)
-        z = noise(x, 2 * i + 1) if i + 1 < len(steps) else None
-        x = predict(schedule, x, x0_hat, t, s, cond, z)
-        if callback is not None:
-            callback(i, x, x0_hat)
-    return x
-
-
-def check(schedule: Schedule, times: Tensor) -> None:
+def needs_signal_and_noise(schedule: Schedule, times: Tensor, **options: object) -> None:
     """Raises ValueError where the reverse process or the score is infinite on the grid."""
     t = times[:-1]
     finite = torch.isfinite(torch.stack(sde(schedule, t))).all(0) & (schedule.sigma(t) > 0)
@@ -142,6 +80,48 @@ def check(schedule: Schedule, times: Tensor) -> None:
         )
 
 
-euler_maruyama.check = check
-predictor_corrector.calls_per_step = 2
-predictor_corrector.check = check
+@method(stochastic=True, refuse=needs_signal_and_noise)
+def EulerMaruyama(
+    denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise
+) -> Steps:
+    """Euler-Maruyama's method on the reverse SDE (Song et al. 2021, eq. 6); weak order 1.
+
+    A last step to sigma = 0 is the denoiser's estimate, without noise. Refuses a time where the
+    score or the reverse process is infinite.
+    """
+    schedule = denoiser.schedule
+    for i, (t, s) in enumerate(pairwise(times)):
+        x0_hat = denoiser(x, t, cond)
+        if schedule.sigma(s) > 0:
+            x = predict(schedule, x, x0_hat, t, s, cond, noise(x, i))
+        else:
+            x = step(schedule, x, x0_hat, t, s, cond)
+        yield x, x0_hat
+
+
+def _refuse(schedule: Schedule, times: Tensor, snr: float) -> None:
+    if not snr > 0:
+        raise ValueError(f"the corrector's snr must be positive, not {snr}")
+    needs_signal_and_noise(schedule, times)
+
+
+@method(calls=2, stochastic=True, refuse=_refuse)
+def PredictorCorrector(
+    denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise, *,
+    snr: float = 0.5,
+) -> Steps:  # fmt: skip
+    """SGMSE+'s sampler: at each time one corrector step, then one predictor step; order 1.
+
+    The last step adds no noise. Two network calls a step; step i uses draws 2 i and 2 i + 1.
+    Refuses a time where the score or the reverse process is infinite, such as a bridge's start.
+
+    Args:
+        snr: of the corrector's step to its noise, positive; SGMSE+ has 0.5.
+    """
+    schedule = denoiser.schedule
+    for i, (t, s) in enumerate(pairwise(times)):
+        x = correct(schedule, x, denoiser(x, t, cond), t, cond, snr, noise(x, 2 * i))
+        x0_hat = denoiser(x, t, cond)
+        z = noise(x, 2 * i + 1) if i + 2 < len(times) else None
+        x = predict(schedule, x, x0_hat, t, s, cond, z)
+        yield x, x0_hat

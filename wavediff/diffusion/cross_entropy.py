@@ -47,7 +47,7 @@ def cross_entropy(
         )
     log_snr = high + (low - high) * u.to(high)
     t = schedule.time_at(log_snr)
-    x0_hat = denoiser(diffuse(schedule, x0, t, eps, cond.anchor), t, cond)
+    x0_hat = denoiser(diffuse(schedule, x0, t, eps, cond), t, cond)
     # |eps - eps_hat|^2 = SNR |x0 - x0_hat|^2
     root = broadcast(((high - low) / 2 * log_snr.exp()).sqrt(), x0)
     path = (root * (x0_hat - x0)).square().flatten(1).mean(1)

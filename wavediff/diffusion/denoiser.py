@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.forward import broadcast
+from wavediff.diffusion.forward import add_anchor, broadcast
 from wavediff.diffusion.preconditioning import Coefficients
-from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.schedule import Schedule, as_float64
 
 Prediction = Callable[[Schedule, Tensor], Coefficients]
+
+
+class DenoiserLike(Protocol):
+    """What samplers and objectives ask of a denoiser."""
+
+    schedule: Schedule
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Condition) -> Tensor: ...
 
 
 class Denoiser(nn.Module):
     """x0_hat = c_skip x + c_out F(c_in x, c_noise, cond) + c_anchor y.
 
     Args:
-        network: called as ``network(x [batch, channels, time], c_noise [batch], cond)``.
+        network: called as ``network(x [batch, ...], c_noise [batch], cond)``, or without the
+            condition where it takes two arguments.
         schedule: of the noise.
-        prediction: what the network's output means, a function of ``preconditioning``.
+        prediction: what the network's output means, such as ``edm``, ``v`` or ``eps``.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction) -> None:
+    def __init__(
+        self, network: Callable[..., Tensor], schedule: Schedule, prediction: Prediction
+    ) -> None:
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
+        self._takes_condition = _takes_condition(network)
 
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
-        """The estimate of x_0, like ``x [batch, channels, time]``, at one time or one per item."""
-        t = torch.as_tensor(t, dtype=torch.float64)
-        c_skip, c_out, c_in, c_anchor = (broadcast(c, x) for c in self.prediction(self.schedule, t))
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
+        """The estimate of x_0, like ``x [batch, ...]``, at one time or one per item."""
+        cond = Condition() if cond is None else cond
+        t = as_float64(t)
+        c_skip, c_out, c_in, c_anchor = self.prediction(self.schedule, t)
         c_noise = self.schedule.c_noise(t).to(x).expand(x.shape[0])
-        x0_hat = c_skip * x + c_out * self.network(c_in * x, c_noise, cond)
-        return x0_hat if cond.anchor is None else x0_hat + c_anchor * cond.anchor
+        given = (cond,) if self._takes_condition else ()
+        output = self.network(broadcast(c_in, x) * x, c_noise, *given)
+        x0_hat = broadcast(c_skip, x) * x + broadcast(c_out, x) * output
+        return add_anchor(x0_hat, c_anchor, cond)
+
+    def c_out(self, x: Tensor, t: Tensor) -> Tensor:
+        """The factor on the network's output, float64 ``[]`` or ``[batch]``, like ``t``."""
+        return self.prediction(self.schedule, t).c_out
 
     def prepare(self, cond: Condition) -> Condition:
         """Let the network compute once what does not change from step to step."""
         prepare = getattr(self.network, "prepare", None)
         return cond if prepare is None else replace(cond, prepared=prepare(cond))
+
+
+def _takes_condition(network: Callable[..., Any]) -> bool:
+    function = network.forward if isinstance(network, nn.Module) else network
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return True
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters) >= 3

@@ -1,24 +1,26 @@
-"""Third-order exponential integrators in log-SNR.
+"""Exponential integrators in log-SNR.
 
 With lambda = log(alpha / sigma) the probability flow has the exact solution
 
     x_s = sigma_s/sigma_t x_t + sigma_s int_{lambda_t}^{lambda_s} e^lambda x0_hat d lambda
 
-which is the reverse step with D, the mean of x0_hat over the step under the weight e^lambda, in the
-place of x0_hat. Each method here is a way to that mean; the known signal y needs nothing more.
+which is the reverse step with x0_hat replaced by D, its mean over the step under the weight
+e^lambda. Each method here is a way to that mean; the known signal y needs nothing more.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser
-from wavediff.diffusion.reverse import Callback, Noise, gaussian, step, steps_of
+from wavediff.diffusion.denoiser import DenoiserLike
+from wavediff.diffusion.reverse import posterior_std, step
+from wavediff.diffusion.sampler import Noise, Steps, method
 
 
 def moments(h: float, n: int) -> list[float]:
@@ -51,26 +53,49 @@ def mean_estimate(estimates: Sequence[Tensor], nodes: Sequence[float], h: float)
     return sum(w * estimate for w, estimate in zip(weights, estimates, strict=True))
 
 
-def dpmpp_3s(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    cond: Condition,
-    *,
-    noise: Noise = gaussian,
-    callback: Callback | None = None,
-) -> Tensor:
+@method(stochastic=lambda eta: eta > 0)
+def DPMpp2M(
+    denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise, *,
+    eta: float = 0.0,
+) -> Steps:  # fmt: skip
+    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), multistep; order 2.
+
+    The first step, and a last one to sigma = 0, are of first order, which is exact enough there.
+    With ``eta = 1``, the ancestral noise, it is SDE-DPM-Solver++(2M) (Lu et al. 2022, section 5).
+    """
+    schedule = denoiser.schedule
+    previous: Tensor | None = None
+    h_previous = torch.zeros((), dtype=torch.float64)
+    for i, (t, s) in enumerate(pairwise(times)):
+        x0_hat = denoiser(x, t, cond)
+        h = (schedule.log_snr(s) - schedule.log_snr(t)) / 2
+        direction = x0_hat
+        if previous is not None and torch.isfinite(h) and torch.isfinite(h_previous):
+            slope = float(h / (2 * h_previous))
+            direction = (1 + slope) * x0_hat - slope * previous
+        std = eta * posterior_std(schedule, t, s)
+        z = noise(x, i) if std > 0 else None
+        # with the extrapolated estimate D this is sigma_s/sigma_t x - alpha_s expm1(-h) D, and for
+        # eta = 1 e^(-h) sigma_s/sigma_t x - alpha_s expm1(-2h) D + noise
+        x = step(schedule, x, direction, t, s, cond, std, z)
+        previous, h_previous = x0_hat, h
+        yield x, x0_hat
+
+
+@method(calls=3)
+def DPMpp3S(
+    denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise
+) -> Steps:
     """Singlestep DPM-Solver++ of third order (Lu et al. 2022, "DPM-Solver++"); order 3.
 
     The exponential Runge-Kutta method with nodes 0, 1/3 and 2/3 (Hochbruck & Ostermann 2005, eq.
     5.9), DPM-Solver-3's on x0_hat. Three network calls a step, one for a last step to sigma = 0.
     """
     schedule = denoiser.schedule
-    times = torch.as_tensor(times, dtype=torch.float64)
     inner = _between(schedule.log_snr(times), (1 / 3, 2 / 3))
     noisy = torch.isfinite(inner).all(0)  # steps whose end has noise
     inner[:, noisy] = schedule.time_at(inner[:, noisy])
-    for i, t, s in steps_of(times):
+    for i, (t, s) in enumerate(pairwise(times)):
         x0_hat = denoiser(x, t, cond)
         direction = x0_hat
         if noisy[i]:
@@ -82,9 +107,7 @@ def dpmpp_3s(
             x0_2 = denoiser(x_2, inner[1, i], cond)
             direction = mean_estimate((x0_hat, x0_2), (0, 2 / 3), h)
         x = step(schedule, x, direction, t, s, cond)
-        if callback is not None:
-            callback(i, x, x0_hat)
-    return x
+        yield x, x0_hat
 
 
 def _between(log_snr: Tensor, shares: Sequence[float]) -> Tensor:
@@ -98,15 +121,8 @@ def _between(log_snr: Tensor, shares: Sequence[float]) -> Tensor:
     return torch.stack(levels)
 
 
-def unipc(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    cond: Condition,
-    *,
-    noise: Noise = gaussian,
-    callback: Callback | None = None,
-) -> Tensor:
+@method()
+def UniPC(denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise) -> Steps:
     """UniPC-2 on x0_hat (Zhao et al. 2023, algorithms 1 and 2); order 3 with one call a step.
 
     A predictor through the last two estimates, then, once the estimate at the predicted state is
@@ -116,7 +132,7 @@ def unipc(
     schedule = denoiser.schedule
     known: list[tuple[float, Tensor]] = []  # lambda and x0_hat, the latest last
     start_of_step: tuple[Tensor, Tensor] | None = None  # the corrected state and its time
-    for i, t, s in steps_of(times):
+    for t, s in pairwise(times):
         x0_hat = denoiser(x, t, cond)
         here, there = (float(schedule.log_snr(time)) / 2 for time in (t, s))
         if start_of_step is not None:
@@ -127,9 +143,7 @@ def unipc(
         start_of_step = x, t
         direction = x0_hat if math.isinf(there) else _through(known, here, there)
         x = step(schedule, x, direction, t, s, cond)
-        if callback is not None:
-            callback(i, x, x0_hat)
-    return x
+        yield x, x0_hat
 
 
 def _through(known: Sequence[tuple[float, Tensor]], start: float, end: float) -> Tensor:
@@ -140,6 +154,3 @@ def _through(known: Sequence[tuple[float, Tensor]], start: float, end: float) ->
         known = [(level, x0_hat) for level, x0_hat in known if level > -math.inf]
         nodes = [(level - start) / (end - start) for level, _ in known]
     return mean_estimate([x0_hat for _, x0_hat in known], nodes, end - start)
-
-
-dpmpp_3s.calls_per_step = 3

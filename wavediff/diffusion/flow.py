@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.denoiser import DenoiserLike
+from wavediff.diffusion.forward import add_anchor
 from wavediff.diffusion.schedule import Schedule, as_float64
 
 State = tuple[Tensor, ...]
@@ -50,7 +51,7 @@ class Flow:
         x0_hat: the estimate of the latest evaluation.
     """
 
-    def __init__(self, denoiser: Denoiser, cond: Condition, t: Tensor, s: Tensor) -> None:
+    def __init__(self, denoiser: DenoiserLike, cond: Condition, t: Tensor, s: Tensor) -> None:
         self.denoiser, self.cond, self.schedule = denoiser, cond, denoiser.schedule
         self.start, self.end = (coordinate(self.schedule, time) for time in (t, s))
         self._range = [float(self.schedule.log_snr(time)) for time in (t, s)]
@@ -60,16 +61,12 @@ class Flow:
     def enter(self, x: Tensor, t: Tensor | float) -> Tensor:
         """z of x at time t; 0 where neither signal nor noise is left (a bridge's start)."""
         scale = float(norm(self.schedule, t))
-        return self._shift(x, t, -1) / scale if scale > 0 else torch.zeros_like(x)
+        centred = add_anchor(x, -self.schedule.anchor(t), self.cond)
+        return centred / scale if scale > 0 else torch.zeros_like(x)
 
     def leave(self, z: Tensor, t: Tensor | float) -> Tensor:
         """x of z at time t."""
-        return self._shift(float(norm(self.schedule, t)) * z, t, 1)
-
-    def _shift(self, x: Tensor, t: Tensor | float, sign: int) -> Tensor:
-        if self.cond.anchor is None:
-            return x
-        return x + sign * float(self.schedule.anchor(t)) * self.cond.anchor
+        return add_anchor(float(norm(self.schedule, t)) * z, self.schedule.anchor(t), self.cond)
 
     def time(self, w: Tensor | float) -> Tensor:
         """The time with coordinate ``w``, one or many, within the flow's two."""

@@ -5,27 +5,42 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.schedule import Schedule, as_float64
 
 
-def broadcast(coefficient: Tensor, x: Tensor) -> Tensor:
-    """A float64 coefficient per item, ``[batch]`` or ``[]``, in the shape, type and place of x."""
+def broadcast(coefficient: Tensor | float, x: Tensor) -> Tensor:
+    """A float64 coefficient, ``[]``, ``[batch]`` or like ``x``, in the shape and type of ``x``."""
+    coefficient = as_float64(coefficient)
+    if coefficient.ndim > 1:
+        return coefficient.to(x)
     return coefficient.to(x).reshape(-1, *[1] * (x.ndim - 1))
 
 
+def add_anchor(x: Tensor, weight: Tensor | float, cond: Condition | None) -> Tensor:
+    """x + weight y, where the condition has a known signal ``y``."""
+    if cond is None or cond.anchor is None:
+        return x
+    return x + broadcast(weight, x) * cond.anchor
+
+
 def diffuse(
-    schedule: Schedule, x0: Tensor, t: Tensor | float, eps: Tensor, anchor: Tensor | None = None
+    schedule: Schedule,
+    x0: Tensor,
+    t: Tensor | float,
+    eps: Tensor,
+    cond: Condition | None = None,
 ) -> Tensor:
     """x_t = alpha_t x_0 + anchor_t y + sigma_t eps.
 
     Args:
-        x0, eps: ``[batch, channels, time]``.
+        x0, eps: ``[batch, ...]``.
         t: one time, or one per item, ``[batch]``.
-        anchor: ``y``, like ``x0``, where the schedule has one.
+        cond: whose ``anchor`` is y, like ``x0``, where the schedule has one.
     """
-    t = torch.as_tensor(t, dtype=torch.float64)
+    t = as_float64(t)
     x = broadcast(schedule.alpha(t), x0) * x0 + broadcast(schedule.sigma(t), x0) * eps
-    return x if anchor is None else x + broadcast(schedule.anchor(t), x0) * anchor
+    return add_anchor(x, schedule.anchor(t), cond)
 
 
 def transition(

@@ -11,7 +11,24 @@ from torch import Tensor, nn
 from wavediff.diffusion.condition import Condition
 
 
-class Projected(nn.Module):
+class Guided(nn.Module):
+    """A denoiser made of another, with its schedule.
+
+    Args:
+        denoiser: to call.
+    """
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.schedule = denoiser.schedule
+
+    def prepare(self, cond: Condition) -> Condition:
+        """The denoiser's own."""
+        return self.denoiser.prepare(cond)
+
+
+class ProjectionGuidance(Guided):
     """A denoiser whose estimate is moved onto what is known: x0_hat <- project(x0_hat, cond).
 
     With ``project`` the projection onto {x : A(x) = y} this is the data-consistency step of
@@ -19,25 +36,20 @@ class Projected(nn.Module):
 
     Args:
         denoiser: to call.
-        project: ``(x0_hat [batch, channels, time], cond) -> like x0_hat``.
+        project: ``(x0_hat [batch, ...], cond) -> like x0_hat``.
     """
 
     def __init__(self, denoiser: nn.Module, project: Callable[[Tensor, Condition], Tensor]) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
+        super().__init__(denoiser)
         self.project = project
 
-    def prepare(self, cond: Condition) -> Condition:
-        """The denoiser's own."""
-        return self.denoiser.prepare(cond)
-
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """The projected estimate, like ``x``."""
+        cond = Condition() if cond is None else cond
         return self.project(self.denoiser(x, t, cond), cond)
 
 
-class ClassifierFree(nn.Module):
+class ClassifierFree(Guided):
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6): towards a class, beyond the class.
 
         x0_hat = none + scale (label - none)
@@ -52,9 +64,7 @@ class ClassifierFree(nn.Module):
     """
 
     def __init__(self, denoiser: nn.Module, scale: float) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
+        super().__init__(denoiser)
         self.scale = scale
 
     def prepare(self, cond: Condition) -> Condition:

@@ -18,7 +18,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.flow import Flow, dormand_prince, halves, norm, runge_kutta_4
-from wavediff.diffusion.reverse import Noise, gaussian
+from wavediff.diffusion.sampler import Noise, gaussian
 from wavediff.diffusion.schedule import as_float64
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Prediction
 from wavediff.diffusion.forward import broadcast
-from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.schedule import Schedule, as_float64
 
 
 class LocalDenoiser(nn.Module):
@@ -24,7 +23,8 @@ class LocalDenoiser(nn.Module):
 
     so that before training the denoiser is a local Wiener filter, and the network sees and predicts
     numbers of unit scale, in pauses as in vowels. The minimiser of a squared error does not change
-    by weights that are a function of x_t, so the loss may be that of the network's output.
+    by weights that are a function of x_t, so the loss may be that of the network's output: the
+    weighting ``target``.
 
     Args:
         network: called with ``cond.local [batch, groups, time]``, log s of so many groups of
@@ -60,24 +60,32 @@ class LocalDenoiser(nn.Module):
         prior = self.trust * sigma**2  # also a floor, lest what noise covers be taken for nothing
         return ((signal + prior) / (alpha**2 + prior)).clamp_min(self.floor**2)
 
-    def parts(self, x: Tensor, t: Tensor | float, cond: Condition) -> tuple[Tensor, Tensor, Tensor]:
-        """(c_skip x, c_out, F): the estimate is the first plus the product of the others."""
-        t = torch.as_tensor(t, dtype=torch.float64)
-        alpha, sigma = broadcast(self.schedule.alpha(t), x), broadcast(self.schedule.sigma(t), x)
-        # for what differentiates the estimate (guidance) a Wiener filter is linear
-        s2 = self.variance(x.detach(), alpha, sigma)
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
+        """The estimate of x_0, like ``x [batch, channels, time]``, at one time or one per item."""
+        cond = Condition() if cond is None else cond
+        t = as_float64(t)
+        alpha, sigma, s2 = self._level(x, t)
         cond = replace(cond, local=s2.log() / 2, prepared=None)
-        s2 = s2.repeat_interleave(x.shape[1] // self.groups, dim=1)
+        s2 = self._per_channel(s2, x)
         v = alpha**2 * s2 + sigma**2
         c_noise = self.schedule.c_noise(t).to(x).expand(len(x))
         output = self.network(x * v.rsqrt(), c_noise, cond)
-        return alpha * s2 / v * x, sigma * (s2 / v).sqrt(), output
+        return alpha * s2 / v * x + sigma * (s2 / v).sqrt() * output
 
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
-        """The estimate of x_0, like ``x [batch, channels, time]``, at one time or one per item."""
-        skip, c_out, output = self.parts(x, t, cond)
-        return skip + c_out * output
+    def c_out(self, x: Tensor, t: Tensor) -> Tensor:
+        """The factor on the network's output, like ``x``."""
+        alpha, sigma, s2 = self._level(x, t)
+        s2 = self._per_channel(s2, x)
+        return sigma * (s2 / (alpha**2 * s2 + sigma**2)).sqrt()
+
+    def _level(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        alpha, sigma = broadcast(self.schedule.alpha(t), x), broadcast(self.schedule.sigma(t), x)
+        # for what differentiates the estimate (guidance) a Wiener filter is linear
+        return alpha, sigma, self.variance(x.detach(), alpha, sigma)
+
+    def _per_channel(self, s2: Tensor, x: Tensor) -> Tensor:
+        return s2.repeat_interleave(x.shape[1] // self.groups, dim=1)
 
     def prepare(self, cond: Condition) -> Condition:
-        """Nothing: what the network is told changes from step to step."""
+        """Nothing: what the network sees changes from step to step."""
         return cond

@@ -28,7 +28,7 @@ class Denoised:
 
 
 class DenoisingObjective:
-    """w(t) |x0_hat - x0|^p, averaged over channels and time.
+    """w(t) |x0_hat - x0|^p, averaged over all but the batch.
 
     Args:
         norm: ``l1`` (p = 1, DiffWave's) or ``l2`` (p = 2).
@@ -69,10 +69,10 @@ class DenoisingObjective:
         rest = ((u - self.start) / (1 - self.start)).clamp(min=0) if self.start < 1 else u
         return torch.where(u < self.start, schedule.t_max, schedule.quantile(rest))
 
-    def scale(self, denoiser: Denoiser, t: Tensor) -> Tensor:
-        """The factor on the error of x0_hat, w^(1/p), ``[batch]``."""
+    def scale(self, denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
+        """The factor on the error of x0_hat, w^(1/p), ``[batch]`` or like ``x``, which is x_t."""
         if self.weighting == "target":
-            return 1 / denoiser.prediction(denoiser.schedule, t)[1].abs()
+            return 1 / denoiser.c_out(x, t).abs()
         if self.weighting == "x0":
             return torch.ones_like(t)
         schedule = denoiser.schedule
@@ -88,21 +88,38 @@ class DenoisingObjective:
         self,
         denoiser: Denoiser,
         x0: Tensor,
-        u: Tensor,
-        eps: Tensor,
-        cond: Condition,
+        cond: Condition | None = None,
+        *,
+        u: Tensor | None = None,
+        eps: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> Denoised:
-        """Noise ``x0`` at quantile ``u [batch]`` of the training times and denoise it.
+        """Noise ``x0`` and denoise it.
 
-        ``weight``, like ``x0``, says which of its numbers count, and how much; all by default.
+        Args:
+            denoiser: to train.
+            x0: data, ``[batch, ...]``.
+            cond: of the denoiser.
+            u: quantiles of the training times, ``[batch]`` in [0, 1); drawn by default.
+            eps: standard normal, like ``x0``; drawn by default.
+            weight: like ``x0``, which of its numbers count, and how much; all by default.
         """
+        cond, u, eps = given_or_drawn(x0, cond, u, eps)
         t = self.times(denoiser.schedule, u)
-        x = diffuse(denoiser.schedule, x0, t, eps, cond.anchor)
+        x = diffuse(denoiser.schedule, x0, t, eps, cond)
         x0_hat = denoiser(x, t, cond)
-        error = broadcast(self.scale(denoiser, t), x0) * (x0_hat - x0).to(x0.dtype)
+        error = broadcast(self.scale(denoiser, x, t), x0) * (x0_hat - x0).to(x0.dtype)
         error = error.abs() if self.norm == "l1" else error.square()
         return Denoised(item_mean(error, weight), x0_hat, t, denoiser.schedule.log_snr(t))
+
+
+def given_or_drawn(
+    x0: Tensor, cond: Condition | None, u: Tensor | None, eps: Tensor | None
+) -> tuple[Condition, Tensor, Tensor]:
+    """(condition, quantiles, noise), from torch's global generator where they are not given."""
+    cond = Condition() if cond is None else cond
+    u = torch.rand(len(x0), dtype=torch.float64).to(x0.device) if u is None else u
+    return cond, u, torch.randn_like(x0) if eps is None else eps
 
 
 def item_mean(error: Tensor, weight: Tensor | None = None) -> Tensor:

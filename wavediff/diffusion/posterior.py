@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.forward import broadcast
+from wavediff.diffusion.guidance import Guided
+from wavediff.diffusion.schedule import as_float64
 
 Linear = Callable[[Tensor], Tensor]
 
 
-class Measured(nn.Module):
+class PosteriorGuidance(Guided):
     """A denoiser that knows ``y = A x_0 + n``, n of variance R: the estimate of E[x_0 | x_t, y].
 
     With D = E[x_0 | x_t] and the covariance of x_0 given x_t, C = sigma^2 / alpha dD/dx,
@@ -30,7 +32,7 @@ class Measured(nn.Module):
 
     Args:
         denoiser: to call.
-        measure: A, linear, ``[batch, channels, time] -> like y``; must be differentiable.
+        measure: A, linear, ``[batch, ...] -> like y``; must be differentiable.
         y: what was measured, ``[batch, ...]``.
         variance: R, positive: a number, or like ``y`` where it differs from place to place.
         iterations: of the conjugate gradients, 1 or more; they end by themselves at the solution.
@@ -47,26 +49,21 @@ class Measured(nn.Module):
         variance: float | Tensor,
         iterations: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(denoiser)
         if not (torch.as_tensor(variance) > 0).all():
             raise ValueError("the variance of a measurement must be positive")
         if iterations < 1:
             raise ValueError(f"conjugate gradients need at least 1 iteration, not {iterations}")
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
         self.measure, self.y, self.variance, self.iterations = measure, y, variance, iterations
 
-    def prepare(self, cond: Condition) -> Condition:
-        """The denoiser's own."""
-        return self.denoiser.prepare(cond)
-
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
-        """The estimate, like ``x [batch, channels, time]``.
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
+        """The estimate, like ``x [batch, ...]``.
 
         Raises:
             ValueError: where alpha = 0: there dD/dx = 0 says nothing about the covariance.
         """
-        t = torch.as_tensor(t, dtype=torch.float64)
+        cond = Condition() if cond is None else cond
+        t = as_float64(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if (alpha == 0).any():
             raise ValueError("a measurement cannot guide where alpha = 0: start a little later")

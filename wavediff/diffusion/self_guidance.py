@@ -1,4 +1,4 @@
-"""Observation self-guidance: sampling from what is known by a denoiser that was told nothing.
+"""Observation self-guidance: sampling from what is known by an unconditional denoiser.
 
 TSDiff (Kollovieh et al. 2023, "Predict, refine, synthesize", section 3.2) takes the denoiser's own
 estimate for the mean of what is observed, p(y | x_t) = p(y | x0_hat(x_t)), so that the score of a
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.forward import broadcast
+from wavediff.diffusion.guidance import Guided
+from wavediff.diffusion.schedule import as_float64
 
 # (x0_hat [batch, channels, time], cond) -> log p(y | x0_hat) up to a constant, [batch]
 LogLikelihood = Callable[[Tensor, Condition], Tensor]
 
 
-class SelfGuided(nn.Module):
+class SelfGuidance(Guided):
     """A denoiser guided by its own estimate of what was observed.
 
     The score of p(x_t | y) is that of p(x_t) plus scale grad_x log p(y | x0_hat(x)). In terms of
@@ -56,23 +58,18 @@ class SelfGuided(nn.Module):
         scale: float,
         data_std: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(denoiser)
         if not (scale >= 0 and data_std >= 0):
             raise ValueError(
                 f"the scale of guidance and the data's standard deviation must be 0 or more, not "
                 f"{scale} and {data_std}"
             )
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
         self.log_likelihood, self.scale, self.data_std = log_likelihood, scale, data_std
 
-    def prepare(self, cond: Condition) -> Condition:
-        """The denoiser's own."""
-        return self.denoiser.prepare(cond)
-
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """The guided estimate, like ``x [batch, channels, time]``."""
-        t = torch.as_tensor(t, dtype=torch.float64)
+        cond = Condition() if cond is None else cond
+        t = as_float64(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if self.scale == 0 or (alpha == 0).all():
             return self.denoiser(x, t, cond)

@@ -1,22 +1,75 @@
-"""Grids of times for the samplers: float64, descending, ending at the clean end."""
+"""Grids of times for the samplers: float64, descending, ending at the clean end.
+
+A grid follows from a schedule: ``karras(18)`` is a grid, ``karras(18)(schedule)`` its times.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
 from wavediff.diffusion.schedule import DiscreteBetas, Schedule
 
+Options = ParamSpec("Options")
 
+
+@dataclass(frozen=True)
+class Grid:
+    """``schedule -> times``.
+
+    Attributes:
+        function: ``(schedule, **options) -> times``.
+        options: its options.
+    """
+
+    function: Callable[..., Tensor]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, schedule: Schedule) -> Tensor:
+        """The times for ``schedule``, float64 ``[steps + 1]``, descending."""
+        return self.function(schedule, **self.options)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it exists for any number of steps."""
+        return "steps" in self.options
+
+    def with_options(self, **options: Any) -> Grid:
+        """The same with other options."""
+        return Grid(self.function, {**self.options, **options})
+
+
+def grid(
+    function: Callable[Concatenate[Schedule, Options], Tensor],
+) -> Callable[Options, Grid]:
+    """Turn ``(schedule, ...) -> times`` into ``(...) -> Grid``."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def bound(*args: Options.args, **kwargs: Options.kwargs) -> Grid:
+        given = signature.bind(None, *args, **kwargs).arguments
+        return Grid(function, {name: value for name, value in given.items() if name != "schedule"})
+
+    rest = list(signature.parameters.values())[1:]
+    bound.__signature__ = inspect.Signature(rest)  # type: ignore[attr-defined]
+    return bound
+
+
+@grid
 def uniform(schedule: Schedule, steps: int, t_end: float = 0.0) -> Tensor:
     """``steps`` equal steps from ``t_max`` to ``t_end``, ``[steps + 1]``."""
     _check(steps)
     return torch.linspace(schedule.t_max, t_end, steps + 1, dtype=torch.float64)
 
 
+@grid
 def uniform_to_t_min(schedule: Schedule, steps: int) -> Tensor:
     """Equal steps from ``t_max`` to ``t_min``, then one to the clean end, ``[steps + 1]``.
 
@@ -27,6 +80,7 @@ def uniform_to_t_min(schedule: Schedule, steps: int) -> Tensor:
     return torch.cat([trained, torch.zeros(1, dtype=torch.float64)])
 
 
+@grid
 def log_snr_uniform(
     schedule: Schedule, steps: int, t_start: float | None = None, t_last: float | None = None
 ) -> Tensor:
@@ -39,6 +93,7 @@ def log_snr_uniform(
     return _at_levels(schedule, levels, start[0])
 
 
+@grid
 def karras(
     schedule: Schedule,
     steps: int,
@@ -62,23 +117,25 @@ def karras(
     return _at_levels(schedule, levels, start[0])
 
 
+@grid
 def fixed(schedule: Schedule, times: Sequence[float]) -> Tensor:
     """These times, whatever the schedule: what a search found.
 
     Raises:
         ValueError: where they do not descend within the schedule's, 0 to ``t_max``.
     """
-    grid = torch.as_tensor(times, dtype=torch.float64)
-    if grid.ndim != 1 or len(grid) < 2 or not (grid.diff() < 0).all():
+    found = torch.as_tensor(times, dtype=torch.float64)
+    if found.ndim != 1 or len(found) < 2 or not (found.diff() < 0).all():
         raise ValueError("a fixed grid is a descending list of at least two times")
-    if grid[0] > schedule.t_max or grid[-1] < 0:
+    if found[0] > schedule.t_max or found[-1] < 0:
         raise ValueError(
-            f"a fixed grid from {grid[0]:g} to {grid[-1]:g} leaves the schedule's times, "
+            f"a fixed grid from {found[0]:g} to {found[-1]:g} leaves the schedule's times, "
             f"{schedule.t_max:g} to 0"
         )
-    return grid
+    return found
 
 
+@grid
 def nodes(schedule: Schedule) -> Tensor:
     """Every trained level of a discrete schedule, T to 0.
 
@@ -90,6 +147,7 @@ def nodes(schedule: Schedule) -> Tensor:
     return torch.arange(len(schedule.betas), -1, -1, dtype=torch.float64)
 
 
+@grid
 def from_betas(schedule: Schedule, betas: Sequence[float]) -> Tensor:
     """The times at which ``schedule`` has the noise levels of another, shorter list of betas.
 

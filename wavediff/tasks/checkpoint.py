@@ -14,6 +14,7 @@ from torch import Tensor
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.tasks.build import build_task
+from wavediff.tasks.moved import current
 
 FORMAT = "wavediff-1"
 FILE_NAME = "model.safetensors"
@@ -97,7 +98,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
         raise UserError(f"the configuration in {path} is damaged: copy the file again") from error
     if not isinstance(config, dict) or not isinstance(extra, dict):
         raise UserError(f"the configuration in {path} is damaged: copy the file again")
-    return config, extra, state
+    return current(config), extra, state
 
 
 def effort(extra: Mapping[str, Any]) -> dict[str, float]:

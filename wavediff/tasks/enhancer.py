@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.evaluation.perceptual import disturbance
@@ -25,7 +25,7 @@ from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.checkpoint import load_task
-from wavediff.tasks.sampler import Sampler, checked_sampler
+from wavediff.tasks.sampler import checked_sampler, on_path
 from wavediff.tasks.weights import check_weights
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Enhancer(nn.Module):
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
         cond = self._staged(cond)
-        denoised = self.objective(self.denoiser, x0, u, eps, cond)
+        denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
         loss = denoised.loss
         if cond.observed is not None:
@@ -199,12 +199,12 @@ class Enhancer(nn.Module):
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
         """(speech as the sampler makes it, the clean speech), each ``[batch, 1, time]``.
 
-        Both relative to the noisy recording's level; see ``Sampler.estimate``.
+        Both relative to the noisy recording's level; see ``on_path``.
         """
         with torch.no_grad():
             clean, _, cond = self._crops(batch)
         cond = self._staged(cond)
-        x0_hat = self.sampler.estimate(self.denoiser, cond.anchor, cond, noise)
+        x0_hat = on_path(self.sampler, self.denoiser, cond.anchor, cond, noise)
         return self.representation.decode(x0_hat, clean.shape[-1], cond.local), clean
 
     def _crops(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Condition]:
@@ -316,7 +316,7 @@ class Enhancer(nn.Module):
     def reach(self, sampler: Sampler | None = None) -> tuple[int, int]:
         """(past, ahead): how many samples of input on either side an output sample depends on."""
         sampler = self.sampler if sampler is None else sampler
-        frames = self.network.receptive_field * sampler.network_calls(self.denoiser.schedule)
+        frames = self.network.receptive_field * sampler.calls(self.denoiser.schedule)
         frames += getattr(self.network, "first_receptive_field", 0)
         around = (frames + 2 * self.representation.halo + 1) * self.representation.hop_length
         around += self.mel.n_fft
@@ -332,7 +332,6 @@ class Enhancer(nn.Module):
         sampler: Sampler | None = None,
         seed: int = 0,
         offset: int = 0,
-        callback: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
         """Clean speech for ``noisy [batch, 1, time]`` at the model's rate, all at once.
 
@@ -341,19 +340,17 @@ class Enhancer(nn.Module):
             seed: of the noise; the same seed gives the same audio.
             offset: position of the first sample in the whole recording, a multiple of
                 ``hop_length``: the noise depends on it, so that pieces fit together.
-            callback: as a sampler's.
         """
         sampler = self.sampler if sampler is None else sampler
         schedule, length = self.denoiser.schedule, noisy.shape[-1]
         noisy = noisy.to(self.device)
         level = self.level(noisy) / self.level_rms
         cond = self._staged(self._condition(normalised(noisy, level)))
-        grid = sampler.grid(schedule)
         draw = PositionNoise(seed, offset // self.representation.hop_length)
-        x = reverse.start(schedule, grid[0], draw(cond.anchor, -1), cond)
-        if sampler.network_calls(schedule) > 1:
+        z = draw(cond.anchor, -1)
+        if sampler.calls(schedule) > 1:
             cond = self.denoiser.prepare(cond)
-        x = sampler.function(self.denoiser, x, grid, cond, noise=draw, callback=callback)
+        x = sampler(self.denoiser, z, cond, noise=draw)
         return self.representation.decode(x, length, cond.local) * level
 
 

@@ -17,8 +17,8 @@ from torch.utils.data import default_collate
 from wavediff.data import scaling
 from wavediff.data.series import SeriesSet
 from wavediff.data.windows import Windows
+from wavediff.diffusion.sampler import Sampler
 from wavediff.tasks.rolling import CELLS, pieces
-from wavediff.tasks.sampler import Sampler
 from wavediff.tasks.series import SeriesModel, Window
 
 

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion import guidance as guided
-from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.forward import diffuse
 from wavediff.diffusion.local import LocalDenoiser
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.labels import Labelled
-from wavediff.tasks.sampler import Sampler, checked_sampler
+from wavediff.tasks.sampler import checked_sampler
 
 
 class Generator(Labelled, nn.Module):
@@ -159,9 +158,7 @@ class Generator(Labelled, nn.Module):
                 hidden = noise.uniform(stream=2).to(label.device) < self.label_dropout
                 label = label.masked_fill(hidden, -1)
         cond = Condition(label=label)
-        if isinstance(self.denoiser, LocalDenoiser):
-            return self._local_loss(x0, u, eps, cond)
-        denoised = self.objective(self.denoiser, x0, u, eps, cond)
+        denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
 
     @torch.no_grad()
@@ -171,15 +168,6 @@ class Generator(Labelled, nn.Module):
         frames = self.representation.frames(audio.shape[-1])
         z = noise.normal(self.representation.channels, frames).to(audio)
         return z, Condition(label=batch.get("label") if self.labels else None)
-
-    def _local_loss(self, x0: Tensor, u: Tensor, eps: Tensor, cond: Condition) -> dict[str, Tensor]:
-        """The squared error of the network's own output."""
-        schedule = self.denoiser.schedule
-        t = self.objective.times(schedule, u)
-        skip, c_out, output = self.denoiser.parts(diffuse(schedule, x0, t, eps), t, cond)
-        loss = (output - (x0 - skip) / c_out).square().flatten(1).mean(1)
-        log_snr = schedule.log_snr(t)
-        return {"denoising": loss, "log_snr": log_snr, "loss": loss}
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """A sample as long as ``batch["audio"] [1, 1, time]`` and of its class, like it.
@@ -212,7 +200,6 @@ class Generator(Labelled, nn.Module):
         steps: int | None = None,
         seed: int = 0,
         first: int = 0,
-        callback: reverse.Callback | None = None,
     ) -> Tensor:
         """``n`` sounds, ``[n, 1, time]`` float32 on the model's device, full scale +-1.
 
@@ -225,7 +212,6 @@ class Generator(Labelled, nn.Module):
             seed: of the noise. Sound i is a function of the seed and of ``first + i``, whatever
                 ``n``.
             first: number of the first sound.
-            callback: as a sampler's.
 
         Raises:
             UserError: for values that cannot be, an unknown sampler, or a label that is missing,
@@ -240,8 +226,6 @@ class Generator(Labelled, nn.Module):
         if not isinstance(sampler, Sampler):
             sampler = self.with_sampler(sampler, steps)
         length = self.length(self.crop_seconds if seconds is None else seconds)
-        schedule = self.denoiser.schedule
-        grid = sampler.grid(schedule)
         like = torch.empty(
             n, self.representation.channels, self.representation.frames(length), device=self.device
         )
@@ -252,8 +236,7 @@ class Generator(Labelled, nn.Module):
 
         label = None if number is None else torch.full((n,), number, device=self.device)
         cond = Condition(label=label)
-        x = reverse.start(schedule, grid[0], draw(like, -1), cond)
-        x = sampler.function(denoiser, x, grid, cond, noise=draw, callback=callback)
+        x = sampler(denoiser, draw(like, -1), cond, noise=draw)
         return self.decode(x, length)
 
     def _guided(self, label: int | None, scale: float) -> nn.Module:

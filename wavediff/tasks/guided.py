@@ -27,9 +27,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wavediff.diffusion.guidance import Projected
-from wavediff.diffusion.posterior import Measured
-from wavediff.diffusion.self_guidance import SelfGuided, levels, mean_square, pinball
+from wavediff.diffusion.guidance import ProjectionGuidance
+from wavediff.diffusion.posterior import PosteriorGuidance
+from wavediff.diffusion.self_guidance import SelfGuidance, levels, mean_square, pinball
 from wavediff.errors import UserError
 
 KINDS = ("none", "mse", "quantile", "moments")
@@ -73,11 +73,11 @@ class Guidance:
             y, known: ``[samples * batch, variables, length]``, those of a sample together.
         """
         if self.kind == "none":
-            return Projected(denoiser, lambda x0_hat, cond: torch.where(known, y, x0_hat))
+            return ProjectionGuidance(denoiser, lambda x0_hat, cond: torch.where(known, y, x0_hat))
         if self.kind == "moments":
             there = known.to(y)
-            return Measured(denoiser, there.mul, there * y, 1 / self.scale, ITERATIONS)
+            return PosteriorGuidance(denoiser, there.mul, there * y, 1 / self.scale, ITERATIONS)
         if self.kind == "mse":
-            return SelfGuided(denoiser, mean_square(y, known), self.scale, data_std=1.0)
+            return SelfGuidance(denoiser, mean_square(y, known), self.scale, data_std=1.0)
         level = levels(samples).repeat_interleave(len(y) // samples).to(y)
-        return SelfGuided(denoiser, pinball(y, known, level), self.scale)
+        return SelfGuidance(denoiser, pinball(y, known, level), self.scale)

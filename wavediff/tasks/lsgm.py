@@ -11,12 +11,12 @@ from wavediff.diffusion.cross_entropy import cross_entropy, noised_entropy
 from wavediff.diffusion.denoiser import Prediction
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.networks.autoencoder import Posterior
 from wavediff.representations.latent import Latent
 from wavediff.tasks.autoencoder import reconstruction_losses
 from wavediff.tasks.generator import Generator
-from wavediff.tasks.sampler import Sampler
 
 
 class Learnt(nn.Module):

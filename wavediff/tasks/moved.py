@@ -9,13 +9,47 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 # Python paths: the target as version 0.1.0 wrote it, and where it is now.
-MOVED: dict[str, str] = {}
+MOVED: dict[str, str] = {
+    "wavediff.diffusion.anchored.BridgeVE": "wavediff.diffusion.anchored.Bridge",
+    "wavediff.diffusion.consistency.ConsistencyDistillation": (
+        "wavediff.diffusion.consistency_models.ConsistencyDistillation"
+    ),
+    "wavediff.diffusion.consistency.ConsistencyTraining": (
+        "wavediff.diffusion.consistency_models.ConsistencyTraining"
+    ),
+    "wavediff.diffusion.consistency.ddim_step": "wavediff.diffusion.ddim.ddim_step",
+    "wavediff.diffusion.consistency.heun_step": "wavediff.diffusion.heun.heun_step",
+    "wavediff.diffusion.reverse.ancestral": "wavediff.diffusion.ddim.Ancestral",
+    "wavediff.diffusion.reverse.ddim": "wavediff.diffusion.ddim.DDIM",
+    "wavediff.diffusion.reverse.renoise": "wavediff.diffusion.ddim.Renoise",
+    "wavediff.diffusion.reverse.heun": "wavediff.diffusion.heun.Heun",
+    "wavediff.diffusion.reverse.dpmpp_2m": "wavediff.diffusion.exponential.DPMpp2M",
+    "wavediff.diffusion.exponential.dpmpp_3s": "wavediff.diffusion.exponential.DPMpp3S",
+    "wavediff.diffusion.exponential.unipc": "wavediff.diffusion.exponential.UniPC",
+    "wavediff.diffusion.corrector.euler_maruyama": "wavediff.diffusion.corrector.EulerMaruyama",
+    "wavediff.diffusion.corrector.predictor_corrector": (
+        "wavediff.diffusion.corrector.PredictorCorrector"
+    ),
+    "wavediff.diffusion.langevin.annealed_langevin": "wavediff.diffusion.langevin.AnnealedLangevin",
+    "wavediff.diffusion.adaptive.adaptive": "wavediff.diffusion.adaptive.Adaptive",
+}
 
 # Arguments of a target (as it is called now): {old: new}.
 ARGUMENTS: dict[str, dict[str, str]] = {}
 
+
+def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
+    """{function: {_target_: METHOD, options}, times} is now {_target_: METHOD, options, times}."""
+    parts = {name: dict(config[name]) for name in ("function", "times")}
+    for part in parts.values():
+        part.pop("_partial_", None)
+    return parts["function"] | {"times": parts["times"]}
+
+
 # Groups whose notation changed, by the target as version 0.1.0 wrote it.
-NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "wavediff.tasks.sampler.Sampler": _sampler,
+}
 
 
 def current(config: Any) -> Any:

@@ -1,10 +1,10 @@
 """What a recording lacks, filled in from what a generator knows of such sounds.
 
 Gaps, bands and clipped peaks are all a part of the waveform of which the rest is known: at every
-step the estimate of x_0 is moved onto what is known (``wavediff.diffusion.guidance.Projected``, as
-DDNM, Wang et al. 2023), and the mean of several draws comes nearer than any of them. What is known
-stays as it is; only the windows around what is missing are computed, at the generator's rate and
-usual level.
+step the estimate of x_0 is moved onto what is known (``wavediff.diffusion.ProjectionGuidance``,
+as DDNM, Wang et al. 2023), and the mean of several draws comes nearer than any of them. What is
+known stays as it is; only the windows around what is missing are computed, at the generator's rate
+and usual level.
 """
 
 from __future__ import annotations
@@ -19,15 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.data.audio import resample
-from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.guidance import Projected
+from wavediff.diffusion.guidance import ProjectionGuidance
 from wavediff.diffusion.noise import PositionNoise
+from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.tasks.checkpoint import bundled_names
 from wavediff.tasks.generator import Generator
-from wavediff.tasks.sampler import Sampler
 
 PRIOR = "prior-en-22k"  # the bundled generator
 CONTEXT = 0.6  # seconds on either side of what is missing
@@ -94,7 +93,7 @@ class Posterior:
         """
         generator, length = self.generator, observed.shape[-1]
         like = generator.encode(observed)
-        denoiser = Projected(
+        denoiser = ProjectionGuidance(
             generator.denoiser,
             lambda x0, _: generator.encode(project(generator.decode(x0, length))),
         )
@@ -122,13 +121,11 @@ class Posterior:
         cond = Condition(
             label=None if label is None else torch.full((len(like),), label, device=like.device)
         )
-
-        def told(i: int, x: Tensor, x0_hat: Tensor) -> None:
+        sampler = Sampler(self.sampler.method, grid)
+        for state in sampler.walk(denoiser, noise(like, -1), cond, noise=noise):
             if callback is not None:
-                callback((i + 1) / (len(grid) - 1))
-
-        x = reverse.start(schedule, grid[0], noise(like, -1), cond)
-        return self.sampler.function(denoiser, x, grid, cond, noise=noise, callback=told)
+                callback((state.i + 1) / (len(grid) - 1))
+        return state.x
 
     def typical_level(self) -> float:
         """Root mean square of the audio that the generator knows: that of a state of unit noise."""

@@ -12,8 +12,8 @@ from torch.utils.data import default_collate
 
 from wavediff.data.series import SeriesSet
 from wavediff.data.windows import Windows
+from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
-from wavediff.tasks.sampler import Sampler
 from wavediff.tasks.series import SeriesModel, Window
 
 CELLS = 20_000_000  # of the sampled windows that are held at once

@@ -17,19 +17,19 @@ from wavediff.data import scaling
 from wavediff.data.series import SeriesSet
 from wavediff.data.series_settings import build_series
 from wavediff.data.windows import Windows, visible_lags
-from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.evaluation.series import coverage, mae, weighted_quantile_loss
 from wavediff.tasks import masks as mask_kinds
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.guided import Guidance
-from wavediff.tasks.sampler import Sampler, checked_sampler
+from wavediff.tasks.sampler import checked_sampler
 
 # Windows that go through the network at once. On a CPU, tensors above 32 MB cost more to get from
 # the system than to compute.
@@ -71,7 +71,7 @@ class Window(NamedTuple):
         )
 
 
-class KnownWithoutNoise(Denoiser):
+class CleanObservations(Denoiser):
     """A denoiser whose network sees the known cells of x_t without noise (CSDI, Tashiro et al.
     2021, section 4.3), at the level of x_t.
 
@@ -80,7 +80,7 @@ class KnownWithoutNoise(Denoiser):
     the input can mend.
     """
 
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """The estimate of x_0, like ``x``; of no meaning in known cells.
 
         ``cond.local`` begins with the known values and where they are, both like ``x``.
@@ -137,7 +137,7 @@ class SeriesModel(nn.Module):
         clean_known: bool = False,
     ) -> None:
         super().__init__()
-        kind = KnownWithoutNoise if clean_known else Denoiser
+        kind = CleanObservations if clean_known else Denoiser
         self.denoiser = kind(network, schedule, prediction)
         self.objective = objective
         self.sampler = sampler
@@ -273,7 +273,7 @@ class SeriesModel(nn.Module):
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
             hidden = (window.present & ~known).to(x0)
-        denoised = self.objective(self.denoiser, x0, u, eps, cond, weight=hidden)
+        denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps, weight=hidden)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
 
     def _masked(self, present: Tensor, noise: ItemNoise) -> Tensor:
@@ -394,7 +394,7 @@ class SeriesModel(nn.Module):
         batch, variables, length = known.shape
         window = window._replace(present=known)
         x0, cond, scale = self._condition(window, known, wide, told=guidance is None)
-        schedule, grid = self.denoiser.schedule, sampler.grid(self.denoiser.schedule)
+        schedule = self.denoiser.schedule
         noises = ItemNoise(seed, range(first, first + batch))
 
         def noise(x: Tensor, draw: int) -> Tensor:
@@ -402,9 +402,9 @@ class SeriesModel(nn.Module):
             return drawn.transpose(0, 1).flatten(0, 1).to(x)
 
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
-        x = reverse.start(schedule, grid[0], noise(x0, -1), repeated)
+        z = noise(x0, -1)
         guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
-        if guidance.kind == "moments" and schedule.alpha(grid[0]) == 0:
+        if guidance.kind == "moments" and schedule.alpha(sampler.grid(schedule)[0]) == 0:
             raise UserError(
                 "guidance by moments needs some signal where sampling starts, and this model's "
                 "schedule has none there: choose mse or quantile"
@@ -412,7 +412,7 @@ class SeriesModel(nn.Module):
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
         repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)
-        x = sampler.function(denoiser, x, grid, repeated, noise=noise)
+        x = sampler(denoiser, z, repeated, noise=noise)
         filled = scale.invert(x.unflatten(0, (samples, batch)).to(window.values))
         return torch.where(known, window.values, filled)
 

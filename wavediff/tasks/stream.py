@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, signal
 from torch import Tensor
 
+from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
-from wavediff.tasks.sampler import Sampler
 
 TOP_OCTAVE = (0.5, 0.9375)  # of the highest frequency that both the input and the model have
 BAND_TAPS = 64  # of the filter for it on either side, at a sample rate of twice that frequency

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavediff.diffusion import reverse
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.guidance import Projected
+from wavediff.diffusion.guidance import ProjectionGuidance
 from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
@@ -26,7 +26,7 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
-from wavediff.tasks.sampler import Sampler, checked_sampler
+from wavediff.tasks.sampler import checked_sampler, on_path
 
 # Bounds on the memory that a long signal takes, in numbers (of four bytes).
 STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
@@ -141,7 +141,7 @@ class Vocoder(Labelled, nn.Module):
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
         cond = Condition(local=mel, label=batch.get("label"))
-        denoised = self.objective(self.denoiser, x0, u, eps, cond)
+        denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
         loss = denoised.loss
         if self.mr_stft_weight or self.mel_weight:
@@ -158,13 +158,13 @@ class Vocoder(Labelled, nn.Module):
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
         """(audio as the sampler makes it, the true audio), each ``[batch, 1, time]``.
 
-        By the network alone, see ``Sampler.estimate``: without ``consistency``.
+        By the network alone, see ``on_path``: without ``consistency``.
         """
         with torch.no_grad():
             mel, audio = self._crops(batch)
             like = mel.new_empty(len(mel), self.representation.channels, self._crop_steps)
         cond = Condition(local=mel, label=batch.get("label"))
-        x0_hat = self.sampler.estimate(self.denoiser, like, cond, noise)
+        x0_hat = on_path(self.sampler, self.denoiser, like, cond, noise)
         return self.representation.decode(x0_hat, audio.shape[-1], mel), audio
 
     def _crops(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -280,7 +280,7 @@ class Vocoder(Labelled, nn.Module):
         sampler = self.sampler if sampler is None else sampler
         schedule, representation = self.denoiser.schedule, self.representation
         hop, channels = representation.hop_length, representation.channels
-        grid, calls = sampler.grid(schedule), sampler.network_calls(schedule)
+        calls = sampler.calls(schedule)
         mel = mel.to(self.device)
         batch, frames = len(mel), mel.shape[-1] * self.upsample
         cond = Condition(local=mel, label=None if label is None else label.to(self.device))
@@ -304,13 +304,12 @@ class Vocoder(Labelled, nn.Module):
             )
             noise = PositionNoise(seed, piece.left)
             z = noise(mel.new_empty(1, channels, length), -1).expand(batch, -1, -1)
-            x = reverse.start(schedule, grid[0], z, part)
             if calls > 1 and network.prepared_numbers(part) <= PREPARED_NUMBERS:
                 part = network.prepare(part)
             denoiser: nn.Module = network
             if consistency is not None:
-                denoiser = Projected(network, partial(self._consistent, consistency))
-            x = sampler.function(denoiser, x, grid, part, noise=noise)
+                denoiser = ProjectionGuidance(network, partial(self._consistent, consistency))
+            x = sampler(denoiser, z, part, noise=noise)
             audio = representation.decode(x, length * hop, part.local)[:, 0]
             left = (piece.start - piece.left) * hop
             yield audio[:, left : left + (piece.stop - piece.start) * hop]

@@ -177,23 +177,18 @@ def sampler_config(
     choices = [[*FAST_BETAS, last] for last in FAST_LAST.values()]
     if fast_betas is not None:
         choices = [[float(beta) for beta in fast_betas]]
-    grid: dict[str, Any] = {"_target_": "wavediff.diffusion.times.nodes", "_partial_": True}
+    grid: dict[str, Any] = {"_target_": "wavediff.diffusion.times.nodes"}
     for betas in choices:
         try:
-            times.from_betas(schedule, betas)
+            times.from_betas(betas)(schedule)
         except ValueError as error:
             if fast_betas is not None:
                 raise UserError(f"the fast betas {betas} do not fit: {error}") from error
             continue
-        target = "wavediff.diffusion.times.from_betas"
-        grid = {"_target_": target, "_partial_": True, "betas": betas}
+        grid = {"_target_": "wavediff.diffusion.times.from_betas", "betas": betas}
         break
-    function = {"_target_": "wavediff.diffusion.reverse.ancestral", "_partial_": True}
-    return {
-        "_target_": "wavediff.tasks.sampler.Sampler",
-        "function": function | ({} if clamp is None else {"clamp": clamp}),
-        "times": grid,
-    }
+    sampler = {"_target_": "wavediff.diffusion.ddim.Ancestral", "times": grid}
+    return sampler if clamp is None else sampler | {"clamp": clamp}
 
 
 def vocoder_config(

@@ -5,19 +5,21 @@ from functools import partial
 
 import pytest
 import torch
-from closed_forms import NOTHING, Gaussian, slope
+from orders import slope
 from torch import Tensor, nn
 
-from wavediff.diffusion import preconditioning, reverse, times
-from wavediff.diffusion.consistency import (
+from wavediff.diffusion import preconditioning, times
+from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.consistency_models import (
     AtLevel,
     ConsistencyDistillation,
     ConsistencyTraining,
-    ddim_step,
-    heun_step,
 )
+from wavediff.diffusion.ddim import DDIM, ddim_step
 from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.exact import Gaussian
 from wavediff.diffusion.exploding import EDM
+from wavediff.diffusion.heun import Heun, heun_step
 from wavediff.diffusion.schedule import VP, RectifiedFlow
 
 C = 0.3  # variance of x_0
@@ -66,7 +68,7 @@ def train(objective, schedule) -> tuple[Denoiser, Tensor]:
     x0, eps = X0.expand(n, 1, 4), EPS.expand(n, 1, 4)
     weights = denoiser.network.weights
     for _ in range(n):
-        loss = objective(denoiser, x0, u, eps, NOTHING).loss.sum()
+        loss = objective(denoiser, x0, Condition(), u=u, eps=eps).loss.sum()
         (slope_,) = torch.autograd.grad(loss, weights, create_graph=True)
         (curve,) = torch.autograd.grad(slope_.sum(), weights)
         with torch.no_grad():
@@ -77,7 +79,7 @@ def train(objective, schedule) -> tuple[Denoiser, Tensor]:
 def gains(denoiser: Denoiser, grid: Tensor) -> Tensor:
     """f(x, t) / x at each time."""
     one = torch.ones(len(grid), 1, 1, dtype=torch.float64)
-    return denoiser(one, grid, NOTHING).flatten().detach()
+    return denoiser(one, grid, Condition()).flatten().detach()
 
 
 class Exact(nn.Module):
@@ -95,7 +97,7 @@ class Exact(nn.Module):
 def solver_steps(solver, teacher, grid: Tensor) -> Tensor:
     """x_s / x_t of one step from each time to the one below."""
     one = torch.ones(len(grid) - 1, 1, 1, dtype=torch.float64)
-    return solver(teacher, one, grid[1:], grid[:-1], NOTHING).flatten()
+    return solver(teacher, one, grid[1:], grid[:-1], Condition())[0].flatten()
 
 
 def product(steps: Tensor) -> Tensor:
@@ -141,7 +143,7 @@ def test_more_levels_come_to_the_consistency_function(solver, order):
     """f(x, t) = sqrt((c + t_min^2) / (c + t^2)) x, at the order of the solver."""
     counts, errors = [32, 64, 128], []
     for n in counts:
-        grid = times.karras(EDM_SMALL, n, rho=3.0)[:-1].flip(0)
+        grid = times.karras(n, rho=3.0)(EDM_SMALL)[:-1].flip(0)
         found = product(solver_steps(solver, Exact(EDM_SMALL), grid))[-1]
         exact = math.sqrt((C + 0.05**2) / (C + 8.0**2))
         errors.append(abs(float(found) / exact - 1))
@@ -151,15 +153,18 @@ def test_more_levels_come_to_the_consistency_function(solver, order):
 
 @pytest.mark.parametrize("solver", [ddim_step, heun_step])
 def test_a_step_of_each_item_is_that_of_the_sampler(solver):
-    sampler = {ddim_step: reverse.ddim, heun_step: reverse.heun}[solver]
+    sampler = {ddim_step: DDIM, heun_step: Heun}[solver]
     schedule = VP()
     x = torch.randn(2, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     pairs = torch.tensor([[0.9, 0.5], [0.4, 0.1]], dtype=torch.float64)
-    found = solver(Exact(schedule), x, pairs[:, 0], pairs[:, 1], NOTHING)
+    found, _ = solver(Exact(schedule), x, pairs[:, 0], pairs[:, 1], Condition())
     single = Gaussian(schedule, torch.zeros(1), torch.full((1,), C, dtype=torch.float64))
     for i, pair in enumerate(pairs):
         torch.testing.assert_close(
-            found[i], sampler(single, x[i], pair, NOTHING), rtol=1e-13, atol=0
+            found[i : i + 1],
+            sampler(pair)(single, x[i : i + 1], started=True),
+            rtol=1e-13,
+            atol=0,
         )
 
 
@@ -203,8 +208,8 @@ def test_the_loss_is_pseudo_huber_over_the_distance_of_the_levels():
     u = torch.tensor([0.9], dtype=torch.float64)
     t, s = objective.pairs(EDM_SMALL, u)
     x0, eps = X0[None, None], EPS[None, None]
-    found = objective(denoiser, x0, u, eps, NOTHING)
-    error = denoiser(x0 + t * eps, t, NOTHING) - denoiser(x0 + s * eps, s, NOTHING)
+    found = objective(denoiser, x0, Condition(), u=u, eps=eps)
+    error = denoiser(x0 + t * eps, t, Condition()) - denoiser(x0 + s * eps, s, Condition())
     d = 4  # the paper's c is 0.1 sqrt(d), on the norm
     expected = ((error.square().sum() + 0.01 * d).sqrt() - 0.1 * d**0.5) / d**0.5 / (t - s)
     torch.testing.assert_close(found.loss, expected.detach().requires_grad_(), rtol=1e-12, atol=0)
@@ -234,7 +239,7 @@ def test_both_sides_drop_the_same_and_one_has_a_gradient():
     u = torch.full((2,), 0.5, dtype=torch.float64)
     t, _ = objective.pairs(EDM_SMALL, u)
     eps = torch.randn_like(x0)
-    loss = objective(denoiser, x0, u, eps, NOTHING).loss.sum()
+    loss = objective(denoiser, x0, Condition(), u=u, eps=eps).loss.sum()
     assert torch.equal(*denoiser.masks)
     loss.backward()
     kept = (eps * (denoiser.masks[0] > 0.5)).square().mean() * 2
@@ -254,4 +259,4 @@ def test_numbers_out_of_range_are_refused(options):
 def test_distillation_without_a_teacher_is_refused():
     objective = ConsistencyDistillation(times.karras, ddim_step)
     with pytest.raises(ValueError, match="teacher"):
-        objective(Exact(EDM()), X0[None, None], torch.zeros(1).double(), EPS[None, None], NOTHING)
+        objective(Exact(EDM()), X0[None, None])

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.denoiser import Denoiser, DenoiserLike
 from wavediff.diffusion.forward import broadcast, diffuse
-from wavediff.diffusion.objective import Denoised, item_mean
+from wavediff.diffusion.objective import Denoised, given_or_drawn, item_mean
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.times import Grid
 
-Solver = Callable[[Denoiser, Tensor, Tensor, Tensor, Condition], Tensor]
+# (denoiser, x, t, s, cond) -> (x_s, x0_hat)
+Solver = Callable[[DenoiserLike, Tensor, Tensor, Tensor, Condition], tuple[Tensor, Tensor]]
 
 
 class ConsistencyTraining:
@@ -31,7 +33,7 @@ class ConsistencyTraining:
     gradient. The levels double in number as training goes on.
 
     Args:
-        times: ``(schedule, steps) -> grid``; what lies below ``t_min`` is taken to be ``t_min``.
+        times: ``steps -> grid``, as ``karras``; what lies below ``t_min`` is taken to be ``t_min``.
         first, last: steps of the grid at the beginning and from the last doubling on (s_0, s_1).
         mean, std: of the normal distribution of log(sigma / alpha) from which pairs are drawn. The
             paper's -1.1 is for data of standard deviation 0.5; it is log(2) more for 1.
@@ -48,7 +50,7 @@ class ConsistencyTraining:
 
     def __init__(
         self,
-        times: Callable[[Schedule, int], Tensor],
+        times: Callable[[int], Grid],
         first: int = 10,
         last: int = 1280,
         mean: float = -0.4,
@@ -73,7 +75,7 @@ class ConsistencyTraining:
         """The times of now, ``t_min`` first."""
         steps = self.steps()
         if self._grid is None or self._grid[:2] != (schedule, steps):
-            grid = self.times(schedule, steps)
+            grid = self.times(steps)(schedule)
             first = grid.new_tensor([schedule.t_min])
             # a last level at t_min may be off by rounding
             self._grid = (
@@ -103,15 +105,16 @@ class ConsistencyTraining:
         cond: Condition,
     ) -> Tensor:  # fmt: skip
         """x_s on the same path as x = x_t."""
-        return diffuse(schedule, x0, s, eps, cond.anchor)
+        return diffuse(schedule, x0, s, eps, cond)
 
     def __call__(
         self,
         denoiser: Denoiser,
         x0: Tensor,
-        u: Tensor,
-        eps: Tensor,
-        cond: Condition,
+        cond: Condition | None = None,
+        *,
+        u: Tensor | None = None,
+        eps: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> Denoised:
         """The disagreement of f at the pair of quantile ``u [batch]``, weighted by ``weight``.
@@ -121,8 +124,9 @@ class ConsistencyTraining:
         sqrt(m + c^2) - c of the mean squared difference m, the paper's per root of the dimension.
         """
         schedule = denoiser.schedule
+        cond, u, eps = given_or_drawn(x0, cond, u, eps)
         t, s = self.pairs(schedule, u)
-        x = diffuse(schedule, x0, t, eps, cond.anchor)
+        x = diffuse(schedule, x0, t, eps, cond)
         with torch.no_grad():
             x_s = self.neighbour(schedule, x, x0, eps, t, s, cond)
             # the target draws the dropout that the prediction below will draw
@@ -145,7 +149,7 @@ class ConsistencyDistillation(ConsistencyTraining):
     schedule, as long as it was trained on the noise levels in question.
 
     Args:
-        solver: ``heun_step`` or ``ddim_step``.
+        solver: ``heun_step`` or ``ddim_step`` of ``wavediff.diffusion``.
 
     Attributes:
         teacher: the trained denoiser; set by who trains, and no part of what is learnt.
@@ -156,7 +160,7 @@ class ConsistencyDistillation(ConsistencyTraining):
 
     def __init__(
         self,
-        times: Callable[[Schedule, int], Tensor],
+        times: Callable[[int], Grid],
         solver: Solver,
         first: int = 18,
         last: int = 18,
@@ -178,7 +182,7 @@ class ConsistencyDistillation(ConsistencyTraining):
         """
         if self.teacher is None:
             raise ValueError("consistency distillation needs a teacher")
-        return self.solver(AtLevel(self.teacher, schedule), x, t, s, cond)
+        return self.solver(AtLevel(self.teacher, schedule), x, t, s, cond)[0]
 
 
 class AtLevel:
@@ -202,34 +206,3 @@ class AtLevel:
             path.alpha(t), path.sigma(t)
         )
         return self.denoiser(broadcast(nu, x) * x, there, cond)
-
-
-def ddim_step(denoiser: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Condition) -> Tensor:
-    """One DDIM step from ``t [batch]`` to ``s [batch]``: one call; order 1."""
-    return _ddim(denoiser, x, t, s, cond)[0]
-
-
-def heun_step(denoiser: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Condition) -> Tensor:
-    """One step of Heun's method from ``t [batch]`` to ``s [batch]``, as ``reverse.heun``'s: two
-    calls; order 2."""
-    schedule = denoiser.schedule
-    x_s, x0_hat, eps = _ddim(denoiser, x, t, s, cond)
-    x0_next = denoiser(x_s, s, cond)
-    eps_next = _noise(schedule, x_s, x0_next, s, cond)
-    mean = (x0_hat + x0_next) / 2, (eps + eps_next) / 2
-    moved = diffuse(schedule, mean[0], s, mean[1], cond.anchor)
-    return x + moved - diffuse(schedule, mean[0], t, mean[1], cond.anchor)
-
-
-def _ddim(
-    denoiser: Denoiser, x: Tensor, t: Tensor, s: Tensor, cond: Condition
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(x_s, x0_hat, eps_hat)."""
-    x0_hat = denoiser(x, t, cond)
-    eps = _noise(denoiser.schedule, x, x0_hat, t, cond)
-    return diffuse(denoiser.schedule, x0_hat, s, eps, cond.anchor), x0_hat, eps
-
-
-def _noise(schedule: Schedule, x: Tensor, x0_hat: Tensor, t: Tensor, cond: Condition) -> Tensor:
-    rest = x - diffuse(schedule, x0_hat, t, torch.zeros_like(x), cond.anchor)
-    return rest / broadcast(schedule.sigma(t), x)
