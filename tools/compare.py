@@ -26,8 +26,8 @@ from machine import machine
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from wavediff.arguments import ended_by_sigterm, natural, positive
 from wavediff.cli import run
+from wavediff.commands.arguments import ended_by_sigterm, natural, positive
 from wavediff.data import build_source, build_split
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
