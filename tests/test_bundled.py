@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from wavediff.enhance import main
+from wavediff.commands.enhance import main
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "make_demo_audio.py"
 spec = importlib.util.spec_from_file_location("make_demo_audio", SCRIPT)

@@ -21,20 +21,29 @@ def wavediff_command(*argv: str, **options) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_its_module(command: str):
-    assert util.find_spec(f"wavediff.{command}"), f"no module for `wavediff {command}`"
+    module = f"wavediff.commands.{cli.module_of(command)}"
+    assert util.find_spec(module), f"no module for `wavediff {command}`"
 
 
 def test_every_module_is_a_command():
-    folder = Path(wavediff.__file__).parent
-    others = {"__init__", "__main__", "arguments", "cli", "errors", "files", "memory", "packages"}
-    assert {path.stem for path in folder.glob("*.py")} - others == set(cli.COMMANDS)
+    folder = Path(wavediff.__file__).parent / "commands"
+    found = {path.stem for path in folder.glob("*.py")} - {"__init__", "arguments"}
+    assert found == {cli.module_of(command) for command in cli.COMMANDS}
+
+
+@pytest.mark.parametrize("command", ["train", "forecast"])
+def test_a_command_is_a_module_to_run(command: str, tmp_path: Path):
+    words = [sys.executable, "-m", f"wavediff.{command}", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"wavediff {command}" in done.stdout
 
 
 def test_a_command_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch):
     seen = []
-    fake = types.ModuleType("wavediff.vocode")
+    fake = types.ModuleType("wavediff.commands.vocode")
     fake.main = lambda argv: seen.append(argv) or 3
-    monkeypatch.setitem(sys.modules, "wavediff.vocode", fake)
+    monkeypatch.setitem(sys.modules, "wavediff.commands.vocode", fake)
     assert cli.main(["vocode", "in.wav", "--help", "-o", "out.wav"]) == 3
     assert seen == [["in.wav", "--help", "-o", "out.wav"]]
 
@@ -131,7 +140,7 @@ def test_importing_wavediff_does_not_load_torch():
 
 def test_commands_for_sound_do_not_load_what_takes_long_and_they_do_not_need():
     script = """
-import sys, wavediff.train, wavediff.vocode
+import sys, wavediff.commands.train, wavediff.commands.vocode
 print(*{"pandas", "scipy.signal", "scipy.stats", "torchaudio"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

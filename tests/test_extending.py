@@ -11,8 +11,8 @@ import pytest
 
 from wavediff import files
 from wavediff.cli import run
-from wavediff.train import main as train
-from wavediff.vocode import main as vocode
+from wavediff.commands.train import main as train
+from wavediff.commands.vocode import main as vocode
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def extended(tmp_path, monkeypatch) -> Path:
     """wavediff with the page's files in it; the folder of the tests among them."""
     conf = tmp_path / "conf"
     shutil.copytree(files.conf_folder(), conf)
-    for place in ("wavediff.train", "wavediff.tasks.sampler"):
+    for place in ("wavediff.commands.train", "wavediff.tasks.sampler"):
         monkeypatch.setattr(f"{place}.conf_folder", lambda: conf)
     for name, text in BLOCKS.items():
         path = tmp_path / name

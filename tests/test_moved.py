@@ -7,10 +7,11 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from hydra.utils import get_method
 
 from wavediff import Forecaster, Vocoder
+from wavediff.moved import MOVED, current
 from wavediff.tasks.build import build_task, make
-from wavediff.tasks.moved import current
 
 OLD = Path(__file__).parent / "version_0_1_0"
 CONFIGURATIONS = json.loads((OLD / "configurations.json").read_text())
@@ -51,3 +52,16 @@ def test_the_configuration_of_a_recipe_builds(name):
 def test_every_choice_of_a_group_is_found(group):
     for config in CONFIGURATIONS["groups"][group].values():
         make(current(config))
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS["recipes"])
+def test_the_data_of_a_recipe_is_found(name):
+    target = current(CONFIGURATIONS["recipes"][name]["data"])["_target_"]
+    assert target.startswith("wavediff.")
+    assert get_method(target)
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_a_name_that_moved_is_where_the_table_says(old, new):
+    assert current({"_target_": old}) == {"_target_": new}
+    assert get_method(new).__name__ == new.rpartition(".")[2]

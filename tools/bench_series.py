@@ -19,15 +19,15 @@ import numpy as np
 import pandas
 import torch
 
-from wavediff.arguments import positive
 from wavediff.cli import run
+from wavediff.commands.arguments import positive
 from wavediff.data.configured import dataset_of, settings_of
-from wavediff.data.series_settings import SERIES
 from wavediff.errors import UserError
-from wavediff.evaluation import backtest as rolling
-from wavediff.evaluation.series import measures, sums
-from wavediff.tasks.fitting import recipe_config
-from wavediff.tasks.forecaster import Forecaster
+from wavediff.series import backtest as rolling
+from wavediff.series.fitting import recipe_config
+from wavediff.series.forecaster import Forecaster
+from wavediff.series.metrics import measures, sums
+from wavediff.series.settings import SERIES
 
 PATHS, HORIZON, VARIABLES, STEPS, REPEATS = 100, 24, 8, 500, 5
 SHOWN = ("CRPS (9 deciles)", "coverage 50 %", "coverage 80 %", "coverage 95 %")

@@ -30,7 +30,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.errors import UserError
 from wavediff.memory import keep_freed
 from wavediff.tasks.build import build_task
-from wavediff.tasks.foreign import read_foreign
+from wavediff.tasks.importers import read_foreign
 from wavediff.tasks.vocoder import Vocoder
 
 HOP, BANDS, CROP = 256, 80, 62

@@ -24,8 +24,8 @@ from hydra import compose, initialize_config_dir
 from machine import machine
 from torch import Tensor, nn
 
-from wavediff.arguments import ended_by_sigterm, natural, positive
 from wavediff.cli import run
+from wavediff.commands.arguments import ended_by_sigterm, natural, positive
 from wavediff.data import build_source, build_split
 from wavediff.data.utterances import Utterances
 from wavediff.diffusion.sampler import Sampler

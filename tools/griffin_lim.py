@@ -25,8 +25,8 @@ from wavediff.cli import run
 from wavediff.data.audio import find_audio, read_audio, write_audio
 from wavediff.diffusion.noise import PositionNoise
 from wavediff.errors import UserError
-from wavediff.representations.consistency import MelConsistency
 from wavediff.representations.mel import MelFrontEnd, mel_front_end
+from wavediff.representations.mel_projection import MelConsistency
 from wavediff.representations.whitened import WhitenedSTFT
 
 

@@ -29,16 +29,17 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.data import scaling
-from wavediff.data.datasets import pm25
-from wavediff.data.physionet import physionet
-from wavediff.data.series import SeriesSet, read_series
-from wavediff.data.windows import Windows
 from wavediff.errors import UserError
-from wavediff.evaluation.baselines import linear_interpolation
-from wavediff.evaluation.series import measures, sums
 from wavediff.memory import keep_freed
-from wavediff.tasks.series import SeriesModel, Window
+from wavediff.series import scaling
+from wavediff.series.baselines import linear_interpolation
+from wavediff.series.datasets import pm25
+from wavediff.series.metrics import measures, sums
+from wavediff.series.model import SeriesModel, Window
+from wavediff.series.physionet import physionet
+from wavediff.series.reading import read_series
+from wavediff.series.series_set import SeriesSet
+from wavediff.series.windows import Windows
 
 TEST = 0.2  # of the file, at its end
 BLOCK, BLOCKS_EVERY = 24, 96  # steps
@@ -78,7 +79,7 @@ def owners(starts: list[int], steps: int, length: int, stride: int) -> np.ndarra
 
 
 def known_of(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """(values, where there are any), as ``wavediff.data.scaling`` wants them."""
+    """(values, where there are any), as ``wavediff.series.scaling`` wants them."""
     return torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(~np.isnan(values))
 
 

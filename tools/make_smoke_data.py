@@ -12,9 +12,9 @@ import torch
 
 from wavediff.cli import run
 from wavediff.data.audio import write_audio
-from wavediff.data.datasets import ROLLING
-from wavediff.data.physionet import VARIABLES
 from wavediff.data.synthetic import utterance
+from wavediff.series.datasets import ROLLING
+from wavediff.series.physionet import VARIABLES
 
 SECONDS = 1.5
 

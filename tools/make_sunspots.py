@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from wavediff.cli import run
-from wavediff.data.datasets import sunspots
 from wavediff.files import atomic_path
+from wavediff.series.datasets import sunspots
 
 
 def main(argv: list[str] | None = None) -> int:

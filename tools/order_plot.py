@@ -10,8 +10,8 @@ from pathlib import Path
 
 import matplotlib
 
-from wavediff.arguments import positive
 from wavediff.cli import run
+from wavediff.commands.arguments import positive
 from wavediff.files import atomic_path
 
 # the exact problems are those of the tests

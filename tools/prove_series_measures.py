@@ -18,9 +18,9 @@ import pandas as pd
 
 from wavediff.cli import run
 from wavediff.errors import UserError
-from wavediff.evaluation.backtest import backtest
-from wavediff.evaluation.baselines import FORECASTS, linear_interpolation
-from wavediff.evaluation.series import measures, sums
+from wavediff.series.backtest import backtest
+from wavediff.series.baselines import FORECASTS, linear_interpolation
+from wavediff.series.metrics import measures, sums
 
 
 def m4_hourly(folder: Path, names: list[str], first: int | None) -> dict[str, dict[str, float]]:

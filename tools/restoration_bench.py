@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.arguments import add_sampling, device, positive
 from wavediff.cli import run
+from wavediff.commands.arguments import add_sampling, device, positive
 from wavediff.data.audio import find_audio, read_audio, resample, write_audio
 from wavediff.evaluation.spectral import lsd
 from wavediff.tasks.restoration import (

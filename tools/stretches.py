@@ -32,8 +32,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from wavediff.arguments import above_zero, require_writable
 from wavediff.cli import run
+from wavediff.commands.arguments import above_zero, require_writable
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.training.checkpoint import RunCheckpoints

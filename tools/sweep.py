@@ -68,7 +68,8 @@ from sweep_list import (
 )
 from sweep_results import FILES, write_results
 
-from wavediff.arguments import (
+from wavediff.cli import run
+from wavediff.commands.arguments import (
     above_zero,
     ended_by_sigterm,
     names,
@@ -76,7 +77,6 @@ from wavediff.arguments import (
     positive,
     require_writable,
 )
-from wavediff.cli import run
 from wavediff.data import build_data
 from wavediff.data.audio import write_audio
 from wavediff.errors import UserError

@@ -76,7 +76,12 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(argv: list[str] | None) -> int:
     command, *rest = _parse(sys.argv[1:] if argv is None else argv)
     # Imported late: `wavediff --help` need not wait for torch.
-    return importlib.import_module(f"wavediff.{command}").main(rest)
+    return importlib.import_module(f"wavediff.commands.{module_of(command)}").main(rest)
+
+
+def module_of(command: str) -> str:
+    """Its name in ``wavediff.commands``; Python keeps ``import`` for itself."""
+    return "import_checkpoint" if command == "import" else command
 
 
 def _parse(argv: list[str]) -> list[str]:

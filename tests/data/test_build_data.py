@@ -11,8 +11,8 @@ from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from wavediff.data import LOADER, build_data, split
-from wavediff.data.series_settings import SERIES
 from wavediff.errors import UserError
+from wavediff.series.settings import SERIES
 
 CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = ("loader", "mixing", "series")  # what datasets have in common

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from wavediff.commands.train import main
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
 from wavediff.networks.autoencoder import Autoencoder as Network
@@ -15,7 +16,6 @@ from wavediff.representations.latent import Latent
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import load_task, read_checkpoint, save_task
 from wavediff.tasks.generator import Generator
-from wavediff.train import main
 
 RATE = 4000
 NETWORK = {

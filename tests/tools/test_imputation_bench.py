@@ -6,9 +6,9 @@ import pandas
 import pytest
 from safetensors.torch import load_file
 
-from wavediff import train
 from wavediff.cli import run
-from wavediff.evaluation.baselines import linear_interpolation
+from wavediff.commands import train
+from wavediff.series.baselines import linear_interpolation
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "imputation_bench.py"
 spec = importlib.util.spec_from_file_location("imputation_bench", SCRIPT)

@@ -115,6 +115,15 @@ def test_another_configuration_is_refused_unless_it_is_asked_for(tmp_path: Path)
     assert steps(checkpoints) == []
 
 
+def test_names_that_moved_are_no_change(tmp_path: Path):
+    checkpoints = RunCheckpoints(tmp_path, 1)
+    old = {"task": {"_target_": "wavediff.tasks.series.SeriesModel", "horizon": 24}}
+    new = {"task": {"_target_": "wavediff.series.model.SeriesModel", "horizon": 24}}
+    checkpoints.save({"step": 5, "config": old})
+    for config in (old, new):
+        assert resume(checkpoints, config, False, False, ALONE)["step"] == 5
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path):
     fork = multiprocessing.get_context("fork")
     ready, done = fork.Event(), fork.Event()

@@ -22,7 +22,7 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
     mix           how clean speech is made noisy (`wavediff.data.mixing`); null leaves it alone
 
 A dataset of time series is a function that returns a `SeriesSet`, with `defaults: [series, _self_]`
-instead; `wavediff.data.series_settings` says what `conf/data/series.yaml` sets, and is not imported
+instead; `wavediff.series.settings` says what `conf/data/series.yaml` sets, and is not imported
 here because pandas comes with it, 76 MB that sound does not need.
 """
 

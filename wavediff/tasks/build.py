@@ -2,7 +2,8 @@
 
 A checkpoint carries its configuration, and Hydra's instantiate would call anything that it names.
 ``make`` reads the same notation, but calls only what is defined in wavediff's own diffusion,
-networks and representations, and the classes of its tasks (whose functions write files).
+networks and representations, and the classes of its tasks and series (whose functions write
+files).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
-from wavediff.tasks.moved import current
+from wavediff.moved import current
 
 GROUPS = (  # of a task that has a denoiser
     "task",
@@ -31,8 +32,12 @@ GROUPS = (  # of a task that has a denoiser
 )
 LARGE = 1_000_000  # as a size of a network
 OPTIONAL = ("mel",)  # nothing but audio for the condition
-_ALLOWED = tuple(
-    f"wavediff.{part}." for part in ("diffusion", "networks", "representations", "tasks")
+_CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
+_ALLOWED = (
+    "wavediff.diffusion.",
+    "wavediff.networks.",
+    "wavediff.representations.",
+    *_CLASSES_ONLY,
 )
 
 
@@ -89,7 +94,7 @@ def _find(target: Any) -> Callable[..., Any]:
         except (ImportError, ValueError):
             found = None
         own = target == f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-        if own and (isinstance(found, type) or not target.startswith("wavediff.tasks.")):
+        if own and (isinstance(found, type) or not target.startswith(_CLASSES_ONLY)):
             return found
     raise UserError(
         f"the configuration asks for {target!r}, which is not part of wavediff's models: "
@@ -170,7 +175,7 @@ def _at_most(weights: int | None, network: Mapping[str, Any]) -> Iterator[None]:
 
 def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """``config`` with what its task reads off its data, as the number of variables of series."""
-    kind = _find(_target(config["task"])) if "task" in config else None
+    kind = _find(_target(current(config["task"]))) if "task" in config else None
     complete = getattr(kind, "complete", None)
     return config if complete is None else complete(config)
 

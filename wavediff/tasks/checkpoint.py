@@ -13,8 +13,8 @@ from torch import Tensor
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+from wavediff.moved import current
 from wavediff.tasks.build import build_task
-from wavediff.tasks.moved import current
 
 FORMAT = "wavediff-1"
 FILE_NAME = "model.safetensors"

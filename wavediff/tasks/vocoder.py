@@ -21,8 +21,8 @@ from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
-from wavediff.representations.consistency import MelConsistency
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.mel_projection import MelConsistency
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled

@@ -12,6 +12,7 @@ import torch
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+from wavediff.moved import current
 from wavediff.training.config import FREE
 from wavediff.training.distributed import World
 
@@ -164,7 +165,7 @@ def resume(
         return None
     state = checkpoints.load()
     if state is not None and not accept_changes:
-        found = differences(state["config"], run_config)
+        found = differences(current(state["config"]), current(run_config))
         if found:
             raise UserError(
                 f"{checkpoints.folder.parent} holds a run of another configuration, which differs "

@@ -1,0 +1,1 @@
+"""The commands: each parses its line, loads, calls and writes."""

@@ -1,0 +1,241 @@
+"""`wavediff info`: what a checkpoint is."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from wavediff.cli import run
+from wavediff.commands.arguments import Parser
+from wavediff.errors import UserError
+from wavediff.tasks.build import build_task
+from wavediff.tasks.checkpoint import (
+    bundled_names,
+    effort,
+    find_checkpoint,
+    is_effort,
+    load_task,
+    pretrained_folder,
+)
+from wavediff.tasks.importers import foreign_file, read_foreign
+
+EXAMPLES = """\
+examples:
+  wavediff info                          the models that come with wavediff
+  wavediff info vocoder-en-22k           one of them, with its model card
+  wavediff info runs/ljspeech            what a run has saved
+  wavediff info runs/ljspeech --json
+  wavediff info diffwave-ljspeech.pt     a checkpoint that `wavediff import` can convert
+"""
+
+WIDTH = 16  # of the column of names
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    arguments = parse(argv)
+    if arguments.checkpoint is None:
+        models = [bundled(name) for name in bundled_names()]
+        if arguments.json:
+            print(json.dumps(models, indent=2))
+        elif not models:
+            print("no models came with this installation", file=sys.stderr)
+        for model in () if arguments.json else models:
+            print(f"{model['name']}  {model['parameters']:,} parameters  {model['summary']}")
+        return 0
+    facts = describe(arguments.checkpoint)
+    card = card_of(facts)
+    if arguments.json:
+        print(json.dumps(facts | ({"card": card} if card else {}), indent=2))
+        return 0
+    for name, value in lines(facts):
+        print(f"{name:{WIDTH}}{printable(value)}")
+    if card:
+        print(f"\n{card}")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(
+        prog="wavediff info",
+        description="Say what a checkpoint is, or list the models that come with wavediff.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument(
+        "checkpoint", nargs="?", help="a bundled model's name, a run folder, or a file"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    return parser.parse_args(argv)
+
+
+def describe(name_or_path: str) -> dict[str, Any]:
+    """What a checkpoint says of itself, ours or a foreign one, as JSON has it.
+
+    Raises:
+        UserError: where there is none, or it is damaged, or not safe to open.
+    """
+    foreign = foreign_file(name_or_path)
+    if foreign is not None:
+        model = read_foreign(foreign)
+        task, path, extra = build_task(model.config), foreign, model.extra
+        command = shlex.join(["wavediff", "import", str(path), "-o", path.stem])
+        origin = {"origin": model.origin, "import": command}
+    else:
+        path = find_checkpoint(name_or_path)
+        task = load_task(path)
+        extra, origin = task.extra, {}
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        **origin,
+        "task": type(task).__name__,
+        **({"sample_rate": task.sample_rate} if hasattr(task, "sample_rate") else {}),
+        **({"window": window(task)} if hasattr(task, "horizon") else {}),
+        "parameters": count(task.network),
+        **{group: short(value) for group, value in task.config.items() if group != "task"},
+        **sampling(task),
+        **({"consistency": task.consistency} if hasattr(task, "consistency") else {}),
+        "extra": dict(extra),
+    }
+
+
+def sampling(task: Any) -> dict[str, int]:
+    """Steps and network calls of what samples; for an autoencoder its rates."""
+    if hasattr(task, "denoiser"):
+        schedule = task.denoiser.schedule
+        try:
+            steps, calls = len(task.sampler.grid(schedule)) - 1, task.sampler.calls(schedule)
+        except ValueError as error:
+            raise UserError(f"its sampler does not fit the model: {error}") from error
+        return {"steps": steps, "network_calls": calls}
+    return {"hop_length": task.network.hop_length, "compression": task.network.compression}
+
+
+def window(task: Any) -> str:
+    """What a model of series sees and tells."""
+    number = f"{task.variables} variable{'s' * (task.variables != 1)}"
+    return f"{number}, {task.context} steps of context, {task.horizon} ahead"
+
+
+def bundled(name: str) -> dict[str, Any]:
+    """A bundled model in a line."""
+    facts = describe(str(pretrained_folder() / name))
+    prose = [line for line in (card_of(facts) or "").splitlines() if line and line[0] != "#"]
+    summary = prose[0] if prose else f"{facts['task']}, {mel_line(facts['mel'])}"
+    return {"name": name, "parameters": facts["parameters"], "summary": summary}
+
+
+def card_of(facts: Mapping[str, Any]) -> str | None:
+    """The model card of a bundled model, where it has one."""
+    folder = Path(facts["file"]).parent
+    if folder.parent != pretrained_folder() or not (folder / "README.md").is_file():
+        return None
+    return (folder / "README.md").read_text(encoding="utf-8").strip()
+
+
+def count(network: nn.Module) -> int:
+    """Number of learnable numbers."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def short(value: Any) -> Any:
+    """A group of the configuration with the last word of its target as ``name``."""
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        name = {} if target is None else {"name": target.rpartition(".")[2]}
+        rest = {key: short(part) for key, part in value.items() if not key.startswith("_")}
+        return name | rest
+    return value
+
+
+def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of each line of the text."""
+    found = [("checkpoint", f"{facts['file']} ({size(facts['bytes'])})")]
+    if "origin" in facts:
+        found += [("origin", facts["origin"]), ("to import it", facts["import"])]
+    found += [
+        ("task", facts["task"]),
+        *([("front-end", mel_line(facts["mel"]))] if "mel" in facts else []),
+        *([("window", facts["window"])] if "window" in facts else []),
+        *groups(facts, "representation", "network"),
+        ("parameters", f"{facts['parameters']:,}"),
+        *groups(facts, "schedule", "prediction", "objective"),
+    ]
+    if "sampler" in facts:
+        method, steps = dict(facts["sampler"]), facts["steps"]
+        times = f"{steps} step{'s' * (steps != 1)}: {group_line(method.pop('times'))}"
+        found.append(("sampler", f"{group_line(method)}; {times}"))
+    if "compression" in facts:
+        hop, factor = facts["hop_length"], facts["compression"]
+        found.append(("latent", f"a frame for {hop} samples, compression {factor:g}"))
+    if "consistency" in facts:
+        iterations = facts["consistency"]
+        found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
+    for name, value in facts["extra"].items():
+        if name == "scales":  # numbers for synthesis, hundreds of them
+            continue
+        if name == "seconds" and is_effort(value):
+            found.append(("trained for", f"{value / 3600:.2f} hours"))
+        elif name == "before" and isinstance(value, Mapping):
+            earlier = effort(value)
+            steps, hours = earlier.get("step", 0), earlier.get("seconds", 0) / 3600
+            found.append(("before that", f"{steps:,.0f} steps, {hours:.2f} hours"))
+        else:
+            found.append((name.replace("_", " "), value_text(value)))
+    return found
+
+
+def groups(facts: Mapping[str, Any], *names: str) -> list[tuple[str, str]]:
+    """A line for each of these groups that the task has."""
+    return [(name, group_line(facts[name])) for name in names if name in facts]
+
+
+def mel_line(mel: Mapping[str, Any]) -> str:
+    """The front-end in words."""
+    top = mel["sample_rate"] / 2 if mel.get("f_max") is None else mel["f_max"]
+    return (
+        f"{mel['name']}: {mel['sample_rate']:,} Hz, {mel['n_mels']} bands from "
+        f"{mel.get('f_min', 0):,g} to {top:,g} Hz, hop {mel['hop_length']}, n_fft {mel['n_fft']}"
+    )
+
+
+def group_line(group: Mapping[str, Any]) -> str:
+    """A group as its name and options."""
+    options = [f"{key} {value_text(value)}" for key, value in group.items() if key != "name"]
+    return group["name"] + (f" ({', '.join(options)})" if options else "")
+
+
+def value_text(value: Any) -> str:
+    """A value of JSON as one reads it; long lists by their ends."""
+    if isinstance(value, list):
+        words = [value_text(part) for part in value]
+        if len(words) > 12:
+            words = [*words[:3], "...", *words[-3:]]
+        return ", ".join(words)
+    if isinstance(value, Mapping) and "name" in value:
+        return group_line(value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def printable(text: str) -> str:
+    """Without what a file of unknown origin could do to a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def size(number: int) -> str:
+    """Bytes in words."""
+    return f"{number / 1e6:,.1f} MB" if number >= 1e5 else f"{number:,} bytes"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,80 @@
+"""Names that have moved since a checkpoint or a configuration was written.
+
+Files are never rewritten: what they say is brought up to date as it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Python paths: the target as version 0.1.0 wrote it, and where it is now.
+MOVED: dict[str, str] = {
+    "wavediff.diffusion.anchored.BridgeVE": "wavediff.diffusion.anchored.Bridge",
+    "wavediff.diffusion.consistency.ConsistencyDistillation": (
+        "wavediff.diffusion.consistency_models.ConsistencyDistillation"
+    ),
+    "wavediff.diffusion.consistency.ConsistencyTraining": (
+        "wavediff.diffusion.consistency_models.ConsistencyTraining"
+    ),
+    "wavediff.diffusion.consistency.ddim_step": "wavediff.diffusion.ddim.ddim_step",
+    "wavediff.diffusion.consistency.heun_step": "wavediff.diffusion.heun.heun_step",
+    "wavediff.diffusion.reverse.ancestral": "wavediff.diffusion.ddim.Ancestral",
+    "wavediff.diffusion.reverse.ddim": "wavediff.diffusion.ddim.DDIM",
+    "wavediff.diffusion.reverse.renoise": "wavediff.diffusion.ddim.Renoise",
+    "wavediff.diffusion.reverse.heun": "wavediff.diffusion.heun.Heun",
+    "wavediff.diffusion.reverse.dpmpp_2m": "wavediff.diffusion.exponential.DPMpp2M",
+    "wavediff.diffusion.exponential.dpmpp_3s": "wavediff.diffusion.exponential.DPMpp3S",
+    "wavediff.diffusion.exponential.unipc": "wavediff.diffusion.exponential.UniPC",
+    "wavediff.diffusion.corrector.euler_maruyama": "wavediff.diffusion.corrector.EulerMaruyama",
+    "wavediff.diffusion.corrector.predictor_corrector": (
+        "wavediff.diffusion.corrector.PredictorCorrector"
+    ),
+    "wavediff.diffusion.langevin.annealed_langevin": "wavediff.diffusion.langevin.AnnealedLangevin",
+    "wavediff.diffusion.adaptive.adaptive": "wavediff.diffusion.adaptive.Adaptive",
+    "wavediff.data.datasets.co2": "wavediff.series.datasets.co2",
+    "wavediff.data.datasets.csv": "wavediff.series.datasets.csv",
+    "wavediff.data.datasets.elnino": "wavediff.series.datasets.elnino",
+    "wavediff.data.datasets.ett": "wavediff.series.datasets.ett",
+    "wavediff.data.datasets.m4_hourly": "wavediff.series.datasets.m4_hourly",
+    "wavediff.data.datasets.pm25": "wavediff.series.datasets.pm25",
+    "wavediff.data.datasets.rolling": "wavediff.series.datasets.rolling",
+    "wavediff.data.datasets.sunspots": "wavediff.series.datasets.sunspots",
+    "wavediff.data.physionet.physionet": "wavediff.series.physionet.physionet",
+    "wavediff.tasks.series.SeriesModel": "wavediff.series.model.SeriesModel",
+}
+
+# Arguments of a target (as it is called now): {old: new}.
+ARGUMENTS: dict[str, dict[str, str]] = {}
+
+
+def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
+    """{function: {_target_: METHOD, options}, times} is now {_target_: METHOD, options, times}."""
+    parts = {name: dict(config[name]) for name in ("function", "times")}
+    for part in parts.values():
+        part.pop("_partial_", None)
+    return parts["function"] | {"times": parts["times"]}
+
+
+# Groups whose notation changed, by the target as version 0.1.0 wrote it.
+NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "wavediff.tasks.sampler.Sampler": _sampler,
+}
+
+
+def current(config: Any) -> Any:
+    """``config`` with every name as it is now; what has not moved stays as it is."""
+    if isinstance(config, list | tuple):
+        return [current(value) for value in config]
+    if not isinstance(config, Mapping):
+        return config
+    target = config.get("_target_")
+    if not isinstance(target, str):
+        return {key: current(value) for key, value in config.items()}
+    if target in NOTATIONS:
+        config = NOTATIONS[target](config)
+        target = config["_target_"]
+    target = MOVED.get(target, target)
+    renamed = ARGUMENTS.get(target, {})
+    rest = {renamed.get(key, key): current(value) for key, value in config.items()}
+    return rest | {"_target_": target}

@@ -1,0 +1,1 @@
+"""Tables of time series: reading, windows, the model, forecasts and their measures."""

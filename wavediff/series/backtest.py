@@ -1,0 +1,192 @@
+"""Rolling backtests: forecasts from many origins in the test span, against what came.
+
+A window is one item and one origin, the index of the first step to forecast: a model sees what
+lies before it and nothing after. ``judge`` measures any forecasts of windows, ``backtest`` asks
+for those of models that forecast one history at a time (``wavediff.series.baselines``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from wavediff.errors import UserError
+from wavediff.series.baselines import Forecast
+from wavediff.series.metrics import measures, seasonal_error, sums
+
+Row = dict[str, float]
+Progress = Callable[[str, int, int], None]  # the model's name, windows done, windows in all
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a model is given, and what came.
+
+    Attributes:
+        item: the number of the item.
+        origin: index into it of the first step to forecast.
+        history: ``[V, <= context]``, the steps before the origin, NaN where missing.
+        target: ``[V, horizon]``, NaN where missing.
+        scale: ``[V]``, the seasonal error of all that lies before the origin, for MASE.
+    """
+
+    item: int
+    origin: int
+    history: np.ndarray
+    target: np.ndarray
+    scale: np.ndarray
+
+
+def rolling_origins(
+    length: int,
+    horizon: int,
+    *,
+    windows: int | None = None,
+    test: int | float | None = None,
+    stride: int | None = None,
+) -> list[int]:
+    """Origins of the windows of one item, in order of time.
+
+    Args:
+        length: steps of the item.
+        horizon: steps that are forecast from each origin; all lie inside the item.
+        windows: the last that many windows, the last one ending with the item (GluonTS's rolling
+            split). One where neither this nor `test` is given.
+        test: instead, every window inside the last `test` steps (an int) or the last share of
+            steps (a float in (0, 1]), the first one beginning with that span. What is left at
+            the end and shorter than a horizon is not used.
+        stride: steps from origin to origin, the horizon by default, so that windows do not
+            overlap.
+
+    Raises:
+        UserError: where the item has no room for the windows and one step before them.
+        ValueError: for numbers that make no sense.
+    """
+    stride = horizon if stride is None else stride
+    if horizon < 1 or stride < 1 or (windows is not None and windows < 1):
+        raise ValueError("horizon, stride and windows are at least 1")
+    if windows is not None and test is not None:
+        raise ValueError("give windows or test, not both")
+    if test is None:
+        n = windows or 1
+        found = [length - horizon - stride * k for k in reversed(range(n))]
+        wanted = f"{n} test window{'s' * (n > 1)} of {horizon} steps"
+    else:
+        if isinstance(test, float):
+            if not 0 < test <= 1:
+                raise ValueError(f"a share of the steps lies in (0, 1], not {test}")
+            start = length - round(length * test)
+        else:
+            start = length - test
+        found = list(range(max(start, 1), length - horizon + 1, stride))
+        wanted = f"a test span of {length - start} steps with windows of {horizon}"
+    if not found or found[0] < 1:
+        raise UserError(
+            f"a series of {length} steps has no room for {wanted} and a step before them: "
+            "take a shorter horizon or fewer windows"
+        )
+    return found
+
+
+def cut(
+    items: Sequence[np.ndarray],
+    horizon: int,
+    origins: Sequence[Sequence[int]],
+    season: int,
+    context: int | None = None,
+) -> list[Window]:
+    """The windows of items ``[V, T]`` (T may differ) at each one's origins.
+
+    Args:
+        context: a model sees at most that many steps; all of them where None.
+
+    Raises:
+        ValueError: for an origin with nothing before it or without a whole horizon after it.
+    """
+    found = []
+    for i, (values, starts) in enumerate(zip(items, origins, strict=True)):
+        values = np.asarray(values, dtype=np.float64)
+        for origin in starts:
+            if not 1 <= origin <= values.shape[1] - horizon:
+                raise ValueError(
+                    f"origin {origin} of item {i} needs a step before it and {horizon} from it "
+                    f"on, of {values.shape[1]}"
+                )
+            first = 0 if context is None else max(origin - context, 0)
+            scale = seasonal_error(values[:, :origin], season)
+            target = values[:, origin : origin + horizon]
+            found.append(Window(i, origin, values[:, first:origin], target, scale))
+    return found
+
+
+def judge(windows: Iterable[Window], forecasts: Iterable[np.ndarray]) -> Row:
+    """Every measure of forecasts ``[S, V, horizon]``, one for each window, over all windows.
+
+    Forecasts may come from a generator: only one is held at a time.
+
+    Raises:
+        ValueError: for a forecast of another shape, or not finite where there is a target, or
+            another number of forecasts than of windows.
+    """
+    return measures(
+        sums(samples, window.target, window.scale)
+        for window, samples in zip(windows, forecasts, strict=True)
+    )
+
+
+def backtest(
+    items: Sequence[np.ndarray],
+    models: Mapping[str, Forecast],
+    context: int | None,
+    horizon: int,
+    origins: Sequence[Sequence[int]],
+    *,
+    season: int,
+    samples: int = 100,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Row]:
+    """Models side by side on the same windows: name -> measure -> value.
+
+    Args:
+        items: each ``[V, T]`` with NaN where missing; T may differ, V may not.
+        models: forecast functions, which get each window's history and a seed of its own that
+            depends on `seed`, the item and the origin alone.
+        context: steps of history that a model sees; all of them where None.
+        origins: of each item (``rolling_origins``).
+        season: steps of a season, for the models and for MASE.
+        progress: called after every forecast.
+
+    Returns:
+        The measures of ``wavediff.series.metrics.measures`` and "seconds", the time that the
+        forecasts took.
+    """
+    windows = cut(items, horizon, origins, season, context)
+    table = {}
+    for name, model in models.items():
+        seconds = [0.0]
+
+        def forecasts(name: str = name, model: Forecast = model, seconds: list[float] = seconds):
+            for done, window in enumerate(windows, 1):
+                own = np.random.SeedSequence([seed, window.item, window.origin])
+                start = time.perf_counter()
+                yield model(window.history, horizon, season, samples, int(own.generate_state(1)[0]))
+                seconds[0] += time.perf_counter() - start
+                if progress is not None:
+                    progress(name, done, len(windows))
+
+        table[name] = {**judge(windows, forecasts()), "seconds": seconds[0]}
+    return table
+
+
+def table_text(table: Mapping[str, Mapping[str, float]]) -> str:
+    """The table for a reader: a row for each measure, a column for each model."""
+    frame = pd.DataFrame({name: pd.Series(dict(row)) for name, row in table.items()})
+    found = dict.fromkeys(measure for row in table.values() for measure in row)
+    order = sorted(found, key=("points", "seconds").__contains__)  # these last, else as they come
+    cells = frame.loc[order].map(lambda value: "-" if pd.isna(value) else f"{value:.5g}")
+    return cells.to_string()

@@ -1,0 +1,201 @@
+"""Public datasets of time series, by their names.
+
+Those from the network are read from the files that their authors publish, which are downloaded to
+`root` where they are absent; those of statsmodels come with its wheel (the extra `series`).
+"""
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+from wavediff.data.download import fetch_file
+from wavediff.errors import UserError
+from wavediff.series.reading import read_series
+from wavediff.series.series_set import Series, SeriesSet
+
+# Salinas et al. 2019, "High-dimensional multivariate forecasting with low-rank Gaussian copula
+# processes", as GluonTS gets them: {name: (frequency, size)}.
+COPULA = (
+    "https://raw.githubusercontent.com/mbohlkeschneider/gluon-ts/mv_release/datasets/{}_nips.tar.gz"
+)
+ROLLING = {
+    "exchange_rate": ("B", "0.7 MB"),
+    "electricity": ("h", "8 MB"),
+    "solar": ("h", "3 MB"),
+    "traffic": ("h", "20 MB"),
+}
+ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/{}.csv"
+M4 = "https://raw.githubusercontent.com/Mcompetitions/M4-methods/master/Dataset/{}/Hourly-{}.csv"
+# Yi et al. 2016, "ST-MVL: filling missing values in geo-sensory time series data".
+STMVL = "https://www.microsoft.com/en-us/research/wp-content/uploads/2016/06/STMVL-Release.zip"
+PM25_TEST_MONTHS = (3, 6, 9, 12)
+
+
+def csv(
+    path: str,
+    time: str | None = None,
+    item: str | None = None,
+    targets: list[str] | None = None,
+    known: list[str] = (),
+    static: list[str] = (),
+    freq: str | None = None,
+) -> SeriesSet:
+    """Any CSV or Parquet file (`wavediff.series.reading.read_series`)."""
+    return read_series(
+        path, time=time, item=item, targets=targets, known=known, static=static, freq=freq
+    )
+
+
+def rolling(root: str, name: str) -> SeriesSet:
+    """exchange_rate, electricity, solar or traffic, in GluonTS's split: the last test windows of
+    each series are the end of what is returned. Reads NAME_nips.tar.gz or the folder NAME_nips."""
+    if name not in ROLLING:
+        raise UserError(f"data.name={name} is not known: choose one of {', '.join(ROLLING)}")
+    freq, size = ROLLING[name]
+    folder = _root(root)
+    unpacked = folder / f"{name}_nips"
+    if unpacked.is_dir():
+        parts = {part: _lines(unpacked / part / f"{part}.json") for part in ("train", "test")}
+    else:
+        parts = _archive(fetch_file(COPULA.format(name), folder, size))
+    train, test = parts["train"], parts["test"]
+    items = [_longest(test[number :: len(train)]) for number in range(len(train))]
+    starts = {start for start, _ in items}
+    if len(starts) == len({len(values) for _, values in items}) == 1:
+        values = np.stack([values for _, values in items])
+        series = [Series(name, starts.pop(), values)]
+        return SeriesSet(series, [f"v{i}" for i in range(len(values))], freq)
+    series = [Series(str(i), start, values[None]) for i, (start, values) in enumerate(items)]
+    return SeriesSet(series, ["value"], freq)
+
+
+def ett(root: str, name: str) -> SeriesSet:
+    """ETTh1, ETTh2, ETTm1 or ETTm2: seven loads and temperatures of a transformer, hourly or every
+    15 minutes (Zhou et al. 2021, "Informer")."""
+    if name not in ("ETTh1", "ETTh2", "ETTm1", "ETTm2"):
+        raise UserError(f"data.name={name} is not known: choose ETTh1, ETTh2, ETTm1 or ETTm2")
+    size = "2.6 MB" if name.startswith("ETTh") else "10 MB"
+    return read_series(fetch_file(ETT.format(name), _root(root), size))
+
+
+def m4_hourly(root: str) -> SeriesSet:
+    """The 414 hourly series of the M4 competition; the last 48 steps of each are its test part.
+
+    The files have no stamps: as in GluonTS, all series begin at 1750-01-01. Reads Hourly-train.csv
+    and Hourly-test.csv, or the same names with M4- before them."""
+    folder, tables = _root(root), []
+    for part, size in (("train", "2.3 MB"), ("test", "0.1 MB")):
+        local = folder / f"M4-Hourly-{part}.csv"
+        place = local if local.is_file() else None
+        place = place or fetch_file(M4.format(part.capitalize(), part), folder, size)
+        tables.append(pandas.read_csv(place, index_col=0))
+    train, test = tables
+    start = pandas.Timestamp("1750-01-01")
+    items = []
+    for name, row in train.iterrows():
+        values = row.to_numpy(float)
+        values = values[: int(np.flatnonzero(~np.isnan(values))[-1]) + 1]
+        future = test.loc[name].to_numpy(float)
+        items.append(Series(name, start, np.concatenate([values, future])[None]))
+    return SeriesSet(items, ["value"], "h")
+
+
+def pm25(root: str, part: str = "train") -> SeriesSet:
+    """PM2.5 in Beijing, 36 stations, hourly, in CSDI's protocol: months 3, 6, 9 and 12 are for
+    testing, each of them an item; the runs of months between are for training.
+
+    part: "train"; "test": the test months complete; "masked": the same without the values that are
+    to be imputed and scored. Reads pm25_ground.txt and pm25_missing.txt, or STMVL-Release.zip."""
+    if part not in ("train", "test", "masked"):
+        raise UserError(f"data.part={part} is not known: choose train, test or masked")
+    folder = _root(root)
+    name = "pm25_missing.txt" if part == "masked" else "pm25_ground.txt"
+    if (folder / name).is_file():
+        frame = pandas.read_csv(folder / name)
+    else:
+        with zipfile.ZipFile(fetch_file(STMVL, folder, "20 MB")) as archive:
+            inside = next(each for each in archive.namelist() if each.endswith(name))
+            frame = pandas.read_csv(io.BytesIO(archive.read(inside)))
+    whole = read_series(frame, time="datetime")
+    times, values = whole.times(0), whole.items[0].values
+    testing = times.month.isin(PM25_TEST_MONTHS)
+    bounds = np.flatnonzero(np.diff(testing)) + 1
+    pieces = zip([0, *bounds], [*bounds, len(times)], strict=True)
+    items = [
+        Series(times[a].strftime("%Y-%m"), times[a], values[:, a:b].copy())
+        for a, b in pieces
+        if testing[a] == (part != "train")
+    ]
+    return SeriesSet(items, whole.variables, whole.freq)
+
+
+def sunspots() -> SeriesSet:
+    """Sunspots of each year, 1700 to 2008 (statsmodels)."""
+    frame = _statsmodels("sunspots")
+    start = pandas.Timestamp(year=int(frame["YEAR"].iloc[0]), month=1, day=1)
+    values = frame["SUNACTIVITY"].to_numpy(float)[None]
+    return SeriesSet([Series("sunspots", start, values)], ["sunspots"], "YS-JAN")
+
+
+def co2() -> SeriesSet:
+    """Carbon dioxide over Mauna Loa of each week, 1958 to 2001, some missing (statsmodels)."""
+    frame = _statsmodels("co2")
+    return read_series(frame.rename_axis("time"), freq="W-SAT")
+
+
+def elnino() -> SeriesSet:
+    """Temperature of the sea's surface in the eastern Pacific of each month, 1950 to 2010
+    (statsmodels)."""
+    frame = _statsmodels("elnino")
+    start = pandas.Timestamp(year=int(frame["YEAR"].iloc[0]), month=1, day=1)
+    values = frame.drop(columns="YEAR").to_numpy(float).reshape(1, -1)
+    return SeriesSet([Series("elnino", start, values)], ["temperature"], "MS")
+
+
+def _root(root: str) -> Path:
+    return Path(root).expanduser()
+
+
+def _statsmodels(name: str) -> pandas.DataFrame:
+    try:
+        from statsmodels import datasets
+    except ImportError as error:
+        raise UserError(
+            f'{name} comes with statsmodels: pip install "wavediff[series]" to have it'
+        ) from error
+    return getattr(datasets, name).load_pandas().data
+
+
+def _lines(path: Path) -> list[dict]:
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): download it again") from error
+
+
+def _archive(path: Path) -> dict[str, list[dict]]:
+    """The rows of train.json and test.json (or data.json in folders of these names)."""
+    parts: dict[str, list[dict]] = {"train": [], "test": []}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                inside = Path(member.name)
+                if member.isfile() and inside.suffix == ".json" and inside.parent.name in parts:
+                    lines = archive.extractfile(member).read().splitlines()
+                    parts[inside.parent.name] += [json.loads(line) for line in lines if line]
+    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): remove it and try again") from error
+    if not parts["train"] or not parts["test"]:
+        raise UserError(f"{path} has no train and test series: remove it and try again")
+    return parts
+
+
+def _longest(rows: list[dict]) -> tuple[pandas.Timestamp, np.ndarray]:
+    """Of the same series up to one test window after the other, the last."""
+    row = max(rows, key=lambda row: len(row["target"]))
+    return pandas.Timestamp(row["start"]), np.array(row["target"], np.float64)

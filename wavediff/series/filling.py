@@ -1,0 +1,183 @@
+"""The table that series were read from, with its missing cells filled and all else as it was."""
+
+import csv
+import gzip
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas
+
+from wavediff.errors import UserError
+from wavediff.files import atomic_path
+from wavediff.series.series_set import SeriesSet
+from wavediff.series.table import delimiter
+
+COMMA = re.compile(r"\s*-?\d+,\d+\s*")
+TABLES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
+
+
+def write_filled(
+    series: SeriesSet,
+    medians: Sequence[np.ndarray],
+    stds: Sequence[np.ndarray],
+    output: Path,
+) -> None:
+    """The file that `series` was read from, to `output`: every row and column as it was, the text
+    of each cell too, but for the missing cells of variables; beside a variable that had some a
+    column NAME_std, 0 where the value was known.
+
+    medians, stds: for each item [V, T]; where a median is NaN the cell stays missing. Raises
+    UserError for an output of another format than the input's, or one that cannot be written.
+    """
+    source = series.origin.source
+    if is_parquet(source) or is_parquet(output):
+        if not (is_parquet(source) and is_parquet(output)):
+            raise UserError(f"{output} must be of the format of {source}: give it the same ending")
+        frame = pandas.read_parquet(source)
+        for name, (at, values, std) in _columns(series, medians, stds).items():
+            place = [str(column) for column in frame.columns].index(name)
+            column = frame.iloc[:, place].to_numpy(float, na_value=np.nan, copy=True)
+            spread = np.zeros(len(frame))
+            column[at], spread[at] = values, std
+            frame.isetitem(place, column)
+            frame.insert(place + 1, _free(name, list(map(str, frame.columns))), spread)
+        write_table(frame, output)
+        return
+    columns = _columns(series, medians, stds)
+    opened = gzip.open if output.suffix == ".gz" else open
+    with (
+        atomic_path(output) as path,
+        opened(path, "wt", encoding="utf-8", newline="") as out,
+    ):
+        _copy(source, out, columns)
+
+
+def write_table(frame: pandas.DataFrame, output: Path) -> None:
+    """A frame as CSV or Parquet, by the name of `output`, whole or not at all."""
+    with atomic_path(output) as path:
+        if is_parquet(output):
+            try:
+                frame.to_parquet(path)
+            except ImportError as error:
+                raise UserError(
+                    'Parquet needs pyarrow: pip install "wavediff[series]", or give CSV'
+                ) from error
+        else:
+            frame.to_csv(path, index=False, float_format="%.7g")
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a path is that of a Parquet file, by its name."""
+    return path.name.lower().endswith((".parquet", ".pq"))
+
+
+def _columns(
+    series: SeriesSet, medians: Sequence[np.ndarray], stds: Sequence[np.ndarray]
+) -> Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(the rows of the table that are missing, their values, std) of each variable with gaps."""
+    origin = series.origin
+    found = {}
+    for v, name in enumerate(series.variables):
+        given, values, std = (
+            np.full(len(origin.item), np.nan), np.full(len(origin.item), np.nan),
+            np.zeros(len(origin.item)),
+        )  # fmt: skip
+        for number, item in enumerate(series.items):
+            rows = np.flatnonzero((origin.item == number) & (origin.step < item.length))
+            steps = origin.step[rows]
+            given[rows] = item.values[v, steps]
+            values[rows], std[rows] = medians[number][v, steps], stds[number][v, steps]
+        at = np.flatnonzero(np.isnan(given) & ~np.isnan(values))
+        if len(at):
+            found[name] = at, values[at], std[at]
+    return found
+
+
+def _copy(
+    source: Path, out: TextIO, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> None:
+    """CSV with those cells filled, delimiter and line ends as they were, row after row."""
+    with _opened(source, "utf-8") as text:
+        if text.read(1) == "\ufeff":
+            out.write("\ufeff")
+    with _opened(source) as text:
+        first = next(line for line in text if line.strip())
+    sep = delimiter(first)
+    with _opened(source) as text:
+        names = list(pandas.read_csv(text, sep=sep, nrows=0).columns)
+    writer = csv.writer(out, delimiter=sep, lineterminator="\r\n" if "\r\n" in first else "\n")
+    places = {name: names.index(name) for name in columns}
+    commas = _commas(source, sep, places)
+    parts = []
+    for name, gaps in columns.items():
+        place = names.index(name)
+        column = _free(name, names)
+        names.insert(place + 1, column)
+        parts.append((place, column, commas[name], _Next(zip(*gaps, strict=True))))
+    number = -1  # of the row; the header's
+    for row in _rows(source, sep):
+        # lines without anything are no rows of the table
+        if len(row) > 1 or any(cell.strip() for cell in row):
+            for place, column, comma, gaps in parts:
+                row.extend([""] * (place + 1 - len(row)))
+                spread = 0.0
+                if number == gaps.row:
+                    row[place], spread = _number(gaps.value, comma), gaps.std
+                    gaps.move()
+                row.insert(place + 1, column if number < 0 else _number(spread, comma))
+            number += 1
+        writer.writerow(row)
+
+
+class _Next:
+    """The next missing row of a variable, its value and std; row None where there is none left."""
+
+    def __init__(self, gaps: Iterable[tuple[int, float, float]]) -> None:
+        self.gaps = iter(gaps)
+        self.move()
+
+    def move(self) -> None:
+        self.row, self.value, self.std = next(self.gaps, (None, 0.0, 0.0))
+
+
+def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return (gzip.open if packed else open)(path, "rt", encoding=encoding, newline="")
+
+
+def _rows(path: Path, sep: str) -> Iterator[list[str]]:
+    with _opened(path) as text:
+        yield from csv.reader(text, delimiter=sep)
+
+
+def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, bool]:
+    """Whether numbers have a comma for a point, of each of these columns."""
+    found = dict.fromkeys(places, False)
+    if sep == ";":
+        for row in _rows(path, sep):
+            for name, place in places.items():
+                found[name] = found[name] or (
+                    len(row) > place and bool(COMMA.fullmatch(row[place]))
+                )
+            if all(found.values()):
+                break
+    return found
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """NAME_std, or that with a number where it is taken."""
+    names = [f"{name}_std", *(f"{name}_std{k}" for k in range(2, len(taken) + 3))]
+    return next(column for column in names if column not in taken)
+
+
+def _number(value: float, comma: bool) -> str:
+    """Seven digits; an exponent only for what is very large or small."""
+    if value == 0 or 1e-5 <= abs(value) < 1e15:
+        text = np.format_float_positional(value, precision=7, fractional=False, trim="-")
+    else:
+        text = f"{value:.7g}"
+    return text.replace(".", ",") if comma else text

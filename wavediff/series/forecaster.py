@@ -1,0 +1,381 @@
+"""Forecasts, filled gaps and made-up series of a table: fit, then predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import torch
+from tqdm import tqdm
+
+from wavediff.errors import UserError
+from wavediff.series import calendar, frequency, scaling
+from wavediff.series.fitting import fit
+from wavediff.series.gaps import Filled, fill
+from wavediff.series.metrics import quantiles as sample_quantiles
+from wavediff.series.model import SeriesModel, Window
+from wavediff.series.reading import read_series
+from wavediff.series.rolling import paths
+from wavediff.series.series_set import Series, SeriesSet
+from wavediff.series.windows import Windows
+from wavediff.tasks.checkpoint import save_task
+from wavediff.tasks.sampler import sampler_config
+
+Data = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
+
+
+class Forecaster:
+    """A model of series and the series that it goes on with.
+
+        Forecaster().fit("sales.csv").predict(24)
+        Forecaster(checkpoint="runs/etth1").fit(frame).sample(24)
+
+    Without a checkpoint ``fit`` trains a small model on the data itself; with one it only reads
+    the data and checks that the checkpoint fits.
+
+    Args:
+        horizon: steps of a forecast; the model's block by default. Longer ones than the model's go
+            on block by block, each sample path with its own past.
+        context: steps that a forecast sees; by the horizon and the season by default.
+        checkpoint: a run folder or a file.
+        seconds: for training.
+        fit_steps: so many steps of training instead, so that the seed alone decides the result.
+        seed: of training and of the samples.
+        time, item, targets, known, static, freq: of the table (``wavediff.series.reading``).
+        multivariate: all variables of an item together, or each by itself; by default together up
+            to 16 of them.
+        samples: paths of a forecast, and draws of a missing cell.
+        sampler, steps: how to sample; the model's own by default.
+        guidance, guidance_scale: of ``SeriesModel.guide``; what suits the model by default.
+        device: auto (a GPU where there is one), cpu, cuda.
+        progress: bars on stderr.
+
+    Attributes:
+        model: the ``SeriesModel``, after ``fit`` or with a checkpoint.
+        series: the ``SeriesSet`` that was read.
+        notes: sentences about what was found in the data.
+    """
+
+    def __init__(
+        self,
+        horizon: int | None = None,
+        *,
+        context: int | None = None,
+        checkpoint: str | Path | None = None,
+        seconds: float = 120,
+        fit_steps: int | None = None,
+        seed: int = 0,
+        time: str | None = None,
+        item: str | None = None,
+        targets: Sequence[str] | None = None,
+        known: Sequence[str] = (),
+        static: Sequence[str] = (),
+        freq: str | None = None,
+        multivariate: bool | None = None,
+        samples: int = 100,
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: str | None = None,
+        guidance_scale: float | None = None,
+        device: str = "auto",
+        progress: bool = True,
+    ) -> None:
+        for name, value in (("horizon", horizon), ("context", context), ("samples", samples)):
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}: it must be 1 or more")
+        if not seconds > 0:
+            raise UserError(f"the seconds for training are {seconds}: they must be above 0")
+        self.horizon, self.context, self.multivariate = horizon, context, multivariate
+        self.seconds, self.fit_steps, self.seed = seconds, fit_steps, seed
+        self.columns = {
+            "time": time,
+            "item": item,
+            "targets": targets,
+            "known": known,
+            "static": static,
+            "freq": freq,
+        }
+        self.samples, self.sampler, self.steps = samples, sampler, steps
+        self.guidance = guidance, guidance_scale
+        self.device = (
+            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        )
+        self.progress = progress
+        if sampler is not None:
+            sampler_config(sampler)  # a wrong name is told before anything is trained
+        self.series: SeriesSet | None = None
+        self.notes: list[str] = []
+        self.model: SeriesModel | None = None
+        if checkpoint is not None:
+            self.model = SeriesModel.from_pretrained(checkpoint).to(self.device)
+            self._sampler()
+            self.model.guide(*self.guidance)
+        self.pretrained = checkpoint
+
+    def read(self, data: Data) -> Forecaster:
+        """Read the data, and check that it fits the checkpoint where there is one; no training."""
+        series = (
+            data
+            if isinstance(data, SeriesSet)
+            else read_series(data, **self.columns, progress=self.progress)
+        )
+        self.notes = list(series.notes)
+        self.series = series if self.pretrained is None else self._fitting(series)
+        return self
+
+    def fit(self, data: Data, stops: Sequence[int] | None = None, **options: Any) -> Forecaster:
+        """Read the data, and train a model of it unless there is a checkpoint.
+
+        Args:
+            data: a CSV or Parquet file, a frame, an array ``[T, V]`` or ``[items, T, V]``, or a
+                ``SeriesSet``.
+            stops: the step of each item at which training ends, as for a backtest.
+            options: of ``wavediff.series.fitting.fit``.
+
+        Raises:
+            UserError: for data that cannot be used, or does not fit the checkpoint.
+        """
+        self.read(data)
+        if self.pretrained is None:
+            self.model = fit(
+                self.series,
+                horizon=self.horizon,
+                context=self.context,
+                multivariate=self.multivariate,
+                stops=stops,
+                seconds=self.seconds,
+                steps=self.fit_steps,
+                seed=self.seed,
+                device=self.device,
+                progress=self.progress,
+                **options,
+            )
+            self._sampler()
+            self.model.guide(*self.guidance)
+        return self
+
+    def predict(
+        self, horizon: int | None = None, quantiles: Sequence[float] = (0.1, 0.5, 0.9)
+    ) -> pandas.DataFrame:
+        """Quantiles of the ``horizon`` steps that follow the data.
+
+        One row for each item and step, with the data's own time column (its stamps go on at its
+        frequency), the item column where there are several items, and for each variable and
+        quantile a column ``NAME_q0.1``, ``NAME_q0.5``, ... . Quantiles are over the samples: the
+        sorted sample at index round((n - 1) q).
+        """
+        return self.frame(self.sample(horizon), quantiles)
+
+    def frame(
+        self, samples: np.ndarray, quantiles: Sequence[float], *, as_written: bool = False
+    ) -> pandas.DataFrame:
+        """The frame of ``predict`` of these samples ``[S, items, V, horizon]``.
+
+        Args:
+            as_written: stamps as the file that was read writes them, not as time stamps.
+        """
+        series = self._read()
+        frames = []
+        for number, item in enumerate(series.items):
+            end = item.length + samples.shape[-1]
+            ahead = series.labels if as_written or series.time_is_year else series.times
+            columns: dict[str, Any] = {series.time_name: ahead(number, item.length, end)}
+            if _several(series):
+                columns[series.item_name] = item.name
+            for v, variable in enumerate(series.variables):
+                found = sample_quantiles(samples[:, number, v], quantiles)
+                columns |= {
+                    f"{variable}_q{q:g}": row for q, row in zip(quantiles, found, strict=True)
+                }
+            frames.append(pandas.DataFrame(columns))
+        return pandas.concat(frames, ignore_index=True)
+
+    def sample(self, horizon: int | None = None) -> np.ndarray:
+        """Paths ``[samples, items, V, horizon]`` of the steps that follow each item's last one."""
+        ends = [(number, item.length) for number, item in enumerate(self._read().items)]
+        return np.stack(list(self.paths(ends, horizon)), axis=1)
+
+    def paths(
+        self, origins: Sequence[tuple[int, int]], horizon: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """``[samples, V, horizon]`` from each origin (item, step), by what lies before it."""
+        series, model = self._read(), self._model()
+        horizon = horizon or self.horizon or model.horizon
+        if model.horizon < 1:
+            raise UserError("this model was trained for gaps only: give one with a horizon")
+        each = 1 if self._together() else len(series.variables)
+        with self._bar("forecast", each * len(origins), "series") as bar:
+            yield from paths(
+                model,
+                series,
+                origins,
+                horizon,
+                self.samples,
+                multivariate=self._together(),
+                sampler=self._sampler(),
+                seed=self.seed,
+                progress=bar.update,
+            )
+
+    def gaps(self) -> list[Filled]:
+        """For each item its values with the gaps filled, and the standard deviations there."""
+        series, model = self._read(), self._model()
+        missing = sum(int(np.isnan(item.values).sum()) for item in series.items)
+        with self._bar("impute", missing, "cell") as bar:
+            return fill(
+                model,
+                series,
+                self.samples,
+                multivariate=self._together(),
+                sampler=self._sampler(),
+                seed=self.seed,
+                progress=bar.update,
+            )
+
+    def impute(self, data: Data | None = None) -> pandas.DataFrame:
+        """All steps of the data with its gaps filled: time, item where there are several, and each
+        variable, with a column ``NAME_std`` (0 where the value was known) beside those that had
+        gaps. A missing value becomes the samples' median.
+
+        Args:
+            data: to be filled; what was given to ``fit`` by default.
+        """
+        if data is not None:
+            self.read(data)
+        series, filled = self._read(), self.gaps()
+        items = [
+            replace(item, values=part.median)
+            for item, part in zip(series.items, filled, strict=True)
+        ]
+        frame = replace(series, items=items).frame()
+        std = np.concatenate([part.std for part in filled], axis=1)
+        for variable, row in zip(series.variables, std, strict=True):
+            if row.any():
+                frame.insert(frame.columns.get_loc(variable) + 1, f"{variable}_std", row)
+        return frame
+
+    def synthesize(self, n: int) -> pandas.DataFrame:
+        """``n`` made-up series as long as a window of the model: series (1 to n), time and each
+        variable. Levels and scales are those of training windows, stamps lie in the training span.
+
+        Raises:
+            UserError: where the model needs columns that only data has.
+        """
+        model = self._model()
+        facts = model.extra
+        if not facts.get("scales"):
+            raise UserError("this checkpoint remembers no scales of its data: train it anew")
+        freq, start = facts["frequency"], facts["start"]
+        if list(facts["local"]) != list(calendar.names(freq)):
+            raise UserError(
+                "a model with known or static columns cannot make up series: train one without "
+                f"{', '.join(name for name in facts['local'] if name not in calendar.names(freq))}"
+            )
+        start = int(start) if freq is None else pandas.Timestamp(start)
+        generator = np.random.default_rng(self.seed)
+        scales = torch.tensor(facts["scales"], dtype=torch.float64)
+        scales = scales[generator.integers(len(scales), size=n)]
+        first = generator.integers(max(facts["steps"] - model.length, 0) + 1, size=n)
+        times = [frequency.stamps(start, freq, at, at + model.length) for at in first.tolist()]
+        local = np.stack([calendar.features(index, freq) for index in times])
+        shape = (n, model.variables, model.length)
+        values, nothing = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
+        lags = torch.zeros(n, model.variables * len(model.lags), model.length)
+        window = Window(values, nothing, torch.from_numpy(local), lags, lags.bool())
+        wide = scaling.Affine(scales[..., :1], scales[..., 1:])
+        options = {"sampler": self._sampler(), "seed": self.seed, "wide": wide}
+        made = model.sample(window, nothing, 1, **options)[0].cpu().numpy()
+        names = facts["variables"] or ["value"]
+        items = [
+            Series(str(number + 1), index[0], series)
+            for number, (index, series) in enumerate(zip(times, made, strict=True))
+        ]
+        frame = SeriesSet(items, names, freq).frame()
+        if "item" not in frame:
+            frame.insert(1, "item", "1")
+        frame = frame.rename(columns={"item": "series"})
+        return frame[["series", "time", *names]]
+
+    def save(self, path: str | Path) -> None:
+        """The model as a file that ``checkpoint`` takes; its name should be model.safetensors."""
+        model = self._model()
+        save_task(Path(path), model.config, model.network.state_dict(), model.extra)
+
+    def _model(self) -> SeriesModel:
+        if self.model is None:
+            raise UserError("there is no model yet: call fit first, or give a checkpoint")
+        return self.model
+
+    def _read(self) -> SeriesSet:
+        if self.series is None:
+            raise UserError("there is no data yet: call fit first")
+        return self.series
+
+    def _sampler(self) -> Any:
+        return self._model().with_sampler(self.sampler, self.steps)
+
+    def _together(self) -> bool:
+        return len(self._model().extra["variables"] or ()) > 1
+
+    @contextmanager
+    def _bar(self, title: str, total: int, unit: str) -> Iterator[tqdm]:
+        with tqdm(
+            total=total, desc=title, unit=unit, delay=1, disable=not self.progress, leave=False
+        ) as bar:
+            yield bar
+
+    def _fitting(self, series: SeriesSet) -> SeriesSet:
+        """The part of ``series`` that the checkpoint is about.
+
+        Raises:
+            UserError: where it does not fit.
+        """
+        model, name = self._model(), self.pretrained
+        if "frequency" not in model.extra:
+            raise UserError(f"{name} does not say what it was trained on: train it anew")
+        freq, variables = model.extra["frequency"], model.extra["variables"]
+        if freq != series.freq:
+            of, has = (one or "none (plain numbers)" for one in (freq, series.freq))
+            raise UserError(
+                f"{name} is a model of series of frequency {of}, and the data has {has}: give "
+                "another checkpoint, or none to train on the data"
+            )
+        if variables is not None and list(series.variables) != variables:
+            lacking = [variable for variable in variables if variable not in series.variables]
+            if lacking and len(variables) == 1:  # there is no other that it would have to know
+                self.notes.append(f"the model of {variables[0]} is used for each variable")
+                variables = list(series.variables)
+            elif lacking:
+                raise UserError(
+                    f"{name} is a model of {', '.join(variables)} together, and the data has no "
+                    f"{', '.join(lacking)}: give another checkpoint, or none to train on the data"
+                )
+            rows = [list(series.variables).index(variable) for variable in variables]
+            items = [replace(item, values=item.values[rows]) for item in series.items]
+            left = [variable for variable in series.variables if variable not in variables]
+            if left:
+                self.notes.append(f"the model does not know {', '.join(left)}: left as they are")
+            series = replace(series, items=items, variables=variables)
+        told = Windows(series, 1, 1, places=[], lags=[]).local_names
+        trained = model.extra.get("local")
+        if len(told) != model.features or (trained is not None and told != trained):
+            raise UserError(
+                f"{name} was trained with the columns {', '.join(_columns(trained, freq))} beside "
+                f"the variables, and the data gives {', '.join(_columns(told, freq))}: name the "
+                "same known and static columns"
+            )
+        return series
+
+
+def _columns(names: Sequence[str] | None, freq: str | None) -> list[str]:
+    own = [name for name in names or () if name not in calendar.names(freq)]
+    return own or ["none"]
+
+
+def _several(series: SeriesSet) -> bool:
+    return len(series) > 1 or bool(series.origin and series.origin.item_column)

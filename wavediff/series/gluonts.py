@@ -1,0 +1,149 @@
+"""A forecaster as a predictor of GluonTS, for comparisons that are made there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas
+
+from wavediff.errors import UserError
+from wavediff.series import calendar, frequency
+from wavediff.series.forecaster import Forecaster
+from wavediff.series.rolling import paths
+from wavediff.series.series_set import Series, SeriesSet
+
+if TYPE_CHECKING:
+    from gluonts.model.forecast import SampleForecast
+
+TOGETHER = 64  # entries of a dataset that are forecast at once
+
+
+class GluonTSPredictor:
+    """What ``gluonts.evaluation.make_evaluation_predictions`` calls a predictor.
+
+        predictor = GluonTSPredictor(Forecaster(checkpoint="runs/m4_hourly"), 48)
+        forecasts, series = make_evaluation_predictions(dataset.test, predictor, num_samples=100)
+
+    The samples of an entry are a function of the forecaster's seed, of the entry's place in the
+    dataset and of the entries around it in its batch of ``TOGETHER``.
+
+    Args:
+        forecaster: fitted, or with a checkpoint; of series without columns beside the variables.
+        prediction_length: steps of a forecast; the forecaster's horizon by default.
+
+    Attributes:
+        prediction_length: as above.
+        lead_time: steps between the data and the forecast: 0.
+
+    Raises:
+        UserError: where GluonTS is not installed, or the model cannot be asked through it.
+    """
+
+    lead_time = 0
+
+    def __init__(self, forecaster: Forecaster, prediction_length: int | None = None) -> None:
+        _sample_forecast()
+        if forecaster.model is None:
+            raise UserError(
+                "this forecaster has no model yet: call fit first, or give a checkpoint"
+            )
+        model = forecaster.model
+        own = set(model.extra["local"]) - set(calendar.names(model.extra["frequency"]))
+        if own:
+            raise UserError(
+                f"a model with the columns {', '.join(sorted(own))} beside its variables cannot be "
+                "asked through GluonTS: train one without known and static columns"
+            )
+        self.forecaster = forecaster
+        self.prediction_length = prediction_length or forecaster.horizon or model.horizon
+        if self.prediction_length < 1:
+            raise UserError("this model was trained for gaps only: give one with a horizon")
+
+    def predict(
+        self, dataset: Iterable[Mapping[str, Any]], num_samples: int | None = None, **rest: Any
+    ) -> Iterator[SampleForecast]:
+        """A forecast of the steps that follow each entry, in order.
+
+        Args:
+            dataset: entries with ``start`` (a Period), ``target`` ``[T]``, or ``[V, T]`` with the
+                variables of a multivariate model, NaN where missing, and ``item_id`` if it likes.
+            num_samples: the forecaster's by default.
+            rest: what GluonTS gives to predictors of its own; not used.
+
+        Raises:
+            UserError: for entries of another frequency or other variables than the model's.
+        """
+        kind = _sample_forecast()
+        model, samples = self.forecaster.model, num_samples or self.forecaster.samples
+        sampler = model.with_sampler(self.forecaster.sampler, self.forecaster.steps)
+        left = iter(dataset)
+        for number in count():
+            entries = list(islice(left, TOGETHER))
+            if not entries:
+                return
+            series = self._series(entries)
+            found = paths(
+                model,
+                series,
+                [(k, item.length) for k, item in enumerate(series.items)],
+                self.prediction_length,
+                samples,
+                multivariate=model.extra["variables"] is not None,
+                sampler=sampler,
+                seed=_seed(self.forecaster.seed, number),
+            )
+            for entry, item, drawn in zip(entries, series.items, found, strict=True):
+                one = np.ndim(entry["target"]) == 1
+                yield kind(
+                    samples=drawn[:, 0] if one else drawn.transpose(0, 2, 1),
+                    start_date=entry["start"] + item.length,
+                    item_id=entry.get("item_id"),
+                )
+
+    def _series(self, entries: Iterable[Mapping[str, Any]]) -> SeriesSet:
+        extra = self.forecaster.model.extra
+        names, items = extra["variables"], []
+        for entry in entries:
+            values = np.atleast_2d(np.asarray(entry["target"], np.float64))
+            name = str(entry.get("item_id", len(items)))
+            if names is None:
+                names = ["value"] if len(values) == 1 else [f"v{v}" for v in range(len(values))]
+            if len(values) != len(names):
+                raise UserError(
+                    f"{name} has {len(values)} variables, where {', '.join(names)} are wanted: "
+                    "give targets of that many rows, or another checkpoint"
+                )
+            items.append(Series(name, _start(entry["start"], extra["frequency"]), values))
+        return SeriesSet(items, names, extra["frequency"])
+
+
+def _start(period: pandas.Period, freq: str | None) -> pandas.Timestamp | int:
+    """The model's stamp of a period. Raises UserError where its steps are not the periods'."""
+    if freq is None:
+        return 0
+    start = frequency.first(period.to_timestamp(), freq)
+    steps = frequency.stamps(start, freq, 0, 2)
+    if [pandas.Period(step, period.freq) for step in steps] != [period, period + 1]:
+        raise UserError(
+            f"the model is of series of frequency {freq}, and the dataset has {period.freqstr}: "
+            "give a model of the dataset's frequency"
+        )
+    return start
+
+
+def _seed(seed: int, number: int) -> int:
+    """Of a batch of entries: its own, so that no two see the same noise."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _sample_forecast() -> type[SampleForecast]:
+    try:
+        from gluonts.model.forecast import SampleForecast
+    except ImportError as error:
+        raise UserError(
+            "GluonTS is not installed: pip install 'wavediff[gluonts]' to use its predictors"
+        ) from error
+    return SampleForecast

@@ -1,0 +1,154 @@
+"""Forecasts of any length by a model of a fixed one: block by block, each path with its past."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from wavediff.diffusion.sampler import Sampler
+from wavediff.errors import UserError
+from wavediff.series.model import SeriesModel, Window
+from wavediff.series.series_set import SeriesSet
+from wavediff.series.windows import Windows
+
+CELLS = 20_000_000  # of the sampled windows that are held at once
+STEPS = 50_000  # of windows that a CPU computes at once: more takes memory, not less time
+
+
+def paths(
+    model: SeriesModel,
+    series: SeriesSet,
+    origins: Sequence[tuple[int, int]],
+    horizon: int,
+    samples: int,
+    *,
+    multivariate: bool,
+    sampler: Sampler | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[np.ndarray]:
+    """``[samples, V, horizon]`` of the steps from each origin on, (item, step); in order.
+
+    What lies at or beyond an origin has no influence. A path is a function of the seed and of the
+    origin's number.
+
+    Args:
+        multivariate: whether a window of the model holds all variables, or one.
+        progress: told how many windows were done since it was told last: one for each origin, or
+            for each origin and variable.
+
+    Raises:
+        UserError: where known covariates end before the horizon.
+    """
+    blocks = -(-horizon // model.horizon)
+    series = _with_covariates(series, origins, horizon, blocks * model.horizon)
+    windows = Windows(
+        series,
+        model.context,
+        model.horizon,
+        places=origins,
+        multivariate=multivariate,
+        lags=model.lags,
+    )
+    per_origin = 1 if multivariate else len(series.variables)
+    rows = max(1, CELLS // (samples * model.variables * model.length * per_origin))
+    for start in range(0, len(origins), rows):
+        stop = min(start + rows, len(origins))
+        numbers = range(start * per_origin, stop * per_origin)
+        parts = []
+        for part in pieces(model, samples, len(numbers)):
+            found = _roll(model, windows, numbers[part], blocks, samples, sampler, seed)
+            parts.append(found[..., :horizon])
+            if progress is not None:
+                progress(len(numbers[part]))
+        # [samples, origins, V, horizon], whether the variables were apart or not
+        future = torch.cat(parts, dim=1).reshape(samples, stop - start, -1, horizon).numpy()
+        for number in range(stop - start):
+            yield future[:, number]
+
+
+def pieces(model: SeriesModel, samples: int, windows: int) -> list[slice]:
+    """Windows that go to the model together, so that ``samples`` of each do not fill the memory."""
+    size = windows
+    if model.device.type == "cpu":
+        size = max(1, STEPS // (samples * model.length))
+    return [slice(first, min(first + size, windows)) for first in range(0, windows, max(size, 1))]
+
+
+def _roll(
+    model: SeriesModel,
+    windows: Windows,
+    numbers: range,
+    blocks: int,
+    samples: int,
+    sampler: Sampler | None,
+    seed: int,
+) -> Tensor:
+    """``[samples, len(numbers), variables, blocks * model.horizon]``."""
+    options = {"sampler": sampler, "seed": seed}
+    first = Window.of(default_collate([windows[number] for number in numbers]))
+    future = model.forecast(first, samples, first=numbers.start, **options).cpu()
+    for block in range(1, blocks):
+        ahead = block * model.horizon
+        places = [windows.places[number] for number in numbers]
+        cut = [windows.window(label, origin + ahead) for label, origin in places]
+        window = Window.of(default_collate(cut))
+        window = Window(*(p.repeat_interleave(samples, dim=0) for p in window))
+        window = with_past(window, future.transpose(0, 1).flatten(0, 1), model)
+        # noise of its own for each block, path and origin
+        place = (block << 40) + numbers.start * samples
+        found = model.forecast(window, 1, first=place, **options)[0].cpu()
+        found = found.unflatten(0, (len(numbers), samples)).transpose(0, 1)
+        future = torch.cat([future, found], dim=-1)
+    return future
+
+
+def with_past(window: Window, path: Tensor, model: SeriesModel) -> Window:
+    """``window`` with ``path [batch, variables, n]`` as the n steps before its horizon, also where
+    lags look there."""
+    context, length, n = model.context, model.length, path.shape[-1]
+    values, present = window.values.clone(), window.present.clone()
+    seen = min(n, context)
+    values[..., context - seen : context] = path[..., n - seen :].to(values)
+    present[..., context - seen : context] = True
+    lags = window.lags.unflatten(1, (model.variables, -1)).clone()
+    there = window.lags_present.unflatten(1, (model.variables, -1)).clone()
+    for k, lag in enumerate(model.lags):
+        # position p looks at step p - lag of the window, which is in the path from context - n on
+        start, stop = max(0, context + lag - n), min(length, context + lag)
+        if start < stop:
+            source = start - lag - (context - n)
+            lags[:, :, k, start:stop] = path[..., source : source + stop - start].to(lags)
+            there[:, :, k, start:stop] = True
+    return window._replace(
+        values=values, present=present, lags=lags.flatten(1, 2), lags_present=there.flatten(1, 2)
+    )
+
+
+def _with_covariates(
+    series: SeriesSet, origins: Sequence[tuple[int, int]], horizon: int, computed: int
+) -> SeriesSet:
+    """Known covariates go on as they end, where the last block computes more than is wanted."""
+    if not series.known_names:
+        return series
+    ends = dict.fromkeys(range(len(series)), 0)
+    for item, origin in origins:
+        ends[item] = max(ends[item], origin)
+    items = []
+    for number, item in enumerate(series.items):
+        lacking = ends[number] + horizon - item.known.shape[1]
+        if lacking > 0:
+            raise UserError(
+                f"{item.name}: the known columns {', '.join(series.known_names)} end {lacking} "
+                "steps before the horizon does: give rows with them for the whole horizon, with "
+                "the other columns empty"
+            )
+        extra = max(ends[number] + computed - item.known.shape[1], 0)
+        known = np.pad(item.known, ((0, 0), (0, extra)), mode="edge")
+        items.append(replace(item, known=known))
+    return replace(series, items=items)
