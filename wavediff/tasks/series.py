@@ -404,11 +404,6 @@ class SeriesModel(nn.Module):
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         x = reverse.start(schedule, grid[0], noise(x0, -1), repeated)
         guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
-        if guidance.kind == "moments" and schedule.alpha(grid[0]) == 0:
-            raise UserError(
-                "guidance by moments needs some signal where sampling starts, and this model's "
-                "schedule has none there: choose mse or quantile"
-            )
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
         repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)
