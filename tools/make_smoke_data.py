@@ -46,15 +46,6 @@ def vctk(root: Path) -> Path:
     return root
 
 
-def libritts(root: Path) -> Path:
-    """LibriTTS: part, speaker, chapter; WAV at 24 kHz."""
-    for voice, speaker in enumerate(["19", "103"]):
-        for i in range(4):
-            name = f"train-clean-100/{speaker}/198/{speaker}_198_{i:06d}_000000.wav"
-            _write(root / "LibriTTS" / name, 24_000, i, voice)
-    return root
-
-
 def voicebank_demand(root: Path) -> Path:
     """VoiceBank-DEMAND: folders of clean and noisy WAV at 48 kHz under the same names."""
     for speaker, voice in (("p226", 0), ("p287", 1)):
@@ -169,7 +160,7 @@ def _table(path: Path, columns: Sequence[str]) -> Path:
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
     for maker in (
-        *(folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes),
+        *(folder, ljspeech, vctk, voicebank_demand, synthetic, notes),
         *(ett, csv, sunspots, m4_hourly, rolling, pm25, physionet),
     )
 }
