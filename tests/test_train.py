@@ -231,6 +231,7 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
         ("colour=red", "unknown key colour: --cfg job shows all there are"),
         ("+trainer.colour=red", "trainer.colour: Key 'colour' not in 'TrainerConfig'"),
         ("recipe=nope", "Could not find 'recipe/nope': choose from"),
+        ("data=etth2", "data=etth2 is now data=ett data.name=ETTh2"),
         ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
         ("trainer.max_steps=soon", "trainer.max_steps: Value 'soon'"),
         ("data=folder", "data.root has no value: add data.root=VALUE to the command"),

@@ -78,8 +78,8 @@ def csv(root: Path) -> Path:
     return _table(root / "table.csv", ["a", "b"])
 
 
-def sunspots(root: Path) -> Path:
-    """Nothing: statsmodels carries this dataset."""
+def statsmodels(root: Path) -> Path:
+    """Nothing: statsmodels carries these."""
     return root
 
 
@@ -161,7 +161,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
     for maker in (
         *(folder, ljspeech, vctk, voicebank_demand, synthetic, notes),
-        *(ett, csv, sunspots, m4_hourly, rolling, pm25, physionet),
+        *(ett, csv, statsmodels, m4_hourly, rolling, pm25, physionet),
     )
 }
 

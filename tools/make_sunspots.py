@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from wavediff.cli import run
-from wavediff.data.datasets import sunspots
+from wavediff.data.datasets import statsmodels
 from wavediff.files import atomic_path
 
 
@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="CSV")
     output = parser.parse_args(argv).output
-    series = sunspots()
+    series = statsmodels("sunspots")
     frame = series.frame()
     frame["year"] = frame.pop("time").dt.year
     with atomic_path(output) as path:

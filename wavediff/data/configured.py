@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from wavediff.errors import UserError
+from wavediff.moved import current
 
 
 def settings_of(
@@ -34,7 +35,7 @@ def settings_of(
 def dataset_of(values: dict):
     """What the function `_target_` makes of the other values. Raises UserError where they do not
     fit it."""
-    values = dict(values)
+    values = current(values)
     dataset = get_method(values.pop("_target_"))
     try:
         inspect.signature(dataset).bind(**values)

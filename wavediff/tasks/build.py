@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
-from wavediff.tasks.moved import current
+from wavediff.moved import current
 
 GROUPS = (  # of a task that has a denoiser
     "task",

@@ -15,7 +15,29 @@ MOVED: dict[str, str] = {}
 ARGUMENTS: dict[str, dict[str, str]] = {}
 
 # Groups whose notation changed, by the target as version 0.1.0 wrote it.
-NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
+NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    f"wavediff.data.datasets.{name}": lambda config, name=name: {
+        **config,
+        "_target_": "wavediff.data.datasets.statsmodels",
+        "name": name,
+    }
+    for name in ("sunspots", "co2", "elnino")
+}
+
+# Choices of groups on the command line, and what stands for them now.
+CHOICES = {
+    "data=etth1": "data=ett data.name=ETTh1",
+    "data=etth2": "data=ett data.name=ETTh2",
+    "data=ettm1": "data=ett data.name=ETTm1 data.context=384 data.horizon=96",
+    "data=ettm2": "data=ett data.name=ETTm2 data.context=384 data.horizon=96",
+    "data=electricity": "data=gluonts data.name=electricity",
+    "data=exchange_rate": "data=gluonts data.name=exchange_rate",
+    "data=solar": "data=gluonts data.name=solar",
+    "data=traffic": "data=gluonts data.name=traffic",
+    "data=sunspots": "data=statsmodels data.name=sunspots",
+    "data=co2": "data=statsmodels data.name=co2",
+    "data=elnino": "data=statsmodels data.name=elnino",
+}
 
 
 def current(config: Any) -> Any:
