@@ -1,8 +1,6 @@
 """Writes tiny datasets of made-up voices and series in the layouts of the real ones."""
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import numpy as np
 import pandas
 import torch
 
-from wavediff.cli import run
 from wavediff.data.audio import write_audio
 from wavediff.data.datasets import ROLLING
 from wavediff.data.physionet import VARIABLES
@@ -169,17 +166,3 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 def _write(path: Path, sample_rate: int, seed: int, voice: int = 0) -> None:
     audio = utterance(SECONDS, sample_rate, (seed, voice), pitch=1 + 0.6 * voice)
     write_audio(path, audio, sample_rate)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path, help="folder that gets a folder for each layout")
-    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
-    options = parser.parse_args(argv)
-    for name in options.layouts:
-        print(LAYOUTS[name](options.output / name))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))
