@@ -1,4 +1,4 @@
-"""The bundled enhancer on a voice that it cannot have heard: a formant synthesiser's."""
+"""The bundled enhancer on a voice that it cannot have heard: a synthetic one."""
 
 import importlib.util
 from pathlib import Path

@@ -7,11 +7,15 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
+from omegaconf import OmegaConf
 
 from wavediff import Forecaster, Vocoder
+from wavediff.files import conf_folder
 from wavediff.moved import MOVED, current
 from wavediff.tasks.build import build_task, make
+from wavediff.training.checkpoint import differences
 
 OLD = Path(__file__).parent / "version_0_1_0"
 CONFIGURATIONS = json.loads((OLD / "configurations.json").read_text())
@@ -46,6 +50,14 @@ def test_the_configuration_of_a_recipe_builds(name):
             make(current(config[group]))
     else:
         build_task(config)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS["recipes"])
+def test_a_run_of_a_recipe_may_be_continued(name):
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        config = OmegaConf.to_container(compose("train", [f"recipe={name}"]), resolve=True)
+    found = differences(CONFIGURATIONS["recipes"][name], config)
+    assert [what for what in found if "(absent -> " not in what] == []  # the record is short
 
 
 @pytest.mark.parametrize("group", ["sampler", "schedule", "prediction", "objective"])

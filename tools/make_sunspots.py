@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wavediff.cli import run
 from wavediff.files import atomic_path
-from wavediff.series.datasets import sunspots
+from wavediff.series.datasets import statsmodels
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="CSV")
     output = parser.parse_args(argv).output
-    series = sunspots()
+    series = statsmodels("sunspots")
     frame = series.frame()
     frame["year"] = frame.pop("time").dt.year
     with atomic_path(output) as path:

@@ -15,13 +15,16 @@ from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from make_smoke_data import LAYOUTS
 from omegaconf import DictConfig, OmegaConf
 
 from wavediff.cli import run
 from wavediff.errors import UserError
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests"))
+from make_smoke_data import LAYOUTS  # noqa: E402
+
+CONF = ROOT / "conf"
 STEPS = 3
 SPLIT = "data.split={every: 4, test: 0, validation: 1}"  # of sound
 OVERRIDES = [

@@ -32,14 +32,11 @@ MOVED: dict[str, str] = {
     ),
     "wavediff.diffusion.langevin.annealed_langevin": "wavediff.diffusion.langevin.AnnealedLangevin",
     "wavediff.diffusion.adaptive.adaptive": "wavediff.diffusion.adaptive.Adaptive",
-    "wavediff.data.datasets.co2": "wavediff.series.datasets.co2",
     "wavediff.data.datasets.csv": "wavediff.series.datasets.csv",
-    "wavediff.data.datasets.elnino": "wavediff.series.datasets.elnino",
     "wavediff.data.datasets.ett": "wavediff.series.datasets.ett",
     "wavediff.data.datasets.m4_hourly": "wavediff.series.datasets.m4_hourly",
     "wavediff.data.datasets.pm25": "wavediff.series.datasets.pm25",
     "wavediff.data.datasets.rolling": "wavediff.series.datasets.rolling",
-    "wavediff.data.datasets.sunspots": "wavediff.series.datasets.sunspots",
     "wavediff.data.physionet.physionet": "wavediff.series.physionet.physionet",
     "wavediff.tasks.series.SeriesModel": "wavediff.series.model.SeriesModel",
 }
@@ -59,6 +56,29 @@ def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
 # Groups whose notation changed, by the target as version 0.1.0 wrote it.
 NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "wavediff.tasks.sampler.Sampler": _sampler,
+    **{
+        f"wavediff.data.datasets.{name}": lambda config, name=name: {
+            **config,
+            "_target_": "wavediff.series.datasets.statsmodels",
+            "name": name,
+        }
+        for name in ("sunspots", "co2", "elnino")
+    },
+}
+
+# Choices of groups on the command line, and what stands for them now.
+CHOICES = {
+    "data=etth1": "data=ett data.name=ETTh1",
+    "data=etth2": "data=ett data.name=ETTh2",
+    "data=ettm1": "data=ett data.name=ETTm1 data.context=384 data.horizon=96",
+    "data=ettm2": "data=ett data.name=ETTm2 data.context=384 data.horizon=96",
+    "data=electricity": "data=gluonts data.name=electricity",
+    "data=exchange_rate": "data=gluonts data.name=exchange_rate",
+    "data=solar": "data=gluonts data.name=solar",
+    "data=traffic": "data=gluonts data.name=traffic",
+    "data=sunspots": "data=statsmodels data.name=sunspots",
+    "data=co2": "data=statsmodels data.name=co2",
+    "data=elnino": "data=statsmodels data.name=elnino",
 }
 
 

@@ -40,7 +40,7 @@ def tiny(task: str = "enhancer") -> Enhancer:
     network = {"width": 8, "layers": 2, "dilation_cycle": 2}
     sampler = group("sampler", "one_step")
     sampler["times"]["steps"] = 2
-    sampler["function"]["eta"] = 1.0
+    sampler["eta"] = 1.0
     torch.manual_seed(0)
     enhancer = build_task(
         {

@@ -48,7 +48,6 @@ def save(place, representation="speech_bands", **network):
                 **group("sampler", "ddim"),
                 "times": {
                     "_target_": "wavediff.diffusion.times.uniform",
-                    "_partial_": True,
                     "steps": 6,
                 },
             },

@@ -180,6 +180,44 @@ def test_synthesize_and_backtest(table, trained, tmp_path, capsys):
     assert "training seconds" in judged["model"]
 
 
+def numbers(line: str) -> list[float]:
+    return [float(text) for text in re.findall(r"\d+\.\d+", line)]
+
+
+def test_synthetic_series_are_scored_by_real_ones(tmp_path, capsys):
+    steps = np.arange(400)
+    frame = pandas.DataFrame({"step": steps, "a": np.sin(steps / 3), "b": np.cos(steps / 3)})
+    frame.loc[200, "a"] = np.nan
+    real, model, out = (tmp_path / name for name in ("r.csv", "model.safetensors", "made.csv"))
+    frame.to_csv(real, index=False)
+    options = {"fit_steps": 2, "context": 8, "device": "cpu", "progress": False}
+    Forecaster(4, **options).fit(real).save(model)
+    words = ["--checkpoint", str(model), "--n", "40", "-o", str(out), "--steps", "2"]
+    words += ["--device", "cpu", "--overwrite", "--score-steps", "150"]
+    assert run(synthesize.main, [*words, "--reference", str(real)]) == 0
+    first, title, head, discriminative, predictive, distance = capsys.readouterr().out.splitlines()
+    assert first == str(out)
+    assert title == "40 windows of 12 steps, 2 variables:"
+    assert head.split() == ["synthetic", "real"]
+    # two steps of training make noise, which real windows are told from and do not predict
+    synthetic, _, alike, _ = numbers(discriminative)
+    assert alike < 0.25 < synthetic <= 0.5
+    synthetic, _, alike, _ = numbers(predictive)
+    assert alike < 0.7 * synthetic
+    synthetic, alike = numbers(distance)
+    assert 10 * alike < synthetic
+    assert len(pandas.read_csv(out)) == 40 * 12
+
+    frame[:20].to_csv(real, index=False)
+    assert run(synthesize.main, [*words, "--reference", str(real)]) == 2
+    assert "has 9 windows of 12 steps without missing values: 20" in capsys.readouterr().err
+    assert run(synthesize.main, [*words, "--n", "9", "--reference", str(real)]) == 2
+    assert "--n 9 series are too few" in capsys.readouterr().err
+    frame.rename(columns={"b": "c"}).to_csv(real, index=False)
+    assert run(synthesize.main, [*words, "--reference", str(real)]) == 2
+    assert "the data has no b" in capsys.readouterr().err
+
+
 def test_without_a_checkpoint_a_model_is_trained_and_said_so(table, tmp_path, capsys):
     fitting = ["--fit-steps", "1", "--context", "6", *QUICK]
     for name in ("a.csv", "b.csv"):

@@ -231,6 +231,7 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
         ("colour=red", "unknown key colour: --cfg job shows all there are"),
         ("+trainer.colour=red", "trainer.colour: Key 'colour' not in 'TrainerConfig'"),
         ("recipe=nope", "Could not find 'recipe/nope': choose from"),
+        ("data=etth2", "data=etth2 is now data=ett data.name=ETTh2"),
         ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
         ("trainer.max_steps=soon", "trainer.max_steps: Value 'soon'"),
         ("data=folder", "data.root has no value: add data.root=VALUE to the command"),
@@ -318,7 +319,7 @@ def test_adversarial_training_goes_on_after_kill_9_and_exports_the_network_alone
     task = load_task(tmp_path / "whole")
     assert set(exported) == set(task.network.state_dict())
     assert "adversarial" not in task.config
-    assert task.sampler.network_calls(task.denoiser.schedule) == 2
+    assert task.sampler.calls(task.denoiser.schedule) == 2
 
 
 def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_path, capsys):

@@ -332,7 +332,7 @@ class Hostile:
         (["good.wav", "-o", "good.wav", "--overwrite"], "is an input"),
         (
             ["a.npy", "-o", "o.wav", "--sampler", "hein"],
-            "adaptive, ancestral, AnnealedLangevin, bridge",
+            "adaptive, ancestral, annealed_langevin, bridge",
         ),
         (["a.npy", "-o", "o.wav", "--sampler", "diffwave"], "does not fit the model"),
         (["a.npy", "-o", "o.wav", "--speaker", "anna"], "one voice"),

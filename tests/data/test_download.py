@@ -15,7 +15,6 @@ import pytest
 import soundfile
 
 from wavediff.data import download, voicebank
-from wavediff.data.libritts import libritts
 from wavediff.data.ljspeech import ljspeech
 from wavediff.data.vctk import vctk
 from wavediff.data.voicebank import voicebank_demand
@@ -192,23 +191,6 @@ def test_vctk_has_its_speakers_as_labels(tmp_path, served, redirected):
     assert len(asked) == 1
     with pytest.raises(UserError, match="mic1 or mic2"):
         vctk(str(folder), microphone="mic3")
-
-
-def test_libritts_has_the_readers_of_all_its_parts_as_labels(tmp_path, served, redirected):
-    asked = redirected("libritts")
-    for part, speakers in {"dev-clean": ["84", "174"], "test-clean": ["1089"]}.items():
-        names = [f"LibriTTS/{part}/{s}/12/{s}_12_000001_000000.wav" for s in speakers]
-        tarball(served[0] / f"{part}.tar.gz", dict.fromkeys(names, sound()))
-    root = tmp_path / "root"
-    assert libritts(str(root), ["dev-clean"]).label_names == ["84", "174"]
-    source = libritts(str(root), ["dev-clean", "test-clean"])
-    assert source.label_names == ["84", "174", "1089"]
-    assert source.labels == [1, 0, 2]  # in the order of the files
-    assert [file.parts[-3] for file in source.files] == ["174", "84", "1089"]
-    assert libritts(str(root / "LibriTTS"), ["test-clean"]).label_names == ["1089"]
-    assert [url.rsplit("/", 1)[-1] for url in asked] == ["dev-clean.tar.gz", "test-clean.tar.gz"]
-    with pytest.raises(UserError, match=r"names train: LibriTTS has dev-clean"):
-        libritts(str(root), ["train"])
 
 
 @pytest.fixture

@@ -29,6 +29,11 @@ def config(name, *overrides):
         return compose(overrides=[f"+data={name}", *overrides]).data
 
 
+def of_recipe(name, *overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [f"recipe={name}", *overrides]).data
+
+
 def pack(path: Path, name: str, count: int, length: int, horizon: int, windows: int) -> np.ndarray:
     """GluonTS's archive of `count` series: training ones, and one after the other test windows."""
     values = np.random.default_rng(0).normal(size=(count, length + horizon * windows)).round(3)
@@ -57,7 +62,7 @@ def pack(path: Path, name: str, count: int, length: int, horizon: int, windows: 
 
 def test_rolling_datasets_end_with_their_last_test_window(tmp_path):
     values = pack(tmp_path / "exchange_rate_nips.tar.gz", "exchange_rate", 3, 600, 30, 5)
-    train, validation, series = build_series(config("exchange_rate", f"data.root={tmp_path}"), 1)
+    train, validation, series = build_series(of_recipe("exchange_rate", f"data.root={tmp_path}"), 1)
     np.testing.assert_array_equal(series.items[0].values, values)
     assert series.freq == "B"
     assert train.stops == [450]  # 5 x 30 for testing, as many for validation
@@ -180,7 +185,7 @@ def test_ett_and_any_csv(tmp_path):
     times = pandas.date_range("2016-07-01", periods=1000, freq="h")
     frame = pandas.DataFrame({"date": times, "HUFL": 1.0, "OT": np.arange(1000.0)})
     frame.to_csv(tmp_path / "ETTh1.csv", index=False)
-    train, validation, series = build_series(config("etth1", f"data.root={tmp_path}"))
+    train, validation, series = build_series(of_recipe("etth1", f"data.root={tmp_path}"))
     assert (train.context, train.horizon, series.variables) == (168, 24, ["HUFL", "OT"])
     assert train.stops == [700]
     each = [(series, origin) for origin in range(700, 777, 24) for series in (0, 1)]
@@ -191,16 +196,17 @@ def test_ett_and_any_csv(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "freq", "shape", "missing"),
+    ("name", "horizon", "freq", "shape", "missing"),
     [
-        ("sunspots", "YS-JAN", (1, 309), 0),
-        ("co2", "W-SAT", (1, 2284), 59),
-        ("elnino", "MS", (1, 732), 0),
+        ("sunspots", 11, "YS-JAN", (1, 309), 0),
+        ("co2", 52, "W-SAT", (1, 2284), 59),
+        ("elnino", 12, "MS", (1, 732), 0),
     ],
 )
-def test_those_of_statsmodels_need_no_network(name, freq, shape, missing):
+def test_those_of_statsmodels_need_no_network(name, horizon, freq, shape, missing):
     pytest.importorskip("statsmodels")
-    train, validation, series = build_series(config(name))
+    chosen = config("statsmodels", f"data.name={name}", f"data.horizon={horizon}")
+    train, validation, series = build_series(chosen)
     assert (series.freq, series.items[0].values.shape) == (freq, shape)
     assert np.isnan(series.items[0].values).sum() == missing
     assert len(train) > 2
@@ -210,7 +216,7 @@ def test_those_of_statsmodels_need_no_network(name, freq, shape, missing):
 def test_without_statsmodels_one_sentence_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "statsmodels", None)
     with pytest.raises(UserError, match=r'pip install "wavediff\[series\]"'):
-        datasets.sunspots()
+        datasets.statsmodels("sunspots")
 
 
 @pytest.fixture
@@ -251,8 +257,8 @@ def test_a_dataset_is_downloaded_once(tmp_path, served, capsys):
 @pytest.mark.parametrize(
     ("name", "address"),
     [
-        ("electricity", "datasets.COPULA"),
-        ("ettm2", "datasets.ETT"),
+        ("gluonts data.name=electricity", "datasets.COPULA"),
+        ("ett data.name=ETTm2", "datasets.ETT"),
         ("m4_hourly", "datasets.M4"),
         ("pm25", "datasets.STMVL"),
         ("physionet", "physionet.SET_A"),
@@ -264,7 +270,7 @@ def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch, n
     nobody = getattr(module, constant).split("/")[-1]
     monkeypatch.setattr(module, constant, f"http://127.0.0.1:9/{nobody}")
     with pytest.raises(UserError, match=r"could not be downloaded .*set data\.root") as caught:
-        build_series(config(name, f"data.root={tmp_path}"))
+        build_series(config(*name.split(), f"data.root={tmp_path}"))
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -288,6 +294,8 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
     }.items():
         with pytest.raises(UserError, match=words):
             build_series(config("csv", path, override))
-    for name in ("rolling", "ett", "pm25"):
+    for name in ("rolling", "ett", "pm25", "statsmodels"):
+        options = {} if name == "statsmodels" else {"root": str(tmp_path)}
+        options["part" if name == "pm25" else "name"] = "nope"
         with pytest.raises(UserError, match="nope is not known"):
-            getattr(datasets, name)(str(tmp_path), "nope")
+            getattr(datasets, name)(**options)

@@ -143,18 +143,12 @@ def test_a_model_that_was_trained_with_nothing_known_is_guided_and_never_told():
     assert model.guidance == Guidance.of("mse")
     window, known = a_window()
     options = {"sampler": quick(model), "seed": 1}
-    samples = model.sample(window, known, 60, guidance=Guidance.of("moments"), **options)
-    assert model.network.told == 0
-    assert torch.equal(samples[:, known], window.values[known].expand(60, -1))
-    mean, _ = law(samples, 1, affine=False)
-    expected, covariance = given(known.flatten(1), window.values.flatten(1), 1 / 100)
-    std = covariance.diagonal(dim1=1, dim2=2).sqrt()
+    expected, _ = given(known.flatten(1), window.values.flatten(1), 1 / 100)
     hidden = ~known.flatten(1)
-    assert ((mean - expected) / std)[hidden].abs().max() < 0.3
-    assert ((process()[0] - expected) / std)[hidden].abs().max() > 1  # what no guidance gives
     for guidance in (None, Guidance.of("quantile")):
         guided = model.sample(window, known, 60, guidance=guidance, **options)
         assert model.network.told == 0
+        assert torch.equal(guided[:, known], window.values[known].expand(60, -1))
         error = (law(guided, 1, affine=False)[0] - expected)[:3][hidden[:3]]
         plain = (process()[0] - expected)[:3][hidden[:3]]
         assert error.square().mean() < 0.7 * plain.square().mean()
@@ -190,12 +184,10 @@ def test_guided_windows_are_scaled_by_what_is_known():
     torch.testing.assert_close(found, 1000 * samples - 5, rtol=1e-8, atol=1e-6)
 
 
-def test_moments_need_some_signal_at_the_start():
+def test_guidance_starts_from_noise_alone_too():
     model = exact_model({"nothing": 1.0})
     model.denoiser.schedule = model.network.schedule = RectifiedFlow()
     window, known = a_window()
     sampler = DPMpp2M(fixed([1.0, 0.5, 0.0]))
-    with pytest.raises(UserError, match="mse"):
-        model.sample(window, known, 2, sampler=sampler, guidance=Guidance.of("moments"))
     found = model.sample(window, known, 2, sampler=sampler)
     assert found.isfinite().all()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from wavediff.series.synthesis import (
+    complete_windows,
     discriminative_score,
     predictive_score,
     random_features,
@@ -94,6 +95,16 @@ def test_a_constant_variable_is_scored():
     flat[:, 1] = 5.0
     assert math.isfinite(series_frechet(flat, ALIKE))
     assert math.isfinite(predictive_score(flat, flat, repeats=1, steps=3).mean)
+
+
+def test_windows_are_complete_and_spread_evenly():
+    short, long = np.zeros((2, 4)), np.arange(60.0).reshape(2, 30)
+    long[1, 12] = math.nan
+    found = complete_windows([short, long], 5, 100)
+    starts = [*range(8), *range(13, 26)]
+    np.testing.assert_array_equal(found, [long[:, at : at + 5] for at in starts])
+    np.testing.assert_array_equal(complete_windows([short, long], 5, 3), found[[0, 10, 20]])
+    assert len(complete_windows([short], 5, 3)) == 0
 
 
 @pytest.mark.parametrize("score", [discriminative_score, predictive_score, series_frechet])

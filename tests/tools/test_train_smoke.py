@@ -1,11 +1,9 @@
 import importlib.util
-import sys
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 TOOLS = Path(__file__).parents[2] / "tools"
-sys.path.insert(0, str(TOOLS))
 spec = importlib.util.spec_from_file_location("train_smoke", TOOLS / "train_smoke.py")
 smoke = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(smoke)

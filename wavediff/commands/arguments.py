@@ -167,7 +167,7 @@ def add_series(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=positive, default=100, metavar="N", help="draws (default: 100)")
     add(
         "--guidance",
-        choices=["none", "mse", "quantile", "moments"],
+        choices=["none", "mse", "quantile"],
         help="sample around what is known without telling the network of it (default: mse for a "
         "model that was only trained with nothing known, none for others)",
     )

@@ -4,7 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
@@ -18,6 +20,12 @@ from wavediff.commands.arguments import (
 from wavediff.errors import UserError
 from wavediff.series.filling import TABLES, write_table
 from wavediff.series.forecaster import Forecaster
+from wavediff.series.synthesis import (
+    complete_windows,
+    discriminative_score,
+    predictive_score,
+    series_frechet,
+)
 from wavediff.tasks.sampler import sampler_names
 
 EXAMPLES = """\
@@ -27,7 +35,18 @@ examples:
 
 OUT has the columns series (1 to N), time and one for each variable. A series is as long as a window
 of the model; its level and scale are those of a window that the model was trained on.
+
+--reference prints how far the synthetic series are from windows of real ones, lower is better:
+  discriminative score  |accuracy - 1/2| of a network that learns to tell the two apart
+                        (TimeGAN, Yoon et al. 2019)
+  predictive score      absolute error of a network that learns from the one to predict the next
+                        step of the other, relative to the range of the real values
+  Frechet distance      between the two sets' features of random convolutions
+The first two are the mean and the deviation of five trainings. All depend on how many windows there
+are: read them beside the last column, where other real windows are in place of the synthetic ones.
 """
+FEWEST = 10  # windows of a set that is scored
+TRAINED = {"discriminative score": discriminative_score, "predictive score": predictive_score}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +58,8 @@ def main(argv: list[str] | None = None) -> int:
     if not output.name.lower().endswith(TABLES):
         raise UserError(f"cannot write {output}: give the name of a .csv or .parquet file")
     require_new(Path(arguments.checkpoint), output, arguments.overwrite)
+    if arguments.reference is not None and arguments.n < FEWEST:
+        raise UserError(f"--n {arguments.n} series are too few for --reference: give {FEWEST}")
     with ended_by_sigterm():
         forecaster = Forecaster(
             checkpoint=arguments.checkpoint,
@@ -47,9 +68,60 @@ def main(argv: list[str] | None = None) -> int:
             steps=arguments.steps,
             device=str(device(arguments.device)),
         )
-        write_table(forecaster.synthesize(arguments.n), output)
-    print(output)
+        real = None
+        if arguments.reference is not None:
+            real = real_windows(forecaster, arguments.reference, arguments.n)
+        made = forecaster.synthesize(arguments.n)
+        write_table(made, output)
+        print(output, flush=True)
+        if real is not None:
+            synthetic = made[made.columns[2:]].to_numpy().reshape(arguments.n, -1, real.shape[1])
+            print(scores(real, synthetic.swapaxes(1, 2), arguments))
     return 0
+
+
+def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:
+    """Up to 2 n windows ``[2 N, V, length]`` of the model's length.
+
+    Raises:
+        UserError: for a table that does not fit the model, or has too few.
+    """
+    series = forecaster.read(reference).series
+    print(*forecaster.notes, sep="\n", file=sys.stderr)
+    model = forecaster.model
+    rows = [item.values for item in series.items]
+    if model.variables == 1:
+        rows = [row[None] for values in rows for row in values]
+    found = complete_windows(rows, model.length, 2 * n)
+    if len(found) < 2 * FEWEST:
+        raise UserError(
+            f"{reference} has {len(found)} windows of {model.length} steps without missing values: "
+            f"{2 * FEWEST} are needed to score by; give more data"
+        )
+    return found[: len(found) // 2 * 2]
+
+
+def scores(real: np.ndarray, synthetic: np.ndarray, arguments: argparse.Namespace) -> str:
+    """The table: every second real window against the synthetic, and against the other real ones.
+
+    Args:
+        real, synthetic: ``[2 N, V, length]`` and ``[N or more, V, length]``.
+    """
+    n, variables, length = len(real) // 2, *real.shape[1:]
+    options = {"seed": arguments.seed, "steps": arguments.score_steps}
+    rows: dict[str, list[str]] = {"": ["synthetic", "real"]}
+    with tqdm(total=4, desc="scores", delay=1, leave=False) as bar:
+        for name, score in TRAINED.items():
+            rows[name] = []
+            for estimate in (synthetic[:n], real[1::2]):
+                found = score(real[::2], estimate, **options)
+                rows[name].append(f"{found.mean:.4f} +- {found.std:.4f}")
+                bar.update()
+    distances = [series_frechet(real[::2], estimate) for estimate in (synthetic[:n], real[1::2])]
+    rows["Frechet distance"] = [f"{distance:.4f}" for distance in distances]
+    steps = f"{n} windows of {length} steps, {variables} variable{'s' * (variables > 1)}"
+    table = [f"{name:20}  {one:>16}  {other:>16}" for name, (one, other) in rows.items()]
+    return "\n".join([f"{steps}:", *table])
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -63,6 +135,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--checkpoint", required=True, metavar="RUN", help="a run folder or a model.safetensors")
     add("--n", type=positive, default=100, metavar="N", help="how many (default: 100)")
     add("-o", "--output", required=True, type=Path, metavar="OUT", help="a CSV or Parquet file")
+    add(
+        "--reference",
+        type=Path,
+        metavar="DATA",
+        help="a CSV or Parquet file of real series to score the synthetic ones by",
+    )
+    add(
+        "--score-steps",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="training steps of the networks that score (default: 1000)",
+    )
     add_sampling(parser, sampler_names())
     add("--overwrite", action="store_true", help="replace OUT if it exists")
     return parser.parse_args(argv)

@@ -25,6 +25,7 @@ from wavediff.errors import UserError
 from wavediff.evaluation.measures import Measure
 from wavediff.files import conf_folder
 from wavediff.memory import keep_freed
+from wavediff.moved import CHOICES
 from wavediff.tasks import build_task, load_task, save_task
 from wavediff.tasks.build import completed, make
 from wavediff.tasks.checkpoint import effort, fixed_state, load_fixed
@@ -387,6 +388,10 @@ def _sentence(error: Exception) -> str:
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}" if text else str(cause)
     first = text.splitlines()[0].strip() if text else type(error).__name__
     first = re.sub(r"^In '.*?': ", "", first)
+    absent = re.search(r"Could not find '(\w+/\w+)'", first)
+    choice = absent[1].replace("/", "=") if absent else None
+    if choice in CHOICES:
+        return f"{choice} is now {CHOICES[choice]}"
     options = re.search(r"Available options.*?:\n((?:\t.*\n?)+)", text)
     if options:
         return f"{first.split(', e.g')[0]}: choose from {', '.join(options[1].split())}"

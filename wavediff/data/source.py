@@ -29,9 +29,9 @@ class Source:
     noisy: Sequence[Path] | None = None
 
 
-def labelled(root: Path, files: Sequence[Path], names: Sequence[str], order=None) -> Source:
+def labelled(root: Path, files: Sequence[Path], names: Sequence[str]) -> Source:
     """A source whose file i has the label `names[i]`; integers follow the sorted names."""
-    label_names = sorted(set(names), key=order)
+    label_names = sorted(set(names))
     number = {name: i for i, name in enumerate(label_names)}
     return Source(root, files, [number[name] for name in names], label_names)
 

@@ -72,14 +72,7 @@ def utterance(
     loudness = np.where(rng.random(len(points)) < 0.2, 0.0, rng.uniform(0.4, 1, len(points)))
     loudness = np.interp(time, points, loudness)
 
-    voiced = np.zeros(length)
-    cycle = np.exp(2j * np.pi * np.cumsum(np.interp(time, slow, f0)) / sample_rate)
-    harmonic = np.ones(length, dtype=complex)
-    for k in range(1, int(0.47 * sample_rate / f0.min()) + 1):
-        harmonic *= cycle
-        audible = np.clip((0.47 - k * f0 / sample_rate) / 0.02, 0, 1)
-        amplitude = audible / np.sqrt(k) * _resonances(k * f0, formants)
-        voiced += np.interp(time, slow, amplitude) * harmonic.imag
+    voiced = harmonics(f0, formants, slow, length, sample_rate)
     voiced *= loudness / (np.abs(voiced).max() + 1e-9)
 
     # consonants: differenced (so high-passed) noise for a moment at some of the syllables' borders
@@ -89,6 +82,22 @@ def utterance(
     audio = voiced + 0.06 * bursts * hiss + 0.004 * loudness * hiss
     audio *= np.minimum(1, np.minimum(time, time[::-1]) / 0.02)
     return torch.from_numpy(0.5 * audio / (np.abs(audio).max() + 1e-9)).float()[None]
+
+
+def harmonics(
+    f0: np.ndarray, formants: list[np.ndarray], slow: np.ndarray, length: int, sample_rate: int
+) -> np.ndarray:
+    """A voice [length] with the pitch `f0` and the four `formants`, in Hz at the seconds `slow`."""
+    time = np.arange(length) / sample_rate
+    voiced = np.zeros(length)
+    cycle = np.exp(2j * np.pi * np.cumsum(np.interp(time, slow, f0)) / sample_rate)
+    harmonic = np.ones(length, dtype=complex)
+    for k in range(1, int(0.47 * sample_rate / f0.min()) + 1):
+        harmonic *= cycle
+        audible = np.clip((0.47 - k * f0 / sample_rate) / 0.02, 0, 1)
+        amplitude = audible / np.sqrt(k) * _resonances(k * f0, formants)
+        voiced += np.interp(time, slow, amplitude) * harmonic.imag
+    return voiced
 
 
 def _syllables(rng: np.random.Generator, seconds: float) -> np.ndarray:

@@ -23,14 +23,12 @@ class Condition:
         local: ``[batch, channels, frames]``, aligned in time with the signal (a mel spectrogram).
         label: ``[batch]`` int64, one class or speaker per item.
         anchor: ``[batch, channels, time]``, the known signal ``y`` that the path leads to.
-        observed: like ``anchor``, what it was estimated from where it is an estimate.
         prepared: what a network computed from the above once, see ``Denoiser.prepare``.
     """
 
     local: Tensor | None = None
     label: Tensor | None = None
     anchor: Tensor | None = None
-    observed: Tensor | None = None
     prepared: Any = None
 
     def needed(self, name: str) -> Tensor:
@@ -48,7 +46,7 @@ class Condition:
         """Apply ``function`` to every tensor; what was prepared from them is dropped."""
         changed = {
             name: function(value)
-            for name in ("local", "label", "anchor", "observed")
+            for name in ("local", "label", "anchor")
             if (value := getattr(self, name)) is not None
         }
         return replace(self, prepared=None, **changed)

@@ -29,6 +29,11 @@ ROLLING = {
     "solar": ("h", "3 MB"),
     "traffic": ("h", "20 MB"),
 }
+STATSMODELS = {  # {name: (variable, frequency)}
+    "sunspots": ("sunspots", "YS-JAN"),
+    "co2": ("co2", "W-SAT"),
+    "elnino": ("temperature", "MS"),
+}
 ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/main/ETT-small/{}.csv"
 M4 = "https://raw.githubusercontent.com/Mcompetitions/M4-methods/master/Dataset/{}/Hourly-{}.csv"
 # Yi et al. 2016, "ST-MVL: filling missing values in geo-sensory time series data".
@@ -134,41 +139,29 @@ def pm25(root: str, part: str = "train") -> SeriesSet:
     return SeriesSet(items, whole.variables, whole.freq)
 
 
-def sunspots() -> SeriesSet:
-    """Sunspots of each year, 1700 to 2008 (statsmodels)."""
-    frame = _statsmodels("sunspots")
-    start = pandas.Timestamp(year=int(frame["YEAR"].iloc[0]), month=1, day=1)
-    values = frame["SUNACTIVITY"].to_numpy(float)[None]
-    return SeriesSet([Series("sunspots", start, values)], ["sunspots"], "YS-JAN")
-
-
-def co2() -> SeriesSet:
-    """Carbon dioxide over Mauna Loa of each week, 1958 to 2001, some missing (statsmodels)."""
-    frame = _statsmodels("co2")
-    return read_series(frame.rename_axis("time"), freq="W-SAT")
-
-
-def elnino() -> SeriesSet:
-    """Temperature of the sea's surface in the eastern Pacific of each month, 1950 to 2010
-    (statsmodels)."""
-    frame = _statsmodels("elnino")
-    start = pandas.Timestamp(year=int(frame["YEAR"].iloc[0]), month=1, day=1)
-    values = frame.drop(columns="YEAR").to_numpy(float).reshape(1, -1)
-    return SeriesSet([Series("elnino", start, values)], ["temperature"], "MS")
-
-
-def _root(root: str) -> Path:
-    return Path(root).expanduser()
-
-
-def _statsmodels(name: str) -> pandas.DataFrame:
+def statsmodels(name: str) -> SeriesSet:
+    """Series that come with statsmodels: sunspots of each year, 1700 to 2008; co2, carbon dioxide
+    over Mauna Loa of each week, 1958 to 2001, some missing; or elnino, temperature of the sea's
+    surface in the eastern Pacific of each month, 1950 to 2010."""
+    if name not in STATSMODELS:
+        raise UserError(f"data.name={name} is not known: choose one of {', '.join(STATSMODELS)}")
+    variable, freq = STATSMODELS[name]
     try:
         from statsmodels import datasets
     except ImportError as error:
         raise UserError(
             f'{name} comes with statsmodels: pip install "wavediff[series]" to have it'
         ) from error
-    return getattr(datasets, name).load_pandas().data
+    frame = getattr(datasets, name).load_pandas().data
+    if name == "co2":
+        return read_series(frame.rename_axis("time"), freq=freq)
+    start = pandas.Timestamp(year=int(frame["YEAR"].iloc[0]), month=1, day=1)
+    values = frame.drop(columns="YEAR").to_numpy(float).reshape(1, -1)
+    return SeriesSet([Series(name, start, values)], [variable], freq)
+
+
+def _root(root: str) -> Path:
+    return Path(root).expanduser()
 
 
 def _lines(path: Path) -> list[dict]:

@@ -13,11 +13,6 @@ one, and the ratio of the standard deviations, at 1, 4 and 12 steps ahead:
     TSDiff's mse, 4        2.14 3.05 3.05    2.31 1.98 1.14
     quantile, 2            0.94 1.07 0.96    2.33 1.40 0.97
     quantile, 4            1.27 1.54 1.46    3.18 1.87 1.06
-    moments, 100           1.10 1.25 1.00    2.70 1.49 1.03
-    moments, 1000          1.12 1.31 1.05    2.57 2.33 1.27
-
-Moment matching is exact with the exact denoiser, but takes the derivatives of a trained one for a
-covariance, which they are not.
 """
 
 from __future__ import annotations
@@ -28,13 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.guidance import ProjectionGuidance
-from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.self_guidance import SelfGuidance, levels, mean_square, pinball
 from wavediff.errors import UserError
 
-KINDS = ("none", "mse", "quantile", "moments")
-SCALES = {"mse": 4.0, "quantile": 2.0, "moments": 100.0}
-ITERATIONS = 3  # of the conjugate gradients of moment matching
+KINDS = ("none", "mse", "quantile")
+SCALES = {"mse": 4.0, "quantile": 2.0}
 
 
 @dataclass(frozen=True)
@@ -44,8 +37,7 @@ class Guidance:
     Attributes:
         kind: TSDiff's observation self-guidance, ``mse`` with its scale lowered in noise (the
             ``data_std`` of ``diffusion.self_guidance``) or ``quantile``, whose force is bounded;
-            ``moments``, moment matching (``diffusion.posterior``); ``none`` puts the known cells
-            into every estimate.
+            ``none`` puts the known cells into every estimate.
         scale: one over the variance that is granted to the known cells; of ``quantile``, the force.
     """
 
@@ -74,9 +66,6 @@ class Guidance:
         """
         if self.kind == "none":
             return ProjectionGuidance(denoiser, lambda x0_hat, cond: torch.where(known, y, x0_hat))
-        if self.kind == "moments":
-            there = known.to(y)
-            return PosteriorGuidance(denoiser, there.mul, there * y, 1 / self.scale, ITERATIONS)
         if self.kind == "mse":
             return SelfGuidance(denoiser, mean_square(y, known), self.scale, data_std=1.0)
         level = levels(samples).repeat_interleave(len(y) // samples).to(y)

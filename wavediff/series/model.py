@@ -394,7 +394,6 @@ class SeriesModel(nn.Module):
         batch, variables, length = known.shape
         window = window._replace(present=known)
         x0, cond, scale = self._condition(window, known, wide, told=guidance is None)
-        schedule = self.denoiser.schedule
         noises = ItemNoise(seed, range(first, first + batch))
 
         def noise(x: Tensor, draw: int) -> Tensor:
@@ -404,11 +403,6 @@ class SeriesModel(nn.Module):
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         z = noise(x0, -1)
         guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
-        if guidance.kind == "moments" and schedule.alpha(sampler.grid(schedule)[0]) == 0:
-            raise UserError(
-                "guidance by moments needs some signal where sampling starts, and this model's "
-                "schedule has none there: choose mse or quantile"
-            )
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
         repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)

@@ -10,7 +10,7 @@ one half of the real windows scores against the other is the floor to read them 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,6 +163,22 @@ def random_features(x: Tensor, n: int = N_FEATURES, seed: int = 0) -> Tensor:
     return torch.stack(found, dim=1)
 
 
+def complete_windows(items: Sequence[np.ndarray], length: int, n: int) -> np.ndarray:
+    """At most n windows ``[N, V, length]`` without missing values, evenly spread over the items.
+
+    Args:
+        items: ``[V, T]`` each, NaN where missing; those shorter than a window have none.
+    """
+    places = []
+    for item, values in enumerate(items):
+        missing = np.concatenate([[0], np.cumsum(np.isnan(values).any(axis=0))])
+        starts = np.flatnonzero(missing[length:] == missing[:-length])
+        places += [(item, start) for start in starts.tolist()]
+    chosen = np.linspace(0, len(places) - 1, min(n, len(places))).round().astype(int)
+    found = [items[item][:, at : at + length] for item, at in (places[i] for i in chosen)]
+    return np.stack(found) if found else np.empty((0, 0, length))
+
+
 class _GRU(nn.Module):
     """``[N, V, L]`` to ``[N, L, outputs]``, each step from what came up to it."""
 
@@ -200,7 +216,7 @@ def _batch(x: Tensor, generator: torch.Generator, size: int = 64) -> Tensor:
 
 def _pair(real: ArrayLike, synthetic: ArrayLike) -> tuple[Tensor, Tensor]:
     """Both as float32, in units of each variable's mean and standard deviation in the real set."""
-    sets = [torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in (real, synthetic)]
+    sets = [torch.from_numpy(np.array(x, np.float64)) for x in (real, synthetic)]
     shapes = [list(x.shape) for x in sets]
     if any(x.ndim != 3 or len(x) < 10 or x.shape[1:] != sets[0].shape[1:] for x in sets):
         raise ValueError(

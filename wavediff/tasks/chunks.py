@@ -104,12 +104,11 @@ class ChunkedDenoiser(nn.Module):
 
 def crop(cond: Condition, left: int, right: int, upsample: int) -> Condition:
     """The condition of frames ``left`` to ``right``; ``left`` is a multiple of ``upsample``."""
-    local, anchor, observed = cond.local, cond.anchor, cond.observed
+    local, anchor = cond.local, cond.anchor
     return replace(
         cond,
         local=None if local is None else local[..., left // upsample : -(-right // upsample)],
         anchor=None if anchor is None else anchor[..., left:right],
-        observed=None if observed is None else observed[..., left:right],
         prepared=None,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,13 +166,9 @@ class Enhancer(nn.Module):
             x0 = self.representation.encode(clean, cond.local)
             eps = noise.normal(*x0.shape[1:]).to(x0)
             u = noise.uniform().to(x0.device)
-        cond = self._staged(cond)
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
         loss = denoised.loss
-        if cond.observed is not None:
-            losses["first_stage"] = (cond.anchor - x0).square().flatten(1).mean(1)
-            loss = loss + losses["first_stage"]
         if self.magnitude_weight:
             error = magnitude(denoised.x0_hat) - magnitude(x0)
             losses["magnitude"] = error.square().flatten(1).mean(1)
@@ -203,7 +198,6 @@ class Enhancer(nn.Module):
         """
         with torch.no_grad():
             clean, _, cond = self._crops(batch)
-        cond = self._staged(cond)
         x0_hat = on_path(self.sampler, self.denoiser, cond.anchor, cond, noise)
         return self.representation.decode(x0_hat, clean.shape[-1], cond.local), clean
 
@@ -218,24 +212,13 @@ class Enhancer(nn.Module):
         """(noise, condition) that the crops ``batch["noisy"]`` would be sampled from."""
         noisy = batch["noisy"]
         level = self.level(noisy) / self.level_rms
-        cond = self._staged(self._condition(normalised(noisy, level)))
+        cond = self._condition(normalised(noisy, level))
         return noise.normal(*cond.anchor.shape[1:]).to(cond.anchor), cond
 
     def _condition(self, noisy: Tensor) -> Condition:
         """For ``noisy [batch, 1, time]`` at its constant level."""
         local = self.mel(noisy)
         return Condition(local=local, anchor=self.representation.encode(noisy, local))
-
-    def _staged(self, cond: Condition) -> Condition:
-        """With the anchor replaced by the estimate of a network that has a first stage.
-
-        Both are learnt jointly, the diffusion's gradient reaching the first (StoRM, Lemercier et
-        al. 2023, sec. III).
-        """
-        first_stage = getattr(self.network, "first_stage", None)
-        if first_stage is None:
-            return cond
-        return replace(cond, anchor=first_stage(cond), observed=cond.anchor)
 
     def forward(
         self,
@@ -317,7 +300,6 @@ class Enhancer(nn.Module):
         """(past, ahead): how many samples of input on either side an output sample depends on."""
         sampler = self.sampler if sampler is None else sampler
         frames = self.network.receptive_field * sampler.calls(self.denoiser.schedule)
-        frames += getattr(self.network, "first_receptive_field", 0)
         around = (frames + 2 * self.representation.halo + 1) * self.representation.hop_length
         around += self.mel.n_fft
         level = (self.level.past + 1, self.level.ahead + 1)
@@ -345,7 +327,7 @@ class Enhancer(nn.Module):
         schedule, length = self.denoiser.schedule, noisy.shape[-1]
         noisy = noisy.to(self.device)
         level = self.level(noisy) / self.level_rms
-        cond = self._staged(self._condition(normalised(noisy, level)))
+        cond = self._condition(normalised(noisy, level))
         draw = PositionNoise(seed, offset // self.representation.hop_length)
         z = draw(cond.anchor, -1)
         if sampler.calls(schedule) > 1:

@@ -83,9 +83,10 @@ class RunCheckpoints:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for what differs and defines the run, by dotted key.
 
-    An empty group is as good as none: what a run has not chosen may have come up since it began.
+    Names that have moved since are no difference. An empty group is as good as none: what a run
+    has not chosen may have come up since it began.
     """
-    a, b = _flat(old), _flat(new)
+    a, b = _flat(current(old)), _flat(current(new))
     absent = object()
     # discriminators are shown what the sampler makes at its own times
     sampled = any(config.get("adversarial") for config in (old, new))

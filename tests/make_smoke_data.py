@@ -1,8 +1,6 @@
 """Writes tiny datasets of made-up voices and series in the layouts of the real ones."""
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +8,6 @@ import numpy as np
 import pandas
 import torch
 
-from wavediff.cli import run
 from wavediff.data.audio import write_audio
 from wavediff.data.synthetic import utterance
 from wavediff.series.datasets import ROLLING
@@ -46,15 +43,6 @@ def vctk(root: Path) -> Path:
     return root
 
 
-def libritts(root: Path) -> Path:
-    """LibriTTS: part, speaker, chapter; WAV at 24 kHz."""
-    for voice, speaker in enumerate(["19", "103"]):
-        for i in range(4):
-            name = f"train-clean-100/{speaker}/198/{speaker}_198_{i:06d}_000000.wav"
-            _write(root / "LibriTTS" / name, 24_000, i, voice)
-    return root
-
-
 def voicebank_demand(root: Path) -> Path:
     """VoiceBank-DEMAND: folders of clean and noisy WAV at 48 kHz under the same names."""
     for speaker, voice in (("p226", 0), ("p287", 1)):
@@ -87,8 +75,8 @@ def csv(root: Path) -> Path:
     return _table(root / "table.csv", ["a", "b"])
 
 
-def sunspots(root: Path) -> Path:
-    """Nothing: statsmodels carries this dataset."""
+def statsmodels(root: Path) -> Path:
+    """Nothing: statsmodels carries these."""
     return root
 
 
@@ -169,8 +157,8 @@ def _table(path: Path, columns: Sequence[str]) -> Path:
 LAYOUTS: dict[str, Callable[[Path], Path]] = {
     maker.__name__: maker
     for maker in (
-        *(folder, ljspeech, vctk, libritts, voicebank_demand, synthetic, notes),
-        *(ett, csv, sunspots, m4_hourly, rolling, pm25, physionet),
+        *(folder, ljspeech, vctk, voicebank_demand, synthetic, notes),
+        *(ett, csv, statsmodels, m4_hourly, rolling, pm25, physionet),
     )
 }
 
@@ -178,17 +166,3 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 def _write(path: Path, sample_rate: int, seed: int, voice: int = 0) -> None:
     audio = utterance(SECONDS, sample_rate, (seed, voice), pitch=1 + 0.6 * voice)
     write_audio(path, audio, sample_rate)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path, help="folder that gets a folder for each layout")
-    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
-    options = parser.parse_args(argv)
-    for name in options.layouts:
-        print(LAYOUTS[name](options.output / name))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(main))

@@ -6,7 +6,7 @@
     git clone https://github.com/jtgsystems/modern-alarm-clock
     git clone https://github.com/hsbakshi/ambient-engine
     git clone https://github.com/IBM/MAX-Audio-Classifier
-    cd .. && python tools/prepare_noise.py clones
+    cd .. && python recipes/libri_noise/prepare.py clones
 
 Writes data/esc-10, the part of ESC-50 that is CC BY, without the silence at the ends of its clips,
 and data/ambient, at most 90 s each of the recordings that recipes/libri_noise/SOUNDS.md names; as

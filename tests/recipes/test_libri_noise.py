@@ -7,8 +7,8 @@ import soundfile
 
 from wavediff.cli import run
 
-SCRIPT = Path(__file__).parents[2] / "tools" / "prepare_noise.py"
-spec = importlib.util.spec_from_file_location("prepare_noise", SCRIPT)
+SCRIPT = Path(__file__).parents[2] / "recipes" / "libri_noise" / "prepare.py"
+spec = importlib.util.spec_from_file_location("prepare", SCRIPT)
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
 
