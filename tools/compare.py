@@ -32,8 +32,8 @@ from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
 from wavediff.evaluation.frechet import frechet, log_mel_statistics
 from wavediff.files import atomic_path, conf_folder
-from wavediff.tasks import load_task
 from wavediff.tasks.autoencoder import Autoencoder
+from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import sampler_by_name
 
 matplotlib.use("Agg")

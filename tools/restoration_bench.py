@@ -22,8 +22,9 @@ from torch import Tensor
 
 from wavediff.cli import run
 from wavediff.commands.arguments import add_sampling, device, positive
-from wavediff.data.audio import find_audio, read_audio, resample, write_audio
+from wavediff.data.audio import read_audio, resample, write_audio
 from wavediff.evaluation.spectral import lsd
+from wavediff.inputs import find_audio
 from wavediff.tasks.restoration import (
     DRAWS,
     Posterior,

@@ -12,7 +12,7 @@ them, the base, by one change each:
       seconds: 10                        # of each; null for all
       steps: [1, 2, 4, 8, 16]            # of sampling, at the end; before that the first only
       measures: [pesq_wb, estoi]         # the first is drawn
-      ways: {as shipped: [], network alone: [--consistency, 0]}   # options of vocode or enhance
+      ways: {as shipped: [], network alone: [--mel-iterations, 0]}   # options of vocode or enhance
     runs:
       base: []
       loss-l1: [objective=l1]            # names with the same beginning share a colour
@@ -82,8 +82,8 @@ from wavediff.data.audio import write_audio
 from wavediff.errors import UserError
 from wavediff.evaluation.measures import MEASURES
 from wavediff.files import atomic_path, conf_folder
-from wavediff.tasks import build_task, load_task
-from wavediff.tasks.build import completed
+from wavediff.tasks.build import build_task, completed
+from wavediff.tasks.checkpoint import load_task
 from wavediff.training.checkpoint import RunCheckpoints, locked
 from wavediff.training.config import trainer_config
 

@@ -78,6 +78,11 @@ def conf_folder() -> Path:
     return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
+def conf_names(group: str) -> list[str]:
+    """Return the choices of a group of the configuration, one for each of its files."""
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
 def _concerns(error: OSError, temporary: Path) -> bool:
     """Whether the error came from writing `temporary`, not from another file in the block."""
     if not isinstance(error.filename, str | os.PathLike):

@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from wavediff.cli import run
 from wavediff.commands.train import main
-from wavediff.tasks import load_task
-from wavediff.tasks.checkpoint import effort, read_checkpoint
+from wavediff.tasks.checkpoint import effort, load_task, read_checkpoint
 
 SMALL = [
     "recipe=tiny",

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.source import Source, labelled, paired
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 MANIFESTS = (".csv", ".tsv", ".txt", ".jsonl", ".json")
 

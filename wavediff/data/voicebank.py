@@ -4,10 +4,10 @@ speakers (824 utterances) at 2.5 to 17.5 dB."""
 
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.download import fetch_zip
 from wavediff.data.source import Source, paired
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 ADDRESS = "https://datashare.ed.ac.uk/bitstream/handle/10283/2791"
 PARTS = {"trainset_28spk": "2.6 GB", "trainset_56spk": "5 GB", "testset": "0.2 GB"}
