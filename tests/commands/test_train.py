@@ -339,9 +339,9 @@ def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["recipe=tiny_generate"], "adversarial training needs estimates of true signals"),
-        (["recipe=tiny_autoencoder"], "adversarial training needs estimates of true signals"),
-        (["recipe=sunspots"], "adversarial training needs estimates of true signals"),
+        (["recipe=tiny_generate"], "adversarial training compares estimates with true signals"),
+        (["recipe=tiny_autoencoder"], "adversarial training compares estimates with true signals"),
+        (["recipe=sunspots"], "adversarial training compares estimates with true signals"),
         (["recipe=tiny", "adversarial.weight=-1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "+adversarial.colour=1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "adversarial.optimizer.betas=3"], "torch.optim.AdamW does not take"),
@@ -413,7 +413,7 @@ def test_a_teacher_that_is_missing_or_of_no_use_is_told(notes, tmp_path: Path, c
     assert run(main, notes("teacher", "trainer.max_steps=1")) == 0
     teacher = f"teacher={tmp_path / 'teacher'}"
     assert run(main, notes("plain", teacher)) == 2
-    assert "takes no teacher" in capsys.readouterr().err
+    assert "without a teacher" in capsys.readouterr().err
     assert (
         run(main, notes("other", *DISTILL, teacher, "representation.representation.bands=32")) == 2
     )

@@ -129,7 +129,7 @@ def train(
     )
     pin_memory = world.device.type == "cuda"
     meter = Meter(config.log_snr_bins, world)
-    rate = getattr(learner.task, "sample_rate", 0)  # of what is heard in TensorBoard
+    rate = learner.task.sample_rate  # of the audio in TensorBoard
     ended = 0
     with (
         stop_wishes() as wish,
