@@ -48,7 +48,7 @@ def tiny(task: str = "enhancer") -> Enhancer:
             "representation": group("representation", "stft") | {"n_fft": 512, "hop_length": 128},
             "network": group("network", "diffwave") | network,
             "schedule": group("schedule", "bridge"),
-            "prediction": group("prediction", "x0"),
+            "prediction": "x0",
             "objective": group("objective", "denoising"),
             "sampler": sampler,
         }

@@ -20,7 +20,7 @@ FLOORS = [
     "representations",
     "diffusion",
 ]
-LEAVES = {"errors", "files", "memory", "moved", "packages"}
+LEAVES = {"errors", "files", "memory", "moved", "notation", "packages"}
 ENTRY = {"__init__", "__main__", "arguments", "cli"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -33,7 +33,7 @@ def save(folder, extra=EXTRA, **task):
             "representation": {"_target_": "wavediff.representations.waveform.Waveform"},
             "network": group("network", "diffwave") | {"width": 4, "layers": 2},
             "schedule": group("schedule", "rectified_flow"),
-            "prediction": group("prediction", "x0"),
+            "prediction": "x0",
             "objective": group("objective", "denoising"),
             "sampler": group("sampler", "heun") | {"times": uniform(7)},
         }
@@ -252,11 +252,11 @@ def test_an_enhancer(here, capsys):
             ("mel", "condition/enhance"),
             ("network", "frequency_unet"),
             ("schedule", "bridge"),
-            ("prediction", "x0"),
             ("objective", "denoising"),
             ("sampler", "one_step"),
         )
     }
+    config["prediction"] = "x0"
     config["representation"] = group("representation", "stft") | {"n_fft": 64, "hop_length": 16}
     config["network"]["network"] |= {"width": 4, "layers": 2}
     enhancer = build_task(config)

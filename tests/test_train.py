@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from wavediff.cli import run
+from wavediff.notation import PREDICTIONS
 from wavediff.tasks import load_task
 from wavediff.tasks.checkpoint import effort, read_checkpoint
 from wavediff.train import main
@@ -232,6 +233,8 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
         ("+trainer.colour=red", "trainer.colour: Key 'colour' not in 'TrainerConfig'"),
         ("recipe=nope", "Could not find 'recipe/nope': choose from"),
         ("data=etth2", "data=etth2 is now data=ett data.name=ETTh2"),
+        ("prediction.data_std=2", "unknown key prediction.data_std: give prediction={name: NAME,"),
+        ("prediction=velosity", "there is no prediction 'velosity'; choose one of combined_noise,"),
         ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
         ("trainer.max_steps=soon", "trainer.max_steps: Value 'soon'"),
         ("data=folder", "data.root has no value: add data.root=VALUE to the command"),
@@ -252,6 +255,15 @@ def test_mistakes_are_answered_by_one_sentence(words, tmp_path, capsys, override
     assert told.startswith(f"error: {sentence}")
     assert "\n" not in told
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_in_an_older_notation_is_answered_by_one_sentence(tmp_path, capsys):
+    recipe = tmp_path / "recipe" / "mine.yaml"
+    recipe.parent.mkdir()
+    defaults = "defaults: [tiny, override /prediction: v]"
+    recipe.write_text(f"# @package _global_\n{defaults}\nname: mine\n")
+    assert run(main, ["--config-dir", str(tmp_path), "recipe=mine", "--cfg", "job"]) == 2
+    assert "error: prediction is no group but a value" in capsys.readouterr().err
 
 
 def test_a_recipe_must_be_chosen(capsys):
@@ -281,6 +293,7 @@ def test_help_shows_examples(capsys):
     out = capsys.readouterr().out
     assert "wavediff train recipe=ljspeech data.root=" in out
     assert "recipe: " in out
+    assert f"prediction: {', '.join(PREDICTIONS)}\n" in out
 
 
 def test_a_sweep_has_a_folder_for_each_job_and_goes_on_past_a_bad_one(words, tmp_path, capsys):

@@ -12,6 +12,7 @@ from torch import nn
 
 from wavediff.arguments import Parser
 from wavediff.cli import run
+from wavediff.notation import in_full
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
     bundled_names,
@@ -97,7 +98,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
         **({"sample_rate": task.sample_rate} if hasattr(task, "sample_rate") else {}),
         **({"window": window(task)} if hasattr(task, "horizon") else {}),
         "parameters": count(task.network),
-        **{group: short(value) for group, value in task.config.items() if group != "task"},
+        **{group: short(value) for group, value in in_full(task.config).items() if group != "task"},
         **sampling(task),
         **({"consistency": task.consistency} if hasattr(task, "consistency") else {}),
         "extra": dict(extra),

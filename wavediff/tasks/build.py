@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
 from wavediff.moved import current
+from wavediff.notation import in_full
 
 GROUPS = (  # of a task that has a denoiser
     "task",
@@ -131,8 +132,9 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
         local = _local(parts["mel"], parts["representation"])
     with _at_most(weights, config["network"]):
         parts["network"] = make(config["network"], **(local | signals(channels)))
+    whole = in_full(config)
     for group in config.keys() - {"task", *parts}:
-        parts[group] = make(config[group])
+        parts[group] = make(whole[group])
     task = make(config["task"], **parts)
     task.config = config
     return task
