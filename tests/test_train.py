@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from wavediff.cli import run
@@ -233,6 +234,7 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
         ("+trainer.colour=red", "trainer.colour: Key 'colour' not in 'TrainerConfig'"),
         ("recipe=nope", "Could not find 'recipe/nope': choose from"),
         ("data=etth2", "data=etth2 is now data=ett data.name=ETTh2"),
+        ("recipe=comparison_vp", "recipe=comparison_vp is now the list vp in recipes/comparison/"),
         ("prediction.data_std=2", "unknown key prediction.data_std: give prediction={name: NAME,"),
         ("prediction=velosity", "there is no prediction 'velosity'; choose one of combined_noise,"),
         ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
@@ -279,8 +281,12 @@ def test_the_configuration_is_shown_and_nothing_is_done(words, tmp_path: Path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_may_name_what_it_begins_from(capsys):
-    assert run(main, ["recipe=comparison_consistency", "--cfg", "job"]) == 0
+COMPARISON = Path(__file__).parents[1] / "recipes" / "comparison" / "methods.yaml"
+
+
+def test_what_a_run_begins_from_may_be_where_its_teacher_is(capsys):
+    words = OmegaConf.to_container(OmegaConf.load(COMPARISON))["consistency"]
+    assert run(main, [*words, "name=comparison_consistency", "--cfg", "job"]) == 0
     told = capsys.readouterr().out
     assert "teacher: runs/comparison_edm" in told
     assert "name: comparison_consistency" in told
