@@ -12,6 +12,7 @@ from torch import nn
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
+from wavediff.notation import in_full
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
     bundled_names,
@@ -95,7 +96,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
         **origin,
         "task": type(task).__name__,
         "parameters": count(task.network),
-        **{group: short(value) for group, value in task.config.items() if group != "task"},
+        **{group: short(value) for group, value in in_full(task.config).items() if group != "task"},
         **task.summary(),
         "extra": dict(extra),
     }

@@ -343,6 +343,8 @@ def _sentence(error: Exception) -> str:
         close = get_close_matches(str(cause.key), known, n=1)
         prefix = cause.full_key.removesuffix(str(cause.key))
         hint = f"did you mean {prefix}{close[0]}?" if close else "--cfg job shows all there are"
+        if prefix == "prediction.":
+            hint = f"give prediction={{name: NAME, {cause.key}: VALUE}}"
         return f"unknown key {cause.full_key}: {hint}"
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
@@ -353,6 +355,8 @@ def _sentence(error: Exception) -> str:
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}" if text else str(cause)
     first = text.splitlines()[0].strip() if text else type(error).__name__
     first = re.sub(r"^In '.*?': ", "", first)
+    if first.startswith("Could not override 'prediction'"):
+        return "prediction is no group but a value: write it as `prediction: NAME` in the recipe"
     absent = re.search(r"Could not find '(\w+/\w+)'", first)
     choice = absent[1].replace("/", "=") if absent else None
     if choice in CHOICES:

@@ -20,6 +20,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
 from wavediff.moved import current
+from wavediff.notation import in_full
 
 if TYPE_CHECKING:
     from wavediff.tasks.task import Task
@@ -127,8 +128,9 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Task:
         local = _local(parts["mel"], parts["representation"])
     with _at_most(weights, config["network"]):
         parts["network"] = make(config["network"], **(local | kind.network_arguments(channels)))
+    whole = in_full(config)
     for group in config.keys() - {"task", *parts}:
-        parts[group] = make(config[group])
+        parts[group] = make(whole[group])
     task = make(config["task"], **parts)
     task.config = config
     return task

@@ -13,6 +13,7 @@ import torch
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.moved import current
+from wavediff.notation import in_full
 from wavediff.training.config import FREE
 from wavediff.training.distributed import World
 
@@ -83,17 +84,17 @@ class RunCheckpoints:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """`key: old -> new` for what differs and defines the run, by dotted key.
 
-    Names that have moved since are no difference. An empty group is as good as none: what a run
-    has not chosen may have come up since it began.
+    Names that have moved since are no difference. An empty group or value is as good as none: what
+    a run has not chosen may have come up since it began.
     """
-    a, b = _flat(current(old)), _flat(current(new))
+    a, b = (_flat(in_full(current(config))) for config in (old, new))
     absent = object()
     # discriminators are shown what the sampler makes at its own times
     sampled = any(config.get("adversarial") for config in (old, new))
     return [
         f"{key} ({_show(a.get(key, absent))} -> {_show(b.get(key, absent))})"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent) and not _is_free(key, sampled)
+        if a.get(key) != b.get(key) and not _is_free(key, sampled)
     ]
 
 
