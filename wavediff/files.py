@@ -27,13 +27,13 @@ _FULL_DISK_BYTES = 64 * 1024
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix) that becomes `path` on success.
+    """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` on success.
 
     The temporary file is flushed to the disk and renamed on success, and removed on any failure or
-    interruption, so that `path` holds its old content or the whole new one. Missing parent folders
+    interruption, so that ``path`` holds its old content or the whole new one. Missing parent folders
     are created.
 
-    Raises `UserError` when the place cannot be written to: no permission, a read-only or full disk,
+    Raises ``UserError`` when the place cannot be written to: no permission, a read-only or full disk,
     a folder or device in the file's place.
     """
     path = Path(path)
@@ -73,13 +73,13 @@ def _make_folder(path: Path) -> None:
 
 
 def conf_folder() -> Path:
-    """Where `conf` lies: inside the package when installed, beside it in a checkout."""
+    """Where ``conf`` lies: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent
     return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
 def _concerns(error: OSError, temporary: Path) -> bool:
-    """Whether the error came from writing `temporary`, not from another file in the block."""
+    """Whether the error came from writing ``temporary``, not from another file in the block."""
     if not isinstance(error.filename, str | os.PathLike):
         return True
     name = Path(error.filename)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.training.distributed import World
 from wavediff.training.learner import Step
 from wavediff.training.validation import Validation
@@ -79,7 +79,7 @@ class Meter:
 
 
 class Log:
-    """TensorBoard files in `run_dir` and a progress bar, both by the main process only."""
+    """TensorBoard files in ``run_dir`` and a progress bar, both by the main process only."""
 
     def __init__(
         self, run_dir: Path, world: World, sample_rate: int, step: int, max_steps: int, bar: bool
@@ -143,7 +143,7 @@ class Log:
         """Scores, sound (the original once) and pictures."""
         self.scalars(step, {f"validation/{name}": v for name, v in result.scores.items()})
         parts = [
-            f"{MEASURES[name].label if name in MEASURES else name} {value:.4g}"
+            f"{METRICS[name].label if name in METRICS else name} {value:.4g}"
             for name, value in result.scores.items()
         ]
         parts += [f"{name} not measured in {why}" for name, why in result.unmeasured.items()]

@@ -15,9 +15,9 @@ from wavediff.training.config import Decay
 def learning_rate_factor(
     step: int, max_steps: int, warmup_steps: int, decay: Decay, final: float
 ) -> float:
-    """What the learning rate is multiplied by in the step that follows `step` finished ones.
+    """What the learning rate is multiplied by in the step that follows ``step`` finished ones.
 
-    Rises linearly over `warmup_steps`, then goes from 1 to `final` at `max_steps`.
+    Rises linearly over ``warmup_steps``, then goes from 1 to ``final`` at ``max_steps``.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -32,7 +32,7 @@ def learning_rate_factor(
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
-    """Set every group's rate to its configured one times `factor`; returns the first.
+    """Set every group's rate to its configured one times ``factor``; returns the first.
 
     A function of the step alone: there is no scheduler whose state could go astray.
     """
@@ -57,7 +57,7 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
 
 @contextmanager
 def exchanged(network: nn.Module, ema: AveragedModel) -> Iterator[None]:
-    """Within the block `network` computes with the averaged weights."""
+    """Within the block ``network`` computes with the averaged weights."""
     pairs = list(zip(network.parameters(), ema.module.parameters(), strict=True))
 
     def exchange() -> None:

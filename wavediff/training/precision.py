@@ -13,7 +13,7 @@ _DTYPES = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
 def accelerate(
     network: nn.Module, device: torch.device, precision: Precision, compile: bool
 ) -> None:
-    """Run `network`'s forward under autocast, and compiled, while it is in training mode.
+    """Run ``network``'s forward under autocast, and compiled, while it is in training mode.
 
     Only the network: front-ends and losses stay in float32, which its output is cast to. In
     evaluation it computes as it will for the user, eagerly in float32.

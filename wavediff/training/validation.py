@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wavediff.data.audio import BadAudio
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES, Measure, Unmeasurable
+from wavediff.evaluation.metrics import METRICS, Metric, UndefinedMetric
 from wavediff.training.distributed import World
 
 # ({"audio": [1, 1, time], ...}, seed) -> like audio
@@ -35,30 +35,30 @@ class Validation:
     samples: Sequence[Sample] = ()
 
 
-def choose_measures(names: Sequence[str]) -> dict[str, Measure]:
+def choose_metrics(names: Sequence[str]) -> dict[str, Metric]:
     """The measures called so; one whose package is not installed is left out, and stderr told.
 
-    Raises `UserError` for a name that is no measure.
+    Raises ``UserError`` for a name that is no measure.
     """
     chosen = {}
     for name in names:
-        if name not in MEASURES:
+        if name not in METRICS:
             raise UserError(
-                f"trainer.measures: there is no measure {name!r}; choose from {', '.join(MEASURES)}"
+                f"trainer.measures: there is no measure {name!r}; choose from {', '.join(METRICS)}"
             )
         try:
-            MEASURES[name].require()
+            METRICS[name].require()
         except UserError as error:
             print(f"validation goes without {name}: {error}", file=sys.stderr)
         else:
-            chosen[name] = MEASURES[name]
+            chosen[name] = METRICS[name]
     return chosen
 
 
 def validate(
     reconstruct: Reconstruct,
     utterances: Sequence[Mapping],
-    measures: Mapping[str, Measure],
+    measures: Mapping[str, Metric],
     world: World,
     sample_rate: int,
     *,
@@ -67,7 +67,7 @@ def validate(
     media: int = 0,
     seed: int = 0,
 ) -> Validation:
-    """Measure the reconstructions of `files` utterances spread over all, `seconds` of each.
+    """Measure the reconstructions of ``files`` utterances spread over all, ``seconds`` of each.
 
     The processes share the files; every one of them gets the means.
     """
@@ -95,7 +95,7 @@ def validate(
 
 
 def _measure(
-    measures: Mapping[str, Measure], estimate: Tensor, reference: Tensor, sample_rate: int
+    measures: Mapping[str, Metric], estimate: Tensor, reference: Tensor, sample_rate: int
 ) -> dict[str, float | str]:
     """Value, or why there is none, by measure."""
     if not estimate.isfinite().all():
@@ -104,13 +104,13 @@ def _measure(
     for name, measure in measures.items():
         try:
             found[name] = measure(estimate, reference, sample_rate)
-        except Unmeasurable as error:
+        except UndefinedMetric as error:
             found[name] = str(error)
     return found
 
 
 def _summary(
-    measures: Mapping[str, Measure], results: list[dict[str, float | str]], samples: list[Sample]
+    measures: Mapping[str, Metric], results: list[dict[str, float | str]], samples: list[Sample]
 ) -> Validation:
     scores, unmeasured = {}, {}
     for name in measures:
