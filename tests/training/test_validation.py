@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_said_and_left_out_of_the_mean():
     result = validate(broken, Clips(range(3)), measures, ALONE, RATE, files=3)
     alone = validate(halves, [speechlike(1)], measures, ALONE, RATE, files=1)
     assert result.scores == pytest.approx(alone.scores)
-    assert result.unmeasured == {"mr_stft": "2 of 3 files: the estimate is not finite"}
+    assert result.undefined == {"mr_stft": "2 of 3 files: the estimate is not finite"}
 
 
 def test_labels_reach_the_model():
@@ -84,4 +84,4 @@ def test_measures_by_name(monkeypatch, capsys):
 
     monkeypatch.setattr(validation, "METRICS", METRICS | {"pesq_wb": Missing()})
     assert list(choose_metrics(["pesq_wb", "mr_stft"])) == ["mr_stft"]
-    assert "goes without pesq_wb: the package pesq is missing" in capsys.readouterr().err
+    assert "leaves out pesq_wb: the package pesq is missing" in capsys.readouterr().err

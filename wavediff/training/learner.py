@@ -115,7 +115,7 @@ class Learner:
             with self._exchange_gradients(part == config.accumulate - 1):
                 losses, generated = self.model(batch, noise, adversarial)
                 if adversary is not None:
-                    losses = adversary.add_losses(losses, *generated, adversarial=adversarial)
+                    losses = adversary.add_losses(losses, *generated, adversarial=bool(adversarial))
                 # DistributedDataParallel averages over the processes
                 loss = losses["loss"].sum() * (world.size / config.batch_size)
                 if adversary is not None:
