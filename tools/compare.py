@@ -22,6 +22,7 @@ import matplotlib
 import torch
 from hydra import compose, initialize_config_dir
 from machine import machine
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.cli import run

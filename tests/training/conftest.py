@@ -44,7 +44,7 @@ class FakeTask(Task):
 
 
 class FakeData(Dataset):
-    """Sample i is random audio that follows from i; `spoil` may change it."""
+    """Sample i is random audio that follows from i; ``spoil`` may change it."""
 
     def __init__(self, spoil: Callable[[int, Tensor], Tensor] | None = None) -> None:
         self.spoil = spoil
@@ -86,7 +86,7 @@ def make_learner(trainer: Callable) -> Callable[..., Learner]:
 def run(make_learner: Callable, tmp_path: Path) -> Callable[..., tuple[Learner, Outcome]]:
     """run(folder, data=..., validate=..., key=value): begin or continue, as the command does.
 
-    `validate` is given the learner.
+    ``validate`` is given the learner.
     """
 
     def go(

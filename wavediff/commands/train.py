@@ -21,7 +21,7 @@ from torch import nn
 
 from wavediff.cli import run
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import Measure
+from wavediff.evaluation.metrics import Metric
 from wavediff.files import conf_folder
 from wavediff.memory import keep_freed
 from wavediff.moved import CHOICES
@@ -35,7 +35,7 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
-from wavediff.training.validation import Validation, choose_measures
+from wavediff.training.validation import Validation, choose_metrics
 
 FIT_CROPS = 64  # training crops over which a latent is standardised
 
@@ -81,7 +81,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
     """One run, begun or continued. Returns the exit code."""
     plain = completed(_plain(config))
     trainer = trainer_config(plain["trainer"])
-    measures = choose_measures(trainer.measures)
+    measures = choose_metrics(trainer.measures)
     if measures and trainer.best not in measures:
         raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
     seed = plain["seed"]
@@ -205,7 +205,7 @@ def _task(
 
 
 def _validation(
-    task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Measure], world: World
+    task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Metric], world: World
 ) -> Callable[[], Validation] | None:
     """How the task is judged now and then; None where nothing is held out."""
     if not len(held_out):

@@ -153,14 +153,14 @@ class Enhancer(DiffusionTask):
             loss = loss + self.l1_weight * losses["l1"]
         if self.mr_stft_weight:
             # a crop may have no speech in it
-            losses["mr_stft"] = mr_stft(estimate, clean, least_rms=LEAST_RMS * self.level_rms)
+            losses["mr_stft"] = mr_stft(estimate, clean, min_rms=LEAST_RMS * self.level_rms)
             loss = loss + self.mr_stft_weight * losses["mr_stft"]
         if self.snr_weight:
             losses["error_db"] = thresholded_error_db(estimate, clean, noisy)
             loss = loss + self.snr_weight * losses["error_db"]
         if self.pesq_weight:
             least = LEAST_RMS * self.level_rms
-            losses["pesq"] = disturbance(estimate, clean, self.sample_rate, least_rms=least)
+            losses["pesq"] = disturbance(estimate, clean, self.sample_rate, min_rms=least)
             loss = loss + self.pesq_weight * losses["pesq"]
         return losses | {"loss": loss}
 

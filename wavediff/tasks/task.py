@@ -21,7 +21,7 @@ from wavediff.tasks.sampler import checked_sampler
 from wavediff.training.validation import Validation, validate
 
 if TYPE_CHECKING:
-    from wavediff.evaluation.measures import Measure
+    from wavediff.evaluation.metrics import Metric
     from wavediff.training.config import TrainerConfig
     from wavediff.training.distributed import World
 
@@ -144,7 +144,7 @@ class Task(nn.Module):
         return build_data(config, self.crop_length, self.sample_rate, seed)
 
     def judge(
-        self, held_out: Any, config: TrainerConfig, metrics: Mapping[str, Measure], world: World
+        self, held_out: Any, config: TrainerConfig, metrics: Mapping[str, Metric], world: World
     ) -> Validation:
         """Metrics of the model on what is held out."""
         return validate(
