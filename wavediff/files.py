@@ -48,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        reason = _REASONS.get(error.errno)
+        reason = _REASONS.get(error.errno or 0)
         if reason is None or not _concerns(error, temporary):
             raise
         raise UserError(f"cannot write {path}: {reason}.") from error
@@ -68,7 +68,7 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         other = f"its folder cannot be made ({error.strerror}): choose another"
-        reason = _REASONS.get(error.errno, other)
+        reason = _REASONS.get(error.errno or 0, other)
         raise UserError(f"cannot write {path}: {reason}.") from error
 
 

@@ -57,7 +57,7 @@ def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
 NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "wavediff.tasks.sampler.Sampler": _sampler,
     **{
-        f"wavediff.data.datasets.{name}": lambda config, name=name: {
+        f"wavediff.data.datasets.{name}": lambda config, name=name: {  # type: ignore[misc]
             **config,
             "_target_": "wavediff.series.datasets.statsmodels",
             "name": name,

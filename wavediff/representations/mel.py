@@ -274,7 +274,9 @@ def reflect(audio: Tensor, padding: int) -> Tensor:
 def front_ends() -> dict[str, dict[str, Any]]:
     """The named front-ends and their parameters."""
     files = sorted((conf_folder() / "mel").glob("*.yaml"))
-    named = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
+    named: dict[str, Any] = {
+        file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files
+    }
     for parameters in named.values():
         del parameters["_target_"]
     return named

@@ -34,6 +34,9 @@ class MelConsistency(nn.Module):
         ValueError: for a front-end whose window is shorter than its FFT.
     """
 
+    spread: Tensor
+    filters: Tensor
+
     def __init__(self, mel: MelFrontEnd, iterations: int = 32, momentum: float = 0.95) -> None:
         super().__init__()
         if mel.win_length != mel.n_fft:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from wavediff.diffusion import guidance as guided
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.local import LocalDenoiser
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.wiener import WienerDenoiser
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.tasks.checkpoint import load_task
@@ -40,7 +40,7 @@ class Generator(Labelled, nn.Module):
         label_dropout: share of the examples whose class is hidden, 0 to 1: what classifier-free
             guidance needs (Ho & Salimans 2022). A label is then optional.
         scale: factor on the representation, so that it has about unit standard deviation.
-        local: options of ``LocalDenoiser``, for signals whose level varies widely; None for the
+        local: options of ``WienerDenoiser``, for signals whose level varies widely; None for the
             usual denoiser with ``prediction``.
         mel: there is none; accepted for uniform construction.
 
@@ -82,7 +82,7 @@ class Generator(Labelled, nn.Module):
             )
         self.representation = representation
         parts = (network, schedule, prediction)
-        self.denoiser = Denoiser(*parts) if local is None else LocalDenoiser(*parts, **local)
+        self.denoiser = Denoiser(*parts) if local is None else WienerDenoiser(*parts, **local)
         self.objective = objective
         self.sampler = sampler
         self.sample_rate = sample_rate
