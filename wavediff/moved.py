@@ -42,7 +42,10 @@ MOVED: dict[str, str] = {
 }
 
 # Arguments of a target (as it is called now): {old: new}.
-ARGUMENTS: dict[str, dict[str, str]] = {}
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "wavediff.tasks.generator.Generator": {"local": "wiener"},
+    "wavediff.tasks.vocoder.Vocoder": {"consistency": "mel_iterations"},
+}
 
 
 def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:

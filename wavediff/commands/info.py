@@ -100,7 +100,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
         "parameters": count(task.network),
         **{group: short(value) for group, value in task.config.items() if group != "task"},
         **sampling(task),
-        **({"consistency": task.consistency} if hasattr(task, "consistency") else {}),
+        **({"mel_iterations": task.mel_iterations} if hasattr(task, "mel_iterations") else {}),
         "extra": dict(extra),
     }
 
@@ -174,9 +174,8 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "compression" in facts:
         hop, factor = facts["hop_length"], facts["compression"]
         found.append(("latent", f"a frame for {hop} samples, compression {factor:g}"))
-    if "consistency" in facts:
-        iterations = facts["consistency"]
-        found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
+    if "mel_iterations" in facts:
+        found.append(("mel iterations", f"{facts['mel_iterations']}"))
     for name, value in facts["extra"].items():
         if name == "scales":  # numbers for synthesis, hundreds of them
             continue

@@ -40,7 +40,7 @@ class Generator(Labelled, nn.Module):
         label_dropout: share of the examples whose class is hidden, 0 to 1: what classifier-free
             guidance needs (Ho & Salimans 2022). A label is then optional.
         scale: factor on the representation, so that it has about unit standard deviation.
-        local: options of ``WienerDenoiser``, for signals whose level varies widely; None for the
+        wiener: options of ``WienerDenoiser``, for signals whose level varies widely; None for the
             usual denoiser with ``prediction``.
         mel: there is none; accepted for uniform construction.
 
@@ -69,7 +69,7 @@ class Generator(Labelled, nn.Module):
         crop_seconds: float = 1.0,
         label_dropout: float = 0.0,
         scale: float = 1.0,
-        local: Mapping[str, float] | None = None,
+        wiener: Mapping[str, Any] | None = None,
         mel: MelFrontEnd | None = None,
     ) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Generator(Labelled, nn.Module):
             )
         self.representation = representation
         parts = (network, schedule, prediction)
-        self.denoiser = Denoiser(*parts) if local is None else WienerDenoiser(*parts, **local)
+        self.denoiser = Denoiser(*parts) if wiener is None else WienerDenoiser(*parts, **wiener)
         self.objective = objective
         self.sampler = sampler
         self.sample_rate = sample_rate
