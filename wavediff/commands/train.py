@@ -135,7 +135,9 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 workers=plain["data"]["workers"],
             )
             if outcome.step >= trainer.max_steps:
-                _say(world, f"train: done; now wavediff {task.command} --checkpoint {run_dir} ...")
+                use = f"{task.command} --checkpoint {run_dir} ..."
+                use = f"info {run_dir}" if task.command == "info" else use
+                _say(world, f"train: done; now wavediff {use}")
     return 128 + outcome.signum if outcome.signum else 0
 
 
