@@ -294,10 +294,9 @@ class Enhancer(DiffusionTask):
         level = self.level(noisy) / self.level_rms
         cond = self._condition(normalised(noisy, level))
         draw = PositionNoise(seed, offset // self.representation.hop_length)
-        z = draw(cond.anchor, -1)
         if sampler.calls(schedule) > 1:
             cond = self.denoiser.prepare(cond)
-        x = sampler(self.denoiser, z, cond, noise=draw)
+        x = self.sample(cond, cond.anchor.shape, draw, sampler)
         return self.representation.decode(x, length, cond.local) * level
 
 
