@@ -19,7 +19,7 @@ from wavediff.errors import UserError
 from wavediff.evaluation.frechet import embedding, frechet, log_mel_statistics
 from wavediff.evaluation.manifest import Manifest, groups, read_manifest
 from wavediff.evaluation.metrics import METRICS
-from wavediff.evaluation.pairs import PairResult, Pair, evaluate_pairs, match, with_noisy
+from wavediff.evaluation.pairs import Pair, PairResult, evaluate_pairs, match, with_noisy
 from wavediff.evaluation.summary import Scores, Summary, summarize_files
 from wavediff.evaluation.tables import breakdown_table, per_file_table, summary_table, write_csv
 from wavediff.files import atomic_path
