@@ -18,6 +18,7 @@ from wavediff.tasks.build import build_task, make
 from wavediff.training.checkpoint import differences
 
 OLD = Path(__file__).parent / "version_0_1_0"
+METHODS = Path(__file__).parents[1] / "recipes" / "comparison" / "methods.yaml"
 CONFIGURATIONS = json.loads((OLD / "configurations.json").read_text())
 AUTOENCODERS = {"tiny_latent", "comparison_latent"}  # which name the run of another model
 
@@ -54,8 +55,11 @@ def test_the_configuration_of_a_recipe_builds(name):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS["recipes"])
 def test_a_run_of_a_recipe_may_be_continued(name):
+    methods = OmegaConf.to_container(OmegaConf.load(METHODS))
+    words = methods.get(name.removeprefix("comparison_"), [f"recipe={name}"])
     with initialize_config_dir(str(conf_folder()), version_base=None):
-        config = OmegaConf.to_container(compose("train", [f"recipe={name}"]), resolve=True)
+        config = compose("train", [*words, f"name={name}"])
+    config = OmegaConf.to_container(config, resolve=True)
     found = differences(CONFIGURATIONS["recipes"][name], config)
     assert [what for what in found if "(absent -> " not in what] == []  # the record is short
 

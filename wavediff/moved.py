@@ -79,6 +79,9 @@ CHOICES = {
     "data=sunspots": "data=statsmodels data.name=sunspots",
     "data=co2": "data=statsmodels data.name=co2",
     "data=elnino": "data=statsmodels data.name=elnino",
+} | {
+    f"recipe=comparison_{name}": f"the list {name} in recipes/comparison/methods.yaml"
+    for name in ["consistency", "ddpm", "edm", "flow", "latent", "ncsn", "subvp", "vae", "ve", "vp"]
 }
 
 

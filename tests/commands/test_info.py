@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,8 @@ def save(folder, extra=EXTRA, **task):
     """A model with toy sizes, and how many parameters it has."""
 
     def group(name, choice):
-        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+        with initialize_config_dir(str(conf_folder()), version_base=None):
+            return OmegaConf.to_container(compose(overrides=[f"+{name}={choice}"])[name])
 
     vocoder = build_task(
         {
@@ -33,7 +35,7 @@ def save(folder, extra=EXTRA, **task):
             "representation": {"_target_": "wavediff.representations.waveform.Waveform"},
             "network": group("network", "diffwave") | {"width": 4, "layers": 2},
             "schedule": group("schedule", "rectified_flow"),
-            "prediction": group("prediction", "x0"),
+            "prediction": "x0",
             "objective": group("objective", "denoising"),
             "sampler": group("sampler", "heun") | {"times": uniform(7)},
         }
@@ -243,7 +245,8 @@ def test_a_number_that_no_float_holds(here, capsys):
 
 def test_an_enhancer(here, capsys):
     def group(name, choice):
-        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+        with initialize_config_dir(str(conf_folder()), version_base=None):
+            return OmegaConf.to_container(compose(overrides=[f"+{name}={choice}"])[name])
 
     config = {
         name: group(name, choice)
@@ -252,11 +255,11 @@ def test_an_enhancer(here, capsys):
             ("mel", "condition/enhance"),
             ("network", "frequency_unet"),
             ("schedule", "bridge"),
-            ("prediction", "x0"),
             ("objective", "denoising"),
             ("sampler", "one_step"),
         )
     }
+    config["prediction"] = "x0"
     config["representation"] = group("representation", "stft") | {"n_fft": 64, "hop_length": 16}
     config["network"]["network"] |= {"width": 4, "layers": 2}
     enhancer = build_task(config)

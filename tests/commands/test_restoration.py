@@ -42,7 +42,7 @@ def save(place, representation="speech_bands", **network):
             "representation": space,
             "network": group("network", "diffwave") | {"rectify_input": False} | small | network,
             "schedule": group("schedule", "rectified_flow"),
-            "prediction": group("prediction", "v"),
+            "prediction": "v",
             "objective": group("objective", "denoising"),
             "sampler": {
                 **group("sampler", "ddim"),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from wavediff.diffusion.noise import ItemNoise
+from wavediff.tasks.task import Task
 from wavediff.training.checkpoint import RunCheckpoints, resume
 from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World
@@ -21,7 +22,7 @@ DEFAULTS = Path(__file__).parents[2] / "conf" / "trainer" / "default.yaml"
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-class FakeTask(nn.Module):
+class FakeTask(Task):
     """Denoises noisy audio; with dropout, which draws from the global generator."""
 
     sample_rate = 16000

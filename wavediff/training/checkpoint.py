@@ -13,6 +13,7 @@ import torch
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.moved import current
+from wavediff.notation import in_full
 from wavediff.training.config import FREE
 from wavediff.training.distributed import World
 
@@ -88,14 +89,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     Renamed targets and keys are compared under their current names. An empty group equals an
     absent one: the group may be newer than the run.
     """
-    a, b = _flat(current(old)), _flat(current(new))
+    a, b = (_flat(in_full(current(config))) for config in (old, new))
     absent = object()
     # discriminators see samples at the sampler's times, so the sampler defines the run
     sampled = any(config.get("adversarial") for config in (old, new))
     return [
         f"{key} ({_show(a.get(key, absent))} -> {_show(b.get(key, absent))})"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent) and not _is_free(key, sampled)
+        if a.get(key) != b.get(key) and not _is_free(key, sampled)
     ]
 
 

@@ -19,6 +19,7 @@ from wavediff.training.config import TrainerConfig
 from wavediff.training.distributed import World
 from wavediff.training.optim import averaged, exchanged, learning_rate_factor, set_learning_rate
 from wavediff.training.precision import accelerate, grad_scaler
+from wavediff.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Step:
 class _Losses(nn.Module):
     """The task's loss as a forward pass, which DistributedDataParallel needs."""
 
-    def __init__(self, task: nn.Module) -> None:
+    def __init__(self, task: Trainable) -> None:
         super().__init__()
         self.task: Any = task
 
@@ -57,10 +58,7 @@ class Learner:
     """The weights of ``task.network``, their moving average, the optimizer and the scaler.
 
     Args:
-        task: has ``network`` and ``loss(batch, noise) -> {"loss": [batch], ...}``; the
-            ``objective`` that it may have receives the fraction of the steps done as ``progress``,
-            in [0, 1). If its ``network`` consists of several that are called one by one, they are
-            its ``networks``.
+        task: what is trained.
         make_optimizer: called with the parameters.
         seed: for noise and dropout.
         adversary: discriminators of the task's ``generated(batch, noise)``, a pair of estimate and
@@ -69,7 +67,7 @@ class Learner:
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Trainable,
         config: TrainerConfig,
         world: World,
         make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
@@ -83,7 +81,7 @@ class Learner:
         self.optimizer = make_optimizer(self.parameters)
         self.adversary = adversary
         self.scaler = grad_scaler(world.device, config.precision)
-        for network in getattr(task, "networks", [self.network]):
+        for network in task.networks:
             accelerate(network, world.device, config.precision, config.compile)
         self.model: nn.Module = _Losses(task)
         if world.size > 1:
@@ -97,9 +95,7 @@ class Learner:
         it or the loss is not finite in any process, no process updates the weights.
         """
         config, world, adversary = self.config, self.world, self.adversary
-        objective = getattr(self.task, "objective", None)
-        if objective is not None:
-            objective.progress = number / config.max_steps
+        self.task.progress(number / config.max_steps)
         factor = learning_rate_factor(
             number, config.max_steps, config.warmup_steps, config.decay, config.final_lr
         )

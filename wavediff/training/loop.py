@@ -136,7 +136,7 @@ def train(
     )
     pin_memory = world.device.type == "cuda"
     meter = Meter(config.log_snr_bins, world)
-    rate = getattr(learner.task, "sample_rate", 0)  # Hz, of the audio in TensorBoard
+    rate = learner.task.sample_rate  # Hz, of the audio in TensorBoard
     ended = 0
     with (
         stop_requests() as request,
