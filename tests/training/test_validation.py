@@ -74,8 +74,8 @@ def test_labels_reach_the_model():
     assert seen[0].tolist() == [4]
 
 
-def test_measures_by_name(monkeypatch, capsys):
-    with pytest.raises(UserError, match=r"no measure 'peskq'; choose from pesq_wb, "):
+def test_metrics_by_name(monkeypatch, capsys):
+    with pytest.raises(UserError, match=r"'peskq' is not a metric\. Use some of pesq_wb, "):
         choose_metrics(["peskq"])
 
     class Missing:
