@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from wavediff.errors import UserError
 from wavediff.evaluation.measures import MEASURES
 from wavediff.training.batches import StepIndices, batches
+from wavediff.training.budget import TimeBudget
 from wavediff.training.checkpoint import RunCheckpoints
 from wavediff.training.distributed import World
 from wavediff.training.learner import Learner, Step
@@ -72,9 +73,11 @@ def train(
     learner: Learner,
     data: Dataset,
     *,
-    run_dir: Path,
-    run_config: Mapping[str, Any],
-    save: Save,
+    run_dir: Path | None = None,
+    run_config: Mapping[str, Any] | None = None,
+    save: Save | None = None,
+    budget: TimeBudget | None = None,
+    counters: Counters | None = None,
     validate: Callable[[], Validation] | None = None,
     state: Mapping[str, Any] | None = None,
     workers: int = 0,
@@ -82,12 +85,17 @@ def train(
 ) -> Outcome:
     """Train until `max_steps`, a signal, or the end of `max_minutes`; all end with a checkpoint.
 
+    Without a `run_dir` nothing is written, and a signal interrupts at once.
+
     Args:
         learner: does the steps; its configuration counts here too.
         data: `data[i]`, any i >= 0, is sample i of the run: {"audio": [1, time], "index": i, ...}.
         run_dir: for checkpoints, TensorBoard and the exported weights.
         run_config: plain configuration, kept in the checkpoints.
         save: exports the averaged weights.
+        budget: decides the number of steps instead of `max_steps`, whose value it updates; the
+            warm-up is at most a tenth of them.
+        counters: updated after each step, for whoever is to know how far an interrupted run came.
         validate: called while the task has the averaged weights; None for never.
         state: what `checkpoint.resume` returned.
         workers: processes that load data.
@@ -97,17 +105,24 @@ def train(
         UserError: when `max_bad_steps` steps in a row had to be skipped, or the disk is full.
     """
     config, world = learner.config, learner.world
-    counters = Counters()
+    counters = Counters() if counters is None else counters
     if state is not None:
         learner.load_state_dict(state)
         counters = Counters(**state["counters"])
-    checkpoints = RunCheckpoints(run_dir, config.keep_last)
+    checkpoints = None if run_dir is None else RunCheckpoints(run_dir, config.keep_last)
     saved_step = counters.step
+    warmup_steps = config.warmup_steps
+
+    def steps() -> int:
+        if budget is not None:
+            config.max_steps = budget.steps(counters.step)
+            config.warmup_steps = min(warmup_steps, config.max_steps // 10)
+        return config.max_steps
 
     def write() -> None:
         nonlocal saved_step
         saved_step = counters.step
-        if world.main:
+        if checkpoints is not None and world.main:
             facts = {"step": counters.step, "seconds": round(counters.seconds)}
             checkpoints.save(
                 {
@@ -132,23 +147,30 @@ def train(
     rate = getattr(learner.task, "sample_rate", 0)  # of what is heard in TensorBoard
     ended = 0
     with (
-        stop_wishes() as wish,
+        stop_wishes() if checkpoints is not None else nullcontext(Wish()) as wish,
         closing(batches(data, indices, workers, pin_memory)) as feed,
-        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress) as log,
+        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress, budget) as log,
     ):
         clock = _Clock(config.max_minutes, config.checkpoint_minutes)
-        while counters.step < config.max_steps and not ended:
+        total = steps()
+        while counters.step < total and not ended:
             began = time.perf_counter()
             step = learner.learn(counters.step, feed)
             counters.count(step, time.perf_counter() - began)
             meter.add(step, time.perf_counter() - began)
             log.step(step)
-            number, last = counters.step, counters.step == config.max_steps
+            total = steps()
+            number, last = counters.step, counters.step == total
             if counters.skipped_in_a_row >= config.max_bad_steps:
+                advice = (
+                    "look for values in the data that are far from all others"
+                    if checkpoints is None
+                    else "lower optimizer.lr or look at the data (the last checkpoint is that of "
+                    f"step {saved_step})"
+                )
                 raise UserError(
                     f"stopped at step {number}: {counters.skipped_in_a_row} steps in a row were "
-                    f"skipped because {step.skipped}; lower optimizer.lr or look at the data (the "
-                    f"last checkpoint is that of step {saved_step})"
+                    f"skipped because {step.skipped}; {advice}"
                 )
             if number % config.log_every == 0 or last:
                 log.scalars(number, meter.read(config.batch_size))
