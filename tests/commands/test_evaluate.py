@@ -8,7 +8,7 @@ import soundfile
 
 from wavediff.cli import run
 from wavediff.commands.evaluate import main
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 
 RATE = 16000
 QUICK = "--measures=si_sdr,mr_stft,log_mel_error"
@@ -218,14 +218,14 @@ def test_two_files_are_a_pair(folders, capsys):
 
 
 def test_all_measures_by_default(tmp_path, noise, capsys):
-    for measure in MEASURES.values():
+    for measure in METRICS.values():
         if measure.package:
             pytest.importorskip(measure.package)
     write(tmp_path / "ref/a.wav", noise)
     write(tmp_path / "est/a.wav", noise * 0.9)
     assert evaluate(tmp_path, measures=None) == 0
     out = capsys.readouterr().out
-    assert all(measure.label in out for measure in MEASURES.values())
+    assert all(measure.label in out for measure in METRICS.values())
 
 
 def test_what_cannot_be_measured_is_listed_and_counted(folders, noise, capsys):
@@ -304,7 +304,7 @@ def test_one_bad_file_does_not_stop_the_rest(folders, capsys):
 def test_a_missing_package_leaves_its_measures_out_aloud(folders, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pesq", None)
     monkeypatch.setitem(sys.modules, "pystoi", None)
-    monkeypatch.delitem(MEASURES, "f0_rmse")  # slow
+    monkeypatch.delitem(METRICS, "f0_rmse")  # slow
     assert evaluate(folders, measures=None) == 0
     out, err = capsys.readouterr()
     assert err.count("pip install 'wavediff[evaluate]'") == 6
@@ -354,7 +354,7 @@ def test_help_shows_examples(capsys):
         main(["--help"])
     out = capsys.readouterr().out
     assert "examples:" in out
-    assert all(name in out for name in MEASURES)
+    assert all(name in out for name in METRICS)
 
 
 @pytest.fixture

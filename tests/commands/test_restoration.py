@@ -26,7 +26,7 @@ def save(place, representation="speech_bands", **network):
         return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
 
     bands = {"_target_": "wavediff.representations.pqmf.PQMF", "bands": 64, "overlap": 1}
-    local = {"groups": 4, "frames": 5} if representation == "speech_bands" else None
+    wiener = {"groups": 4, "frames": 5} if representation == "speech_bands" else None
     small = {"width": 8, "layers": 2, "dilation_cycle": 2, "local_channels": 4, "upsample": 1}
     if representation == "speech_bands":
         space = group("representation", "speech_bands") | {"representation": bands}
@@ -38,11 +38,11 @@ def save(place, representation="speech_bands", **network):
     torch.manual_seed(0)
     built = build_task(
         {
-            "task": task | {"local": local},
+            "task": task | {"wiener": wiener},
             "representation": space,
             "network": group("network", "diffwave") | {"rectify_input": False} | small | network,
             "schedule": group("schedule", "rectified_flow"),
-            "prediction": group("prediction", "v"),
+            "prediction": "v",
             "objective": group("objective", "denoising"),
             "sampler": {
                 **group("sampler", "ddim"),

@@ -40,7 +40,7 @@ def tiny(labels: int = 0, gain: float = 0.05) -> Vocoder:
             "representation": {"_target_": whitened, "n_fft": 1024, "hop_length": 256},
             "network": group("network", "diffwave") | network,
             "schedule": group("schedule", "rectified_flow"),
-            "prediction": group("prediction", "x0"),
+            "prediction": "x0",
             "objective": group("objective", "denoising"),
             "sampler": group("sampler", "ddim"),
         }

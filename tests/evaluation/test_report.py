@@ -48,7 +48,7 @@ def data(attributes, kind):
 
 
 def bursts(seconds, rate=RATE, level=0.1):
-    """Half a second of a tone (RMS `level`), half a second of nothing, and so on."""
+    """Half a second of a tone (RMS ``level``), half a second of nothing, and so on."""
     t = np.arange(int(seconds * rate)) / rate
     return level * 2**0.5 * np.sin(2 * np.pi * 440 * t) * (t % 1 < 0.5)
 

@@ -1,13 +1,13 @@
 """Files in, batches out.
 
-A dataset is a function that returns a `Source` (its files in a stable order, each with a label or
-with a noisy recording of the same where it has them), and a file `conf/data/NAME.yaml`:
+A dataset is a function that returns a ``Source`` (its files in a stable order, each with a label or
+with a noisy recording of the same where it has them), and a file ``conf/data/NAME.yaml``:
 
     defaults: [loader, _self_]           # the settings below, which every dataset has
     _target_: wavediff.data.folder.folder
     root: ???                            # this and whatever else the function takes
 
-Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
+Settings of the loader, the same for every dataset (``conf/data/loader.yaml``):
 
     split         {every: n, test: i, validation: j}: of the clips in order, number k is for testing
                   when k % n == i, for validation when k % n == j, and for training otherwise
@@ -19,10 +19,10 @@ Settings of the loader, the same for every dataset (`conf/data/loader.yaml`):
     balance       clips: a crop of every clip in an epoch; seconds: as many as it is long
     cache         keep the decoded audio in memory
     workers       processes that decode beside training (used by the training loop)
-    mix           how clean speech is made noisy (`wavediff.data.mixing`); null leaves it alone
+    mix           how clean speech is made noisy (``wavediff.data.mixing``); null leaves it alone
 
-A dataset of time series is a function that returns a `SeriesSet`, with `defaults: [series, _self_]`
-instead; `wavediff.series.settings` says what `conf/data/series.yaml` sets, and is not imported
+A dataset of time series is a function that returns a ``SeriesSet``, with ``defaults: [series, _self_]``
+instead; ``wavediff.series.settings`` says what ``conf/data/series.yaml`` sets, and is not imported
 here because pandas comes with it, 76 MB that sound does not need.
 """
 
@@ -44,10 +44,10 @@ from wavediff.errors import UserError
 def build_data(
     config: DictConfig | Mapping, length: int, sample_rate: int, seed: int = 0
 ) -> tuple[Crops | Mixed, Utterances | Mixed]:
-    """(training crops of `length` samples at `sample_rate` Hz, whole validation utterances).
+    """(training crops of ``length`` samples at ``sample_rate`` Hz, whole validation utterances).
 
     With so few clips that the split gives none to validation, the last one for training goes there.
-    The second has length 0 with `split: null`, or when training keeps one clip only.
+    The second has length 0 with ``split: null``, or when training keeps one clip only.
     Raises UserError when there is nothing to train on.
     """
     source, loader = build_source(config)
@@ -79,7 +79,7 @@ def build_data(
 
 
 def build_source(config: DictConfig | Mapping) -> tuple[Source, Loader]:
-    """The dataset that a `data` configuration names, and the settings of the loader in it."""
+    """The dataset that a ``data`` configuration names, and the settings of the loader in it."""
     values, settings = settings_of(config, LOADER, "loader")
     return dataset_of(values), Loader(**settings)
 

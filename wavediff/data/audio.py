@@ -30,7 +30,7 @@ SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16",
 
 
 class BadAudio(UserError):
-    """A file that is no usable audio. `reason` is a word or two by which such files are counted."""
+    """A file that is no usable audio. ``reason`` is a word or two by which such files are counted."""
 
     def __init__(self, message: str, reason: str = "unreadable"):
         super().__init__(message)
@@ -145,7 +145,7 @@ def audio_writer(
 ) -> Iterator["AudioWriter"]:
     """Yield a writer of one .wav or .flac file piece by piece; the file is there on success only.
 
-    Arguments and errors are those of `write_audio`, which writes all at once.
+    Arguments and errors are those of ``write_audio``, which writes all at once.
     """
     path = Path(path)
     known = SUBTYPES.get(path.suffix.lower())
@@ -200,7 +200,7 @@ class AudioReader:
         self.missing = 1 - there / promised if there < promised < 0x7FFF0000 else 0.0
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
-        """float64 [channels, at most `size`] to the end. Raises BadAudio, also for NaN."""
+        """float64 [channels, at most ``size``] to the end. Raises BadAudio, also for NaN."""
         with _reading(self.path):
             empty = True
             while len(block := self._file.read(size, dtype="float64", always_2d=True)):
@@ -226,7 +226,7 @@ def audio_reader(path: str | Path) -> Iterator[AudioReader]:
 
 
 def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
-    """(container, subtype) of a file ending in `suffix` for audio that is like `source`.
+    """(container, subtype) of a file ending in ``suffix`` for audio that is like ``source``.
 
     Those of the source where the suffix allows; else the subtype that loses least (24 bits for
     more than these, 16 bits for a lossy source). A wav that would pass 4 GB becomes RF64.
@@ -254,9 +254,9 @@ def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
 
 @contextmanager
 def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioWriter"]:
-    """Yield a writer of audio with the rate, channels and (`kept_format`) format of `source`.
+    """Yield a writer of audio with the rate, channels and (``kept_format``) format of ``source``.
 
-    The file is there on success only. Raises UserError as `audio_writer` does.
+    The file is there on success only. Raises UserError as ``audio_writer`` does.
     """
     path = Path(path)
     container, subtype = kept_format(path.suffix, source)
@@ -277,7 +277,7 @@ def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioW
 class AudioWriter:
     """An open file that takes audio piece by piece.
 
-    `samples` counts what was written (per channel), `clipped` the samples beyond full scale.
+    ``samples`` counts what was written (per channel), ``clipped`` the samples beyond full scale.
     """
 
     def __init__(self, path: Path, file: soundfile.SoundFile):
@@ -321,8 +321,8 @@ def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
 
 
 def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """The files meant by `paths`: files as they are, folders (with all below them) and globs by
-    suffix and sorted; none twice. Raises UserError when one of `paths` matches nothing."""
+    """The files meant by ``paths``: files as they are, folders (with all below them) and globs by
+    suffix and sorted; none twice. Raises UserError when one of ``paths`` matches nothing."""
     found: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
         expanded = Path(path).expanduser()

@@ -14,8 +14,8 @@ from wavediff.moved import current
 def settings_of(
     config: DictConfig | Mapping, names: Sequence[str], default: str
 ) -> tuple[dict, dict]:
-    """(the dataset's own keys with its _target_, the settings `names` that datasets share, which
-    `conf/data/{default}.yaml` has). Raises UserError for what is not set."""
+    """(the dataset's own keys with its _target_, the settings ``names`` that datasets share, which
+    ``conf/data/{default}.yaml`` has). Raises UserError for what is not set."""
     config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -33,7 +33,7 @@ def settings_of(
 
 
 def dataset_of(values: dict):
-    """What the function `_target_` makes of the other values. Raises UserError where they do not
+    """What the function ``_target_`` makes of the other values. Raises UserError where they do not
     fit it."""
     values = dict(current(values))
     dataset = get_method(values.pop("_target_"))

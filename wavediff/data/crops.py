@@ -12,16 +12,16 @@ from wavediff.errors import UserError
 
 
 class Crops(Dataset):
-    """Item `index` is {"audio": float32 [1, length], "index": int} and, where known, "label": int.
+    """Item ``index`` is {"audio": float32 [1, length], "index": int} and, where known, "label": int.
     Clips with a noisy recording have "noisy" too: the same place of it at the same gain.
 
-    `index` is the number of a sample in the whole run (step * global batch size + place in the
-    batch) and has no upper bound; `len` is the number of samples in one epoch: one per clip, or as
-    many as it is long in crops with `balance="seconds"`. Every epoch has its own order. Place and
+    ``index`` is the number of a sample in the whole run (step * global batch size + place in the
+    batch) and has no upper bound; ``len`` is the number of samples in one epoch: one per clip, or as
+    many as it is long in crops with ``balance="seconds"``. Every epoch has its own order. Place and
     gain follow from (seed, index) alone: a run that is resumed, or spread over processes or
     workers, sees exactly the same samples.
 
-    Clips shorter than `length` are padded with zeros at the end. A clip that turns out not to be
+    Clips shorter than ``length`` are padded with zeros at the end. A clip that turns out not to be
     decodable gives way to the next one in the order of that epoch, and stderr is told once.
 
     gain_db: (lowest, highest) of a uniformly distributed random gain, after normalising.
@@ -72,5 +72,5 @@ class Crops(Dataset):
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of `count` samples in an epoch."""
+    """The order of ``count`` samples in an epoch."""
     return np.random.default_rng((seed, 0, epoch)).permutation(count)

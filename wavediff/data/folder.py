@@ -18,16 +18,16 @@ MANIFESTS = (".csv", ".tsv", ".txt", ".jsonl", ".json")
 def folder(
     root: str | Sequence[str], labels: bool = False, noisy: str | Sequence[str] | None = None
 ) -> Source:
-    """All audio below the folder `root`, sorted by path; or what the manifest `root` lists; or the
+    """All audio below the folder ``root``, sorted by path; or what the manifest ``root`` lists; or the
     one after the other of several such.
 
     A manifest is CSV with a header (separated by commas, tabs or bars) or JSON lines. It has a
-    column `path`, relative to the manifest's folder; it may have a column `label` or `speaker`, and
-    a column `noisy`, which is like `path`, for noisy recordings of the same.
+    column ``path``, relative to the manifest's folder; it may have a column ``label`` or ``speaker``, and
+    a column ``noisy``, which is like ``path``, for noisy recordings of the same.
 
-    labels: in a folder, take the name of the first folder below `root` as a file's label.
-    noisy: a folder that has a noisy recording of every file in `root`, under the same name; or as
-    many folders as there are in `root`.
+    labels: in a folder, take the name of the first folder below ``root`` as a file's label.
+    noisy: a folder that has a noisy recording of every file in ``root``, under the same name; or as
+    many folders as there are in ``root``.
     Raises UserError when there is no audio, or a row cannot be understood.
     """
     return gather(root, labels, "data.root", noisy)
@@ -39,7 +39,7 @@ def gather(
     setting: str,
     noisy: str | Sequence[str] | None = None,
 ) -> Source:
-    """What `folder` does; errors call `root` by the name of the setting it is from."""
+    """What ``folder`` does; errors call ``root`` by the name of the setting it is from."""
     roots = [root] if isinstance(root, str | os.PathLike) else list(root)
     pairs = [noisy] if noisy is None or isinstance(noisy, str | os.PathLike) else list(noisy)
     if noisy is None:

@@ -47,7 +47,7 @@ def write_latent(path: str | Path, stored: StoredLatent) -> None:
 
 
 def read_latent(path: str | Path) -> StoredLatent:
-    """What `write_latent` wrote; nothing that the file says is executed.
+    """What ``write_latent`` wrote; nothing that the file says is executed.
 
     Raises UserError for a file that is missing, damaged or something else.
     """

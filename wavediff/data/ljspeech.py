@@ -8,7 +8,7 @@ from wavediff.data.source import Source
 
 
 def ljspeech(root: str) -> Source:
-    """`root` is the dataset's folder (which holds wavs/), or the one in which LJSpeech-1.1 lies or
+    """``root`` is the dataset's folder (which holds wavs/), or the one in which LJSpeech-1.1 lies or
     is to be downloaded to."""
     folder = Path(root).expanduser()
     if not (folder / "wavs").is_dir():

@@ -14,7 +14,7 @@ BALANCES = ("clips", "seconds")
 
 @dataclass(frozen=True)
 class Loader:
-    """What `conf/data/loader.yaml` sets; `wavediff.data` says what each of them means. Raises
+    """What ``conf/data/loader.yaml`` sets; ``wavediff.data`` says what each of them means. Raises
     UserError for a value that makes no sense."""
 
     split: Mapping[str, int | None] | None
@@ -56,7 +56,7 @@ def split(
     test: int | None = None,
     validation: int | None = None,
 ) -> dict[str, list[T]]:
-    """{"train", "test", "validation"} by number modulo `every`; a None takes a number only.
+    """{"train", "test", "validation"} by number modulo ``every``; a None takes a number only.
 
     An item that comes again, to be drawn oftener, counts by its first number; it is tested once.
     """
@@ -73,7 +73,7 @@ def split(
 
 
 def check(name: str, value: object, good: bool, example: str) -> None:
-    """Raises UserError about data.`name` unless `good`."""
+    """Raises UserError about data.``name`` unless ``good``."""
     if not good:
         raise UserError(f"data.{name}={value} makes no sense: give something like {example}")
 

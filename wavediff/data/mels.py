@@ -16,7 +16,7 @@ def read_mel(path: str | Path) -> np.ndarray | Tensor:
     """The array in a file as it is, mapped into memory where the format allows.
 
     A .pt or .safetensors file holds one tensor, or one called "mel". Nothing that a file says is
-    executed: .npy without pickled objects, .pt with `weights_only`.
+    executed: .npy without pickled objects, .pt with ``weights_only``.
 
     Raises UserError for a file that is missing, damaged or something else.
     """

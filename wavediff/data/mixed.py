@@ -10,8 +10,8 @@ from wavediff.data.utterances import Utterances
 
 
 class Mixed(Dataset):
-    """The items of `speech` with "noisy", float32 like "audio", which becomes the clean target,
-    both of `length` samples (all there are by default).
+    """The items of ``speech`` with "noisy", float32 like "audio", which becomes the clean target,
+    both of ``length`` samples (all there are by default).
 
     What is random follows from (seed, number of the item) alone, with numbers for training other
     than for validation.

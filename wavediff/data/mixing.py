@@ -46,7 +46,7 @@ FADE = 0.05  # seconds of cross-fade where a short recording is repeated
 
 @dataclass(frozen=True)
 class Mixing:
-    """What `conf/data/mixing.yaml` sets and explains. Raises UserError for what makes no sense."""
+    """What ``conf/data/mixing.yaml`` sets and explains. Raises UserError for what makes no sense."""
 
     noise: str | Sequence[str] | None
     rooms: str | Sequence[str] | None
@@ -265,7 +265,7 @@ def active_power(speech: np.ndarray, sample_rate: int) -> float:
 
 
 def noise_gain(speech: np.ndarray, noise: np.ndarray, snr_db: float, sample_rate: int) -> float:
-    """The factor for `noise` [time] by which it is `snr_db` dB below the active speech [time];
+    """The factor for ``noise`` [time] by which it is ``snr_db`` dB below the active speech [time];
     0 for silent noise."""
     power = float(np.mean(np.square(noise, dtype=np.float64)))
     if power < 1e-12:
@@ -275,7 +275,7 @@ def noise_gain(speech: np.ndarray, noise: np.ndarray, snr_db: float, sample_rate
 
 
 def cut(audio: np.ndarray, length: int, fade: int, rng: np.random.Generator) -> np.ndarray:
-    """A random part [length] of [time]; a short one is repeated, with cross-fades of `fade`."""
+    """A random part [length] of [time]; a short one is repeated, with cross-fades of ``fade``."""
     if len(audio) >= length:
         start = int(rng.integers(len(audio) - length + 1))
         return audio[start : start + length]
@@ -298,7 +298,7 @@ def at_speed(audio: np.ndarray, speed: float, length: int, sample_rate: int) -> 
 def coloured(
     audio: np.ndarray, most_db: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`audio` [time] through a random smooth filter within +-`most_db`, drawn in each octave."""
+    """``audio`` [time] through a random smooth filter within +-``most_db``, drawn in each octave."""
     frequency = fft.rfftfreq(len(audio), 1 / sample_rate)
     octaves = 62.5 * 2.0 ** np.arange(max(int(np.log2(sample_rate / 62.5)), 2))
     gains = 10 ** (rng.uniform(-most_db, most_db, len(octaves)) / 20)
@@ -307,7 +307,7 @@ def coloured(
 
 
 def low_pass(audio: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
-    """[time] without what is above `edge` Hz (6 dB down there), with no delay."""
+    """[time] without what is above ``edge`` Hz (6 dB down there), with no delay."""
     if edge >= sample_rate / 2:
         return audio
     size = fft.next_fast_len(len(audio) + sample_rate // 16, real=True)

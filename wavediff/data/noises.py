@@ -156,7 +156,7 @@ def _shaped(
     rng: np.random.Generator,
     amplitude: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Gaussian noise whose spectrum follows `amplitude` of the frequency in Hz, above LOWEST."""
+    """Gaussian noise whose spectrum follows ``amplitude`` of the frequency in Hz, above LOWEST."""
     size = fft.next_fast_len(max(length, 16), real=True)  # a part of a period: it does not repeat
     frequency = fft.rfftfreq(size, 1 / sample_rate).astype(np.float32)
     gain = np.where(frequency < LOWEST, 0, amplitude(np.maximum(frequency, LOWEST)))
@@ -168,7 +168,7 @@ def _shaped(
 
 
 def _harmonics(cycles: np.ndarray, amplitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Multiples of a tone that has gone through `cycles` [time] periods; each at any phase."""
+    """Multiples of a tone that has gone through ``cycles`` [time] periods; each at any phase."""
     table = np.zeros(4097)  # of one period, then looked up: a sine for each harmonic would be slow
     phase = 2 * np.pi * np.arange(len(table)) / (len(table) - 1)
     for k, amplitude in enumerate(amplitudes, start=1):

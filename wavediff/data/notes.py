@@ -20,9 +20,9 @@ LOWEST, SEMITONES = 130.8, 24  # Hz, and the range above it
 
 @dataclass(frozen=True)
 class Instrument:
-    """Harmonic k has amplitude k^-slope, times `even` if k is even; sounds from `attack` on for
-    `decay` (seconds, to 1/e), k damped 1 + damping (k - 1) times as fast; lies at
-    k f sqrt(1 + stretch k^2), swaying by `vibrato` (a fraction); `breath` is the noise's level."""
+    """Harmonic k has amplitude k^-slope, times ``even`` if k is even; sounds from ``attack`` on for
+    ``decay`` (seconds, to 1/e), k damped 1 + damping (k - 1) times as fast; lies at
+    k f sqrt(1 + stretch k^2), swaying by ``vibrato`` (a fraction); ``breath`` is the noise's level."""
 
     slope: float
     even: float = 1.0
@@ -51,8 +51,8 @@ INSTRUMENTS = {
 def notes(
     root: str, count: int = 8000, seconds: float = 0.256, sample_rate: int = 4000, seed: int = 0
 ) -> Source:
-    """`count` notes of `seconds`, as many of each instrument, in one wav file per instrument below
-    `root`, written where they are absent; the instruments are the labels."""
+    """``count`` notes of ``seconds``, as many of each instrument, in one wav file per instrument below
+    ``root``, written where they are absent; the instruments are the labels."""
     folder = Path(root).expanduser() / f"{count}x{seconds:g}s-{sample_rate}Hz-seed{seed}"
     files = [folder / f"{name}.wav" for name in INSTRUMENTS]
     each = -(-count // len(INSTRUMENTS))
@@ -68,7 +68,7 @@ def note(
 ) -> Tensor:
     """float32 [1, time] of peak 0.5 at most; the same arguments give the same note.
 
-    `instrument` is a name of `INSTRUMENTS`.
+    ``instrument`` is a name of ``INSTRUMENTS``.
     """
     kind = INSTRUMENTS[instrument]
     rng = np.random.default_rng(seed)

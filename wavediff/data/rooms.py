@@ -16,13 +16,13 @@ class Room:
     direct: int
 
     def early(self, samples: int) -> np.ndarray:
-        """The response up to `samples` after the direct sound."""
+        """The response up to ``samples`` after the direct sound."""
         return self.response[: self.direct + samples + 1]
 
     def apply(self, audio: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """(all of the sound in the room, direct sound and reflections within `samples` of it), each
-        [time] like `audio`, with no delay of the direct sound, and the second about as loud as
-        `audio`."""
+        """(all of the sound in the room, direct sound and reflections within ``samples`` of it), each
+        [time] like ``audio``, with no delay of the direct sound, and the second about as loud as
+        ``audio``."""
         length = len(audio)
         early = self.early(samples)
         size = fft.next_fast_len(length + len(self.response), real=True)
@@ -34,7 +34,7 @@ class Room:
         )
 
     def around(self, noise: np.ndarray) -> np.ndarray:
-        """`noise` [time] in the room as if it had gone on for ever: circular convolution."""
+        """``noise`` [time] in the room as if it had gone on for ever: circular convolution."""
         length = len(noise)
         return fft.irfft(fft.rfft(noise) * fft.rfft(self.response[:length], length), length)
 
@@ -50,7 +50,7 @@ def recorded(response: np.ndarray, sample_rate: int) -> Room | None:
 
 
 def simulated(sample_rate: int, rt60: float, rng: np.random.Generator) -> Room:
-    """A made-up room whose sound decays by 60 dB in `rt60` seconds, sooner at high frequencies.
+    """A made-up room whose sound decays by 60 dB in ``rt60`` seconds, sooner at high frequencies.
 
     Direct sound, a few early reflections, and exponentially decaying noise (Polack, 1988; Moorer,
     1979), with a direct-to-reverberant ratio of -3 to 15 dB.

@@ -18,8 +18,8 @@ THREADS = 8  # libsndfile releases the interpreter's lock; on a network disk mos
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a dataset in a stable order, their labels (indices into `label_names`, as for
-    speakers) where it has any, and its `root`, from which files take their names. `noisy` are noisy
+    """The files of a dataset in a stable order, their labels (indices into ``label_names``, as for
+    speakers) where it has any, and its ``root``, from which files take their names. ``noisy`` are noisy
     recordings of the same where there are such, one for each of the files."""
 
     root: Path
@@ -30,14 +30,14 @@ class Source:
 
 
 def labelled(root: Path, files: Sequence[Path], names: Sequence[str]) -> Source:
-    """A source whose file i has the label `names[i]`; integers follow the sorted names."""
+    """A source whose file i has the label ``names[i]``; integers follow the sorted names."""
     label_names = sorted(set(names))
     number = {name: i for i, name in enumerate(label_names)}
     return Source(root, files, [number[name] for name in names], label_names)
 
 
 def paired(source: Source, noisy: str) -> Source:
-    """`source` with the files of the same names below the folder `noisy`. Raises UserError for a
+    """``source`` with the files of the same names below the folder ``noisy``. Raises UserError for a
     folder that does not exist, and for a file that is not in it."""
     folder = Path(noisy).expanduser()
     if not folder.is_dir():
@@ -54,7 +54,7 @@ def paired(source: Source, noisy: str) -> Source:
 
 @dataclass(frozen=True)
 class Clip:
-    """A part of a file (mostly all of it): `frames` from `start`, counted at the file's rate; and
+    """A part of a file (mostly all of it): ``frames`` from ``start``, counted at the file's rate; and
     where there is one, the file of which the same part is the noisy recording."""
 
     path: Path
@@ -72,7 +72,7 @@ def scan(
     """Look at every file's header: (clips in order, number of skipped files by reason).
 
     A file that cannot be used leaves a None, so that the clips' numbers (and so the split) do not
-    move when one file breaks. A file longer than `max_seconds` becomes several clips of equal
+    move when one file breaks. A file longer than ``max_seconds`` becomes several clips of equal
     length. Raises UserError when nothing is left.
     """
     labels = source.labels if source.labels is not None else repeat(None)

@@ -37,8 +37,8 @@ def synthetic(
     speakers: int | None = None,
     seed: int = 0,
 ) -> Source:
-    """`count` utterances of `seconds` as wav files below `root`, written where they are absent.
-    With `speakers`, each has the label of one of so many different voices."""
+    """``count`` utterances of ``seconds`` as wav files below ``root``, written where they are absent.
+    With ``speakers``, each has the label of one of so many different voices."""
     voices = f"-{speakers}-speakers" if speakers else ""
     folder = Path(root).expanduser() / f"{seconds:g}s-{sample_rate}Hz{voices}-seed{seed}"
     files = [folder / f"utterance-{i:04d}.wav" for i in range(count)]
@@ -56,7 +56,7 @@ def synthetic(
 def utterance(
     seconds: float, sample_rate: int, seed: int | tuple[int, ...] = 0, pitch: float = 1.0
 ) -> Tensor:
-    """float32 [1, time] of peak 0.5; `pitch` scales a male voice's (2 is a child's). The same
+    """float32 [1, time] of peak 0.5; ``pitch`` scales a male voice's (2 is a child's). The same
     arguments give the same sound."""
     rng = np.random.default_rng(seed)
     length = max(1, round(seconds * sample_rate))
@@ -87,7 +87,7 @@ def utterance(
 def harmonics(
     f0: np.ndarray, formants: list[np.ndarray], slow: np.ndarray, length: int, sample_rate: int
 ) -> np.ndarray:
-    """A voice [length] with the pitch `f0` and the four `formants`, in Hz at the seconds `slow`."""
+    """A voice [length] with the pitch ``f0`` and the four ``formants``, in Hz at the seconds ``slow``."""
     time = np.arange(length) / sample_rate
     voiced = np.zeros(length)
     cycle = np.exp(2j * np.pi * np.cumsum(np.interp(time, slow, f0)) / sample_rate)
@@ -108,7 +108,7 @@ def _syllables(rng: np.random.Generator, seconds: float) -> np.ndarray:
 
 
 def _resonances(frequency: np.ndarray, formants: list[np.ndarray]) -> np.ndarray:
-    """Amplitude at `frequency` Hz of resonances in parallel (Klatt, 1980), over a little of all."""
+    """Amplitude at ``frequency`` Hz of resonances in parallel (Klatt, 1980), over a little of all."""
     gain = np.full_like(frequency, 0.03)
     for formant, bandwidth, level in zip(formants, BANDWIDTHS, LEVELS, strict=True):
         gain += level / (1 + ((frequency - formant) / bandwidth) ** 2)

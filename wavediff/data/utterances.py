@@ -67,7 +67,7 @@ class Utterances(Dataset):
         return self.memory[:, start:stop], self.gains[i]
 
     def read_first(self, numbers: Iterable[int]) -> tuple[int, Tensor, float]:
-        """(number, audio, factor) of the first of `numbers` that can be decoded; stderr is told
+        """(number, audio, factor) of the first of ``numbers`` that can be decoded; stderr is told
         once of each that cannot. Raises UserError when none can."""
         for number in map(int, numbers):
             try:

@@ -11,7 +11,7 @@ AUDIO = "wav48_silence_trimmed"
 
 
 def vctk(root: str, microphone: str = "mic2") -> Source:
-    """`root` is the dataset's folder (which holds wav48_silence_trimmed/), or the one in which
+    """``root`` is the dataset's folder (which holds wav48_silence_trimmed/), or the one in which
     VCTK-Corpus-0.92 lies or is to be downloaded to. Labels are the speakers, in the order of their
     names (p225, ..., s5).
 

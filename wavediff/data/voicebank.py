@@ -14,7 +14,7 @@ PARTS = {"trainset_28spk": "2.6 GB", "trainset_56spk": "5 GB", "testset": "0.2 G
 
 
 def voicebank_demand(root: str, part: str = "trainset_28spk") -> Source:
-    """`root` is the folder in which the unpacked archives lie beside each other, as
+    """``root`` is the folder in which the unpacked archives lie beside each other, as
     clean_trainset_28spk_wav/ and noisy_trainset_28spk_wav/, or are to be downloaded to."""
     if part not in PARTS:
         raise UserError(f"data.part={part} is not in VoiceBank-DEMAND: it has {', '.join(PARTS)}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import add
 
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ LEAST = 1e-5  # mean absolute feature below which errors are no longer relative 
 
 def generator_loss(fake: Layers) -> Tensor:
     """E[(D(x_hat) - 1)^2], mean over the parts, ``[batch]``."""
-    return sum(_mean((part[-1] - 1).square()) for part in fake) / len(fake)
+    return reduce(add, (_mean((part[-1] - 1).square()) for part in fake)) / len(fake)
 
 
 def discriminator_loss(real: Layers, fake: Layers) -> Tensor:
@@ -28,7 +30,7 @@ def discriminator_loss(real: Layers, fake: Layers) -> Tensor:
         _mean((true[-1] - 1).square()) + _mean(made[-1].square())
         for true, made in zip(real, fake, strict=True)
     )
-    return sum(losses) / len(real)
+    return reduce(add, losses) / len(real)
 
 
 def feature_matching(real: Layers, fake: Layers) -> Tensor:
@@ -42,7 +44,7 @@ def feature_matching(real: Layers, fake: Layers) -> Tensor:
         for true, made in zip(real, fake, strict=True)
         for a, b in zip(true[:-1], made[:-1], strict=True)
     ]
-    return sum(errors) / len(errors)
+    return reduce(add, errors) / len(errors)
 
 
 class Adversarial(nn.Module):

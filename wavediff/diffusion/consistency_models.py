@@ -17,7 +17,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, DenoiserLike
 from wavediff.diffusion.forward import broadcast, diffuse
-from wavediff.diffusion.objective import Denoised, given_or_drawn, item_mean
+from wavediff.diffusion.objective import Denoised, Objective, given_or_drawn, item_mean
 from wavediff.diffusion.schedule import Schedule
 from wavediff.diffusion.times import Grid
 
@@ -25,7 +25,7 @@ from wavediff.diffusion.times import Grid
 Solver = Callable[[DenoiserLike, Tensor, Tensor, Tensor, Condition], tuple[Tensor, Tensor]]
 
 
-class ConsistencyTraining:
+class ConsistencyTraining(Objective):
     """Improved consistency training (iCT; Song & Dhariwal 2024), without a teacher.
 
     x_t and x_s are the same x_0 with the same eps: an unbiased Euler step of the flow as the number
@@ -39,14 +39,9 @@ class ConsistencyTraining:
             paper's -1.1 is for data of standard deviation 0.5; it is log(2) more for 1.
         huber: c of the pseudo-Huber loss per root of the number of values; None for squared error.
 
-    Attributes:
-        progress: share of the training that is done, 0 to 1; set by who trains.
-
     Raises:
         ValueError: for numbers out of range.
     """
-
-    progress: float = 0.0
 
     def __init__(
         self,
@@ -152,11 +147,10 @@ class ConsistencyDistillation(ConsistencyTraining):
         solver: ``heun_step`` or ``ddim_step`` of ``wavediff.diffusion``.
 
     Attributes:
-        teacher: the trained denoiser; set by who trains, and no part of what is learnt.
+        teacher: the trained denoiser; set by the trainer, and not part of what is learnt.
     """
 
     takes_teacher = True
-    teacher: Denoiser | None = None
 
     def __init__(
         self,

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
+from operator import add
 
 import torch
 from torch import Tensor
@@ -50,7 +52,7 @@ def mean_estimate(estimates: Sequence[Tensor], nodes: Sequence[float], h: float)
     powers = torch.tensor([[r**k for r in nodes] for k in range(len(nodes))], dtype=torch.float64)
     means = torch.tensor(moments(h, len(nodes)), dtype=torch.float64)
     weights = torch.linalg.solve(powers, means).tolist()
-    return sum(w * estimate for w, estimate in zip(weights, estimates, strict=True))
+    return reduce(add, (w * estimate for w, estimate in zip(weights, estimates, strict=True)))
 
 
 @method(stochastic=lambda eta: eta > 0)

@@ -51,11 +51,12 @@ class Flow:
         x0_hat: the estimate of the latest evaluation.
     """
 
+    x0_hat: Tensor
+
     def __init__(self, denoiser: DenoiserLike, cond: Condition, t: Tensor, s: Tensor) -> None:
         self.denoiser, self.cond, self.schedule = denoiser, cond, denoiser.schedule
         self.start, self.end = (coordinate(self.schedule, time) for time in (t, s))
         self._range = [float(self.schedule.log_snr(time)) for time in (t, s)]
-        self.x0_hat: Tensor | None = None
         self._times: dict[float, Tensor] = {}
 
     def enter(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -78,10 +79,10 @@ class Flow:
         self._times |= zip(nodes.tolist(), self.time(nodes), strict=True)
 
     def __call__(self, w: Tensor, z: Tensor) -> Tensor:
-        w = float(w)
-        t = self._times[w] if w in self._times else self.time(w)
+        at = float(w)
+        t = self._times[at] if at in self._times else self.time(at)
         self.x0_hat = self.denoiser(self.leave(z, t), t, self.cond)
-        return self.x0_hat - math.tanh(w) * z
+        return self.x0_hat - math.tanh(at) * z
 
 
 def halves(start: Tensor, end: Tensor, steps: int) -> Tensor:

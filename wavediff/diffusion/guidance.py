@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import DenoiserLike
+from wavediff.diffusion.schedule import as_float64
 
 
 class Guided(nn.Module):
@@ -18,14 +20,15 @@ class Guided(nn.Module):
         denoiser: to call.
     """
 
-    def __init__(self, denoiser: nn.Module) -> None:
+    def __init__(self, denoiser: DenoiserLike) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
 
     def prepare(self, cond: Condition) -> Condition:
         """The denoiser's own."""
-        return self.denoiser.prepare(cond)
+        prepare = getattr(self.denoiser, "prepare", None)
+        return cond if prepare is None else prepare(cond)
 
 
 class ProjectionGuidance(Guided):
@@ -39,14 +42,16 @@ class ProjectionGuidance(Guided):
         project: ``(x0_hat [batch, ...], cond) -> like x0_hat``.
     """
 
-    def __init__(self, denoiser: nn.Module, project: Callable[[Tensor, Condition], Tensor]) -> None:
+    def __init__(
+        self, denoiser: DenoiserLike, project: Callable[[Tensor, Condition], Tensor]
+    ) -> None:
         super().__init__(denoiser)
         self.project = project
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
         """The projected estimate, like ``x``."""
         cond = Condition() if cond is None else cond
-        return self.project(self.denoiser(x, t, cond), cond)
+        return self.project(self.denoiser(x, as_float64(t), cond), cond)
 
 
 class ClassifierFree(Guided):
@@ -63,13 +68,15 @@ class ClassifierFree(Guided):
         scale: 1 + w of the paper.
     """
 
-    def __init__(self, denoiser: nn.Module, scale: float) -> None:
+    def __init__(self, denoiser: DenoiserLike, scale: float) -> None:
         super().__init__(denoiser)
         self.scale = scale
 
     def prepare(self, cond: Condition) -> Condition:
         """What the denoiser computes once, with the label and without."""
-        both = [self.denoiser.prepare(c).prepared for c in (cond, without_label(cond))]
+        both = [
+            super(ClassifierFree, self).prepare(c).prepared for c in (cond, without_label(cond))
+        ]
         return replace(cond, prepared=both)
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
@@ -78,6 +85,7 @@ class ClassifierFree(Guided):
         Raises:
             ValueError: without a label.
         """
+        t = as_float64(t)
         prepared = (None, None) if cond.prepared is None else cond.prepared
         conds = (cond, without_label(cond))
         label, none = (replace(c, prepared=p) for c, p in zip(conds, prepared, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -27,7 +27,32 @@ class Denoised:
     log_snr: Tensor
 
 
-class DenoisingObjective:
+class Objective:
+    """What a denoiser is trained by: ``objective(denoiser, x0, cond, u=, eps=, weight=)``.
+
+    Attributes:
+        progress: share of the training that is done, 0 to 1; set by the trainer.
+        takes_teacher: whether it learns from a trained denoiser, ``teacher``.
+    """
+
+    progress: float = 0.0
+    takes_teacher: bool = False
+    teacher: Any = None
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x0: Tensor,
+        cond: Condition | None = None,
+        *,
+        u: Tensor | None = None,
+        eps: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Denoised:
+        raise NotImplementedError
+
+
+class DenoisingObjective(Objective):
     """w(t) |x0_hat - x0|^p, averaged over all but the batch.
 
     Args:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import DenoiserLike
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.guidance import Guided
 from wavediff.diffusion.schedule import as_float64
@@ -43,7 +44,7 @@ class PosteriorGuidance(Guided):
 
     def __init__(
         self,
-        denoiser: nn.Module,
+        denoiser: DenoiserLike,
         measure: Linear,
         y: Tensor,
         variance: float | Tensor,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import DenoiserLike
+from wavediff.diffusion.denoiser import Denoiser, DenoiserLike
 from wavediff.diffusion.reverse import start
 from wavediff.diffusion.schedule import Schedule, as_float64
 from wavediff.diffusion.times import Grid, uniform
@@ -168,8 +168,9 @@ class Sampler:
                 grid = self.grid(schedule)
             except ValueError:  # a grid of other schedules, which is not asked for
                 grid = None
-            equal = grid is None or len(grid) != steps + 1
-            return uniform(steps)(schedule) if equal else grid
+            if grid is None or len(grid) != steps + 1:
+                return uniform(steps)(schedule)
+            return grid
 
         return replace(self, times=times)
 
@@ -182,7 +183,7 @@ class Sampler:
         """Whether a walk draws noise besides that which it starts from."""
         return self.method.stochastic
 
-    def check(self, denoiser: DenoiserLike) -> None:
+    def check(self, denoiser: Denoiser) -> None:
         """See before the walk that it is possible.
 
         Raises:

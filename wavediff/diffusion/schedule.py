@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-def as_float64(t: Tensor | float) -> Tensor:
+def as_float64(t: Tensor | float | Sequence[float]) -> Tensor:
     """A time, or times, as a float64 tensor."""
     return torch.as_tensor(t, dtype=torch.float64)
 

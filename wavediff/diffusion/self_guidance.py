@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import DenoiserLike
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.guidance import Guided
 from wavediff.diffusion.schedule import as_float64
@@ -53,7 +54,7 @@ class SelfGuidance(Guided):
 
     def __init__(
         self,
-        denoiser: nn.Module,
+        denoiser: DenoiserLike,
         log_likelihood: LogLikelihood,
         scale: float,
         data_std: float = 0.0,
@@ -77,7 +78,7 @@ class SelfGuidance(Guided):
             x = x.detach().clone().requires_grad_()
             x0_hat = self.denoiser(x, t, cond)
             (gradient,) = torch.autograd.grad(self.log_likelihood(x0_hat, cond).sum(), x)
-        variance = 0.0
+        variance: Tensor | float = 0.0
         if self.data_std > 0:
             variance = 1 / ((alpha / sigma) ** 2 + self.data_std**-2)
         scale = self.scale / (1 + self.scale * variance)

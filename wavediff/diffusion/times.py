@@ -112,8 +112,8 @@ def karras(
     if not rho > 0:
         raise ValueError(f"the exponent rho must be positive, not {rho}")
     start, last = _ends(schedule, steps, t_start, t_last)
-    roots = (math.exp(-log_snr / 2 / rho) for _, log_snr in (start, last))
-    levels = -2 * rho * torch.linspace(*roots, steps, dtype=torch.float64).log()
+    high, low = (math.exp(-log_snr / 2 / rho) for _, log_snr in (start, last))
+    levels = -2 * rho * torch.linspace(high, low, steps, dtype=torch.float64).log()
     return _at_levels(schedule, levels, start[0])
 
 

@@ -27,7 +27,7 @@ class Composite(NamedTuple):
 
 
 def composite(estimate: np.ndarray, reference: np.ndarray, rate: int, pesq: float) -> Composite:
-    """Ratings of `estimate`, as in composite.m; pesq: the pair's MOS-LQO.
+    """Ratings of ``estimate``, as in composite.m; pesq: the pair's MOS-LQO.
 
     Raises ValueError for audio of less than 38 ms.
     """
@@ -148,7 +148,7 @@ def _by_frame(
     reference: np.ndarray,
     rate: int,
 ) -> np.ndarray:
-    """`function` of windowed frames [frames, time] of both, block by block: [frames]."""
+    """``function`` of windowed frames [frames, time] of both, block by block: [frames]."""
     blocks = zip(_frames(estimate, rate), _frames(reference, rate), strict=True)
     return np.concatenate([function(*block) for block in blocks])
 

@@ -32,7 +32,7 @@ class Levels:
 def frame_powers(path: Path) -> np.ndarray:
     """Mean squares of frames of 20 ms, over all channels: float64 [frames], at least one.
 
-    The last frame may be shorter. Raises `UserError` for a file that cannot be read.
+    The last frame may be shorter. Raises ``UserError`` for a file that cannot be read.
     """
     _, rate = audio_info(path)
     size = max(1, round(FRAME * rate))

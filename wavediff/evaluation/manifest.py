@@ -1,4 +1,4 @@
-"""What a set's manifest says of its files: a CSV file with a row for each and a column `name`."""
+"""What a set's manifest says of its files: a CSV file with a row for each and a column ``name``."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,10 @@ Manifest = dict[str, dict[str, str]]  # name -> column -> value
 
 
 def read_manifest(path: Path, columns: Sequence[str], names: Iterable[str]) -> Manifest:
-    """The values in `columns` for those of `names` (relative paths without suffix) that are there.
+    """The values in ``columns`` for those of ``names`` (relative paths without suffix) that are there.
 
-    In the manifest a name may have its suffix. Raises `UserError` for a file that is no such table,
-    lacks one of `columns`, names a file twice or names none of `names`.
+    In the manifest a name may have its suffix. Raises ``UserError`` for a file that is no such table,
+    lacks one of ``columns``, names a file twice or names none of ``names``.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

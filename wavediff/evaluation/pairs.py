@@ -1,7 +1,7 @@
 """Estimates beside their references: which files belong together, and what they measure.
 
 Files of two folders belong together when their paths below the folders are equal up to the suffix:
-`estimates/p225/a.flac` goes with `references/p225/a.wav`.
+``estimates/p225/a.flac`` goes with ``references/p225/a.wav``.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wavediff.data.audio import find_audio, read_audio
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES, Unmeasurable
+from wavediff.evaluation.metrics import METRICS, UndefinedMetric
 
 LENGTH_TOLERANCE = 0.05  # seconds; files whose lengths differ by more get a note
 
@@ -31,7 +31,7 @@ class Pair:
 
 
 @dataclass
-class Judgement:
+class PairResult:
     """What the measures say of one pair."""
 
     pair: Pair
@@ -48,7 +48,7 @@ class Judgement:
     def improvements(self) -> dict[str, float]:
         """How much better than the noisy input, positive for better, where both are measurable."""
         return {
-            name: (1 if MEASURES[name].higher_is_better else -1) * (value - self.noisy_values[name])
+            name: (1 if METRICS[name].higher_is_better else -1) * (value - self.noisy_values[name])
             for name, value in self.values.items()
             if name in self.noisy_values
         }
@@ -57,7 +57,7 @@ class Judgement:
 def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list[Path]]:
     """Pairs by relative path without suffix, references without an estimate, and the reverse.
 
-    Two files (not folders) are one pair, whatever their names. Raises `UserError` where there is
+    Two files (not folders) are one pair, whatever their names. Raises ``UserError`` where there is
     no audio, no pair, or two files of one folder that differ by their suffix alone.
     """
     if reference.is_file() and estimate.is_file():
@@ -84,9 +84,9 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
 def with_noisy(
     pairs: Sequence[Pair], reference: Path, noisy: Path
 ) -> tuple[list[Pair], list[Path]]:
-    """The pairs with their noisy inputs, and the references that have none below `noisy`.
+    """The pairs with their noisy inputs, and the references that have none below ``noisy``.
 
-    Raises `UserError` where `noisy` and `reference` are not both folders or both files, or where
+    Raises ``UserError`` where ``noisy`` and ``reference`` are not both folders or both files, or where
     no pair has a noisy input.
     """
     if noisy.is_file() != reference.is_file():
@@ -117,14 +117,14 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def judge(pair: Pair, measures: Sequence[str]) -> Judgement:
-    """Read a pair and apply the measures (names in `MEASURES`) to it, and to its noisy input.
+def judge(pair: Pair, measures: Sequence[str]) -> PairResult:
+    """Read a pair and apply the measures (names in ``METRICS``) to it, and to its noisy input.
 
     Several channels are averaged to one. An estimate at another sample rate is resampled to the
     reference's, and what is longer is cut to the shortest. A file that cannot be read gives a
-    `Judgement` with `error` set.
+    ``PairResult`` with ``error`` set.
     """
-    judgement = Judgement(pair)
+    judgement = PairResult(pair)
     try:
         reference, sample_rate = read_audio(pair.reference)
         estimate = _read_beside(pair.estimate, "estimate", reference, sample_rate, judgement)
@@ -146,14 +146,14 @@ def judge(pair: Pair, measures: Sequence[str]) -> Judgement:
     for audio, (what, values, unmeasurable) in zip(others, results, strict=False):
         for name in measures:
             try:
-                values[name] = MEASURES[name](audio, reference, sample_rate)
-            except Unmeasurable as reason:
+                values[name] = METRICS[name](audio, reference, sample_rate)
+            except UndefinedMetric as reason:
                 unmeasurable[name] = str(reason).replace("the estimate", what)
     return judgement
 
 
 def _read_beside(
-    path: Path, what: str, reference: Tensor, sample_rate: int, judgement: Judgement
+    path: Path, what: str, reference: Tensor, sample_rate: int, judgement: PairResult
 ) -> Tensor:
     """The file at the reference's rate, with notes on what was not as it should be."""
     audio, rate = read_audio(path)
@@ -167,8 +167,10 @@ def _read_beside(
     return audio
 
 
-def judge_all(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> Iterator[Judgement]:
-    """`judge` each pair, in `jobs` processes (this one, if 1), yielding each as it is done."""
+def evaluate_pairs(
+    pairs: Sequence[Pair], measures: Sequence[str], jobs: int
+) -> Iterator[PairResult]:
+    """``judge`` each pair, in ``jobs`` processes (this one, if 1), yielding each as it is done."""
     if jobs == 1:
         yield from (judge(pair, measures) for pair in pairs)
         return

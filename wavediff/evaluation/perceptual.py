@@ -29,20 +29,20 @@ POOL = 20  # frames of a syllable
 
 
 def disturbance(
-    estimate: Tensor, reference: Tensor, sample_rate: int, least_rms: float = 1e-5
+    estimate: Tensor, reference: Tensor, sample_rate: int, min_rms: float = 1e-5
 ) -> Tensor:
     """0.1 D + 0.0309 D_a (see the module), [B]; about 0 for equal audio, 5 and more for noise.
 
     Scaling either signal changes nothing.
 
     estimate, reference: [B, 1, T] or [B, T] at sample_rate (Hz); what lies above 8 kHz is ignored.
-    least_rms: a signal weaker than white noise of this RMS is not brought to the level that speech
+    min_rms: a signal weaker than white noise of this RMS is not brought to the level that speech
     has: where the reference may be silent, some share of speech's RMS.
     Raises ValueError where the shapes do not match.
     """
     estimate, reference = paired(estimate, reference)
     with torch.autocast(estimate.device.type, enabled=False):
-        powers = (_bark_power(x, sample_rate, least_rms) for x in (estimate, reference))
+        powers = (_bark_power(x, sample_rate, min_rms) for x in (estimate, reference))
         y, x = _equalised(*powers)
         loud_y, loud_x = _loudness(y), _loudness(x)
         # what differs by less than a quarter is masked
@@ -58,14 +58,14 @@ def disturbance(
         return 0.1 * _pooled(symmetric / weight) + 0.0309 * _pooled(asymmetric / weight)
 
 
-def _bark_power(audio: Tensor, sample_rate: int, least_rms: float) -> Tensor:
+def _bark_power(audio: Tensor, sample_rate: int, min_rms: float) -> Tensor:
     """Power in each band of audio [B, T] at the common level, [B, BANDS, frames]."""
     n_fft = 2 * round(WINDOW * sample_rate / 2)
     power = stft_power(audio, n_fft, n_fft // 2)
     bank, speech = (x.to(power) for x in _bank(sample_rate, n_fft))
     level = (speech @ power).mean(dim=1)
     # a periodic Hann window's energy is 3/8 n_fft
-    least = least_rms**2 * 3 / 8 * n_fft * speech.sum()
+    least = min_rms**2 * 3 / 8 * n_fft * speech.sum()
     return bank @ power * (LEVEL / torch.maximum(level, least))[:, None, None]
 
 

@@ -34,7 +34,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 @dataclass(frozen=True)
 class Entry:
-    """A recording before and after, as files; `name` is what a reader knows it by."""
+    """A recording before and after, as files; ``name`` is what a reader knows it by."""
 
     name: str
     before: Path
@@ -56,7 +56,7 @@ class _Row:
 def write_report(path: str | Path, entries: Sequence[Entry]) -> None:
     """Write the page, whole or not at all.
 
-    An entry that cannot be read is named on the page with the reason. Raises `UserError` where
+    An entry that cannot be read is named on the page with the reason. Raises ``UserError`` where
     there is no entry or the place cannot be written to.
     """
     if not entries:
@@ -172,7 +172,7 @@ def _spectrogram(audio: np.ndarray) -> np.ndarray:
 
 
 def _picture(power: np.ndarray, loudest: float, seconds: float, rate: int) -> bytes:
-    """A PNG of the power in dB below `loudest`, on nothing, with letters for any background."""
+    """A PNG of the power in dB below ``loudest``, on nothing, with letters for any background."""
     decibels = 10 * np.log10(np.maximum(power / max(loudest, 1e-20), 1e-12))
     figure = Figure(figsize=(7.2, 2.7), layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)

@@ -4,11 +4,11 @@ Both take audio as [B, 1, T] or [B, T] and give one value per item, [B]. With A 
 the reference's STFT and A_hat those of the estimate's (periodic Hann window as long as the FFT,
 frame m centred on sample m * hop_length, zeros beyond either end, so any T >= 1 will do):
 
-- `mr_stft`: the multi-resolution STFT loss of Yamamoto et al. 2020 (Parallel WaveGAN, equations
+- ``mr_stft``: the multi-resolution STFT loss of Yamamoto et al. 2020 (Parallel WaveGAN, equations
   4-6): per resolution, the spectral convergence ||A - A_hat||_F / ||A||_F plus the mean absolute
   difference of ln A and ln A_hat; then the mean over the resolutions. Magnitudes are floored at
   sqrt(1e-7), as in the authors' code.
-- `log_mel_error`: the mean absolute difference of ln(max(M, 1e-5)) and ln(max(M_hat, 1e-5)),
+- ``log_mel_error``: the mean absolute difference of ln(max(M, 1e-5)) and ln(max(M_hat, 1e-5)),
   where M = mel filter bank (Slaney's scale and normalisation, as librosa's) times A.
 
 The floors keep values and gradients finite on silence and where the two are equal. The work is
@@ -35,12 +35,12 @@ def mr_stft(
     estimate: Tensor,
     reference: Tensor,
     resolutions: Sequence[tuple[int, int]] = RESOLUTIONS,
-    least_rms: float = 0.0,
+    min_rms: float = 0.0,
 ) -> Tensor:
     """Multi-resolution STFT distance (see the module), [B]; 0 for equal audio, lower is better.
 
     estimate, reference: [B, 1, T] or [B, T]. resolutions: pairs (n_fft, hop_length) in samples.
-    least_rms: for a loss whose reference may be silent: below this RMS the convergence is not
+    min_rms: for a loss whose reference may be silent: below this RMS the convergence is not
     relative to ||A||_F but to that of white noise of this RMS.
     Raises ValueError where the shapes do not match.
     """
@@ -52,7 +52,7 @@ def mr_stft(
             a = stft_power(reference, n_fft, hop_length).clamp_min(POWER_FLOOR).sqrt()
             norm = functools.partial(torch.linalg.vector_norm, dim=(1, 2))
             # a periodic Hann window's energy is 3/8 n_fft
-            least = least_rms * math.sqrt(3 / 8 * n_fft * a[0].numel())
+            least = min_rms * math.sqrt(3 / 8 * n_fft * a[0].numel())
             convergence = norm(a - a_hat) / norm(a).clamp_min(least)
             log_magnitude = (a.log() - a_hat.log()).abs().mean(dim=(1, 2))
             total = total + convergence + log_magnitude
@@ -93,7 +93,7 @@ def lsd(estimate: Tensor, reference: Tensor, n_fft: int = 1024, hop_length: int 
     """Log-spectral distance in dB of each frame, [B, frames]; lower is better.
 
     The root mean square over the bins of 10 log10 P - 10 log10 P_hat (Gray and Markel 1976), P
-    the power of the STFT as for `mr_stft`, floored at 1e-7. The mean over the frames is the usual
+    the power of the STFT as for ``mr_stft``, floored at 1e-7. The mean over the frames is the usual
     figure. Frame m is centred on sample m * hop_length.
     estimate, reference: [B, 1, T] or [B, T]. Raises ValueError where the shapes do not match.
     """
@@ -115,7 +115,7 @@ def log_mel(
     f_min: float = 0.0,
     f_max: float | None = None,
 ) -> Tensor:
-    """ln(max(M, 1e-5)) of audio [B, T]: [B, n_mels, frames]; arguments as in `log_mel_error`."""
+    """ln(max(M, 1e-5)) of audio [B, T]: [B, n_mels, frames]; arguments as in ``log_mel_error``."""
     n_fft = n_fft or 2 ** round(math.log2(sample_rate * 1024 / 22050))
     hop_length = hop_length or n_fft // 4
     with torch.autocast(audio.device.type, enabled=False):

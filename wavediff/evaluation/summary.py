@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from wavediff.evaluation.pairs import Judgement
+from wavediff.evaluation.pairs import PairResult
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scores:
     improvement: Summary  # by file, positive for better, whichever way the measure goes
 
 
-def summarize_files(judgements: Sequence[Judgement], measure: str) -> Scores:
-    """`summarize` each of the three for a measure over the files for which it is there."""
+def summarize_files(judgements: Sequence[PairResult], measure: str) -> Scores:
+    """``summarize`` each of the three for a measure over the files for which it is there."""
     columns = zip(*((j.values, j.noisy_values, j.improvements) for j in judgements), strict=True)
     return Scores(*(summarize([c[measure] for c in column if measure in c]) for column in columns))

@@ -1,24 +1,24 @@
-"""The tables of `wavediff evaluate`: text for a reader, CSV for a spreadsheet."""
+"""The tables of ``wavediff evaluate``: text for a reader, CSV for a spreadsheet."""
 
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wavediff.evaluation.manifest import Manifest
-from wavediff.evaluation.measures import MEASURES
-from wavediff.evaluation.pairs import Judgement
+from wavediff.evaluation.metrics import METRICS
+from wavediff.evaluation.pairs import PairResult
 from wavediff.evaluation.summary import Scores, Summary
 
 
 def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> str:
-    """A row for each measure; with `noisy` the input, the improvement and its interval too."""
+    """A row for each measure; with ``noisy`` the input, the improvement and its interval too."""
     head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
     rows = [["measure", "better", *head, "95 % interval", "files"]]
     for name, score in scores.items():
-        better = "higher" if MEASURES[name].higher_is_better else "lower"
+        better = "higher" if METRICS[name].higher_is_better else "lower"
         last = score.improvement if noisy else score.estimate
         interval = "-" if last.low is None else f"{last.low:.3f} to {last.high:.3f}"
-        row = [MEASURES[name].label, better, *_means(score, noisy), interval, _count(last, n_files)]
+        row = [METRICS[name].label, better, *_means(score, noisy), interval, _count(last, n_files)]
         rows.append(row)
     return _table(rows)
 
@@ -33,12 +33,12 @@ def breakdown_table(
         for value, (scores, n_files) in groups.items():
             last = scores[name].improvement if noisy else scores[name].estimate
             means = _means(scores[name], noisy)
-            rows.append([MEASURES[name].label, value, *means, _count(last, n_files)])
+            rows.append([METRICS[name].label, value, *means, _count(last, n_files)])
     return _table(rows)
 
 
-def per_file_table(judgements: Sequence[Judgement], measures: Sequence[str], noisy: bool) -> str:
-    labels = [MEASURES[name].label for name in measures]
+def per_file_table(judgements: Sequence[PairResult], measures: Sequence[str], noisy: bool) -> str:
+    labels = [METRICS[name].label for name in measures]
     if noisy:
         labels = [text for label in labels for text in (f"noisy {label}", label, "improvement")]
     rows = [["file", *labels]]
@@ -50,13 +50,13 @@ def per_file_table(judgements: Sequence[Judgement], measures: Sequence[str], noi
 
 def write_csv(
     path: Path,
-    judgements: Sequence[Judgement],
+    judgements: Sequence[PairResult],
     measures: Sequence[str],
     noisy: bool,
     manifest: Manifest,
     columns: Sequence[str],
 ) -> None:
-    """A row for each file: its name, the manifest's `columns`, the values, what was noticed."""
+    """A row for each file: its name, the manifest's ``columns``, the values, what was noticed."""
     heads = list(measures)
     if noisy:
         heads = [head for m in measures for head in (f"noisy_{m}", m, f"{m}_improvement")]
@@ -80,7 +80,7 @@ def write_csv(
             )
 
 
-def _values(judgement: Judgement, measures: Sequence[str], noisy: bool) -> list[float | None]:
+def _values(judgement: PairResult, measures: Sequence[str], noisy: bool) -> list[float | None]:
     kinds = [judgement.values]
     if noisy:
         kinds = [judgement.noisy_values, judgement.values, judgement.improvements]

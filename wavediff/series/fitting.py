@@ -41,9 +41,11 @@ def recipe_config(recipe: str = "series", overrides: Sequence[str] = ()) -> dict
     """The configuration that ``wavediff train recipe=... overrides`` composes, as plain values."""
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
         config = compose("train", [f"recipe={recipe}", *overrides])
-    return {  # what belongs to a run alone refers to Hydra itself
-        key: OmegaConf.to_container(config[key], resolve=True)
-        for key in (*SeriesModel.groups, "data", "optimizer", "trainer")
+    # what belongs to a run alone refers to Hydra itself
+    chosen = {key: config[key] for key in (*SeriesModel.groups, "data", "optimizer", "trainer")}
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in chosen.items()
     }
 
 

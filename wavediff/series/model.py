@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
@@ -28,8 +27,10 @@ from wavediff.series.metrics import coverage, mae, weighted_quantile_loss
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.settings import build_series
 from wavediff.series.windows import Windows, visible_lags
-from wavediff.tasks.checkpoint import load_task
-from wavediff.tasks.sampler import checked_sampler
+from wavediff.tasks.task import DiffusionTask
+from wavediff.training.config import TrainerConfig
+from wavediff.training.distributed import World
+from wavediff.training.validation import Validation
 
 # Windows that go through the network at once. On a CPU, tensors above 32 MB cost more to get from
 # the system than to compute.
@@ -90,7 +91,7 @@ class CleanObservations(Denoiser):
         return super().forward(torch.where(known > 0, broadcast(level, x) * y, x), t, cond)
 
 
-class SeriesModel(nn.Module):
+class SeriesModel(DiffusionTask):
     """Forecasts, fills gaps and makes series, all by sampling hidden cells of a window.
 
     The network sees the noisy window, and as its local condition the known cells (zero elsewhere),
@@ -111,21 +112,21 @@ class SeriesModel(nn.Module):
         command: by which it is used.
         guidance: by which known cells are sampled around without telling the network of them; None
             tells it. A model that was only ever trained with nothing known is guided.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides.
     """
 
     command: str
     groups = ("task", "network", "schedule", "prediction", "objective", "sampler")
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any]
+    title = "a model of series"
+    advice = (
+        "give the run folder of a recipe for series (wavediff train recipe=series data.path=FILE)"
+    )
 
     def __init__(
         self,
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
-        objective: DenoisingObjective,
+        objective: Objective,
         sampler: Sampler,
         variables: int,
         features: int,
@@ -136,24 +137,29 @@ class SeriesModel(nn.Module):
         masks: Mapping[str, float] | None = None,
         clean_known: bool = False,
     ) -> None:
-        super().__init__()
         kind = CleanObservations if clean_known else Denoiser
-        self.denoiser = kind(network, schedule, prediction)
-        self.objective = objective
-        self.sampler = sampler
+        super().__init__(kind(network, schedule, prediction), objective, sampler)
         self.variables, self.features, self.lags = variables, features, lags
         self.context, self.horizon, self.scaling = context, horizon, scaling
         self.command = "forecast" if horizon else "impute"
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
-        self.config, self.extra = {}, {}
         self.guidance = Guidance.of(UNTOLD) if self.untold else None
-        self.facts: dict[str, Any] = {}  # of the data, for the checkpoint
+        self._facts: dict[str, Any] = {}
 
     @staticmethod
-    def signals(channels: int) -> dict[str, int]:
-        """Nothing: ``complete`` has told the network."""
+    def network_arguments(channels: int) -> dict[str, int]:
+        """None: ``complete`` has set them."""
         return {}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._facts
+
+    def summary(self) -> dict[str, Any]:
+        number = f"{self.variables} variable{'s' * (self.variables != 1)}"
+        window = f"{number}, {self.context} steps of context, {self.horizon} ahead"
+        return super().summary() | {"window": window}
 
     @staticmethod
     def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -175,12 +181,17 @@ class SeriesModel(nn.Module):
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Windows, Windows]:
         """(training windows, validation windows) of a data configuration."""
         train, held_out, series = _read(json.dumps(config), seed)
-        self.facts = facts(train, series, self.scaling)
+        self._facts = facts(train, series, self.scaling)
         return train, held_out
 
+    def judge(
+        self, held_out: Windows, config: TrainerConfig, metrics: Mapping[str, Any], world: World
+    ) -> Validation:
+        return Validation(self.score(held_out, config.validate_files))
+
     def score(self, held_out: Windows, count: int) -> dict[str, float]:
-        """Measures of the forecasts in ``count`` windows spread over those held out; without a
-        horizon of what training masks hide there."""
+        """CRPS, MAE and coverage of the forecasts in ``count`` windows spread over those held out;
+        without a horizon of what training masks hide there."""
         chosen = sorted({k * len(held_out) // count for k in range(count)})
         window = Window.of(default_collate([held_out[k] for k in chosen]))
         if self.horizon:
@@ -196,27 +207,6 @@ class SeriesModel(nn.Module):
             "mae": mae(samples, target),
             "coverage_80": coverage(samples, target, 0.8),
         }
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> SeriesModel:
-        """A run folder, or a checkpoint file.
-
-        Raises:
-            UserError: where there is none, or it is no model of series.
-        """
-        task = load_task(name_or_path)
-        if not isinstance(task, cls):
-            raise UserError(
-                f"{name_or_path} is no model of series but of the kind {type(task).__name__}: give "
-                "the run folder of a recipe for series (wavediff train recipe=series "
-                "data.path=FILE)"
-            )
-        return task
-
-    @property
-    def network(self) -> nn.Module:
-        """All that is learnt."""
-        return self.denoiser.network
 
     @property
     def length(self) -> int:
@@ -254,10 +244,6 @@ class SeriesModel(nn.Module):
     def fewest(self) -> int:
         """Known cells of a variable from which its scale is taken."""
         return max(2, min(8, self.length // 16))
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses, each ``[batch]``: on what is hidden and there.
@@ -325,14 +311,6 @@ class SeriesModel(nn.Module):
         known = window.present.clone()
         known[..., self.context :] = False
         return self.sample(window, known, samples, **options)[..., self.context :]
-
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
-
-        Raises:
-            UserError: for a name that does not exist, or a sampler that does not fit the model.
-        """
-        return checked_sampler(self.denoiser, self.sampler, name, steps)
 
     @torch.no_grad()
     def sample(

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Prediction
+from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.schedule import Schedule, as_float64
 
 
-class LocalDenoiser(nn.Module):
+class WienerDenoiser(Denoiser):
     """EDM's preconditioning (Karras et al. 2022, section 5) with sigma_data from around each place.
 
     With s^2 the variance of the clean signal around a place, as x_t itself tells it,
@@ -47,8 +47,7 @@ class LocalDenoiser(nn.Module):
         trust: float = 0.3,
         floor: float = 0.01,
     ) -> None:
-        super().__init__()
-        self.network, self.schedule, self.prediction = network, schedule, prediction
+        super().__init__(network, schedule, prediction)
         self.groups, self.frames, self.trust, self.floor = groups, frames, trust, floor
 
     def variance(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

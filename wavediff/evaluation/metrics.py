@@ -1,11 +1,11 @@
 """Measures of speech: how close an estimate comes to its reference.
 
-Every measure is a function `(estimate, reference, sample_rate) -> float` of two signals of the same
-length, NumPy arrays or tensors of shape [T], [1, T] or [1, 1, T]; `MEASURES` lists them by name.
+Every measure is a function ``(estimate, reference, sample_rate) -> float`` of two signals of the same
+length, NumPy arrays or tensors of shape [T], [1, T] or [1, 1, T]; ``METRICS`` lists them by name.
 Frames are compared where they stand: nothing is aligned in time (PESQ does that by itself).
 
-Each raises `Unmeasurable`, with the reason, where it cannot judge: none judges a silent reference.
-PESQ and STOI come from the packages pesq and pystoi; without them these measures raise `UserError`.
+Each raises ``UndefinedMetric``, with the reason, where it cannot judge: none judges a silent reference.
+PESQ and STOI come from the packages pesq and pystoi; without them these measures raise ``UserError``.
 """
 
 import importlib
@@ -33,7 +33,7 @@ PESQ_SECONDS = 20.0  # see pesq_wb
 CEPSTRAL_ORDER = 24
 
 
-class Unmeasurable(Exception):
+class UndefinedMetric(Exception):
     """A measure cannot judge this pair; the message says why."""
 
 
@@ -60,25 +60,25 @@ def _pesq_wb(estimate: bytes, reference: bytes) -> float:
         if _silent(reference_piece):
             continue
         if _silent(estimate_piece):
-            raise Unmeasurable(f"a piece of {len(estimate_piece) / 16000:.0f} s is silent")
+            raise UndefinedMetric(f"a piece of {len(estimate_piece) / 16000:.0f} s is silent")
         try:
             scores.append(pesq.pesq(16000, reference_piece, estimate_piece, "wb"))
         except pesq.NoUtterancesError:
             continue
         except pesq.BufferTooShortError:
-            raise Unmeasurable("shorter than a quarter of a second") from None
+            raise UndefinedMetric("shorter than a quarter of a second") from None
         except (pesq.PesqError, ValueError) as error:
-            raise Unmeasurable(f"the pesq package failed: {error}") from None
+            raise UndefinedMetric(f"the pesq package failed: {error}") from None
     if not scores:
-        raise Unmeasurable("no utterance found in the reference")
+        raise UndefinedMetric("no utterance found in the reference")
     return float(np.mean(scores))
 
 
 def csig(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
     """Composite rating of the distortion of the speech, 1 to 5, higher is better; at 16 kHz.
 
-    This and `cbak` and `covl` are those of Hu and Loizou (2008) with wide-band PESQ, as in
-    published tables: `wavediff.evaluation.composite`.
+    This and ``cbak`` and ``covl`` are those of Hu and Loizou (2008) with wide-band PESQ, as in
+    published tables: ``wavediff.evaluation.composite``.
     """
     return _composite(estimate, reference, sample_rate).csig
 
@@ -109,9 +109,9 @@ def _wide_band(estimate: ArrayLike, reference: ArrayLike, rate: int) -> tuple[by
     """Both at 16 kHz as the bytes of float32 samples, by which a result can be remembered."""
     estimate, reference = _signals(estimate, reference)
     if rate < 16000:
-        raise Unmeasurable("wide-band PESQ needs audio of at least 16 kHz")
+        raise UndefinedMetric("wide-band PESQ needs audio of at least 16 kHz")
     if _silent(estimate):
-        raise Unmeasurable("the estimate is silent")
+        raise UndefinedMetric("the estimate is silent")
     return tuple(_resample(x, rate, 16000).tobytes() for x in (estimate, reference))
 
 
@@ -131,7 +131,7 @@ def estoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
 def _stoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int, extended: bool) -> float:
     pystoi = _package("pystoi")
     estimate, reference = _signals(estimate, reference)
-    too_short = Unmeasurable("less than 0.4 s of speech in the reference")
+    too_short = UndefinedMetric("less than 0.4 s of speech in the reference")
     if len(reference) < 0.4 * sample_rate:
         raise too_short
     with warnings.catch_warnings():
@@ -146,46 +146,46 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), higher is better.
 
     10 log10(||a s||^2 / ||a s - s_hat||^2) with a = <s_hat, s> / ||s||^2, after the mean of each
-    signal is removed. Unmeasurable where it is infinite: above 200 dB (equal up to a factor) or
+    signal is removed. UndefinedMetric where it is infinite: above 200 dB (equal up to a factor) or
     below -200 dB (nothing of the reference in the estimate).
     """
     estimate, reference = (signal - signal.mean() for signal in _signals(estimate, reference))
     if _silent(reference):
-        raise Unmeasurable("the reference is constant")
+        raise UndefinedMetric("the reference is constant")
     target = (estimate @ reference) / (reference @ reference) * reference
     signal, distortion = target @ target, np.sum((target - estimate) ** 2)
     if distortion <= 1e-20 * signal:
         if _silent(estimate):
-            raise Unmeasurable("the estimate is silent")
-        raise Unmeasurable("infinite: the estimate equals the reference up to a factor")
+            raise UndefinedMetric("the estimate is silent")
+        raise UndefinedMetric("infinite: the estimate equals the reference up to a factor")
     if signal <= 1e-20 * distortion:
-        raise Unmeasurable("infinitely low: nothing of the reference is in the estimate")
+        raise UndefinedMetric("infinitely low: nothing of the reference is in the estimate")
     return float(10 * np.log10(signal / distortion))
 
 
 def mr_stft(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Multi-resolution STFT distance, lower is better: `wavediff.evaluation.spectral.mr_stft`."""
+    """Multi-resolution STFT distance, lower is better: ``wavediff.evaluation.spectral.mr_stft``."""
     return float(spectral.mr_stft(*_batches(estimate, reference)))
 
 
 def log_mel_error(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
     """Mean absolute error of natural-log mel magnitudes, lower is better.
 
-    80 bands up to half the sample rate: `wavediff.evaluation.spectral.log_mel_error`.
+    80 bands up to half the sample rate: ``wavediff.evaluation.spectral.log_mel_error``.
     """
     return float(spectral.log_mel_error(*_batches(estimate, reference), sample_rate))
 
 
 def lsd(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Log-spectral distance in dB, lower is better: `wavediff.evaluation.spectral.lsd`."""
+    """Log-spectral distance in dB, lower is better: ``wavediff.evaluation.spectral.lsd``."""
     return float(spectral.lsd(*_batches(estimate, reference)).mean())
 
 
 def mcd(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
     """Mel-cepstral distortion in dB (Kubichek 1993), lower is better.
 
-    The mean over all frames, aligned by their time, of `cepstral_distortion` of the log-mel
-    spectra of `wavediff.evaluation.spectral.log_mel` (80 Slaney bands up to half the sample rate,
+    The mean over all frames, aligned by their time, of ``cepstral_distortion`` of the log-mel
+    spectra of ``wavediff.evaluation.spectral.log_mel`` (80 Slaney bands up to half the sample rate,
     magnitudes floored at 1e-5).
     """
     log_mels = (spectral.log_mel(x, sample_rate)[0] for x in _batches(estimate, reference))
@@ -213,7 +213,7 @@ def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     """
     estimate, reference = _signals(estimate, reference)
     if _silent(estimate):
-        raise Unmeasurable("the estimate is silent")
+        raise UndefinedMetric("the estimate is silent")
     tracks = []
     for signal in (estimate, reference):
         signal = _resample(signal, sample_rate, 16000)
@@ -224,12 +224,12 @@ def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     cents = 1200 * np.log2(tracks[0] / tracks[1])
     cents = cents[np.isfinite(cents)]
     if not len(cents):
-        raise Unmeasurable("no frame is voiced in both")
+        raise UndefinedMetric("no frame is voiced in both")
     return float(np.sqrt(np.mean(cents**2)))
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """A measure's function with what a table needs to know of it."""
 
     label: str  # with the unit
@@ -241,24 +241,24 @@ class Measure:
         return self.function(estimate, reference, sample_rate)
 
     def require(self) -> None:
-        """Raise `UserError` where the package that the measure needs is not installed."""
+        """Raise ``UserError`` where the package that the measure needs is not installed."""
         if self.package:
             _package(self.package)
 
 
-MEASURES = {
-    "pesq_wb": Measure("PESQ-wb", True, pesq_wb, package="pesq"),
-    "csig": Measure("CSIG", True, csig, package="pesq"),
-    "cbak": Measure("CBAK", True, cbak, package="pesq"),
-    "covl": Measure("COVL", True, covl, package="pesq"),
-    "stoi": Measure("STOI", True, stoi, package="pystoi"),
-    "estoi": Measure("ESTOI", True, estoi, package="pystoi"),
-    "si_sdr": Measure("SI-SDR (dB)", True, si_sdr),
-    "mr_stft": Measure("MR-STFT", False, mr_stft),
-    "lsd": Measure("LSD (dB)", False, lsd),
-    "mcd": Measure("MCD (dB)", False, mcd),
-    "log_mel_error": Measure("log-mel error", False, log_mel_error),
-    "f0_rmse": Measure("F0 RMSE (cents)", False, f0_rmse),
+METRICS = {
+    "pesq_wb": Metric("PESQ-wb", True, pesq_wb, package="pesq"),
+    "csig": Metric("CSIG", True, csig, package="pesq"),
+    "cbak": Metric("CBAK", True, cbak, package="pesq"),
+    "covl": Metric("COVL", True, covl, package="pesq"),
+    "stoi": Metric("STOI", True, stoi, package="pystoi"),
+    "estoi": Metric("ESTOI", True, estoi, package="pystoi"),
+    "si_sdr": Metric("SI-SDR (dB)", True, si_sdr),
+    "mr_stft": Metric("MR-STFT", False, mr_stft),
+    "lsd": Metric("LSD (dB)", False, lsd),
+    "mcd": Metric("MCD (dB)", False, mcd),
+    "log_mel_error": Metric("log-mel error", False, log_mel_error),
+    "f0_rmse": Metric("F0 RMSE (cents)", False, f0_rmse),
 }
 
 
@@ -285,9 +285,9 @@ def _signals(estimate: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.
         lengths = f"{len(arrays[0])} and {len(arrays[1])}"
         raise ValueError(f"estimate and reference must have the same length, not {lengths}")
     if _silent(arrays[1]):
-        raise Unmeasurable("the reference is silent")
+        raise UndefinedMetric("the reference is silent")
     if not np.isfinite(arrays[0]).all():
-        raise Unmeasurable("the estimate holds NaN or infinite values")
+        raise UndefinedMetric("the estimate holds NaN or infinite values")
     return arrays[0], arrays[1]
 
 
