@@ -91,3 +91,13 @@ def test_an_argument_has_the_name_that_the_table_says(target):
 def test_a_name_that_moved_is_where_the_table_says(old, new):
     assert current({"_target_": old}) == {"_target_": new}
     assert get_method(new).__name__ == new.rpartition(".")[2]
+
+
+def test_the_mask_of_unconditional_training_has_another_name():
+    for target in ("wavediff.tasks.series.SeriesModel", "wavediff.series.model.SeriesModel"):
+        found = current({"_target_": target, "masks": {"forecast": 2, "nothing": 1}})
+        assert found["masks"] == {"forecast": 2, "unconditional": 1}
+    masks = CONFIGURATIONS["recipes"]["series"]["task"]["masks"]
+    assert current(CONFIGURATIONS["recipes"]["series"]["task"])["masks"].keys() == (
+        masks.keys() - {"nothing"} | {"unconditional"}
+    )
