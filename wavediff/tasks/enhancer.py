@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +25,8 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import checked_sampler, on_path
+from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.weights import check_weights
-
-if TYPE_CHECKING:
-    from wavediff.tasks.stream import EnhancerStream
 
 LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in losses relative to it
 
@@ -235,7 +233,7 @@ class Enhancer(nn.Module):
         Args:
             audio: floating-point, full scale +-1, at any rate; each channel is enhanced by itself.
             sample_rate: of the audio, in Hz; what lies above the model's band is kept with the
-                gain that the top of the band gets, see ``wavediff.tasks.stream``.
+                gain that the top of the band gets, see ``wavediff.tasks.high_band``.
             sampler, steps: instead of the checkpoint's own.
             seed: of the noise; the same seed gives the same audio.
             dry: share of the input in the output, 0 to 1.
@@ -243,8 +241,6 @@ class Enhancer(nn.Module):
         Raises:
             UserError: for audio or values that cannot be, or an unknown sampler.
         """
-        from wavediff.tasks.stream import enhance_signal  # scipy's filters are slow to import
-
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
 
@@ -257,7 +253,8 @@ class Enhancer(nn.Module):
         steps: int | None = None,
         seed: int = 0,
         dry: float = 0.0,
-        chunk_seconds: float = 0.25,
+        chunk_seconds: float | None = 0.25,
+        progress: Callable[[float], None] | None = None,
     ) -> EnhancerStream:
         """Enhancement of blocks ``[channels, n]`` as they come, with the same result as ``self()``.
 
@@ -267,13 +264,14 @@ class Enhancer(nn.Module):
             play(stream.finish())
 
         Args:
+            sampler, steps, seed, dry: as of a call.
             chunk_seconds: of signal per network call; short ones give a low latency and cost more.
+                None is what costs least, for files.
+            progress: called with the seconds of the signal that the network has processed.
 
         Raises:
             UserError: as a call.
         """
-        from wavediff.tasks.stream import EnhancerStream
-
         return EnhancerStream(
             self,
             sample_rate,
@@ -282,6 +280,7 @@ class Enhancer(nn.Module):
             seed=seed,
             dry=dry,
             chunk_seconds=chunk_seconds,
+            progress=progress,
         )
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
