@@ -292,7 +292,7 @@ def at_speed(audio: np.ndarray, speed: float, length: int, sample_rate: int) -> 
     """The beginning of [time] played so much faster, [length]; zeros where it ends before."""
     if speed != 1:
         part = torch.tensor(audio[: math.ceil(speed * length)])
-        # medium quality: fast, and as exact as a random speed can be heard
+        # medium quality: its errors are inaudible here, and every item of a batch comes this way
         audio = resample(part, speed * sample_rate, sample_rate, "MQ").numpy()
     return np.pad(audio[:length], (0, max(0, length - len(audio))))
 

@@ -38,7 +38,7 @@ def resample(audio: Tensor, rate: float, new_rate: float, quality: str = QUALITY
         return audio.new_zeros(*audio.shape[:-1], new_length)
     rows = audio.detach().cpu().reshape(-1, length)
     rows = rows if rows.dtype == torch.float64 else rows.float()
-    # soxr rounds the length down as well: by silence at the end there is enough
+    # soxr rounds the length to the nearest sample: silence at the end adds what it would drop
     rows = F.pad(rows, (0, int(-(-rate // new_rate))))
     out = soxr.resample(rows.numpy().T, rate, new_rate, quality)[:new_length].T
     return torch.from_numpy(np.ascontiguousarray(out)).reshape(*audio.shape[:-1], -1).to(audio)
