@@ -69,7 +69,7 @@ def told(text):
 
 @pytest.mark.parametrize("name", ["run", "run/model.safetensors"])
 def test_a_run_folder_and_a_file(name, here, capsys):
-    parameters = save(here / "run", consistency=3)
+    parameters = save(here / "run", mel_iterations=3)
     assert command(name) == 0
     output = capsys.readouterr()
     lines = told(output.out)
@@ -84,7 +84,7 @@ def test_a_run_folder_and_a_file(name, here, capsys):
     assert lines["prediction"] == "x0"
     assert lines["objective"].startswith("DenoisingObjective (")
     assert lines["sampler"].startswith("Heun; 7 steps: uniform")
-    assert lines["consistency"] == "3 iterations"
+    assert lines["mel iterations"] == "3"
     assert (lines["recipe"], lines["seed"], lines["step"]) == ("toy", "5", "1200")
     assert lines["trained for"] == "1.50 hours"
     assert lines["before that"] == "3,000 steps, 2.00 hours"
@@ -98,7 +98,7 @@ def test_as_json(here, capsys):
     assert facts["parameters"] == parameters
     assert facts["network"]["name"] == "DiffWave"
     assert facts["mel"]["hop_length"] == 256
-    assert (facts["steps"], facts["network_calls"], facts["consistency"]) == (7, 14, 0)
+    assert (facts["steps"], facts["network_calls"], facts["mel_iterations"]) == (7, 14, 0)
     assert facts["extra"] == EXTRA
 
 
@@ -268,4 +268,4 @@ def test_an_enhancer(here, capsys):
     text = capsys.readouterr().out
     assert "task            Enhancer" in text
     assert "network DiffWave (width 4, layers 2," in text
-    assert "consistency" not in text
+    assert "mel iterations" not in text

@@ -240,7 +240,10 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
         ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
         ("trainer.max_steps=soon", "trainer.max_steps=soon is invalid. Use an integer"),
         ("data=folder", "data.root has no value: add data.root=VALUE to the command"),
-        ("optimizer._target_=os.system", "optimizer._target_=os.system is no optimizer of torch"),
+        (
+            "optimizer._target_=os.system",
+            "optimizer._target_=os.system is not an optimizer of torch",
+        ),
         ("optimizer.betas=3", "torch.optim.AdamW does not take these options"),
         ("trainer.device=quantum", "trainer.device=quantum is not a device"),
         ("trainer.best=mcd", "trainer.best=mcd is not among trainer.measures"),
@@ -366,7 +369,7 @@ def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_
         (["recipe=tiny", "adversarial.optimizer.betas=3"], "torch.optim.AdamW does not take"),
         (
             ["recipe=tiny", "adversarial.optimizer._target_=os.system"],
-            "adversarial.optimizer._target_=os.system is no optimizer",
+            "adversarial.optimizer._target_=os.system is not an optimizer",
         ),
         (
             ["recipe=tiny", "schedule=rectified_flow", "sampler=one_step"],

@@ -153,9 +153,8 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "compression" in facts:
         hop, factor = facts["hop_length"], facts["compression"]
         found.append(("latent", f"a frame for {hop} samples, compression {factor:g}"))
-    if "consistency" in facts:
-        iterations = facts["consistency"]
-        found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
+    if "mel_iterations" in facts:
+        found.append(("mel iterations", f"{facts['mel_iterations']}"))
     for name, value in facts["extra"].items():
         if name == "scales":  # numbers for synthesis, hundreds of them
             continue

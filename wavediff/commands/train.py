@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import partial
@@ -35,6 +35,7 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
+from wavediff.training.optim import configured_optimizer
 from wavediff.training.validation import Validation, choose_metrics
 
 FIT_CROPS = 64  # training crops over which a latent is standardised
@@ -106,7 +107,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
             _give_teacher(task, plain["teacher"], world.device)
             adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
-            optimizer = partial(_optimizer, plain["optimizer"])
+            optimizer = partial(configured_optimizer, plain["optimizer"])
             learner = Learner(task, trainer, world, optimizer, seed, adversary)
             _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
@@ -135,7 +136,9 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 workers=plain["data"]["workers"],
             )
             if outcome.step >= trainer.max_steps:
-                _say(world, f"train: done; now wavediff {task.command} --checkpoint {run_dir} ...")
+                use = f"{task.command} --checkpoint {run_dir} ..."
+                use = f"info {run_dir}" if task.command == "info" else use
+                _say(world, f"train: done; now wavediff {use}")
     return 128 + outcome.signum if outcome.signum else 0
 
 
@@ -249,7 +252,9 @@ def _adversary(
         )
     task.with_sampler()  # which it learns by: refused here if it does not fit
     options = dict(config)
-    optimizer = partial(_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer")
+    optimizer = partial(
+        configured_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer"
+    )
     with torch.random.fork_rng(devices=[]):  # the network draws what it draws without them
         torch.manual_seed(seed)
         adversary = Adversary(make(options), trainer, world, optimizer)
@@ -261,20 +266,6 @@ def _adversary(
         + ("1 network call" if calls == 1 else f"up to {calls} network calls"),
     )
     return adversary
-
-
-def _optimizer(
-    config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
-) -> torch.optim.Optimizer:
-    options = dict(config)
-    target = str(options.pop("_target_", None))
-    found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
-    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise UserError(f"{name}._target_={target} is no optimizer of torch.optim")
-    try:
-        return found(parameters, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{target} does not take these options: {error}") from error
 
 
 def _save(

@@ -36,7 +36,7 @@ from wavediff.training.validation import Validation
 # the system than to compute.
 ROWS, GPU_ROWS = 256, 4096
 VALIDATION_SAMPLES = 50
-UNTOLD = "mse"  # how a model that is never told anything is guided by what is known
+UNCONDITIONAL_GUIDANCE = "mse"  # the default of an unconditional model
 SCALES = 200  # training windows whose scales a checkpoint remembers
 
 
@@ -144,7 +144,7 @@ class SeriesModel(DiffusionTask):
         self.command = "forecast" if horizon else "impute"
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
-        self.guidance = Guidance.of(UNTOLD) if self.untold else None
+        self.guidance = Guidance.of(UNCONDITIONAL_GUIDANCE) if self.unconditional else None
         self._facts: dict[str, Any] = {}
 
     @staticmethod
@@ -214,28 +214,32 @@ class SeriesModel(DiffusionTask):
         return self.context + self.horizon
 
     @property
-    def untold(self) -> bool:
+    def unconditional(self) -> bool:
         """Whether the network was only ever trained with nothing known."""
-        return {name for name, share in self.masks.items() if share > 0} == {"nothing"}
+        return {name for name, share in self.masks.items() if share > 0} == {"unconditional"}
 
     def guide(self, kind: str | None, scale: float | None = None) -> None:
-        """Set ``guidance`` to that of a kind (``wavediff.series.guidance``) at a scale, both by
-        default what suits the model. ``none`` is no guidance.
+        """Set ``guidance``.
+
+        Args:
+            kind: of ``wavediff.series.guidance``. None restores the default: ``mse`` for an
+                unconditional model, no guidance for others.
+            scale: its strength; None for the default of the kind.
 
         Raises:
-            UserError: for a kind or a scale that cannot be, or where the network never was trained
-                with nothing known.
+            UserError: for an unknown kind, a scale out of range, or a model that was never trained
+                unconditionally.
         """
+        if kind is None and self.unconditional:
+            kind = UNCONDITIONAL_GUIDANCE
         if kind is None:
-            if scale is not None and not self.untold:
-                raise UserError("a scale of guidance needs a guidance: say mse or quantile")
-            self.guidance = Guidance.of(UNTOLD, scale) if self.untold else None
-        elif kind == "none":
-            self.guidance = Guidance.of(kind) if self.untold else None
-        elif not self.masks.get("nothing", 0) > 0:
+            if scale is not None:
+                raise UserError("a scale of guidance needs a guidance: give mse or quantile")
+            self.guidance = None
+        elif not self.masks.get("unconditional", 0) > 0:
             raise UserError(
-                "this model was never trained with nothing known, which guidance needs: give no "
-                "guidance, or train one with task.masks.nothing above 0"
+                "guidance needs a model that was also trained unconditionally, and this one was "
+                "not: leave the guidance out, or train with task.masks.unconditional above 0"
             )
         else:
             self.guidance = Guidance.of(kind, scale)
@@ -276,7 +280,7 @@ class SeriesModel(DiffusionTask):
         window: Window,
         known: Tensor,
         wide: scaling.Affine | None = None,
-        told: bool = True,
+        conditional: bool = True,
     ) -> tuple[Tensor, Condition, scaling.Affine]:
         """(x0, what the network is told, the scale of each window).
 
@@ -293,7 +297,7 @@ class SeriesModel(DiffusionTask):
             )
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
-        known = known if told else torch.zeros_like(known)
+        known = known if conditional else torch.zeros_like(known)
         # [batch, variables, lags, length]: an earlier value is scaled like the variable it is of
         lags = window.lags.unflatten(1, (self.variables, -1)).double()
         lags = ((lags - scale.loc[..., None]) / scale.scale[..., None]).flatten(1, 2).to(x0)
@@ -371,7 +375,7 @@ class SeriesModel(DiffusionTask):
     ) -> Tensor:
         batch, variables, length = known.shape
         window = window._replace(present=known)
-        x0, cond, scale = self._condition(window, known, wide, told=guidance is None)
+        x0, cond, scale = self._condition(window, known, wide, conditional=guidance is None)
         noises = ItemNoise(seed, range(first, first + batch))
 
         def noise(x: Tensor, draw: int) -> Tensor:
@@ -380,7 +384,7 @@ class SeriesModel(DiffusionTask):
 
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         z = noise(x0, -1)
-        guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
+        guidance = Guidance.of("replace") if guidance is None or not known.any() else guidance
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
         repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)
@@ -417,8 +421,8 @@ def network_sizes(
     network: Mapping[str, Any], variables: int, features: int, lags: list[int], **rest: Any
 ) -> dict[str, int]:
     """What the network takes in, as arguments of its configuration ``network``."""
-    told = 2 * variables + features + 2 * variables * len(lags)
-    sizes = {"channels": variables, "local_channels": told, "upsample": 1}
+    local = 2 * variables + features + 2 * variables * len(lags)
+    sizes = {"channels": variables, "local_channels": local, "upsample": 1}
     # of ``_condition``'s channels: for networks that treat each variable by itself
     shared = {"shared_start": 2 * variables, "shared_channels": features}
     return sizes | {key: size for key, size in shared.items() if key in network}

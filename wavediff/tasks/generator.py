@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from wavediff.diffusion import guidance as guided
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.local import LocalDenoiser
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.wiener import WienerDenoiser
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.tasks.labels import Labelled
@@ -37,7 +38,7 @@ class Generator(Labelled, DiffusionTask):
         label_dropout: share of the examples whose class is hidden, 0 to 1: what classifier-free
             guidance needs (Ho & Salimans 2022). A label is then optional.
         scale: factor on the representation, so that it has about unit standard deviation.
-        local: options of ``LocalDenoiser``, for signals whose level varies widely; None for the
+        wiener: options of ``WienerDenoiser``, for signals whose level varies widely; None for the
             usual denoiser with ``prediction``.
         mel: there is none; accepted for uniform construction.
 
@@ -62,11 +63,11 @@ class Generator(Labelled, DiffusionTask):
         crop_seconds: float = 1.0,
         label_dropout: float = 0.0,
         scale: float = 1.0,
-        local: Mapping[str, float] | None = None,
+        wiener: Mapping[str, Any] | None = None,
         mel: MelFrontEnd | None = None,
     ) -> None:
         parts = (network, schedule, prediction)
-        denoiser = Denoiser(*parts) if local is None else LocalDenoiser(*parts, **local)
+        denoiser = Denoiser(*parts) if wiener is None else WienerDenoiser(*parts, **wiener)
         super().__init__(denoiser, objective, sampler, representation)
         if not 0 <= label_dropout <= 1:
             raise ValueError(f"label_dropout is a share between 0 and 1, not {label_dropout}")

@@ -37,7 +37,7 @@ class Task(nn.Module):
 
     Attributes:
         groups: of the configuration, which the task is made of.
-        command: by which a trained model is used.
+        command: by which a trained model is used; ``info`` where there is none.
         title: what messages call it, with its article.
         advice: where such a model comes from, for messages.
         network: all that is learnt.
@@ -51,7 +51,7 @@ class Task(nn.Module):
     """
 
     groups: ClassVar[tuple[str, ...]] = ("task", "network")
-    command: ClassVar[str] = ""
+    command: ClassVar[str] = "info"
     title: ClassVar[str] = "a model"
     advice: ClassVar[str] = "give the run folder of one"
     network: nn.Module

@@ -21,7 +21,7 @@ from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
-from wavediff.representations.mel_projection import MelConsistency
+from wavediff.representations.mel_projection import MelProjection
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import on_path
@@ -48,7 +48,7 @@ class Vocoder(Labelled, DiffusionTask):
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate of x_0; 0 for none.
         mel_weight: of the mean absolute difference of its mel, in the front-end's own units, to
             the recording's (HiFi-GAN, Kong et al. 2020, eq. 3); 0 for none.
-        consistency: iterations of ``MelConsistency`` on each estimate of x_0; 0 for none.
+        mel_iterations: of ``MelProjection`` on each estimate of x_0; 0 for none.
         chunk_seconds: audio that one network call takes at most; None bounds its memory instead.
     """
 
@@ -72,7 +72,7 @@ class Vocoder(Labelled, DiffusionTask):
         crop_frames: int = 62,
         mr_stft_weight: float = 0.0,
         mel_weight: float = 0.0,
-        consistency: int = 0,
+        mel_iterations: int = 0,
         chunk_seconds: float | None = None,
     ) -> None:
         denoiser = Denoiser(network, schedule, prediction)
@@ -80,7 +80,7 @@ class Vocoder(Labelled, DiffusionTask):
         self.mel = mel
         self.crop_frames = crop_frames
         self.mr_stft_weight, self.mel_weight = mr_stft_weight, mel_weight
-        self.consistency = consistency
+        self.mel_iterations = mel_iterations
         self.chunk_seconds = chunk_seconds
         self.upsample = mel.hop_length // representation.hop_length
         # frames: where a signal may be cut, its mel and within the network
@@ -122,7 +122,7 @@ class Vocoder(Labelled, DiffusionTask):
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
         """(audio as the sampler makes it, the true audio), each ``[batch, 1, time]``.
 
-        By the network alone, see ``on_path``: without ``consistency``.
+        By the network alone, see ``on_path``: without ``mel_iterations``.
         """
         with torch.no_grad():
             mel, audio = self._crops(batch)
@@ -156,7 +156,7 @@ class Vocoder(Labelled, DiffusionTask):
         return super().from_pretrained(name_or_path)
 
     def summary(self) -> dict[str, Any]:
-        return super().summary() | {"consistency": self.consistency}
+        return super().summary() | {"mel_iterations": self.mel_iterations}
 
     def analyse(self, audio: Tensor) -> Tensor:
         """Mel ``[batch, n_mels, frames]`` of ``audio [batch, 1, time]`` at the model's rate.
@@ -252,10 +252,10 @@ class Vocoder(Labelled, DiffusionTask):
         reach = self.network.receptive_field
         if self.upsample > 1:
             reach += CONTEXT_MEL_FRAMES * self.upsample
-        consistency = self._consistency()
+        projection = self._mel_projection()
         beyond = 0  # what the estimate's way to audio and back adds to the network's reach
-        if consistency is not None:
-            beyond = 2 * representation.halo + consistency.reach * self.upsample
+        if projection is not None:
+            beyond = 2 * representation.halo + projection.reach * self.upsample
         halo = (reach + beyond) * calls + representation.halo
         size = self._chunk(batch, reach, chunk_seconds)
         state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
@@ -271,23 +271,23 @@ class Vocoder(Labelled, DiffusionTask):
             if calls > 1 and network.prepared_numbers(part) <= PREPARED_NUMBERS:
                 part = network.prepare(part)
             denoiser: nn.Module = network
-            if consistency is not None:
-                denoiser = ProjectionGuidance(network, partial(self._consistent, consistency))
+            if projection is not None:
+                denoiser = ProjectionGuidance(network, partial(self._project, projection))
             x = sampler(denoiser, z, part, noise=noise)
             audio = representation.decode(x, length * hop, part.local)[:, 0]
             left = (piece.start - piece.left) * hop
             yield audio[:, left : left + (piece.stop - piece.start) * hop]
 
-    def _consistency(self) -> MelConsistency | None:
-        if not self.consistency:
+    def _mel_projection(self) -> MelProjection | None:
+        if not self.mel_iterations:
             return None
-        return MelConsistency(self.mel, self.consistency).to(self.device)
+        return MelProjection(self.mel, self.mel_iterations).to(self.device)
 
-    def _consistent(self, consistency: MelConsistency, x0_hat: Tensor, cond: Condition) -> Tensor:
+    def _project(self, projection: MelProjection, x0_hat: Tensor, cond: Condition) -> Tensor:
         """The estimate by way of audio that is moved towards the mel."""
         length = x0_hat.shape[-1] * self.representation.hop_length
         audio = self.representation.decode(x0_hat, length, cond.local)
-        return self.representation.encode(consistency(audio, cond.local), cond.local)
+        return self.representation.encode(projection(audio, cond.local), cond.local)
 
     def _chunk(self, batch: int, reach: int, seconds: float | None) -> int:
         """Latent frames of one network call: what memory allows, but mostly not context."""

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS
 from wavediff.training.batches import StepIndices, batches
+from wavediff.training.budget import TimeBudget
 from wavediff.training.checkpoint import RunCheckpoints
 from wavediff.training.distributed import World
 from wavediff.training.learner import Learner, Step
@@ -75,15 +76,19 @@ def train(
     learner: Learner,
     data: Dataset,
     *,
-    run_dir: Path,
-    run_config: Mapping[str, Any],
-    save: Save,
+    run_dir: Path | None = None,
+    run_config: Mapping[str, Any] | None = None,
+    save: Save | None = None,
+    budget: TimeBudget | None = None,
+    counters: Counters | None = None,
     validate: Callable[[], Validation] | None = None,
     state: Mapping[str, Any] | None = None,
     workers: int = 0,
     fixed: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train until ``max_steps``, a signal or ``max_minutes``, then write a checkpoint.
+
+    Without a ``run_dir`` nothing is written and a signal interrupts at once.
 
     Args:
         learner: does the steps; its configuration applies here too.
@@ -92,6 +97,9 @@ def train(
         run_dir: folder for checkpoints, TensorBoard files and exported weights.
         run_config: plain configuration, stored in the checkpoints.
         save: exports the averaged weights.
+        budget: sets the number of steps, instead of ``max_steps``, to what fits into its time; the
+            warm-up takes at most a tenth of them.
+        counters: updated after each step: how far the run came, should it be interrupted.
         validate: called while the task holds the averaged weights; None for no validation.
         state: the return value of ``checkpoint.resume``.
         workers: number of processes that load data.
@@ -101,22 +109,28 @@ def train(
         UserError: after ``max_bad_steps`` skipped steps in a row, or when the disk is full.
     """
     config, world = learner.config, learner.world
-    counters = Counters()
+    counters = Counters() if counters is None else counters
     if state is not None:
         learner.load_state_dict(state)
         counters = Counters(**state["counters"])
-    checkpoints = RunCheckpoints(run_dir, config.keep_last)
     saved_step = counters.step
+    warmup_steps = config.warmup_steps
+
+    def steps() -> int:
+        if budget is not None:
+            config.max_steps = budget.steps(counters.step)
+            config.warmup_steps = min(warmup_steps, config.max_steps // 10)
+        return config.max_steps
 
     def write() -> None:
         nonlocal saved_step
         saved_step = counters.step
-        if world.main:
+        if run_dir is not None and save is not None and world.main:
             facts: dict[str, Any] = {
                 "step": counters.step,
                 "seconds": round(counters.seconds),
             }
-            checkpoints.save(
+            RunCheckpoints(run_dir, config.keep_last).save(
                 {
                     "step": counters.step,
                     "counters": asdict(counters),
@@ -139,23 +153,30 @@ def train(
     rate = learner.task.sample_rate  # Hz, of the audio in TensorBoard
     ended = 0
     with (
-        stop_requests() as request,
+        nullcontext(StopRequest()) if run_dir is None else stop_requests() as request,
         closing(batches(data, indices, workers, pin_memory)) as feed,
-        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress) as log,
+        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress, budget) as log,
     ):
         clock = _Clock(config.max_minutes, config.checkpoint_minutes)
-        while counters.step < config.max_steps and not ended:
+        total = steps()
+        while counters.step < total and not ended:
             began = time.perf_counter()
             step = learner.learn(counters.step, feed)
             counters.count(step, time.perf_counter() - began)
             meter.add(step, time.perf_counter() - began)
             log.step(step)
-            number, last = counters.step, counters.step == config.max_steps
+            total = steps()
+            number, last = counters.step, counters.step == total
             if counters.skipped_in_a_row >= config.max_bad_steps:
+                advice = (
+                    "Look for values in the data that are far from all others"
+                    if run_dir is None
+                    else "Lower optimizer.lr or check the data; the last checkpoint is of step "
+                    f"{saved_step}"
+                )
                 raise UserError(
                     f"step {number}: {counters.skipped_in_a_row} steps in a row were skipped "
-                    f"because {step.skipped}. Lower optimizer.lr or check the data; the last "
-                    f"checkpoint is of step {saved_step}."
+                    f"because {step.skipped}. {advice}."
                 )
             if number % config.log_every == 0 or last:
                 log.scalars(number, meter.read(config.batch_size))

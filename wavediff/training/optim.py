@@ -1,17 +1,42 @@
-"""Learning rate schedule and averaged weights."""
+"""The optimizer, its learning rate schedule, and averaged weights."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from wavediff.errors import UserError
 from wavediff.training.config import Decay
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def configured_optimizer(
+    config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
+) -> Optimizer:
+    """An optimizer of ``torch.optim`` by its name, with its options.
+
+    Args:
+        config: ``_target_`` (``torch.optim.AdamW``) and options.
+        name: of the configuration, for messages.
+
+    Raises:
+        UserError: for another target, or options that it does not take.
+    """
+    options = dict(config)
+    target = str(options.pop("_target_", None))
+    found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
+    if not (isinstance(found, type) and issubclass(found, Optimizer)):
+        raise UserError(f"{name}._target_={target} is not an optimizer of torch.optim")
+    try:
+        return found(parameters, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{target} does not take these options: {error}") from error
 
 
 def learning_rate_factor(
