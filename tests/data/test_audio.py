@@ -113,9 +113,9 @@ def test_samples_beyond_full_scale_are_clipped_counted_and_told(tmp_path, capsys
     ("name", "audio", "subtype", "words"),
     [
         ("a.mp3", torch.zeros(9), "PCM_16", "wav or .flac"),
-        ("a.flac", torch.zeros(9), "FLOAT", "takes PCM_16, PCM_24"),
+        ("a.flac", torch.zeros(9), "FLOAT", "use one of PCM_16, PCM_24"),
         ("a.wav", torch.tensor([0.0, float("nan")]), "PCM_16", "NaN"),
-        ("a.wav", torch.zeros(0), "PCM_16", "no audio"),
+        ("a.wav", torch.zeros(0), "PCM_16", "no samples"),
         ("a.wav", torch.zeros(1, 1, 9), "PCM_16", r"shape is \[1, 1, 9\]"),
         ("a.flac", torch.zeros(20, 9), "PCM_16", "cannot write"),  # flac ends at 8 channels
     ],

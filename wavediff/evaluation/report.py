@@ -250,9 +250,10 @@ def _reduction(row: _Row) -> str:
 
 _GREY = "#808080"
 _EXPLANATION = (
-    "Levels are RMS in dBFS (0 is a full-scale square wave) over the whole file. Speech: the "
-    "frames within 30 dB of the loudest 0.4 s after enhancement. Pauses: the other frames, or the "
-    "quietest tenth. The decrease of the level in pauses is the estimated noise reduction."
+    "Levels are root mean squares in dBFS (0 is a full-scale square wave) over the whole file. "
+    "Speech: the frames within 30 dB of the loudest 0.4 s after enhancement. Pauses: the other "
+    "frames, or the quietest tenth. The decrease of the level in pauses is the estimated noise "
+    "reduction."
 )
 _HEAD = (
     f"""\
