@@ -22,10 +22,12 @@ import matplotlib
 import torch
 from hydra import compose, initialize_config_dir
 from machine import machine
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.cli import run
-from wavediff.commands.arguments import ended_by_sigterm, natural, positive
+from wavediff.commands.arguments import non_negative_int, positive_int
+from wavediff.commands.outputs import interruptible
 from wavediff.data import build_source, build_split
 from wavediff.data.utterances import Utterances
 from wavediff.diffusion.sampler import Sampler
@@ -40,13 +42,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 BASE = "comparison"
+LIST = Path(__file__).resolve().parents[1] / "recipes" / "comparison" / "methods.yaml"
 FEW, MANY = (1, 2, 4, 8, 18, 35), (1, 2, 4, 8, 18, 35, 100)
 BATCH = 100  # sounds at a time
 
 
 @dataclass(frozen=True)
 class Method:
-    """`recipe` is comparison_NAME; `needs` are overrides whose values are the runs of others."""
+    """What it trains is in `LIST`; `needs` are overrides whose values are the runs of others."""
 
     label: str
     calls: tuple[int, ...] = FEW
@@ -74,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         measure(args.measure, args)
         return 0
     began = time.monotonic()
-    with ended_by_sigterm():
+    with interruptible():
         _train_and_measure(args)
     found = {name: _read(args, name) for name in METHODS if name in args.methods}
     write_results(args, found, time.monotonic() - began)
@@ -150,7 +153,8 @@ def _one(name: str, args: argparse.Namespace, running: Processes) -> None:
 
 
 def _overrides(name: str, args: argparse.Namespace) -> list[str]:
-    words = [f"recipe={BASE}_{name}", f"data.root={args.data}", f"seed={args.seed}"]
+    words = [f"name={BASE}_{name}", *OmegaConf.to_container(OmegaConf.load(LIST))[name]]
+    words += [f"data.root={args.data}", f"seed={args.seed}"]
     words += [f"{key}={args.out / other}" for key, other in METHODS[name].needs]
     return words + args.overrides
 
@@ -161,9 +165,9 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     return [*words, "--samples", str(args.samples), *args.overrides]
 
 
-def _config(args: argparse.Namespace, recipe: str = BASE):
+def _config(args: argparse.Namespace):
     with initialize_config_dir(str(conf_folder().resolve()), version_base=None):
-        words = [f"recipe={recipe}", f"data.root={args.data}", *args.overrides]
+        words = [f"recipe={BASE}", f"data.root={args.data}", *args.overrides]
         return compose("train", words)
 
 
@@ -433,9 +437,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=Path("recipes/comparison"), help="for table and figure"
     )
-    parser.add_argument("--samples", type=positive, default=500, help="sounds of each row")
-    parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--jobs", type=positive, default=2, help="processes at a time, of a core")
+    parser.add_argument("--samples", type=positive_int, default=500, help="sounds of each row")
+    parser.add_argument("--seed", type=non_negative_int, default=0)
+    parser.add_argument("--jobs", type=positive_int, default=2, help="processes, each of one core")
     parser.add_argument("--measure", choices=list(METHODS), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.out, args.data = args.out.expanduser(), args.data.expanduser()

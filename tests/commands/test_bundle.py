@@ -7,7 +7,6 @@ import torch
 from omegaconf import OmegaConf
 
 from wavediff.cli import run
-from wavediff.commands.arguments import MEL_ITERATIONS
 from wavediff.commands.bundle import main
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
@@ -23,11 +22,11 @@ def save(folder: Path, value: float, width: int = 4, step: int = 7) -> None:
 
     config = {
         "task": group("task", "vocoder"),
-        "mel": group("mel", "hifigan"),
+        "mel": group("mel", "tacotron"),
         "representation": group("representation", "waveform"),
         "network": group("network", "diffwave") | {"width": width, "layers": 2},
         "schedule": group("schedule", "rectified_flow"),
-        "prediction": group("prediction", "x0"),
+        "prediction": "x0",
         "objective": group("objective", "denoising"),
         "sampler": sampler_config("heun"),
     }
@@ -88,4 +87,4 @@ def test_a_bundle_that_exists_is_kept_unless_told_otherwise(tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert command(tmp_path / "run", tmp_path / "out", "--overwrite", "--mel-iterations", 3) == 0
     assert values(tmp_path / "out") == {0.5}
-    assert load_task(tmp_path / "out").config["task"][MEL_ITERATIONS] == 3
+    assert load_task(tmp_path / "out").config["task"]["mel_iterations"] == 3

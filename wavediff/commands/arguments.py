@@ -13,8 +13,6 @@ from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
 if TYPE_CHECKING:
     import torch
 
-MEL_ITERATIONS = "consistency"  # what --mel-iterations sets in a vocoder, and in its configuration
-
 
 class Parser(argparse.ArgumentParser):
     """Of ``wavediff COMMAND``, with a hint for a misspelt option.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
-    MEL_ITERATIONS,
     Parser,
     add_mel_iterations,
     add_output,
@@ -90,7 +89,7 @@ def bundle(arguments: argparse.Namespace) -> int:
     if arguments.sampler is not None:
         config["sampler"] = sampler_config(arguments.sampler)
     if arguments.mel_iterations is not None:
-        config["task"][MEL_ITERATIONS] = arguments.mel_iterations
+        config["task"]["mel_iterations"] = arguments.mel_iterations
     build_task(config)
     half = {
         name: value.to(torch.float16) if value.is_floating_point() else value

@@ -186,10 +186,13 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
     from wavediff.tasks.enhancer import Enhancer
 
     enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
+    enhancer.with_sampler(arguments.sampler, arguments.steps)  # refused before the first file
     options = {
-        "sampler": enhancer.with_sampler(arguments.sampler, arguments.steps),
+        "sampler": arguments.sampler,
+        "steps": arguments.steps,
         "seed": arguments.seed,
         "dry": arguments.dry,
+        "chunk_seconds": None,
     }
     failures: dict[Path, str] = {}
     done = 0.0
@@ -219,15 +222,12 @@ def enhance(
     import torch
 
     from wavediff.data.audio import audio_reader, audio_writer_like
-    from wavediff.tasks.stream import EnhancerStream
 
     def advance(seconds: float) -> None:
         move(progress, before + min(seconds, job.seconds))
 
     with audio_reader(job.source) as reader:
-        stream = EnhancerStream(
-            enhancer, reader.sample_rate, reader.channels, callback=advance, **options
-        )
+        stream = enhancer.stream(reader.sample_rate, reader.channels, progress=advance, **options)
         with audio_writer_like(reader, job.target) as writer:
             for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
                 writer.write(torch.from_numpy(stream.push(block)))

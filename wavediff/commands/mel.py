@@ -12,7 +12,7 @@ from wavediff.cli import run
 from wavediff.commands.arguments import Parser, add_output, add_paths
 from wavediff.commands.outputs import convert_all, plan_outputs
 from wavediff.errors import UserError
-from wavediff.files import atomic_path, conf_names
+from wavediff.files import atomic_path, conf_files
 from wavediff.inputs import MEL_SUFFIXES, find_audio
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--front-end",
         default="tacotron",
         metavar="NAME",
-        help=f"one of {', '.join(conf_names('mel'))} (default: tacotron)",
+        help=f"one of {', '.join(conf_files('mel'))} (default: tacotron)",
     )
     parser.add_argument(
         "--set",

@@ -21,6 +21,13 @@ from wavediff.errors import UserError
 from wavediff.inputs import TABLE_SUFFIXES, require_file
 
 
+def guidance(text: str) -> str:
+    """An argparse type: a guidance, but for an old name."""
+    if text == "none":
+        raise argparse.ArgumentTypeError("none is now called replace")
+    return text
+
+
 def add_table(parser: Parser) -> None:
     """The input."""
     parser.add_argument("data", type=path, metavar="DATA", help="a CSV (.gz too) or Parquet file")
@@ -58,15 +65,16 @@ def add_series(parser: Parser) -> None:
     add("--samples", type=positive_int, default=100, metavar="N", help="(default: 100)")
     add(
         "--guidance",
-        choices=["none", "mse", "quantile"],
-        help="sample conditionally with an unconditional network (default: mse for a model that "
-        "was only trained unconditionally, none for others)",
+        type=guidance,
+        choices=["replace", "mse", "quantile"],
+        help="guide an unconditional model by the known cells (default: mse for an unconditional "
+        "model; other models are conditioned on the known cells)",
     )
     add(
         "--guidance-scale",
         type=positive_float,
         metavar="S",
-        help="strength of the guidance: one over the variance granted to the observations, where "
+        help="strength of the guidance: one over the variance granted to the known cells, where "
         "the data's is 1 (default: by the guidance)",
     )
     add_sampling(parser)

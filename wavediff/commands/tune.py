@@ -37,8 +37,8 @@ examples:
   wavediff tune runs/notes --steps 8 -o tuned.safetensors      a generator needs no audio
   wavediff vocode mels/ -o audio/ --checkpoint tuned.safetensors
 
-The grid is searched on a reference run of many steps over a few examples. The checkpoint OUT has the
-same weights; its sampler takes N steps at the times found, unless --sampler or --steps say
+The grid is searched on a reference run of many steps over a few examples. The checkpoint OUT has
+the same weights; its sampler takes N steps at the times found, unless --sampler or --steps say
 otherwise. stdout gets the loss of both grids: the distance of N steps from the end of the reference
 run, relative to its root mean square, with noise that the search has not seen.
 """
@@ -90,10 +90,8 @@ def tune(arguments: argparse.Namespace, files: list[Path] | None) -> int:
 
     path = find_checkpoint(arguments.checkpoint)
     task = load_task(path).to(device(arguments))
-    if not hasattr(task, "examples"):
-        raise UserError(
-            f"a {type(task).__name__} is not sampled in steps: there is nothing to tune"
-        )
+    if not task.tunable:
+        raise UserError(f"{task.title} is not sampled in steps of audio: there is nothing to tune")
     config, extra, state = read_checkpoint(path)
     if arguments.sampler is not None:
         config["sampler"] = sampler_config(arguments.sampler)
@@ -151,8 +149,8 @@ def crops(task: Any, files: list[Path] | None, count: int) -> dict[str, Tensor]:
         chosen = [files[k * len(files) // count] for k in range(count)]
         audio = torch.stack([loudest(file, task.sample_rate, length) for file in chosen])
     batch = {"audio": audio, "noisy": audio}
-    if labels := getattr(task, "labels", 0):
-        batch["label"] = torch.arange(count) % labels
+    if task.labels:
+        batch["label"] = torch.arange(count) % task.labels
     return {name: value.to(task.device) for name, value in batch.items()}
 
 

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
-    MEL_ITERATIONS,
     Parser,
     add_checkpoint,
     add_mel_iterations,
@@ -135,7 +134,7 @@ def vocode_all(
 
     vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments))
     if arguments.mel_iterations is not None:
-        setattr(vocoder, MEL_ITERATIONS, arguments.mel_iterations)
+        vocoder.mel_iterations = arguments.mel_iterations
     options = {
         "sampler": vocoder.with_sampler(arguments.sampler, arguments.steps),
         "seed": arguments.seed,

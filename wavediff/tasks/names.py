@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wavediff.errors import UserError
-from wavediff.files import conf_folder, conf_names
+from wavediff.files import conf_files
 
 FILE_NAME = "model.safetensors"
 
@@ -42,7 +42,7 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 def sampler_names() -> list[str]:
     """Return the names of the samplers, one for each file of ``conf/sampler``."""
-    return conf_names("sampler")
+    return list(conf_files("sampler"))
 
 
 def find_sampler(name: str) -> Path:
@@ -51,6 +51,7 @@ def find_sampler(name: str) -> Path:
     Raises:
         UserError: for a name that does not exist, with those that do.
     """
-    if name not in sampler_names():
-        raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(sampler_names())}")
-    return conf_folder() / "sampler" / f"{name}.yaml"
+    files = conf_files("sampler")
+    if name not in files:
+        raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(files)}")
+    return files[name]
