@@ -108,21 +108,20 @@ def bundled(name: str) -> dict[str, Any]:
     Raises:
         UserError: for a damaged file.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = pretrained_folder() / name / FILE_NAME
     try:
-        with safe_open(path, framework="np") as file:
-            config = json.loads(file.metadata()["config"])
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        config = json.loads(header.pop("__metadata__")["config"])
+        parameters = sum(math.prod(tensor["shape"]) for tensor in header.values())
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: install wavediff again") from error
     prose = [
         line for line in (card_of({"file": path}) or "").splitlines() if line and line[0] != "#"
     ]
     task = config["task"]["_target_"].rpartition(".")[2]
     summary = prose[0] if prose else f"{task}, {mel_line(config['mel'])}"
-    return {"name": name, "parameters": sum(map(math.prod, shapes)), "summary": summary}
+    return {"name": name, "parameters": parameters, "summary": summary}
 
 
 def card_of(facts: Mapping[str, Any]) -> str | None:
