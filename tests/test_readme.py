@@ -31,7 +31,9 @@ def commands(page: str) -> list[list[str]]:
     """The words of every `wavediff COMMAND ...` of a page, those within sentences and tables too."""
     fenced = r"```(?:python|yaml)\n.*?```"  # whose comments are no commands
     lines = re.sub(r"\\\n\s*", "", re.sub(fenced, "", page, flags=re.DOTALL))
-    found = re.findall(r"^(?:    )?(wavediff [a-z].*)$|`(wavediff [a-z][^`\n]*)`", lines, re.MULTILINE)
+    found = re.findall(
+        r"^(?:    )?(wavediff [a-z].*)$|`(wavediff [a-z][^`\n]*)`", lines, re.MULTILINE
+    )
     words = [shlex.split(line or cell, comments=True)[1:] for line, cell in found]
     return [line[: line.index("|")] if "|" in line else line for line in words]
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
-from wavediff.packages import import_torchaudio
 from wavediff.representations.mel_check import check_mel
+from wavediff.representations.mel_filters import mel_filters
 
 LOGS = {
     "ln": "natural logarithms",
@@ -114,15 +114,8 @@ class MelFrontEnd(nn.Module):
         self.log = log
         self.floor = floor
 
-        filters = _filters(
-            n_freqs=n_fft // 2 + 1,
-            f_min=float(f_min),
-            f_max=sample_rate / 2 if f_max is None else float(f_max),
-            n_mels=n_mels,
-            sample_rate=sample_rate,
-            norm=norm,
-            mel_scale=mel_scale,
-        )
+        top = sample_rate / 2 if f_max is None else f_max
+        filters = mel_filters(sample_rate, n_fft, n_mels, f_min, top, mel_scale, norm)
         window = torch.hann_window(win_length, dtype=torch.float64)
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", window, persistent=False)
@@ -247,19 +240,6 @@ class MelFrontEnd(nn.Module):
                 front-end cannot give; the message names the likely one.
         """
         return check_mel(self, array, source, known=front_ends())
-
-
-def _filters(**settings: Any) -> Tensor:
-    """librosa's bank, float64 [n_mels, n_fft // 2 + 1], by torchaudio, which is lighter to import.
-
-    It computes in torch's default type, whose single precision would cost two digits.
-    """
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return import_torchaudio().functional.melscale_fbanks(**settings).T.contiguous()
-    finally:
-        torch.set_default_dtype(before)
 
 
 def reflect(audio: Tensor, padding: int) -> Tensor:
