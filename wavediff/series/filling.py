@@ -12,11 +12,11 @@ import pandas
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+from wavediff.inputs import is_parquet
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.table import delimiter
 
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
-TABLES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
 
 
 def write_filled(
@@ -67,11 +67,6 @@ def write_table(frame: pandas.DataFrame, output: Path) -> None:
                 ) from error
         else:
             frame.to_csv(path, index=False, float_format="%.7g")
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether a path is that of a Parquet file, by its name."""
-    return path.name.lower().endswith((".parquet", ".pq"))
 
 
 def _columns(

@@ -16,7 +16,8 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Noise, Sampler
 from wavediff.errors import UserError
-from wavediff.tasks.checkpoint import FILE_NAME, load_task, save_task
+from wavediff.tasks.checkpoint import load_task, save_task
+from wavediff.tasks.names import FILE_NAME
 from wavediff.tasks.sampler import checked_sampler
 from wavediff.training.validation import Validation, validate
 
