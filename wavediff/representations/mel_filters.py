@@ -43,8 +43,8 @@ def mel_filters(
     filters = torch.minimum(rising, falling).clamp(min=0)
     if empty := int((filters == 0).all(1).sum()):
         warnings.warn(
-            f"{empty} of {n_mels} mel bands are narrower than a bin of the STFT (n_fft {n_fft}) and "
-            "stay empty: use fewer bands or a larger n_fft",
+            f"{empty} of {n_mels} mel bands are narrower than a bin of the STFT and stay empty: use "
+            f"fewer bands or an n_fft above {n_fft}",
             stacklevel=2,
         )
     return filters * (2 / (edges[2:] - edges[:-2]))[:, None] if norm == "slaney" else filters
