@@ -15,7 +15,7 @@ help:
 	@echo "make test         the tests (under 5 minutes)"
 	@echo "make test-slow    the tests that take longer"
 	@echo "make train-smoke  every recipe for a few steps on made-up data"
-	@echo "make lint         ruff: rules and format"
+	@echo "make lint         ruff: rules and format; mypy: types"
 	@echo "make format       let ruff mend what it can"
 	@echo "make build        wheel and source archive, into dist/"
 	@echo "make clean        remove what the targets made, .venv too"
@@ -52,6 +52,7 @@ test-slow: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -64,4 +65,4 @@ build: $(STAMP)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache

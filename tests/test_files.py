@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "mkdir", fail)
     with (
-        pytest.raises(UserError, match=r"its folder cannot be made \(Input/output error\)"),
+        pytest.raises(UserError, match=r"its folder cannot be created \(Input/output error\)"),
         atomic_path(tmp_path / "new" / "a.wav"),
     ):
         pass

@@ -21,7 +21,7 @@ FLOORS = [
     "representations",
     "diffusion",
 ]
-LEAVES = {"errors", "files", "memory", "moved", "packages"}
+LEAVES = {"errors", "files", "memory", "moved", "notation", "packages"}
 ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what all commands share.
 FOR_SERIES = {"arguments", "backtest", "forecast", "impute", "synthesize"}

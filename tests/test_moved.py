@@ -1,5 +1,6 @@
 """What version 0.1.0 wrote loads, and sounds the same."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -8,16 +9,17 @@ import pandas
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_method
+from hydra.utils import get_class, get_method
 from omegaconf import OmegaConf
 
 from wavediff import Forecaster, Vocoder
 from wavediff.files import conf_folder
-from wavediff.moved import MOVED, current
+from wavediff.moved import ARGUMENTS, MOVED, current
 from wavediff.tasks.build import build_task, make
 from wavediff.training.checkpoint import differences
 
 OLD = Path(__file__).parent / "version_0_1_0"
+METHODS = Path(__file__).parents[1] / "recipes" / "comparison" / "methods.yaml"
 CONFIGURATIONS = json.loads((OLD / "configurations.json").read_text())
 AUTOENCODERS = {"tiny_latent", "comparison_latent"}  # which name the run of another model
 
@@ -54,8 +56,11 @@ def test_the_configuration_of_a_recipe_builds(name):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS["recipes"])
 def test_a_run_of_a_recipe_may_be_continued(name):
+    methods = OmegaConf.to_container(OmegaConf.load(METHODS))
+    words = methods.get(name.removeprefix("comparison_"), [f"recipe={name}"])
     with initialize_config_dir(str(conf_folder()), version_base=None):
-        config = OmegaConf.to_container(compose("train", [f"recipe={name}"]), resolve=True)
+        config = compose("train", [*words, f"name={name}"])
+    config = OmegaConf.to_container(config, resolve=True)
     found = differences(CONFIGURATIONS["recipes"][name], config)
     assert [what for what in found if "(absent -> " not in what] == []  # the record is short
 
@@ -73,7 +78,26 @@ def test_the_data_of_a_recipe_is_found(name):
     assert get_method(target)
 
 
+@pytest.mark.parametrize("target", ARGUMENTS)
+def test_an_argument_has_the_name_that_the_table_says(target):
+    known = inspect.signature(get_class(target)).parameters
+    for old, new in ARGUMENTS[target].items():
+        assert current({"_target_": target, old: 3}) == {"_target_": target, new: 3}
+        assert new in known
+        assert old not in known
+
+
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_a_name_that_moved_is_where_the_table_says(old, new):
     assert current({"_target_": old}) == {"_target_": new}
     assert get_method(new).__name__ == new.rpartition(".")[2]
+
+
+def test_the_mask_of_unconditional_training_has_another_name():
+    for target in ("wavediff.tasks.series.SeriesModel", "wavediff.series.model.SeriesModel"):
+        found = current({"_target_": target, "masks": {"forecast": 2, "nothing": 1}})
+        assert found["masks"] == {"forecast": 2, "unconditional": 1}
+    masks = CONFIGURATIONS["recipes"]["series"]["task"]["masks"]
+    assert current(CONFIGURATIONS["recipes"]["series"]["task"])["masks"].keys() == (
+        masks.keys() - {"nothing"} | {"unconditional"}
+    )

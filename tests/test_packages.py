@@ -12,6 +12,6 @@ def test_a_torchaudio_that_does_not_load_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UserError, match=r"libcudart.*install a pair that fits") as caught:
+    with pytest.raises(UserError, match=r"libcudart.*install a matching pair") as caught:
         import_torchaudio()
     assert "\n" not in str(caught.value)

@@ -25,7 +25,7 @@ from wavediff.cli import run
 from wavediff.data.audio import read_audio
 from wavediff.data.synthetic import utterance
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.evaluation.pairs import match
 from wavediff.tasks.enhancer import Enhancer
 
@@ -56,7 +56,7 @@ def timed(methods: Mapping[str, Method], audio: np.ndarray, repeats: int) -> dic
 def quality(methods: Mapping[str, Method], root: Path, files: int) -> dict[str, list[float]]:
     """Means of `QUALITY` of the noisy input and of each method over the first files of a set."""
     for name in QUALITY:
-        MEASURES[name].require()
+        METRICS[name].require()
     pairs, _, _ = match(root / "clean", root / "noisy")
     scores: dict[str, list[list[float]]] = {name: [] for name in ("noisy", *methods)}
     for pair in tqdm(pairs[:files], unit="file", file=sys.stderr):
@@ -65,7 +65,7 @@ def quality(methods: Mapping[str, Method], root: Path, files: int) -> dict[str, 
         )
         for name, method in {"noisy": lambda audio: audio, **methods}.items():
             estimate = method(noisy)
-            scores[name].append([MEASURES[m](estimate, clean, RATE) for m in QUALITY])
+            scores[name].append([METRICS[m](estimate, clean, RATE) for m in QUALITY])
     return {name: np.mean(values, axis=0).tolist() for name, values in scores.items()}
 
 
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:<18}{value:9.3f}{value / options.seconds:9.4f}{ratio:9.2f}", flush=True)
     if options.set:
         scores = quality(methods, options.set, options.files)
-        print(f"\n{'':<18}" + "".join(f"{MEASURES[name].label:>13}" for name in QUALITY))
+        print(f"\n{'':<18}" + "".join(f"{METRICS[name].label:>13}" for name in QUALITY))
         for name, values in scores.items():
             print(f"{name:<18}" + "".join(f"{value:13.3f}" for value in values))
     return 0

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.sampler is not None:
         config["sampler"] = sampler_config(options.sampler)
     if options.consistency is not None:
-        config["task"]["consistency"] = options.consistency
+        config["task"]["mel_iterations"] = options.consistency
     build_task(config)
     half = {
         name: value.to(torch.float16) if value.is_floating_point() else value

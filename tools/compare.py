@@ -22,6 +22,7 @@ import matplotlib
 import torch
 from hydra import compose, initialize_config_dir
 from machine import machine
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.cli import run
@@ -40,13 +41,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 BASE = "comparison"
+LIST = Path(__file__).resolve().parents[1] / "recipes" / "comparison" / "methods.yaml"
 FEW, MANY = (1, 2, 4, 8, 18, 35), (1, 2, 4, 8, 18, 35, 100)
 BATCH = 100  # sounds at a time
 
 
 @dataclass(frozen=True)
 class Method:
-    """`recipe` is comparison_NAME; `needs` are overrides whose values are the runs of others."""
+    """What it trains is in `LIST`; `needs` are overrides whose values are the runs of others."""
 
     label: str
     calls: tuple[int, ...] = FEW
@@ -150,7 +152,8 @@ def _one(name: str, args: argparse.Namespace, running: Processes) -> None:
 
 
 def _overrides(name: str, args: argparse.Namespace) -> list[str]:
-    words = [f"recipe={BASE}_{name}", f"data.root={args.data}", f"seed={args.seed}"]
+    words = [f"name={BASE}_{name}", *OmegaConf.to_container(OmegaConf.load(LIST))[name]]
+    words += [f"data.root={args.data}", f"seed={args.seed}"]
     words += [f"{key}={args.out / other}" for key, other in METHODS[name].needs]
     return words + args.overrides
 
@@ -161,9 +164,9 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     return [*words, "--samples", str(args.samples), *args.overrides]
 
 
-def _config(args: argparse.Namespace, recipe: str = BASE):
+def _config(args: argparse.Namespace):
     with initialize_config_dir(str(conf_folder().resolve()), version_base=None):
-        words = [f"recipe={recipe}", f"data.root={args.data}", *args.overrides]
+        words = [f"recipe={BASE}", f"data.root={args.data}", *args.overrides]
         return compose("train", words)
 
 

@@ -7,9 +7,9 @@ Each file is read as mono at the front-end's rate and turned into its mel. The m
 inverted by non-negative least squares, which explains the mel fully, or by its pseudo-inverse with
 the negative values set to zero, which is faster and clearly worse. librosa's Griffin-Lim (the fast
 one of Perraudin et al. 2013, momentum 0.99) finds the phases from a seeded random start.
-`--inverse consistency` is what a vocoder with `consistency` does, without its network: noise in the
-mel's envelope, moved towards the signals that have the mel. The results are 16-bit wav files, as
-long as their originals, under the same names.
+`--inverse projection` is a vocoder's `mel_iterations` without its network: noise in the mel's
+envelope, moved towards the signals that have the mel. The results are 16-bit wav files, as long as
+their originals, under the same names.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from wavediff.data.audio import find_audio, read_audio, write_audio
 from wavediff.diffusion.noise import PositionNoise
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd, mel_front_end
-from wavediff.representations.mel_projection import MelConsistency
+from wavediff.representations.mel_projection import MelProjection
 from wavediff.representations.whitened import WhitenedSTFT
 
 
@@ -69,12 +69,12 @@ def griffin_lim(
 def without_network(
     mel: np.ndarray, front_end: MelFrontEnd, length: int, iterations: int, seed: int
 ) -> np.ndarray:
-    """Mel [n_mels, frames] to audio [length]: `MelConsistency` from noise in the mel's envelope."""
+    """Mel [n_mels, frames] to audio [length]: `MelProjection` from noise in the mel's envelope."""
     whitened = WhitenedSTFT(front_end.n_fft, front_end.hop_length, mel=front_end)
     noise = PositionNoise(seed)(torch.empty(1, whitened.channels, whitened.frames(length)), -1)
     bands = torch.from_numpy(mel)[None]
     audio = whitened.decode(noise, length, bands)
-    return MelConsistency(front_end, iterations)(audio, bands)[0, 0].numpy()
+    return MelProjection(front_end, iterations)(audio, bands)[0, 0].numpy()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write to")
     parser.add_argument("--front-end", default="tacotron", help="name of a mel front-end")
     parser.add_argument("--iterations", type=int, default=60)
-    parser.add_argument("--inverse", default="nnls", choices=("nnls", "pinv", "consistency"))
+    parser.add_argument("--inverse", default="nnls", choices=("nnls", "pinv", "projection"))
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     front_end = mel_front_end(args.front_end)
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
                 audio, sample_rate = read_audio(path, front_end.sample_rate)
                 mel = front_end(audio[None])[0].numpy()
                 length, iterations = audio.shape[-1], args.iterations
-                if args.inverse == "consistency":
+                if args.inverse == "projection":
                     result = without_network(mel, front_end, length, iterations, args.seed)
                 else:
                     result = griffin_lim(

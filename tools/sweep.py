@@ -80,7 +80,7 @@ from wavediff.commands.arguments import (
 from wavediff.data import build_data
 from wavediff.data.audio import write_audio
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.files import atomic_path, conf_folder
 from wavediff.tasks import build_task, load_task
 from wavediff.tasks.build import completed
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     require_writable(sweep.out)
     for name in sweep.measure.measures:
-        MEASURES[name].require()
+        METRICS[name].require()
     commands, failures = checked(sweep, chosen)
     if args.dry_run:
         for name, command in commands.items():

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.files import atomic_path
 from wavediff.training.checkpoint import RunCheckpoints
 
@@ -138,10 +138,10 @@ def _measuring(where: Path, values: Any) -> Measuring:
     steps = isinstance(found.steps, list) and found.steps
     steps = steps and all(type(n) is int and n > 0 for n in found.steps)
     _check(where, steps, f"measure.steps must be a list of 1 or more, not {found.steps!r}")
-    unknown = sorted(set(found.measures) - set(MEASURES)) if _strings(found.measures) else ["?"]
+    unknown = sorted(set(found.measures) - set(METRICS)) if _strings(found.measures) else ["?"]
     _check(
         where, found.measures and not unknown,
-        f"measure.measures must be of {', '.join(MEASURES)}, not {found.measures!r}",
+        f"measure.measures must be of {', '.join(METRICS)}, not {found.measures!r}",
     )  # fmt: skip
     ways = found.ways
     good = isinstance(ways, dict) and ways and all(isinstance(o, list) for o in ways.values())

@@ -12,7 +12,7 @@ from machine import machine
 from sweep_list import AUDIO, USUAL, Record, Sweep, read_record, unmeasured
 
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.evaluation.summary import summarize
 from wavediff.files import atomic_path
 
@@ -62,7 +62,7 @@ def table(
 ) -> str:
     """Markdown to be put into RESULTS.md."""
     first = sweep.measure.measures[0]
-    label = MEASURES[first].label
+    label = METRICS[first].label
     files = len(list((sweep.out / AUDIO / "reference").glob("*.wav")))
     cores = sweep.threads or torch.get_num_threads()
     where = machine(cores)
@@ -104,7 +104,7 @@ def _main_table(
     sweep: Sweep, done: Mapping[str, Record], rows: Mapping[str, dict[str, Any]]
 ) -> list[str]:
     measures = sweep.measure.measures
-    labels = [MEASURES[name].label for name in measures]
+    labels = [METRICS[name].label for name in measures]
     labels.insert(1, f"against {sweep.base}")
     header = ["run", "change", "minutes", "steps", "M parameters", *labels]
     out = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
@@ -156,13 +156,13 @@ def _difference(row: Mapping[str, Any], base: Mapping[str, Any] | None) -> str:
 
 def _best(measure: str, values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return (max if MEASURES[measure].higher_is_better else min)(known, default=None)
+    return (max if METRICS[measure].higher_is_better else min)(known, default=None)
 
 
 def _cell(measure: str, value: float | None, best: float | None) -> str:
     if value is None:
         return ""
-    text = f"{value:.2f}" if "dB" in MEASURES[measure].label else f"{value:.3f}"
+    text = f"{value:.2f}" if "dB" in METRICS[measure].label else f"{value:.3f}"
     return f"**{text}**" if value == best else text
 
 
@@ -183,7 +183,7 @@ def draw(path: Path, sweep: Sweep, done: Mapping[str, Record], x: str) -> None:
             ticks |= {place for place, _ in points}
             places = [place if x == "calls" else place / 60 for place, _ in points]
             axis.plot(places, [value for _, value in points], label=name, **styles[name])
-        axis.set(title=way, ylabel=MEASURES[first].label)
+        axis.set(title=way, ylabel=METRICS[first].label)
         axis.grid(alpha=0.3)
         if x == "calls":
             axis.set(xscale="log", xlabel="network calls")

@@ -1,6 +1,7 @@
 """Trains every recipe for a few steps on made-up data, by the command that a user types.
 
-Networks and crops are made small; everything else is as the recipe has it.
+The methods of the comparison count as recipes. Networks and crops are made small; everything else
+is as the recipe has it.
 """
 
 import argparse
@@ -25,6 +26,7 @@ sys.path.append(str(ROOT / "tests"))
 from make_smoke_data import LAYOUTS  # noqa: E402
 
 CONF = ROOT / "conf"
+METHODS = ROOT / "recipes" / "comparison" / "methods.yaml"
 STEPS = 3
 SPLIT = "data.split={every: 4, test: 0, validation: 1}"  # of sound
 OVERRIDES = [
@@ -55,8 +57,12 @@ SMALL = {
 }
 
 
-def recipes() -> list[str]:
-    return sorted(path.stem for path in (CONF / "recipe").glob("*.yaml"))
+def recipes() -> dict[str, list[str]]:
+    """The words of `wavediff train` for every recipe and every method of the comparison."""
+    found = {path.stem: [f"recipe={path.stem}"] for path in (CONF / "recipe").glob("*.yaml")}
+    methods = OmegaConf.to_container(OmegaConf.load(METHODS))
+    found |= {f"comparison_{name}": words for name, words in methods.items()}
+    return {name: [*found[name], f"name={name}"] for name in sorted(found)}
 
 
 def dataset_of(config: DictConfig) -> str:
@@ -116,7 +122,7 @@ def train_all(
 
 def train(recipe: str, overrides: list[str], run_dir: Path) -> tuple[str, float]:
     """(what went wrong or nothing, seconds)."""
-    command = [sys.executable, "-m", "wavediff.train", f"recipe={recipe}", *OVERRIDES, *overrides]
+    command = [sys.executable, "-m", "wavediff.train", *recipes()[recipe], *OVERRIDES, *overrides]
     command.append(f"run_dir={run_dir}")
     start = time.monotonic()
     done = subprocess.run(
@@ -142,11 +148,11 @@ def main(argv: list[str] | None = None) -> int:
     unknown = set(options.recipes) - set(recipes())
     if unknown:
         raise UserError(f"no recipe {', '.join(sorted(unknown))}: there are {', '.join(recipes())}")
-    names = options.recipes or recipes()
+    names = options.recipes or list(recipes())
     with initialize_config_dir(str(CONF), version_base=None):
-        configs = {name: compose("train", [f"recipe={name}"]) for name in names}
+        configs = {name: compose("train", recipes()[name]) for name in names}
         for other in {other for name in names for other in needed(configs[name]).values()}:
-            configs[other] = compose("train", [f"recipe={other}"])
+            configs[other] = compose("train", recipes()[other])
     datasets = {name: dataset_of(config) for name, config in configs.items()}
 
     failed = []
@@ -158,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
         work = partial(train_all, configs=configs, roots=roots, noise=noise, runs=runs)
         results = pool.map(work, names)
         for name, (wrong, seconds) in zip(names, results, strict=True):
-            print(f"{name:18} {datasets[name]:16} {seconds:5.1f} s  {wrong or 'ok'}", flush=True)
+            print(f"{name:22} {datasets[name]:16} {seconds:5.1f} s  {wrong or 'ok'}", flush=True)
             if wrong:
                 failed.append(name)
     if failed:

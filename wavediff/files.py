@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and where the configuration files lie."""
+"""Atomic writes, and the location of the configuration files."""
 
 import contextlib
 import errno
@@ -11,30 +11,31 @@ from pathlib import Path
 from wavediff.errors import UserError
 
 _REASONS = {
-    errno.EACCES: "permission denied: choose a folder that you may write to",
-    errno.EPERM: "permission denied: choose a folder that you may write to",
+    errno.EACCES: "permission denied: choose a folder with write permission",
+    errno.EPERM: "permission denied: choose a folder with write permission",
     errno.EROFS: "the file system is read-only: choose another folder",
-    errno.ENOENT: "no file can be made there: choose another folder",
+    errno.ENOENT: "a file cannot be created there: choose another folder",
     errno.ENOSPC: "the disk is full: free some space or choose another disk",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
     errno.EFBIG: "the file is too large for this file system: choose another disk",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-    errno.ENOTDIR: "a part of its path is a file, not a folder: choose another path",
-    errno.EEXIST: "a part of its path is a file, not a folder: choose another path",
+    errno.ENOTDIR: "part of its path is a file, not a folder: choose another path",
+    errno.EEXIST: "part of its path is a file, not a folder: choose another path",
 }
 _FULL_DISK_BYTES = 64 * 1024
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix) that becomes `path` on success.
+    """Yield a temporary path beside ``path`` (same suffix) that becomes ``path`` on success.
 
-    The temporary file is flushed to the disk and renamed on success, and removed on any failure or
-    interruption, so that `path` holds its old content or the whole new one. Missing parent folders
-    are created.
+    On success the temporary file is flushed to disk and renamed; on failure or interruption it is
+    removed. ``path`` therefore holds either its old content or all of the new one. Missing parent
+    folders are created.
 
-    Raises `UserError` when the place cannot be written to: no permission, a read-only or full disk,
-    a folder or device in the file's place.
+    Raises:
+        UserError: if ``path`` cannot be written: no permission, a read-only or full disk, or a
+            folder or device of that name.
     """
     path = Path(path)
     temporary = path.parent / f".tmp-{secrets.token_hex(6)}{path.suffix}"
@@ -43,19 +44,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise UserError(f"cannot write {path}: it is {kind}; give the name of a file.")
         _make_folder(path)
-        temporary.touch(exist_ok=False)  # a place that cannot be written to fails before the work
+        temporary.touch(exist_ok=False)  # fail before the work, not after it
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        reason = _REASONS.get(error.errno)
+        reason = _REASONS.get(error.errno or 0)
         if reason is None or not _concerns(error, temporary):
             raise
         raise UserError(f"cannot write {path}: {reason}.") from error
     except UserError:
         raise
     except Exception as error:
-        # libsndfile, safetensors and torch report a full disk by errors of their own.
+        # libsndfile, safetensors and torch report a full disk by their own exceptions
         if not _disk_is_full(temporary):
             raise
         raise UserError(f"cannot write {path}: {_REASONS[errno.ENOSPC]}.") from error
@@ -67,19 +68,19 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        other = f"its folder cannot be made ({error.strerror}): choose another"
-        reason = _REASONS.get(error.errno, other)
+        other = f"its folder cannot be created ({error.strerror}): choose another"
+        reason = _REASONS.get(error.errno or 0, other)
         raise UserError(f"cannot write {path}: {reason}.") from error
 
 
 def conf_folder() -> Path:
-    """Where `conf` lies: inside the package when installed, beside it in a checkout."""
+    """Return the folder ``conf``: inside the package if installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent
     return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
 def _concerns(error: OSError, temporary: Path) -> bool:
-    """Whether the error came from writing `temporary`, not from another file in the block."""
+    """Return whether the error is about ``temporary``, not another file used in the block."""
     if not isinstance(error.filename, str | os.PathLike):
         return True
     name = Path(error.filename)
@@ -96,5 +97,5 @@ def _flush(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # the folder is gone, is a file or became read-only
+    with contextlib.suppress(OSError):  # the folder may be gone, a file or read-only
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Memory of the C library, which is where tensors on a CPU come from."""
+"""Settings of the C library's memory allocator, which serves tensors on the CPU."""
 
 import ctypes
 import sys
@@ -7,11 +7,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def keep_freed() -> None:
-    """Keep what is freed for the next tensor, for as long as the process lives (glibc alone).
+    """Keep freed memory for the next tensor for the lifetime of the process (glibc only).
 
-    A tensor above 32 MB is otherwise handed back to the system when it is freed and cleared by it
-    when it is asked for again; training and sampling do that thousands of times at the same sizes,
-    and a third of their time goes there.
+    By default a freed tensor above 32 MB is returned to the system, which clears the pages before
+    it hands them out again. Training and sampling allocate the same sizes thousands of times and
+    would spend a third of their time on this.
     """
     if sys.platform != "linux":
         return

@@ -42,7 +42,10 @@ MOVED: dict[str, str] = {
 }
 
 # Arguments of a target (as it is called now): {old: new}.
-ARGUMENTS: dict[str, dict[str, str]] = {}
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "wavediff.tasks.generator.Generator": {"local": "wiener"},
+    "wavediff.tasks.vocoder.Vocoder": {"consistency": "mel_iterations"},
+}
 
 
 def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,11 +56,21 @@ def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
     return parts["function"] | {"times": parts["times"]}
 
 
+def _masks(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The training mask ``nothing`` of a model of series is now ``unconditional``."""
+    masks = config.get("masks") or {}
+    names = {"nothing": "unconditional"}
+    renamed = {names.get(name, name): share for name, share in masks.items()}
+    return {**config, "masks": renamed} if masks else dict(config)
+
+
 # Groups whose notation changed, by the target as version 0.1.0 wrote it.
 NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "wavediff.tasks.sampler.Sampler": _sampler,
+    "wavediff.tasks.series.SeriesModel": _masks,
+    "wavediff.series.model.SeriesModel": _masks,
     **{
-        f"wavediff.data.datasets.{name}": lambda config, name=name: {
+        f"wavediff.data.datasets.{name}": lambda config, name=name: {  # type: ignore[misc]
             **config,
             "_target_": "wavediff.series.datasets.statsmodels",
             "name": name,
@@ -79,6 +92,9 @@ CHOICES = {
     "data=sunspots": "data=statsmodels data.name=sunspots",
     "data=co2": "data=statsmodels data.name=co2",
     "data=elnino": "data=statsmodels data.name=elnino",
+} | {
+    f"recipe=comparison_{name}": f"the list {name} in recipes/comparison/methods.yaml"
+    for name in ["consistency", "ddpm", "edm", "flow", "latent", "ncsn", "subvp", "vae", "ve", "vp"]
 }
 
 

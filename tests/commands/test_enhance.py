@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
@@ -35,7 +36,8 @@ def tiny(task: str = "enhancer") -> Enhancer:
     """Real front-ends, a toy network of random weights; of two steps, so that noise matters."""
 
     def group(name, choice):
-        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+        with initialize_config_dir(str(conf_folder()), version_base=None):
+            return OmegaConf.to_container(compose(overrides=[f"+{name}={choice}"])[name])
 
     network = {"width": 8, "layers": 2, "dilation_cycle": 2}
     sampler = group("sampler", "one_step")
@@ -49,7 +51,7 @@ def tiny(task: str = "enhancer") -> Enhancer:
             "representation": group("representation", "stft") | {"n_fft": 512, "hop_length": 128},
             "network": group("network", "diffwave") | network,
             "schedule": group("schedule", "bridge"),
-            "prediction": group("prediction", "x0"),
+            "prediction": "x0",
             "objective": group("objective", "denoising"),
             "sampler": sampler,
         }

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,8 @@ def save(folder, extra=EXTRA, **task):
     """A model with toy sizes, and how many parameters it has."""
 
     def group(name, choice):
-        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+        with initialize_config_dir(str(conf_folder()), version_base=None):
+            return OmegaConf.to_container(compose(overrides=[f"+{name}={choice}"])[name])
 
     vocoder = build_task(
         {
@@ -33,7 +35,7 @@ def save(folder, extra=EXTRA, **task):
             "representation": {"_target_": "wavediff.representations.waveform.Waveform"},
             "network": group("network", "diffwave") | {"width": 4, "layers": 2},
             "schedule": group("schedule", "rectified_flow"),
-            "prediction": group("prediction", "x0"),
+            "prediction": "x0",
             "objective": group("objective", "denoising"),
             "sampler": group("sampler", "heun") | {"times": uniform(7)},
         }
@@ -67,7 +69,7 @@ def told(text):
 
 @pytest.mark.parametrize("name", ["run", "run/model.safetensors"])
 def test_a_run_folder_and_a_file(name, here, capsys):
-    parameters = save(here / "run", consistency=3)
+    parameters = save(here / "run", mel_iterations=3)
     assert command(name) == 0
     output = capsys.readouterr()
     lines = told(output.out)
@@ -82,7 +84,7 @@ def test_a_run_folder_and_a_file(name, here, capsys):
     assert lines["prediction"] == "x0"
     assert lines["objective"].startswith("DenoisingObjective (")
     assert lines["sampler"].startswith("Heun; 7 steps: uniform")
-    assert lines["consistency"] == "3 iterations"
+    assert lines["mel iterations"] == "3"
     assert (lines["recipe"], lines["seed"], lines["step"]) == ("toy", "5", "1200")
     assert lines["trained for"] == "1.50 hours"
     assert lines["before that"] == "3,000 steps, 2.00 hours"
@@ -96,7 +98,7 @@ def test_as_json(here, capsys):
     assert facts["parameters"] == parameters
     assert facts["network"]["name"] == "DiffWave"
     assert facts["mel"]["hop_length"] == 256
-    assert (facts["steps"], facts["network_calls"], facts["consistency"]) == (7, 14, 0)
+    assert (facts["steps"], facts["network_calls"], facts["mel_iterations"]) == (7, 14, 0)
     assert facts["extra"] == EXTRA
 
 
@@ -243,7 +245,8 @@ def test_a_number_that_no_float_holds(here, capsys):
 
 def test_an_enhancer(here, capsys):
     def group(name, choice):
-        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+        with initialize_config_dir(str(conf_folder()), version_base=None):
+            return OmegaConf.to_container(compose(overrides=[f"+{name}={choice}"])[name])
 
     config = {
         name: group(name, choice)
@@ -252,11 +255,11 @@ def test_an_enhancer(here, capsys):
             ("mel", "condition/enhance"),
             ("network", "frequency_unet"),
             ("schedule", "bridge"),
-            ("prediction", "x0"),
             ("objective", "denoising"),
             ("sampler", "one_step"),
         )
     }
+    config["prediction"] = "x0"
     config["representation"] = group("representation", "stft") | {"n_fft": 64, "hop_length": 16}
     config["network"]["network"] |= {"width": 4, "layers": 2}
     enhancer = build_task(config)
@@ -265,4 +268,4 @@ def test_an_enhancer(here, capsys):
     text = capsys.readouterr().out
     assert "task            Enhancer" in text
     assert "network DiffWave (width 4, layers 2," in text
-    assert "consistency" not in text
+    assert "mel iterations" not in text

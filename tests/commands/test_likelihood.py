@@ -30,7 +30,7 @@ def save(folder, spread=0.0, task=None, **changes):
         "representation": group("representation", "waveform"),
         "network": group("network", "diffwave") | {"width": 8, "layers": 2, "dilation_cycle": 2},
         "schedule": group("schedule", "vp"),
-        "prediction": group("prediction", "v"),
+        "prediction": "v",
         "objective": group("objective", "denoising"),
         "sampler": group("sampler", "ddim"),
     } | changes

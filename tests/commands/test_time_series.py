@@ -344,6 +344,7 @@ def test_what_cannot_be_read_or_written_is_one_sentence(table, trained, tmp_path
         (["--quantiles", "0.5,1"], "'0.5,1' are no quantiles: give numbers between 0 and 1"),
         (["--fit-seconds", "soon"], "argument --fit-seconds: 'soon' is no number of seconds"),
         (["--fit-seconds", "0"], "argument --fit-seconds: must be above 0"),
+        (["--guidance", "none"], "argument --guidance: none is now called replace"),
     ],
 )
 def test_options_that_cannot_be_are_one_sentence(words, reason, table, tmp_path, capsys):

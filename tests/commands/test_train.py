@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from wavediff.cli import run
 from wavediff.commands.train import main
+from wavediff.notation import PREDICTIONS
 from wavediff.tasks import load_task
 from wavediff.tasks.checkpoint import effort, read_checkpoint
 
@@ -229,15 +231,21 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
     [
         ("trainer.max_step=3", "unknown key trainer.max_step: did you mean trainer.max_steps?"),
         ("colour=red", "unknown key colour: --cfg job shows all there are"),
-        ("+trainer.colour=red", "trainer.colour: Key 'colour' not in 'TrainerConfig'"),
+        ("+trainer.colour=red", "unknown key trainer.colour: use one of"),
         ("recipe=nope", "Could not find 'recipe/nope': choose from"),
         ("data=etth2", "data=etth2 is now data=ett data.name=ETTh2"),
+        ("recipe=comparison_vp", "recipe=comparison_vp is now the list vp in recipes/comparison/"),
+        ("prediction.data_std=2", "unknown key prediction.data_std: give prediction={name: NAME,"),
+        ("prediction=velosity", "there is no prediction 'velosity'; choose one of combined_noise,"),
         ("trainer.max_steps=[", "cannot read 'trainer.max_steps=['"),
-        ("trainer.max_steps=soon", "trainer.max_steps: Value 'soon'"),
+        ("trainer.max_steps=soon", "trainer.max_steps=soon is invalid. Use an integer"),
         ("data=folder", "data.root has no value: add data.root=VALUE to the command"),
-        ("optimizer._target_=os.system", "optimizer._target_=os.system is no optimizer of torch"),
+        (
+            "optimizer._target_=os.system",
+            "optimizer._target_=os.system is not an optimizer of torch",
+        ),
         ("optimizer.betas=3", "torch.optim.AdamW does not take these options"),
-        ("trainer.device=quantum", "trainer.device=quantum is no device"),
+        ("trainer.device=quantum", "trainer.device=quantum is not a device"),
         ("trainer.best=mcd", "trainer.best=mcd is not among trainer.measures"),
         ("init_from=nowhere", "there is no checkpoint 'nowhere'"),
         ("run_dir=/proc/nowhere/run", "cannot use /proc/nowhere"),
@@ -254,6 +262,15 @@ def test_mistakes_are_answered_by_one_sentence(words, tmp_path, capsys, override
     assert not (tmp_path / "run").exists()
 
 
+def test_a_recipe_in_an_older_notation_is_answered_by_one_sentence(tmp_path, capsys):
+    recipe = tmp_path / "recipe" / "mine.yaml"
+    recipe.parent.mkdir()
+    defaults = "defaults: [tiny, override /prediction: v]"
+    recipe.write_text(f"# @package _global_\n{defaults}\nname: mine\n")
+    assert run(main, ["--config-dir", str(tmp_path), "recipe=mine", "--cfg", "job"]) == 2
+    assert "error: prediction is no group but a value" in capsys.readouterr().err
+
+
 def test_a_recipe_must_be_chosen(capsys):
     assert run(main, []) == 2
     told = capsys.readouterr().err
@@ -267,8 +284,12 @@ def test_the_configuration_is_shown_and_nothing_is_done(words, tmp_path: Path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_may_name_what_it_begins_from(capsys):
-    assert run(main, ["recipe=comparison_consistency", "--cfg", "job"]) == 0
+COMPARISON = Path(__file__).parents[1] / "recipes" / "comparison" / "methods.yaml"
+
+
+def test_what_a_run_begins_from_may_be_where_its_teacher_is(capsys):
+    words = OmegaConf.to_container(OmegaConf.load(COMPARISON))["consistency"]
+    assert run(main, [*words, "name=comparison_consistency", "--cfg", "job"]) == 0
     told = capsys.readouterr().out
     assert "teacher: runs/comparison_edm" in told
     assert "name: comparison_consistency" in told
@@ -281,6 +302,7 @@ def test_help_shows_examples(capsys):
     out = capsys.readouterr().out
     assert "wavediff train recipe=ljspeech data.root=" in out
     assert "recipe: " in out
+    assert f"prediction: {', '.join(PREDICTIONS)}\n" in out
 
 
 def test_a_sweep_has_a_folder_for_each_job_and_goes_on_past_a_bad_one(words, tmp_path, capsys):
@@ -339,15 +361,15 @@ def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["recipe=tiny_generate"], "adversarial training needs estimates of true signals"),
-        (["recipe=tiny_autoencoder"], "adversarial training needs estimates of true signals"),
-        (["recipe=sunspots"], "adversarial training needs estimates of true signals"),
+        (["recipe=tiny_generate"], "adversarial training compares estimates with true signals"),
+        (["recipe=tiny_autoencoder"], "adversarial training compares estimates with true signals"),
+        (["recipe=sunspots"], "adversarial training compares estimates with true signals"),
         (["recipe=tiny", "adversarial.weight=-1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "+adversarial.colour=1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "adversarial.optimizer.betas=3"], "torch.optim.AdamW does not take"),
         (
             ["recipe=tiny", "adversarial.optimizer._target_=os.system"],
-            "adversarial.optimizer._target_=os.system is no optimizer",
+            "adversarial.optimizer._target_=os.system is not an optimizer",
         ),
         (
             ["recipe=tiny", "schedule=rectified_flow", "sampler=one_step"],
@@ -413,7 +435,7 @@ def test_a_teacher_that_is_missing_or_of_no_use_is_told(notes, tmp_path: Path, c
     assert run(main, notes("teacher", "trainer.max_steps=1")) == 0
     teacher = f"teacher={tmp_path / 'teacher'}"
     assert run(main, notes("plain", teacher)) == 2
-    assert "takes no teacher" in capsys.readouterr().err
+    assert "without a teacher" in capsys.readouterr().err
     assert (
         run(main, notes("other", *DISTILL, teacher, "representation.representation.bands=32")) == 2
     )

@@ -32,11 +32,11 @@ def config(kind, **changes):
         },
         "network": group("network", "diffwave") | {"width": 8, "layers": 2, "dilation_cycle": 2},
         "schedule": group("schedule", "vp") | {"beta_max": 8.0},
-        "prediction": group("prediction", "v"),
         "objective": group("objective", "denoising"),
         "sampler": group("sampler", "ddim"),
     }  # fmt: skip
-    return {name: part | changes.get(name, {}) for name, part in parts.items()}
+    changed = {name: part | changes.get(name, {}) for name, part in parts.items()}
+    return changed | {"prediction": "v"}
 
 
 def save(folder, settings):
@@ -95,7 +95,7 @@ def test_the_tuned_checkpoint_samples_at_the_times_found(vocoder, audio, tmp_pat
 def test_a_better_grid_is_found_for_a_model_whose_steps_are_far_from_even(tmp_path, audio, capsys):
     # equal steps of EDM's sigma are far too long near the clean end
     settings = config("vocoder", task={"crop_frames": 8})
-    settings |= {"schedule": group("schedule", "edm"), "prediction": group("prediction", "edm")}
+    settings |= {"schedule": group("schedule", "edm"), "prediction": "edm"}
     folder = save(tmp_path, settings)
     tuned = tmp_path / "tuned.safetensors"
     assert command(folder, "--steps", 6, "--from", audio, "-o", tuned) == 0
@@ -117,7 +117,7 @@ def test_another_sampler_and_one_that_adds_noise(vocoder, audio, tmp_path):
 
 def test_an_enhancer_is_tuned_on_noisy_recordings(tmp_path, audio):
     settings = config("enhancer", task={"crop_seconds": 0.2})
-    settings |= {"schedule": group("schedule", "ouve"), "prediction": group("prediction", "x0")}
+    settings |= {"schedule": group("schedule", "ouve"), "prediction": "x0"}
     folder, tuned = save(tmp_path, settings), tmp_path / "tuned.safetensors"
     assert command(folder, "--steps", 3, "--from", audio, "-o", tuned) == 0
     enhancer = load_task(tuned)

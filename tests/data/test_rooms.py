@@ -11,7 +11,7 @@ def noise(length=8000, seed=0):
 
 
 def delay(a, b):
-    """Samples by which `b` comes after `a`."""
+    """Samples by which ``b`` comes after ``a``."""
     size = 2 * len(a)
     product = np.fft.irfft(np.conj(np.fft.rfft(a, size)) * np.fft.rfft(b, size), size)
     return (int(np.argmax(np.abs(product))) + len(a)) % size - len(a)

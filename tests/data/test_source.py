@@ -62,8 +62,8 @@ def test_a_pair_must_be_of_one_length_and_rate(tmp_path, make_wav, capsys):
     source = paired(folder(tmp_path / "clean"), str(tmp_path / "noisy"))
     clips, skipped = scan(source, 0.5, 0.6)
     assert [clip and clip.noisy.name for clip in clips] == ["fits.wav", "fits.wav", None, None]
-    assert skipped == {"unlike the noisy one": 2}
-    assert "long.wav has not the length" in capsys.readouterr().err
+    assert skipped == {"mismatched": 2}
+    assert "long.wav differ in length or sample rate" in capsys.readouterr().err
 
 
 def test_labels_follow_the_sorted_names(tmp_path):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.evaluation.spectral import POWER_FLOOR, lsd
 
 
@@ -12,7 +12,7 @@ def test_a_gain_is_as_far_as_its_decibels_in_every_frame():
     frames = lsd(x / 2, x)
     assert frames.shape == (2, 32)
     assert (frames - 20 * math.log10(2)).abs().max() < 1e-3
-    assert MEASURES["lsd"](x[0, 0] / 2, x[0, 0], 16000) == pytest.approx(6.0206, abs=1e-3)
+    assert METRICS["lsd"](x[0, 0] / 2, x[0, 0], 16000) == pytest.approx(6.0206, abs=1e-3)
 
 
 def test_equal_sounds_have_none_and_silence_is_as_far_as_the_floor():

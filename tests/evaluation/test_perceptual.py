@@ -112,7 +112,7 @@ def test_values_and_gradients_are_finite(estimate, reference):
     b = speech() if reference == "speech" else torch.zeros(1, 3 * RATE)
     a = {"silent": torch.zeros_like(b), "equal": b.clone(), "other": randn(*b.shape)}[estimate]
     a.requires_grad_()
-    value = disturbance(a, b, RATE, least_rms=0.01)
+    value = disturbance(a, b, RATE, min_rms=0.01)
     value.sum().backward()
     assert value.isfinite().all()
     assert a.grad.isfinite().all()
@@ -120,8 +120,8 @@ def test_values_and_gradients_are_finite(estimate, reference):
 
 def test_what_is_weaker_than_the_least_rms_is_not_made_loud():
     hiss = 1e-6 * randn(1, 2 * RATE)
-    assert disturbance(hiss, torch.zeros_like(hiss), RATE, least_rms=1e-2) < 0.1
-    assert disturbance(hiss, torch.zeros_like(hiss), RATE, least_rms=1e-7) > 1
+    assert disturbance(hiss, torch.zeros_like(hiss), RATE, min_rms=1e-2) < 0.1
+    assert disturbance(hiss, torch.zeros_like(hiss), RATE, min_rms=1e-7) > 1
 
 
 def test_the_gradient_is_that_of_the_value():

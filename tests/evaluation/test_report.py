@@ -48,7 +48,7 @@ def data(attributes, kind):
 
 
 def bursts(seconds, rate=RATE, level=0.1):
-    """Half a second of a tone (RMS `level`), half a second of nothing, and so on."""
+    """Half a second of a tone (RMS ``level``), half a second of nothing, and so on."""
     t = np.arange(int(seconds * rate)) / rate
     return level * 2**0.5 * np.sin(2 * np.pi * 440 * t) * (t % 1 < 0.5)
 
@@ -126,7 +126,7 @@ def test_a_long_recording_is_shown_from_its_beginning(tmp_path, monkeypatch):
     write_report(tmp_path / "r.html", [entry])
     page = Page(tmp_path / "r.html")
     assert "1:05 min" in page.text
-    assert "Shown and played: the first 3.0 s." in page.text
+    assert "Below: the first 3.0 s." in page.text
     assert read == [3 * RATE] * 2  # no more is held in memory
     for player in page.all("audio"):
         assert soundfile.info(data(player, "audio/mpeg")).duration < 3.2

@@ -67,11 +67,11 @@ def test_descending_the_gradient_lowers_both(noise):
 
 
 def test_a_silent_reference_counts_as_noise_of_the_least_rms(noise):
-    # noise of 0.1 against silence: 0.1 / least_rms of convergence, and the same log magnitude
+    # noise of 0.1 against silence: 0.1 / min_rms of convergence, and the same log magnitude
     silent = torch.zeros_like(noise)
-    once, twice = (mr_stft(noise, silent, least_rms=least) for least in (0.1, 0.2))
+    once, twice = (mr_stft(noise, silent, min_rms=least) for least in (0.1, 0.2))
     torch.testing.assert_close(once - twice, torch.full((3,), 0.5), rtol=0.03, atol=0)
-    louder = mr_stft(noise.flip(-1), noise, least_rms=0.05)
+    louder = mr_stft(noise.flip(-1), noise, min_rms=0.05)
     torch.testing.assert_close(louder, mr_stft(noise.flip(-1), noise))
 
 

@@ -9,9 +9,8 @@ import pytest
 from wavediff.cli import run
 from wavediff.commands import forecast
 from wavediff.errors import UserError
-from wavediff.series import fitting
-from wavediff.series.fitting import MOST, Plan
 from wavediff.series.forecaster import Forecaster
+from wavediff.training.budget import MAX_STEPS, TimeBudget
 from wavediff.training.learner import Learner, Step
 
 QUICK = {"context": 8, "device": "cpu", "progress": False}
@@ -22,13 +21,13 @@ class Machine:
 
     def __init__(self, seconds, each):
         self.now, self.each = 100.0, each
-        self.plan = Plan(seconds, clock=lambda: self.now)
+        self.budget = TimeBudget(seconds, clock=lambda: self.now)
 
     def train(self):
         """(share of the time that was over before each step, share of the steps)."""
         done, shares = 0, []
-        while (total := self.plan.total(done)) > done:
-            shares.append(((self.now - 100) / self.plan.seconds, done / total))
+        while (total := self.budget.steps(done)) > done:
+            shares.append(((self.now - 100) / self.budget.seconds, done / total))
             self.now += self.each(self.now - 100)
             done += 1
         return done, shares
@@ -55,8 +54,7 @@ def test_the_time_is_used_whatever_the_speed_and_the_rate_comes_down(each, steps
 
 def test_a_step_longer_than_the_time_is_made_nevertheless():
     assert Machine(1, lambda t: 60).train()[0] == 1
-    assert Plan(1, steps=7).total(0) == Plan(1, steps=7).total(6) == 7
-    assert Plan(30).total(0) == MOST
+    assert TimeBudget(30).steps(0) == MAX_STEPS
 
 
 def steps_of(monkeypatch, told):
@@ -85,6 +83,17 @@ def test_given_steps_are_made_and_decide_the_result(monkeypatch):
     assert told == [(number, 30, 3) for number in range(30)]
 
 
+def test_seconds_decide_the_number_of_steps(monkeypatch):
+    told = []
+    steps_of(monkeypatch, told)
+    model = Forecaster(4, seconds=1, **QUICK).fit(np.arange(60.0)).model
+    number, steps, warmup = told[-1]
+    assert model.extra["step"] == len(told) == number + 1
+    assert told[0][1:] == (MAX_STEPS, 100)
+    assert 0.9 < number / steps <= 1
+    assert warmup == min(100, steps // 10)
+
+
 def test_a_model_that_cannot_be_fitted_is_told(monkeypatch):
     bad = Step(np.nan, 1.0, 1.0, [], "the loss is not finite")
     monkeypatch.setattr(Learner, "learn", lambda *rest: bad)
@@ -101,7 +110,7 @@ def test_a_stop_says_that_the_model_is_not_kept(
             os.kill(os.getpid(), number)
         return Step(1.0, 1.0, 1.0, [])
 
-    monkeypatch.setattr(fitting.Learner, "learn", learn)
+    monkeypatch.setattr(Learner, "learn", learn)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     table = tmp_path / "t.csv"

@@ -21,7 +21,7 @@ def test_what_is_known_is_part_of_what_is_there_and_follows_from_the_generator(n
 
 
 def test_what_each_mask_hides():
-    assert not draw("nothing").any()
+    assert not draw("unconditional").any()
     known = draw("forecast")
     assert torch.equal(known[:, :30], PRESENT[:, :30])
     assert not known[:, 30:].any()
@@ -49,7 +49,7 @@ def test_a_block_is_one_stretch_of_up_to_half_the_window():
 
 
 def test_masks_are_drawn_by_their_shares():
-    shares = {"forecast": 3, "nothing": 1, "random": 0}
+    shares = {"forecast": 3, "unconditional": 1, "random": 0}
     found = [
         bool(masks.drawn(shares, PRESENT, OTHER, 10, torch.Generator().manual_seed(seed)).any())
         for seed in range(400)

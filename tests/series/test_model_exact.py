@@ -138,8 +138,8 @@ def quick(model: SeriesModel) -> Sampler:
     return DPMpp2M(log_snr_uniform(24, t_last=1e-4))
 
 
-def test_a_model_that_was_trained_with_nothing_known_is_guided_and_never_told():
-    model = exact_model({"nothing": 1.0, "forecast": 0.0})
+def test_an_unconditional_model_is_guided_and_never_conditioned():
+    model = exact_model({"unconditional": 1.0, "forecast": 0.0})
     assert model.guidance == Guidance.of("mse")
     window, known = a_window()
     options = {"sampler": quick(model), "seed": 1}
@@ -154,27 +154,29 @@ def test_a_model_that_was_trained_with_nothing_known_is_guided_and_never_told():
         assert error.square().mean() < 0.7 * plain.square().mean()
 
 
-def test_a_model_that_is_told_is_not_guided_unless_asked():
-    model = exact_model({"forecast": 1.0, "nothing": 1.0})
+def test_a_conditional_model_is_not_guided_unless_asked():
+    model = exact_model({"forecast": 1.0, "unconditional": 1.0})
     assert model.guidance is None
     model.guide("mse", 2.0)
     assert model.guidance == Guidance("mse", 2.0)
-    model.guide("none")
+    model.guide("replace")
+    assert model.guidance == Guidance.of("replace")
+    model.guide(None)
     assert model.guidance is None
     with pytest.raises(UserError, match="a scale of guidance needs a guidance"):
         model.guide(None, 2.0)
-    for kind, scale in (("best", None), ("mse", -1.0), ("mse", float("inf"))):
-        with pytest.raises(UserError, match=r"no guidance 'best'|must be above 0"):
+    for kind, scale in (("best", None), ("none", None), ("mse", -1.0), ("mse", float("inf"))):
+        with pytest.raises(UserError, match=r"one of replace, mse, quantile|must be above 0"):
             model.guide(kind, scale)
-    with pytest.raises(UserError, match="never trained with nothing known"):
+    with pytest.raises(UserError, match="also trained unconditionally"):
         exact_model({"forecast": 1.0}).guide("mse")
-    untold = exact_model({"nothing": 1.0})
-    untold.guide(None, 7.0)
-    assert untold.guidance == Guidance("mse", 7.0)
+    unconditional = exact_model({"unconditional": 1.0})
+    unconditional.guide(None, 7.0)
+    assert unconditional.guidance == Guidance("mse", 7.0)
 
 
 def test_guided_windows_are_scaled_by_what_is_known():
-    model = exact_model({"nothing": 1.0}, "standard")
+    model = exact_model({"unconditional": 1.0}, "standard")
     window, known = a_window()
     window, known = Window(*(p if p is None else p[:2] for p in window)), known[:2]
     options = {"sampler": quick(model)}
@@ -185,7 +187,7 @@ def test_guided_windows_are_scaled_by_what_is_known():
 
 
 def test_guidance_starts_from_noise_alone_too():
-    model = exact_model({"nothing": 1.0})
+    model = exact_model({"unconditional": 1.0})
     model.denoiser.schedule = model.network.schedule = RectifiedFlow()
     window, known = a_window()
     sampler = DPMpp2M(fixed([1.0, 0.5, 0.0]))

@@ -36,7 +36,7 @@ def model() -> SeriesModel:
         [Series(str(i), 0, x[None]) for i, x in enumerate(walks(50, 4000, 0))], ["x"]
     )
     changes = [
-        "task.masks={forecast: 1, random: 1, block: 0, historical: 0, nothing: 0}",
+        "task.masks={forecast: 1, random: 1, block: 0, historical: 0, unconditional: 0}",
         # a window's own scale would be one more thing that the exact answer does not know
         "data.scaling=none",
         "data.lags=[]",

@@ -35,7 +35,8 @@ def read_group(name: str, choice: str) -> dict[str, Any]:
 
 
 def tiny_config(space: str = "whitened", **changes: Any) -> dict[str, Any]:
-    """A resolved configuration of toy size; ``group={"key": value}`` changes a group."""
+    """A resolved configuration of toy size; ``group={"key": value}`` changes a group,
+    ``group="name"`` takes another."""
     group = read_group
     config = {
         "task": {"_target_": "wavediff.tasks.vocoder.Vocoder", "crop_frames": 8},
@@ -45,12 +46,12 @@ def tiny_config(space: str = "whitened", **changes: Any) -> dict[str, Any]:
         "representation": copy.deepcopy(SPACES[space]),
         "network": group("network", "diffwave") | {"width": 8, "layers": 2, "dilation_cycle": 2},
         "schedule": group("schedule", "vp") | {"beta_max": 8.0},
-        "prediction": group("prediction", "v"),
+        "prediction": "v",
         "objective": group("objective", "denoising"),
         "sampler": group("sampler", "ddim"),
     }
     for name, change in changes.items():
-        config[name] = config[name] | change
+        config[name] = change if isinstance(change, str) else config[name] | change
     return config
 
 

@@ -54,7 +54,7 @@ def test_foreign_targets_are_refused(tmp_path, target, nested):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("group", ["schedule", "prediction", "objective", "sampler"])
+@pytest.mark.parametrize("group", ["schedule", "objective", "sampler"])
 def test_every_file_of_a_group_can_be_made(group):
     for path in (conf_folder() / group).glob("*.yaml"):
         config = OmegaConf.to_container(OmegaConf.load(path))

@@ -137,7 +137,7 @@ def test_a_file_that_ends_early(saved, cut):
         ({"config": "[]"}, "damaged"),
         ({"config": "[" * 100_000}, "damaged"),
         ({"extra": "3"}, "damaged"),
-        ({"config": "{}"}, "lacks task, representation"),
+        ({"config": "{}"}, "lacks task"),
     ],
 )
 def test_metadata_that_is_damaged(saved, metadata, words):

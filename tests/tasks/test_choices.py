@@ -7,11 +7,12 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from wavediff.diffusion.denoiser import Denoiser
+from wavediff.errors import UserError
 from wavediff.files import conf_folder
+from wavediff.notation import PREDICTIONS, in_full, prediction
 from wavediff.tasks.build import make
 
 PLAIN = ["vp", "subvp", "ve", "edm", "log_snr_curve", "cosine", "diffwave", "rectified_flow"]
-PREDICTIONS = ["eps", "score", "ncsn", "x0", "v", "velocity", "edm", "consistency"]
 OBJECTIVES = ["denoising", "l1", "min_snr", "likelihood", "score_matching"]
 
 
@@ -40,13 +41,35 @@ def test_predictions_and_objectives_go_with_every_schedule(schedule):
     path = made("schedule", schedule)
     u = torch.tensor([0.0, 0.3, 0.999], dtype=torch.float64)
     x0, eps = torch.randn(2, 3, 1, 8)
-    for prediction in PREDICTIONS:
-        denoiser = Denoiser(Zero(), path, made("prediction", prediction))
-        for name in OBJECTIVES:
-            if prediction == "consistency" and name in ("denoising", "l1"):
+    for name in PREDICTIONS.keys() - {"combined_noise"}:  # which needs an anchor
+        denoiser = Denoiser(Zero(), path, make(prediction(name)))
+        for objective in OBJECTIVES:
+            if name == "consistency" and objective in ("denoising", "l1"):
                 continue  # says nothing at the smallest noise, where it is the identity
-            result = made("objective", name)(denoiser, x0, u=u, eps=eps)
-            assert torch.isfinite(result.loss).all(), (prediction, name)
+            result = made("objective", objective)(denoiser, x0, u=u, eps=eps)
+            assert torch.isfinite(result.loss).all(), (name, objective)
+
+
+def test_a_prediction_is_a_name_or_a_name_with_options():
+    old = {"_target_": "wavediff.diffusion.preconditioning.edm", "_partial_": True, "data_std": 1.0}
+    assert prediction("edm") == prediction({"name": "edm"}) == prediction(old) == old
+    for words in ("prediction=edm", "prediction={name: edm}"):
+        assert in_full(composed(words))["prediction"] == old
+    halved = ["prediction={name: edm, data_std: 0.5}"]
+    assert in_full(composed(*halved))["prediction"] == old | {"data_std": 0.5}
+    assert in_full(composed(*halved, "prediction=v"))["prediction"] == prediction("v")
+    assert make(prediction(composed(*halved)["prediction"])).keywords == {"data_std": 0.5}
+
+
+@pytest.mark.parametrize("name", ["velosity", 3, True, ["v"], {"data_std": 0.5}])
+def test_an_unknown_prediction_is_told_with_those_there_are(name):
+    with pytest.raises(UserError, match=r"there is no prediction .*combined_noise, .*v, velocity"):
+        prediction(name)
+
+
+def test_an_option_that_a_prediction_does_not_take_is_told():
+    with pytest.raises(UserError, match=r"cannot build .*preconditioning\.v: .*data_std"):
+        make(prediction({"name": "v", "data_std": 0.5}))
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in conf_folder().glob("sampler/times/*.yaml")))

@@ -89,10 +89,10 @@ def test_what_is_prepared_is_kept_only_where_it_fits(monkeypatch, make_vocoder, 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_consistency_sees_no_seam_either(monkeypatch, make_vocoder, make_mel):
+def test_the_mel_projection_sees_no_seam_either(monkeypatch, make_vocoder, make_mel):
     monkeypatch.setattr(module, "STATE_NUMBERS", 1)
     monkeypatch.setattr(module, "HALOS", 1)
-    vocoder = make_vocoder("whitened", task={"consistency": 2})
+    vocoder = make_vocoder("whitened", task={"mel_iterations": 2})
     mel = make_mel(frames=200)
     expected = whole(vocoder, mel, vocoder.with_sampler("one_step"))
     parts = list(vocoder.stream(mel, sampler=vocoder.with_sampler("one_step"), chunk_seconds=0.02))

@@ -23,7 +23,7 @@ def make_enhancer(make_config, read_group):
         config = make_config(space)
         config["task"] = read_group("task", "enhancer") | {"crop_seconds": 0.2} | task
         config["schedule"] = read_group("schedule", schedule)
-        config["prediction"] = read_group("prediction", "x0")
+        config["prediction"] = "x0"
         config["sampler"] = read_group("sampler", "one_step")
         if masked:
             inner = config["network"] | {"_partial_": True}

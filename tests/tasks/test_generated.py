@@ -93,7 +93,7 @@ def test_an_enhancer_s_speech_comes_from_the_noisy_recording(make_config, read_g
     config = make_config("stft")
     config["task"] = read_group("task", "enhancer") | {"crop_seconds": 0.2}
     config["schedule"] = read_group("schedule", schedule)
-    config["prediction"] = read_group("prediction", "x0")
+    config["prediction"] = "x0"
     config["sampler"] = read_group("sampler", "bridge")
     config["sampler"]["times"]["steps"] = 2
     torch.manual_seed(0)

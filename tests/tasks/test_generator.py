@@ -6,19 +6,21 @@ from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
 from wavediff.tasks.generator import Generator
 
-LOCAL = {"groups": 2, "frames": 3}
+WIENER = {"groups": 2, "frames": 3}
 
 
 @pytest.fixture
 def make_generator(make_config, read_group):
-    def make(space="pqmf", labels=0, local=None, **task) -> Generator:
+    def make(space="pqmf", labels=0, wiener=None, **task) -> Generator:
         config = make_config(space)
         del config["mel"]
         target = read_group("task", "generator")
-        config["task"] = target | {"sample_rate": 4000, "crop_seconds": 0.1, "local": local} | task
+        config["task"] = (
+            target | {"sample_rate": 4000, "crop_seconds": 0.1, "wiener": wiener} | task
+        )
         config["network"] |= {"labels": labels}
-        if local:
-            config["network"] |= {"local_channels": local["groups"], "upsample": 1}
+        if wiener:
+            config["network"] |= {"local_channels": wiener["groups"], "upsample": 1}
         torch.manual_seed(0)
         generator = build_task(config)
         torch.nn.init.normal_(generator.network.output_projection.weight, std=0.3)
@@ -27,9 +29,9 @@ def make_generator(make_config, read_group):
     return make
 
 
-@pytest.mark.parametrize("local", [None, LOCAL])
-def test_the_loss_is_per_item_and_has_gradients(make_generator, local):
-    generator = make_generator(local=local)
+@pytest.mark.parametrize("wiener", [None, WIENER])
+def test_the_loss_is_per_item_and_has_gradients(make_generator, wiener):
+    generator = make_generator(wiener=wiener)
     audio = 0.1 * torch.randn(3, 1, generator.crop_length)
     losses = generator.loss({"audio": audio}, ItemNoise(0, [4, 5, 6]))
     assert all(value.shape == (3,) for value in losses.values())

@@ -81,7 +81,7 @@ def test_pieces_of_an_enhancer_do_not_show(make_config, read_group):
     config = make_config("stft") | {
         "task": read_group("task", "enhancer") | {"level_past": 0.1, "level_ahead": 0.05},
         "schedule": read_group("schedule", "bridge"),
-        "prediction": read_group("prediction", "x0"),
+        "prediction": "x0",
         "sampler": read_group("sampler", "one_step"),
     }
     enhancer = with_random_weights(config)

@@ -89,8 +89,7 @@ def test_the_loss_is_per_item_and_has_gradients(make_vocoder, space):
 
 def test_the_mel_loss_is_how_far_the_estimates_mel_is_off(make_vocoder):
     """A network that predicts nothing makes silence, whose mel is known everywhere."""
-    prediction = {"_target_": "wavediff.diffusion.preconditioning.x0", "_partial_": True}
-    vocoder = make_vocoder("waveform", task={"mel_weight": 1.0}, prediction=prediction)
+    vocoder = make_vocoder("waveform", task={"mel_weight": 1.0}, prediction="x0")
     for parameter in vocoder.network.parameters():
         torch.nn.init.zeros_(parameter)
     audio = 0.1 * torch.randn(2, 1, vocoder.crop_length, generator=torch.Generator().manual_seed(0))
@@ -146,7 +145,7 @@ def test_samplers_that_do_not_exist_or_fit(make_vocoder, make_mel):
     with pytest.raises(UserError, match="levels"):
         vocoder(mel, sampler="diffwave")  # every level of a schedule that has none
     assert vocoder(mel, sampler="diffwave", steps=2).shape == (640,)
-    blind = make_vocoder(prediction={"_target_": "wavediff.diffusion.preconditioning.eps"})
+    blind = make_vocoder(prediction="eps")
     blind.denoiser.schedule = RectifiedFlow()
     with pytest.raises(UserError, match="says nothing where alpha = 0"):
         blind(mel)

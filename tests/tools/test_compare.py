@@ -7,12 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from wavediff.cli import run
 from wavediff.diffusion import preconditioning, times
 from wavediff.diffusion.ddim import DDIM
 from wavediff.diffusion.heun import Heun
 from wavediff.diffusion.schedule import RectifiedFlow
+from wavediff.files import conf_folder
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -26,9 +29,15 @@ def arguments(tmp_path: Path, *words: str) -> list[str]:
     return [*words, *places, "--samples=20", "data.count=120"]
 
 
-def test_every_method_has_its_recipe_and_comes_after_those_it_needs():
-    recipes = {path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml")}
-    assert {f"comparison_{name}" for name in compare.METHODS} <= recipes
+def test_every_method_can_be_trained_and_comes_after_those_it_needs(tmp_path: Path):
+    listed = OmegaConf.load(compare.LIST)
+    assert listed.keys() == compare.METHODS.keys()
+    args = compare._parse(arguments(tmp_path))
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        for name in listed:
+            config = compose("train", compare._overrides(name, args))
+            assert config.name == f"comparison_{name}"
+            assert config.trainer.decay == "cosine"
     assert compare._methods("consistency") == ["edm", "consistency"]
     for method in compare.METHODS.values():
         assert {name for _, name in method.needs} <= set(compare.METHODS)

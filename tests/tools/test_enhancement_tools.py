@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from wavediff.cli import run
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 
 TOOLS = Path(__file__).parents[2] / "tools"
 RATE = 16000
@@ -97,6 +97,6 @@ def test_the_benchmark_compares_speed_and_quality(spectral_gate, noisy_set, monk
     audio = soundfile.read(noisy_set / "noisy/sub/a.wav", dtype="float32")[0]
     clean = soundfile.read(noisy_set / "clean/sub/a.wav", dtype="float32")[0]
     for values, estimate in ((noisy, audio), (gated, spectral_gate.gate(audio[None], RATE)[0])):
-        assert values[0] == pytest.approx(MEASURES["si_sdr"](estimate, clean, RATE), abs=1e-3)
+        assert values[0] == pytest.approx(METRICS["si_sdr"](estimate, clean, RATE), abs=1e-3)
     assert gated[0] != noisy[0]
     assert enhanced[0] == pytest.approx(noisy[0] + 20 * np.log10(1 / 0.99), abs=0.1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from wavediff.diffusion.noise import ItemNoise
+from wavediff.tasks.task import Task
 from wavediff.training.checkpoint import RunCheckpoints, resume
 from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World
@@ -21,7 +22,7 @@ DEFAULTS = Path(__file__).parents[2] / "conf" / "trainer" / "default.yaml"
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-class FakeTask(nn.Module):
+class FakeTask(Task):
     """Denoises noisy audio; with dropout, which draws from the global generator."""
 
     sample_rate = 16000
@@ -43,7 +44,7 @@ class FakeTask(nn.Module):
 
 
 class FakeData(Dataset):
-    """Sample i is random audio that follows from i; `spoil` may change it."""
+    """Sample i is random audio that follows from i; ``spoil`` may change it."""
 
     def __init__(self, spoil: Callable[[int, Tensor], Tensor] | None = None) -> None:
         self.spoil = spoil
@@ -85,7 +86,7 @@ def make_learner(trainer: Callable) -> Callable[..., Learner]:
 def run(make_learner: Callable, tmp_path: Path) -> Callable[..., tuple[Learner, Outcome]]:
     """run(folder, data=..., validate=..., key=value): begin or continue, as the command does.
 
-    `validate` is given the learner.
+    ``validate`` is given the learner.
     """
 
     def go(

@@ -47,10 +47,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, capsys
     newest = checkpoints.paths()[-1][1]
     newest.write_bytes(newest.read_bytes()[:500])
     assert checkpoints.load()["step"] == 1
-    assert "step-000000002.pt cannot be read" in capsys.readouterr().err
+    assert "step-000000002.pt is damaged" in capsys.readouterr().err
     for _, path in checkpoints.paths():
         path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match=r"no checkpoint .* can be read"):
+    with pytest.raises(UserError, match="none of the checkpoints can be read"):
         checkpoints.load()
 
 
@@ -87,8 +87,16 @@ def test_what_defines_a_run_is_named_when_it_differs():
 def test_a_group_that_came_up_since_and_is_empty_is_no_difference():
     assert differences(CONFIG, CONFIG | {"adversarial": {}}) == []
     assert differences(CONFIG | {"adversarial": {}}, CONFIG) == []
+    assert differences(CONFIG, CONFIG | {"teacher": None}) == []
     chosen = CONFIG | {"adversarial": {"weight": 1.0}}
     assert differences(CONFIG, chosen) == ["adversarial.weight (absent -> 1.0)"]
+
+
+def test_another_notation_is_no_difference():
+    old = {"_target_": "wavediff.diffusion.preconditioning.edm", "_partial_": True, "data_std": 1.0}
+    assert differences(CONFIG | {"prediction": old}, CONFIG | {"prediction": "edm"}) == []
+    other = CONFIG | {"prediction": {"name": "edm", "data_std": 0.5}}
+    assert differences(CONFIG | {"prediction": old}, other) == ["prediction.data_std (1.0 -> 0.5)"]
 
 
 def test_a_sampler_may_change_unless_training_samples_by_it():

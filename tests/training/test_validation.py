@@ -5,10 +5,10 @@ from torch import Tensor
 
 from wavediff.data.audio import BadAudio
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.training import validation
 from wavediff.training.distributed import World
-from wavediff.training.validation import choose_measures, validate
+from wavediff.training.validation import choose_metrics, validate
 
 ALONE = World(0, 1, torch.device("cpu"))
 RATE = 16000
@@ -25,7 +25,7 @@ def halves(batch: dict[str, Tensor], seed: int) -> Tensor:
 
 
 def test_scores_are_means_over_files_spread_over_all():
-    measures = choose_measures(["mr_stft", "log_mel_error"])
+    measures = choose_metrics(["mr_stft", "log_mel_error"])
     asked = []
 
     class Clips(list):
@@ -40,7 +40,7 @@ def test_scores_are_means_over_files_spread_over_all():
     expected = []
     for number in asked:
         audio = speechlike(number)["audio"][:, : RATE // 2]
-        expected.append(MEASURES["mr_stft"](audio / 2, audio, RATE))
+        expected.append(METRICS["mr_stft"](audio / 2, audio, RATE))
     assert result.scores["mr_stft"] == pytest.approx(np.mean(expected))
     assert [(s.name, len(s.reference)) for s in result.samples] == [("clip0", RATE // 2)]
     torch.testing.assert_close(result.samples[0].estimate, result.samples[0].reference / 2)
@@ -56,11 +56,11 @@ def test_what_cannot_be_measured_is_said_and_left_out_of_the_mean():
                 raise BadAudio("clip2.wav is not audio")
             return speechlike(number)
 
-    measures = choose_measures(["mr_stft"])
+    measures = choose_metrics(["mr_stft"])
     result = validate(broken, Clips(range(3)), measures, ALONE, RATE, files=3)
     alone = validate(halves, [speechlike(1)], measures, ALONE, RATE, files=1)
     assert result.scores == pytest.approx(alone.scores)
-    assert result.unmeasured == {"mr_stft": "2 of 3 files: the estimate is not finite"}
+    assert result.undefined == {"mr_stft": "2 of 3 files: the estimate is not finite"}
 
 
 def test_labels_reach_the_model():
@@ -74,14 +74,14 @@ def test_labels_reach_the_model():
     assert seen[0].tolist() == [4]
 
 
-def test_measures_by_name(monkeypatch, capsys):
-    with pytest.raises(UserError, match=r"no measure 'peskq'; choose from pesq_wb, "):
-        choose_measures(["peskq"])
+def test_metrics_by_name(monkeypatch, capsys):
+    with pytest.raises(UserError, match=r"'peskq' is not a metric\. Use some of pesq_wb, "):
+        choose_metrics(["peskq"])
 
     class Missing:
         def require(self) -> None:
             raise UserError("the package pesq is missing")
 
-    monkeypatch.setattr(validation, "MEASURES", MEASURES | {"pesq_wb": Missing()})
-    assert list(choose_measures(["pesq_wb", "mr_stft"])) == ["mr_stft"]
-    assert "goes without pesq_wb: the package pesq is missing" in capsys.readouterr().err
+    monkeypatch.setattr(validation, "METRICS", METRICS | {"pesq_wb": Missing()})
+    assert list(choose_metrics(["pesq_wb", "mr_stft"])) == ["mr_stft"]
+    assert "leaves out pesq_wb: the package pesq is missing" in capsys.readouterr().err

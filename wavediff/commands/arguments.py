@@ -57,6 +57,13 @@ def positive(text: str) -> int:
     return number
 
 
+def guidance(text: str) -> str:
+    """An argparse type: a guidance of series, but for an old name."""
+    if text == "none":
+        raise argparse.ArgumentTypeError("none is now called replace")
+    return text
+
+
 def natural(text: str) -> int:
     """An argparse type: 0 or more."""
     number = whole(text)
@@ -167,9 +174,10 @@ def add_series(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=positive, default=100, metavar="N", help="draws (default: 100)")
     add(
         "--guidance",
-        choices=["none", "mse", "quantile"],
-        help="sample around what is known without telling the network of it (default: mse for a "
-        "model that was only trained with nothing known, none for others)",
+        type=guidance,
+        choices=["replace", "mse", "quantile"],
+        help="guide an unconditional model by the known cells (default: mse for an unconditional "
+        "model; other models are conditioned on the known cells)",
     )
     add(
         "--guidance-scale",

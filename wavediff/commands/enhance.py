@@ -26,7 +26,6 @@ from wavediff.data.audio import CONTAINERS, audio_info, audio_reader, audio_writ
 from wavediff.errors import UserError
 from wavediff.tasks.enhancer import Enhancer
 from wavediff.tasks.sampler import sampler_names
-from wavediff.tasks.stream import EnhancerStream
 
 PIPE = "-"
 READ_SAMPLES = 1 << 16  # of all channels together, at a time
@@ -201,10 +200,13 @@ def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
 def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Path, str]:
     """Load the model and enhance; returns a sentence for each target that failed."""
     enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments.device))
+    enhancer.with_sampler(arguments.sampler, arguments.steps)  # refused before the first file
     options = {
-        "sampler": enhancer.with_sampler(arguments.sampler, arguments.steps),
+        "sampler": arguments.sampler,
+        "steps": arguments.steps,
         "seed": arguments.seed,
         "dry": arguments.dry,
+        "chunk_seconds": None,
     }
     failures: dict[Path, str] = {}
     done = 0.0
@@ -243,9 +245,7 @@ def enhance(
         progress.update(before + min(seconds, job.seconds) - progress.n)
 
     with audio_reader(job.source) as reader:
-        stream = EnhancerStream(
-            enhancer, reader.sample_rate, reader.channels, callback=advance, **options
-        )
+        stream = enhancer.stream(reader.sample_rate, reader.channels, progress=advance, **options)
         with audio_writer_like(reader, job.target) as writer:
             for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
                 writer.write(torch.from_numpy(stream.push(block)))

@@ -18,8 +18,8 @@ from wavediff.data.audio import BadAudio, find_audio, read_audio
 from wavediff.errors import UserError
 from wavediff.evaluation.frechet import embedding, frechet, log_mel_statistics
 from wavediff.evaluation.manifest import Manifest, groups, read_manifest
-from wavediff.evaluation.measures import MEASURES
-from wavediff.evaluation.pairs import Judgement, Pair, judge_all, match, with_noisy
+from wavediff.evaluation.metrics import METRICS
+from wavediff.evaluation.pairs import Pair, PairResult, evaluate_pairs, match, with_noisy
 from wavediff.evaluation.summary import Scores, Summary, summarize_files
 from wavediff.evaluation.tables import breakdown_table, per_file_table, summary_table, write_csv
 from wavediff.files import atomic_path
@@ -176,16 +176,16 @@ def _compare_sets(args: argparse.Namespace) -> int:
 
 
 def _score_group(
-    judgements: Sequence[Judgement], names: set[str], measures: Sequence[str]
+    judgements: Sequence[PairResult], names: set[str], measures: Sequence[str]
 ) -> tuple[dict[str, Scores], int]:
     chosen = [judgement for judgement in judgements if judgement.pair.name in names]
     return {name: summarize_files(chosen, name) for name in measures}, len(chosen)
 
 
-def _judge(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> list[Judgement]:
+def _judge(pairs: Sequence[Pair], measures: Sequence[str], jobs: int) -> list[PairResult]:
     judgements = []
     with tqdm(total=len(pairs), desc="evaluate", unit="file", file=sys.stderr) as progress:
-        for judgement in judge_all(pairs, measures, min(jobs, len(pairs))):
+        for judgement in evaluate_pairs(pairs, measures, min(jobs, len(pairs))):
             judgements.append(judgement)
             progress.update()
     return sorted(judgements, key=lambda judgement: judgement.pair.name)
@@ -220,7 +220,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="columns of the manifest by which to break the means down (default: snr_db)",
     )
     parser.add_argument(
-        "--measures", type=_measures, metavar="NAME,NAME", help=f"of {', '.join(MEASURES)}"
+        "--measures", type=_measures, metavar="NAME,NAME", help=f"of {', '.join(METRICS)}"
     )
     parser.add_argument(
         "--frechet",
@@ -256,10 +256,10 @@ def _columns(text: str) -> list[str]:
 
 def _measures(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in MEASURES]
+    unknown = [name for name in names if name not in METRICS]
     if unknown or not names:
         raise argparse.ArgumentTypeError(
-            f"no measure {', '.join(unknown) or 'named'}: choose from {', '.join(MEASURES)}"
+            f"no measure {', '.join(unknown) or 'named'}: choose from {', '.join(METRICS)}"
         )
     return list(dict.fromkeys(names))
 
@@ -274,11 +274,11 @@ def _positive(text: str) -> int:
 def _available(chosen: list[str] | None) -> list[str]:
     """The measures to take: those chosen, or all whose package is there, saying which are not."""
     for name in chosen or []:
-        MEASURES[name].require()
+        METRICS[name].require()
     if chosen:
         return chosen
     names = []
-    for name, measure in MEASURES.items():
+    for name, measure in METRICS.items():
         try:
             measure.require()
             names.append(name)
@@ -287,7 +287,7 @@ def _available(chosen: list[str] | None) -> list[str]:
     return names
 
 
-def _report(judgements: Sequence[Judgement]) -> None:
+def _report(judgements: Sequence[PairResult]) -> None:
     """Tell stderr what a reader of the means has to know."""
     _list("could not be read", [j.error for j in judgements if j.error])
     _list("noticed", [f"{j.pair.name}: {note}" for j in judgements for note in j.notes])
@@ -296,7 +296,7 @@ def _report(judgements: Sequence[Judgement]) -> None:
         for found in (judgement.unmeasurable, judgement.noisy_unmeasurable):
             for name, reason in found.items():
                 labels = reasons.setdefault((judgement.pair.name, reason), [])
-                labels += [label for label in [MEASURES[name].label] if label not in labels]
+                labels += [label for label in [METRICS[name].label] if label not in labels]
     _list(
         "not measurable",
         [f"{file}: {', '.join(labels)}: {why}" for (file, why), labels in reasons.items()],
@@ -315,7 +315,7 @@ def _list(heading: str, lines: Iterable[str]) -> None:
 def _records(scores: dict[str, Scores], noisy: bool) -> dict[str, dict]:
     records = {}
     for name, score in scores.items():
-        measure = MEASURES[name]
+        measure = METRICS[name]
         record = {"label": measure.label, "higher_is_better": measure.higher_is_better}
         record |= _summary_record(score.estimate)
         if noisy:
@@ -330,7 +330,7 @@ def _summary_record(summary: Summary) -> dict:
     return {"mean": summary.mean, "ci95": interval, "n": summary.n}
 
 
-def _file_record(judgement: Judgement, row: dict[str, str] | None) -> dict:
+def _file_record(judgement: PairResult, row: dict[str, str] | None) -> dict:
     record = asdict(judgement)
     pair = {key: str(value) for key, value in record.pop("pair").items() if value is not None}
     if judgement.pair.noisy is None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
-from wavediff.errors import UserError
+from wavediff.notation import in_full
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import (
     bundled_names,
@@ -95,32 +95,11 @@ def describe(name_or_path: str) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         **origin,
         "task": type(task).__name__,
-        **({"sample_rate": task.sample_rate} if hasattr(task, "sample_rate") else {}),
-        **({"window": window(task)} if hasattr(task, "horizon") else {}),
         "parameters": count(task.network),
-        **{group: short(value) for group, value in task.config.items() if group != "task"},
-        **sampling(task),
-        **({"consistency": task.consistency} if hasattr(task, "consistency") else {}),
+        **{group: short(value) for group, value in in_full(task.config).items() if group != "task"},
+        **task.summary(),
         "extra": dict(extra),
     }
-
-
-def sampling(task: Any) -> dict[str, int]:
-    """Steps and network calls of what samples; for an autoencoder its rates."""
-    if hasattr(task, "denoiser"):
-        schedule = task.denoiser.schedule
-        try:
-            steps, calls = len(task.sampler.grid(schedule)) - 1, task.sampler.calls(schedule)
-        except ValueError as error:
-            raise UserError(f"its sampler does not fit the model: {error}") from error
-        return {"steps": steps, "network_calls": calls}
-    return {"hop_length": task.network.hop_length, "compression": task.network.compression}
-
-
-def window(task: Any) -> str:
-    """What a model of series sees and tells."""
-    number = f"{task.variables} variable{'s' * (task.variables != 1)}"
-    return f"{number}, {task.context} steps of context, {task.horizon} ahead"
 
 
 def bundled(name: str) -> dict[str, Any]:
@@ -174,9 +153,8 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "compression" in facts:
         hop, factor = facts["hop_length"], facts["compression"]
         found.append(("latent", f"a frame for {hop} samples, compression {factor:g}"))
-    if "consistency" in facts:
-        iterations = facts["consistency"]
-        found.append(("consistency", f"{iterations} iterations" if iterations else "off"))
+    if "mel_iterations" in facts:
+        found.append(("mel iterations", f"{facts['mel_iterations']}"))
     for name, value in facts["extra"].items():
         if name == "scales":  # numbers for synthesis, hundreds of them
             continue

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import partial
@@ -20,15 +20,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from torch import nn
 
 from wavediff.cli import run
-from wavediff.data import build_data
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import Measure
+from wavediff.evaluation.metrics import Metric
 from wavediff.files import conf_folder
 from wavediff.memory import keep_freed
 from wavediff.moved import CHOICES
 from wavediff.tasks import build_task, load_task, save_task
 from wavediff.tasks.build import completed, make
-from wavediff.tasks.checkpoint import effort, fixed_state, load_fixed
+from wavediff.tasks.checkpoint import effort
 from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
 from wavediff.training.adversary import Adversary
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
@@ -36,7 +35,8 @@ from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import train
-from wavediff.training.validation import Validation, choose_measures, validate
+from wavediff.training.optim import configured_optimizer
+from wavediff.training.validation import Validation, choose_metrics
 
 FIT_CROPS = 64  # training crops over which a latent is standardised
 
@@ -82,7 +82,7 @@ def _job(config: DictConfig, run_dir: Path) -> int:
     """One run, begun or continued. Returns the exit code."""
     plain = completed(_plain(config))
     trainer = trainer_config(plain["trainer"])
-    measures = choose_measures(trainer.measures)
+    measures = choose_metrics(trainer.measures)
     if measures and trainer.best not in measures:
         raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
     seed = plain["seed"]
@@ -107,11 +107,11 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 _say(world, f"train: the weights of {plain['init_from']} to begin with")
             _give_teacher(task, plain["teacher"], world.device)
             adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
-            optimizer = partial(_optimizer, plain["optimizer"])
+            optimizer = partial(configured_optimizer, plain["optimizer"])
             learner = Learner(task, trainer, world, optimizer, seed, adversary)
             _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
-                data, held_out = _data(task, plain["data"], seed)
+                data, held_out = task.read(plain["data"], seed)
             if pretrained is not None:
                 _fit(task, pretrained, data)
             if world.main:
@@ -136,7 +136,9 @@ def _job(config: DictConfig, run_dir: Path) -> int:
                 workers=plain["data"]["workers"],
             )
             if outcome.step >= trainer.max_steps:
-                _say(world, f"train: done; now wavediff {task.command} --checkpoint {run_dir} ...")
+                use = f"{task.command} --checkpoint {run_dir} ..."
+                use = f"info {run_dir}" if task.command == "info" else use
+                _say(world, f"train: done; now wavediff {use}")
     return 128 + outcome.signum if outcome.signum else 0
 
 
@@ -200,39 +202,18 @@ def _task(
         task = build_task(config)
     else:
         task, weights = build_task(embedded(config, state["fixed"]["autoencoder"])), None
-    if state is not None and fixed_state(task):
-        load_fixed(task, state["fixed"]["state"])
+    if state is not None and task.fixed_state():
+        task.load_fixed(state["fixed"]["state"])
     return task, weights
 
 
-def _data(task: Any, config: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
-    """(what to train on, what is held out), as the task reads it: mostly crops of audio."""
-    read = getattr(task, "read", None)
-    if read is not None:
-        return read(config, seed)
-    return build_data(config, task.crop_length, task.sample_rate, seed)
-
-
 def _validation(
-    task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Measure], world: World
+    task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Metric], world: World
 ) -> Callable[[], Validation] | None:
     """How the task is judged now and then; None where nothing is held out."""
     if not len(held_out):
         return None
-    score = getattr(task, "score", None)
-    if score is not None:
-        return lambda: Validation(score(held_out, trainer.validate_files))
-    return partial(
-        validate,
-        task.validate,
-        held_out,
-        measures,
-        world,
-        task.sample_rate,
-        files=trainer.validate_files,
-        seconds=trainer.validate_seconds,
-        media=trainer.validate_media,
-    )
+    return partial(task.judge, held_out, trainer, measures, world)
 
 
 def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:
@@ -243,7 +224,7 @@ def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:
 
 def _fixed(task: Any) -> dict[str, Any]:
     """What a run's checkpoint keeps besides what is learnt; empty for most tasks."""
-    state = fixed_state(task)
+    state = task.fixed_state()
     if not state:
         return {}
     return {"state": state, "autoencoder": task.config["representation"].get("autoencoder")}
@@ -251,23 +232,10 @@ def _fixed(task: Any) -> dict[str, Any]:
 
 def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> None:
     """The denoiser of another run to the objective that learns from one; it is not saved."""
-    takes = getattr(getattr(task, "objective", None), "takes_teacher", False)
-    if name_or_path is None:
-        if takes:
-            raise UserError("this objective learns from a trained model: add teacher=RUN")
-        return
-    if not takes:
-        raise UserError(
-            "this objective takes no teacher: leave teacher out, or give "
-            "objective=consistency_distillation"
-        )
-    teacher = load_task(name_or_path)
-    if teacher.config["representation"] != task.config["representation"]:
-        raise UserError(
-            f"teacher={name_or_path} works in another representation than this model: give both "
-            "the same"
-        )
-    task.objective.teacher = teacher.denoiser.to(device).requires_grad_(False)
+    if name_or_path is not None:
+        task.set_teacher(load_task(name_or_path).to(device))
+    elif task.needs_teacher:
+        raise UserError("this objective learns from a trained model: add teacher=RUN")
 
 
 def _adversary(
@@ -276,15 +244,17 @@ def _adversary(
     """The discriminators that the run trains against, where it does."""
     if not config:
         return None
-    if not hasattr(task, "generated"):
+    if not task.adversarial:
         raise UserError(
-            "adversarial training needs estimates of true signals to tell from them, and this task "
+            "adversarial training compares estimates with true signals, and this model "
             f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
             "vocoder or an enhancer"
         )
     task.with_sampler()  # which it learns by: refused here if it does not fit
     options = dict(config)
-    optimizer = partial(_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer")
+    optimizer = partial(
+        configured_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer"
+    )
     with torch.random.fork_rng(devices=[]):  # the network draws what it draws without them
         torch.manual_seed(seed)
         adversary = Adversary(make(options), trainer, world, optimizer)
@@ -298,20 +268,6 @@ def _adversary(
     return adversary
 
 
-def _optimizer(
-    config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
-) -> torch.optim.Optimizer:
-    options = dict(config)
-    target = str(options.pop("_target_", None))
-    found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
-    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
-        raise UserError(f"{name}._target_={target} is no optimizer of torch.optim")
-    try:
-        return found(parameters, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{target} does not take these options: {error}") from error
-
-
 def _save(
     task: Any,
     config: Mapping[str, Any],
@@ -323,12 +279,12 @@ def _save(
 ) -> None:
     """The averaged weights as a checkpoint that every other command reads."""
     extra = {"recipe": config["name"], "seed": config["seed"], **facts}
-    extra |= getattr(task, "facts", {})
+    extra |= task.facts
     if before:
         extra["before"] = dict(before)
     if label_names is not None:
         extra["label_names"] = list(label_names)
-    save_task(path, task.config, fixed_state(task) | dict(weights), extra)
+    save_task(path, task.config, task.fixed_state() | dict(weights), extra)
 
 
 def _say(world: World, sentence: str) -> None:
@@ -378,6 +334,8 @@ def _sentence(error: Exception) -> str:
         close = get_close_matches(str(cause.key), known, n=1)
         prefix = cause.full_key.removesuffix(str(cause.key))
         hint = f"did you mean {prefix}{close[0]}?" if close else "--cfg job shows all there are"
+        if prefix == "prediction.":
+            hint = f"give prediction={{name: NAME, {cause.key}: VALUE}}"
         return f"unknown key {cause.full_key}: {hint}"
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
@@ -388,6 +346,8 @@ def _sentence(error: Exception) -> str:
         text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}" if text else str(cause)
     first = text.splitlines()[0].strip() if text else type(error).__name__
     first = re.sub(r"^In '.*?': ", "", first)
+    if first.startswith("Could not override 'prediction'"):
+        return "prediction is no group but a value: write it as `prediction: NAME` in the recipe"
     absent = re.search(r"Could not find '(\w+/\w+)'", first)
     choice = absent[1].replace("/", "=") if absent else None
     if choice in CHOICES:

@@ -48,10 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(arguments.threads)
     path = find_checkpoint(arguments.checkpoint)
     task = load_task(path).to(device(arguments.device))
-    if not hasattr(task, "examples"):
-        raise UserError(
-            f"a {type(task).__name__} is not sampled in steps: there is nothing to tune"
-        )
+    if not task.tunable:
+        raise UserError(f"{task.title} is not sampled in steps of audio: there is nothing to tune")
     config, extra, state = read_checkpoint(path)
     if arguments.sampler is not None:
         config["sampler"] = sampler_config(arguments.sampler)
@@ -158,8 +156,8 @@ def crops(task: Any, arguments: argparse.Namespace) -> dict[str, Tensor]:
         chosen = [files[k * len(files) // count] for k in range(count)]
         audio = torch.stack([loudest(file, task.sample_rate, length) for file in chosen])
     batch = {"audio": audio, "noisy": audio}
-    if labels := getattr(task, "labels", 0):
-        batch["label"] = torch.arange(count) % labels
+    if task.labels:
+        batch["label"] = torch.arange(count) % task.labels
     return {name: value.to(task.device) for name, value in batch.items()}
 
 

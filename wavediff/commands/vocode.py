@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
     vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments.device))
     if arguments.consistency is not None:
-        vocoder.consistency = arguments.consistency
+        vocoder.mel_iterations = arguments.consistency
     options = {
         "sampler": vocoder.with_sampler(arguments.sampler, arguments.steps),
         "seed": arguments.seed,

@@ -1,25 +1,25 @@
-"""Noisy recordings made of clean speech, noise and rooms: noisy = clip(h * speech + g noise).
+"""Noisy recordings from clean speech, noise and rooms: noisy = clip(h * speech + g noise).
 
-What is learned from them is to give back the speech as it is near the speaker: through the direct
-sound and the early reflections of the room, within the band that the recording has, at its level.
+The target is the speech near the speaker, convolved with the direct sound and early reflections of
+the room, at the bandwidth and level of the recording.
 
-The signal-to-noise ratio is that of ITU-T P.56 in short: the power of the speech (reverberation
-included) is measured where it is active, in frames of 20 ms within 40 dB of the loudest one; that
-of the noise, everywhere.
+The signal-to-noise ratio is a simplified form of ITU-T P.56: the power of the speech, with
+reverberation, is the mean over active frames of 20 ms, those within 40 dB of the loudest; that of
+the noise is the mean over all time.
 """
 
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import soxr
+import torch
 from scipy import fft
 
 from wavediff.data import rooms
@@ -27,9 +27,12 @@ from wavediff.data.audio import BadAudio, read_audio
 from wavediff.data.folder import gather
 from wavediff.data.loader import check, is_number, is_range
 from wavediff.data.noises import NOISES
+from wavediff.data.resampling import resample
 from wavediff.data.source import Clip, scan
 from wavediff.data.utterances import MAX_GAIN, Utterances
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
+
+Value = TypeVar("Value")
 
 KINDS = ("recorded", "babble", "procedural")
 PROBABILITIES = (
@@ -37,16 +40,20 @@ PROBABILITIES = (
     *("band", "clip", "clean", "silence"),
 )
 POSITIVE = ("speed", "noise_speed", "voices", "rt60")
-FRAME = 0.02  # seconds in which activity is decided
-ACTIVE = 1e-4  # of the loudest frame's power: -40 dB
-QUIET = 1e-6  # power that speech is taken to have at least: noise over silence has some level too
-LONGEST = 30.0  # seconds: longer recordings of noise become several, so that they are drawn oftener
-FADE = 0.05  # seconds of cross-fade where a short recording is repeated
+FRAME_SECONDS = 0.02  # of the detection of activity
+ACTIVITY = 1e-4  # threshold relative to the power of the loudest frame: -40 dB
+MIN_POWER = 1e-6  # floor for the power of speech, so that noise over silence has a level too
+MAX_SECONDS = 30.0  # longer recordings of noise become several clips and are drawn more often
+FADE_SECONDS = 0.05  # cross-fade where a short recording is repeated
 
 
 @dataclass(frozen=True)
 class Mixing:
-    """What `conf/data/mixing.yaml` sets and explains. Raises UserError for what makes no sense."""
+    """The settings of ``conf/data/mixing.yaml``, which documents them.
+
+    Raises:
+        UserError: for an invalid value.
+    """
 
     noise: str | Sequence[str] | None
     rooms: str | Sequence[str] | None
@@ -106,28 +113,41 @@ class Mixing:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Mixing":
-        """From a configuration. Raises UserError for a key that is unknown or missing."""
+        """Make settings from a configuration.
+
+        Raises:
+            UserError: for an unknown or missing key, or an invalid value.
+        """
         known = [field.name for field in fields(cls)]
         _check_keys("mix", settings, known)
         absent = [name for name in known if name not in settings]
         if absent:
             raise UserError(
-                f"data.mix lacks {', '.join(absent)}: put mixing into the defaults of the data "
-                "configuration, as conf/data/libri_noise.yaml does"
+                f"data.mix lacks {', '.join(absent)}. Add mixing to the defaults of the data "
+                "configuration, as conf/data/libri_noise.yaml does."
             )
         return cls(**settings)
 
     def for_validation(self) -> "Mixing":
-        """With speech and noise in every item: without either there is nothing to measure. The
-        speech is as recorded."""
+        """Return settings with speech and noise in every item, and the speech unchanged.
+
+        Metrics need both signals.
+        """
         return replace(self, clean=0.0, silence=0.0, speed=(1.0, 1.0), response=0.0)
 
 
 class Mixer:
-    """Makes (clean, noisy) of clean speech; everything random comes from the generator given.
+    """Adds noise and reverberation to clean speech.
 
-    voices: clean utterances for babble; numbers: those that are drawn, some perhaps oftener.
-    Raises UserError when a folder of noises or rooms has no usable audio.
+    Args:
+        settings: the settings.
+        sample_rate: in Hz.
+        voices: clean utterances for babble.
+        numbers: of the utterances to draw from, possibly repeated; None for all.
+        cache: keep the decoded noise in memory.
+
+    Raises:
+        UserError: if a folder of noises or rooms has no usable audio.
     """
 
     def __init__(
@@ -135,7 +155,7 @@ class Mixer:
         settings: Mixing,
         sample_rate: int,
         voices: Utterances,
-        numbers: Sequence[int] | None = None,
+        numbers: Sequence[int] | np.ndarray | None = None,
         cache: bool = False,
     ):
         self.settings = settings
@@ -144,20 +164,20 @@ class Mixer:
         self.numbers = np.arange(len(voices)) if numbers is None else np.asarray(numbers)
         folders = _scan("noise", settings.noise)
         self.noises = Utterances([*chain(*folders)], sample_rate, cache=cache)
-        numbers = iter(range(len(self.noises)))
-        self.noise_folders = [[*islice(numbers, len(clips))] for clips in folders]
+        places = iter(range(len(self.noises)))
+        self.noise_folders = [[*islice(places, len(clips))] for clips in folders]
         self.rooms = _scan("rooms", settings.rooms)
         self.kinds = dict(settings.kinds)
         if not self.noises.clips:
             self.kinds["recorded"] = 0
         if not any(self.kinds.values()):
             raise UserError(
-                "data.mix.kinds leaves recorded noise only, and data.mix.noise gives none: set "
-                "data.mix.noise to a folder"
+                "data.mix.kinds allows recorded noise only, but data.mix.noise is not set. Set "
+                "data.mix.noise to a folder."
             )
 
     def with_settings(self, settings: Mixing) -> "Mixer":
-        """Over the same recordings."""
+        """Return a mixer with other settings and the same recordings."""
         other = object.__new__(Mixer)
         other.__dict__.update(self.__dict__, settings=settings)
         return other
@@ -169,14 +189,21 @@ class Mixer:
         label: int | None = None,
         length: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(clean, noisy), float32 [length] each, of float32 speech [time].
+        """Mix one item.
 
-        label: who speaks, where it is known: nobody else's babble is this voice.
-        length: all by default; at another speed it needs more or less of the speech than that.
+        Args:
+            speech: clean speech, float32 ``[time]``.
+            rng: the source of all randomness.
+            label: the speaker, if known, who is left out of the babble.
+            length: of the result, in samples; None for that of ``speech``. A changed speed needs
+                more or less speech than that.
+
+        Returns:
+            (clean, noisy), float32 ``[length]`` each.
         """
         settings, rate = self.settings, self.sample_rate
         length = len(speech) if length is None else length
-        speech = at_speed(speech, rng.uniform(*settings.speed), length, rate)
+        speech = at_speed(speech, _uniform(settings.speed, rng), length, rate)
         if rng.random() < settings.response:
             speech = coloured(speech, settings.response_db, rate, rng)
         special = rng.random()
@@ -193,21 +220,21 @@ class Mixer:
             clean_is_speech = clean is speech
             speech, noise = low_pass(speech, edge, rate), low_pass(noise, edge, rate)
             clean = speech if clean_is_speech else low_pass(clean, edge, rate)
-        noisy = speech + noise_gain(speech, noise, rng.uniform(*settings.snr_db), rate) * noise
+        noisy = speech + noise_gain(speech, noise, _uniform(settings.snr_db, rng), rate) * noise
         if rng.random() < settings.clip:
-            limit = np.abs(noisy).max() * np.float32(10 ** (rng.uniform(*settings.clip_db) / 20))
+            limit = np.abs(noisy).max() * np.float32(10 ** (_uniform(settings.clip_db, rng) / 20))
             noisy = np.clip(noisy, -limit, limit)
         peak = float(np.abs(noisy).max())
-        level = 10 ** (rng.uniform(*settings.level_db) / 20)
+        level = 10 ** (_uniform(settings.level_db, rng) / 20)
         gain = np.float32(min(level / max(peak, 1e-9), MAX_GAIN))
         return clean * gain, noisy * gain
 
     def _noise(self, length: int, rng: np.random.Generator, label: int | None) -> np.ndarray:
-        """float32 [length], of power 1 or silent."""
+        """Draw noise, float32 ``[length]``, of power 1 or silent."""
         settings = self.settings
         noise = self._one_noise(length, rng, label)
         if rng.random() < settings.second:
-            gain = np.float32(10 ** (rng.uniform(*settings.second_db) / 20))
+            gain = np.float32(10 ** (_uniform(settings.second_db, rng) / 20))
             noise = noise + gain * self._one_noise(length, rng, label)
         if rng.random() < settings.colour:
             noise = coloured(noise, settings.colour_db, self.sample_rate, rng)
@@ -221,8 +248,10 @@ class Mixer:
                 first = _one_of(_one_of(self.noise_folders, rng), rng)
                 order = (*range(first, len(self.noises)), *range(first))
                 audio = self.noises.read_first(order)[1][0].numpy()
-                speed = rng.uniform(*self.settings.noise_speed)
-                part = cut(audio, math.ceil(speed * length), int(FADE * self.sample_rate), rng)
+                speed = _uniform(self.settings.noise_speed, rng)
+                part = cut(
+                    audio, math.ceil(speed * length), int(FADE_SECONDS * self.sample_rate), rng
+                )
                 noise = at_speed(part, speed, length, self.sample_rate)
             case "babble":
                 noise = self._babble(length, rng, label)
@@ -232,18 +261,18 @@ class Mixer:
         return _unit(noise - noise.mean())
 
     def _babble(self, length: int, rng: np.random.Generator, label: int | None) -> np.ndarray:
-        """Several voices at once, each within 5 dB of the others, a little slower or faster."""
-        fewest, most = self.settings.voices
-        count = int(rng.integers(fewest, most + 1))
+        """Mix several voices, with levels within 5 dB and speeds within 15 % of the recorded."""
+        low, high = self.settings.voices
+        count = int(rng.integers(low, high + 1))
         drawn = rng.choice(self.numbers, size=4 * count)
         others = [n for n in drawn if label is None or self.voices.clips[n].label != label]
-        out, fade = np.zeros(length, np.float32), int(FADE * self.sample_rate)
+        out, fade = np.zeros(length, np.float32), int(FADE_SECONDS * self.sample_rate)
         for number in (others or drawn)[:count]:
             audio = self.voices.read_first(chain([number], self.numbers))[1][0].numpy()
             speed = rng.uniform(0.85, 1.15)
             voice = cut(audio, math.ceil(speed * length), fade, rng)
             gain = 10 ** (rng.uniform(-5, 5) / 20)
-            gain /= np.sqrt(max(active_power(voice, self.sample_rate), QUIET))
+            gain /= np.sqrt(max(active_power(voice, self.sample_rate), MIN_POWER))
             out += np.float32(gain) * at_speed(voice, speed, length, self.sample_rate)
         return out
 
@@ -253,29 +282,36 @@ class Mixer:
             room = _recorded_room(_one_of(_one_of(self.rooms, rng), rng), self.sample_rate)
             if room is not None:
                 return room
-        return rooms.simulated(self.sample_rate, rng.uniform(*settings.rt60), rng)
+        return rooms.simulated(self.sample_rate, _uniform(settings.rt60, rng), rng)
 
 
 def active_power(speech: np.ndarray, sample_rate: int) -> float:
-    """Mean square of [time] where it is active: frames of 20 ms within 40 dB of the loudest."""
-    size = min(max(1, round(FRAME * sample_rate)), len(speech))
+    """Return the mean square of ``[time]`` over frames of 20 ms within 40 dB of the loudest."""
+    size = min(max(1, round(FRAME_SECONDS * sample_rate)), len(speech))
     frames = speech[: len(speech) // size * size].reshape(-1, size)
     power = np.einsum("ft,ft->f", frames, frames, dtype=np.float64) / size
-    return float(power[power >= ACTIVE * power.max()].mean())
+    return float(power[power >= ACTIVITY * power.max()].mean())
 
 
-def noise_gain(speech: np.ndarray, noise: np.ndarray, snr_db: float, sample_rate: int) -> float:
-    """The factor for `noise` [time] by which it is `snr_db` dB below the active speech [time];
-    0 for silent noise."""
+def noise_gain(
+    speech: np.ndarray, noise: np.ndarray, snr_db: float, sample_rate: int
+) -> np.float32:
+    """Return the gain of ``noise`` ``[time]`` for ``snr_db`` below the active speech ``[time]``.
+
+    It is 0 for silent noise.
+    """
     power = float(np.mean(np.square(noise, dtype=np.float64)))
     if power < 1e-12:
         return np.float32(0)
-    wanted = max(active_power(speech, sample_rate), QUIET) / 10 ** (snr_db / 10)
+    wanted = max(active_power(speech, sample_rate), MIN_POWER) / 10 ** (snr_db / 10)
     return np.float32(np.sqrt(wanted / power))
 
 
 def cut(audio: np.ndarray, length: int, fade: int, rng: np.random.Generator) -> np.ndarray:
-    """A random part [length] of [time]; a short one is repeated, with cross-fades of `fade`."""
+    """Cut a random part ``[length]`` of ``[time]``.
+
+    Short audio is repeated with cross-fades of ``fade`` samples.
+    """
     if len(audio) >= length:
         start = int(rng.integers(len(audio) - length + 1))
         return audio[start : start + length]
@@ -288,26 +324,27 @@ def cut(audio: np.ndarray, length: int, fade: int, rng: np.random.Generator) -> 
 
 
 def at_speed(audio: np.ndarray, speed: float, length: int, sample_rate: int) -> np.ndarray:
-    """The beginning of [time] played so much faster, [length]; zeros where it ends before."""
+    """Play ``[time]`` at ``speed`` times its speed; cut or pad with zeros to ``[length]``."""
     if speed != 1:
-        part = audio[: math.ceil(speed * length)]
-        audio = soxr.resample(part, speed * sample_rate, sample_rate, "MQ")
+        part = torch.tensor(audio[: math.ceil(speed * length)])
+        # medium quality: its errors are inaudible here, and every item of a batch comes this way
+        audio = resample(part, speed * sample_rate, sample_rate, "MQ").numpy()
     return np.pad(audio[:length], (0, max(0, length - len(audio))))
 
 
 def coloured(
-    audio: np.ndarray, most_db: float, sample_rate: int, rng: np.random.Generator
+    audio: np.ndarray, max_db: float, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`audio` [time] through a random smooth filter within +-`most_db`, drawn in each octave."""
+    """Filter ``[time]`` by a random smooth response, drawn per octave within +-``max_db``."""
     frequency = fft.rfftfreq(len(audio), 1 / sample_rate)
     octaves = 62.5 * 2.0 ** np.arange(max(int(np.log2(sample_rate / 62.5)), 2))
-    gains = 10 ** (rng.uniform(-most_db, most_db, len(octaves)) / 20)
+    gains = 10 ** (rng.uniform(-max_db, max_db, len(octaves)) / 20)
     gain = np.interp(frequency, octaves, gains).astype(np.float32)
     return fft.irfft(fft.rfft(audio) * gain, len(audio))
 
 
 def low_pass(audio: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
-    """[time] without what is above `edge` Hz (6 dB down there), with no delay."""
+    """Low-pass ``[time]`` at ``edge`` Hz (-6 dB), with zero phase."""
     if edge >= sample_rate / 2:
         return audio
     size = fft.next_fast_len(len(audio) + sample_rate // 16, real=True)
@@ -318,22 +355,31 @@ def low_pass(audio: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
 
 
 def _scan(name: str, place: str | Sequence[str] | None) -> list[list[Clip]]:
-    """A list for each folder. They are drawn from equally often, however many recordings each has;
-    one that is named twice, twice as often."""
+    """Return the clips of each folder.
+
+    Folders are drawn with equal probability, whatever the number of their recordings; one that is
+    named twice, with twice the probability.
+    """
     if place is None:
         return []
+    folders: list[str | list[str]]
     folders = [place] if isinstance(place, str | os.PathLike) else [*place] or [[]]
     sources = [gather(folder, False, f"data.mix.{name}") for folder in folders]
-    return [[clip for clip in scan(source, 0.01, LONGEST)[0] if clip] for source in sources]
+    return [[clip for clip in scan(source, 0.01, MAX_SECONDS)[0] if clip] for source in sources]
 
 
-def _one_of(values: Sequence, rng: np.random.Generator) -> Any:
-    return values[rng.integers(len(values))]
+def _one_of(values: Sequence[Value], rng: np.random.Generator) -> Value:
+    return values[int(rng.integers(len(values)))]
+
+
+def _uniform(limits: Sequence[float], rng: np.random.Generator) -> float:
+    low, high = limits
+    return rng.uniform(low, high)
 
 
 @lru_cache(maxsize=1024)
 def _recorded_room(clip: Clip, sample_rate: int) -> rooms.Room | None:
-    """Of the file's first channel; None, and stderr is told once, where it cannot be decoded."""
+    """Read the response in the first channel; None with a warning if it cannot be decoded."""
     try:
         audio, _ = read_audio(clip.path, sample_rate, mono=False)
     except BadAudio as error:
@@ -353,25 +399,23 @@ def _choose(shares: Mapping[str, float], rng: np.random.Generator) -> str:
 
 
 def _unit(audio: np.ndarray) -> np.ndarray:
-    """float32 at power 1, or silence as it is."""
+    """Scale to power 1, as float32; silence stays silent."""
     power = float(np.mean(np.square(audio, dtype=np.float64)))
     return (audio / max(np.sqrt(power), 1e-6)).astype(np.float32)
 
 
-def _check_keys(name: str, given: Mapping, known: Sequence[str]) -> None:
+def _check_keys(name: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     for key in given:
         if key not in known:
             close = get_close_matches(str(key), list(known), n=1)
-            hint = f"did you mean data.{name}.{close[0]}?" if close else f"it has {_list(known)}"
-            raise UserError(f"unknown key data.{name}.{key}: {hint}")
+            names = ", ".join(known)
+            hint = f"did you mean data.{name}.{close[0]}?" if close else f"use one of {names}."
+            raise UserError(f"unknown key data.{name}.{shorten(key)}: {hint}")
 
 
-def _check_shares(name: str, shares: object, known: Sequence[str]) -> None:
-    check(f"mix.{name}", shares, isinstance(shares, Mapping), f"{{{next(iter(known))}: 1}}")
+def _check_shares(name: str, shares: Mapping[str, float], known: Collection[str]) -> None:
+    example = f"{{{next(iter(known))}: 1}}"
+    check(f"mix.{name}", shares, isinstance(shares, Mapping), example)
     _check_keys(f"mix.{name}", shares, known)
     good = all(is_number(share) and share >= 0 for share in shares.values())
-    check(f"mix.{name}", shares, good and any(shares.values()), f"{{{next(iter(known))}: 1}}")
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    check(f"mix.{name}", shares, good and any(shares.values()), example)

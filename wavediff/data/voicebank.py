@@ -1,6 +1,8 @@
-"""VoiceBank-DEMAND: read English with noise added, at 48 kHz (Valentini-Botinhao, 2017; Edinburgh
-DataShare 10283/2791). Training sets of 28 or 56 speakers at 0 to 15 dB; the test set has two other
-speakers (824 utterances) at 2.5 to 17.5 dB."""
+"""VoiceBank-DEMAND: read English with noise added, at 48 kHz (Valentini-Botinhao, 2017).
+
+The training sets have 28 or 56 speakers at SNRs of 0 to 15 dB; the test set has two other speakers
+(824 utterances) at 2.5 to 17.5 dB. Source: Edinburgh DataShare 10283/2791.
+"""
 
 from pathlib import Path
 
@@ -14,10 +16,20 @@ PARTS = {"trainset_28spk": "2.6 GB", "trainset_56spk": "5 GB", "testset": "0.2 G
 
 
 def voicebank_demand(root: str, part: str = "trainset_28spk") -> Source:
-    """`root` is the folder in which the unpacked archives lie beside each other, as
-    clean_trainset_28spk_wav/ and noisy_trainset_28spk_wav/, or are to be downloaded to."""
+    """One part of VoiceBank-DEMAND, downloaded if it is absent.
+
+    Args:
+        root: the folder of the unpacked archives, as clean_trainset_28spk_wav/ and
+            noisy_trainset_28spk_wav/.
+        part: trainset_28spk, trainset_56spk or testset.
+
+    Raises:
+        UserError: for another part, or if the dataset is absent and cannot be downloaded.
+    """
     if part not in PARTS:
-        raise UserError(f"data.part={part} is not in VoiceBank-DEMAND: it has {', '.join(PARTS)}")
+        raise UserError(
+            f"data.part={part} is not in VoiceBank-DEMAND. Use one of {', '.join(PARTS)}."
+        )
     folder = Path(root).expanduser()
     clean, noisy = (
         fetch_zip(f"{ADDRESS}/{name}.zip", folder, name, PARTS[part])

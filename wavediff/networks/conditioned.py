@@ -43,13 +43,12 @@ class Conditioned(nn.Module):
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
         self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
+        self.local_projection: nn.Conv1d | None = None
         if local_channels:
             self.upsampler = Upsampler(upsample)
             self.local_projection = nn.Conv1d(
                 local_channels, width, local_kernel, padding=local_kernel // 2
             )
-        else:
-            self.upsampler = self.local_projection = None
 
     def prepare(self, cond: Condition) -> Tensor | None:
         """The local condition at the signal's rate, ``[batch, width, time]``, kept."""

@@ -81,8 +81,8 @@ class ConvNeXt(Conditioned):
         )
         self.output_norm = FrameNorm(width)
         self.output_projection = nn.Conv1d(width, out_channels or channels, 1)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)
+        for parameter in self.output_projection.parameters():
+            nn.init.zeros_(parameter)
 
     def _predict(self, x: Tensor, step: Tensor, local: Tensor | None) -> Tensor:
         h = self.input_projection(x)

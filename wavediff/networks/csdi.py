@@ -7,6 +7,7 @@ Imputation", with dilated convolutions over time in the place of their transform
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,8 @@ class CSDI(nn.Module):
         ValueError: for sizes that do not fit.
     """
 
+    blocks: Any  # ModuleList of ResidualBlock
+
     def __init__(
         self,
         channels: int = 1,
@@ -108,17 +111,17 @@ class CSDI(nn.Module):
         )
         self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
         self.own_projections = nn.ModuleList(
-            kaiming_conv(self.told, 2 * width, 1) if self.told else None for _ in range(layers)
+            kaiming_conv(self.told, 2 * width, 1) for _ in range(layers if self.told else 0)
         )
         self.shared_projections = nn.ModuleList(
-            kaiming_conv(shared_channels, 2 * width, 1) if shared_channels else None
-            for _ in range(layers)
+            kaiming_conv(shared_channels, 2 * width, 1)
+            for _ in range(layers if shared_channels else 0)
         )
         self.channel_projections = nn.ModuleList(
             nn.Linear(width, 2 * width, bias=False) for _ in range(layers)
         )
         self.attentions = nn.ModuleList(
-            ChannelAttention(width, heads)
+            ChannelAttention(width, heads)  # type: ignore[misc]  # a ModuleList may hold None
             if attention_every and (i + 1) % attention_every == 0
             else None
             for i in range(layers)
@@ -165,7 +168,7 @@ class CSDI(nn.Module):
         own = own.flatten(0, 1)
         h = self.input_projection(rows).unflatten(0, (batch, channels))
         h = (h + self.channel_embedding[:, :, None]).flatten(0, 1)
-        total = None
+        total: Any = None  # sum of the skip connections
         for i, block in enumerate(self.blocks):
             told = self.channel_projections[i](self.channel_embedding)[:, :, None]
             told = told + block.dilated_conv.bias[:, None]

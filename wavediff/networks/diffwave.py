@@ -20,7 +20,7 @@ EMBEDDING, HIDDEN = 128, 512
 SCALE = math.sqrt(0.5)  # of the residual connection
 
 
-def kaiming_conv(*args: int, **kwargs: int) -> nn.Conv1d:
+def kaiming_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
     """A convolution with DiffWave's initial weights."""
     conv = nn.Conv1d(*args, **kwargs)
     nn.init.kaiming_normal_(conv.weight)
@@ -128,6 +128,9 @@ class DiffWave(nn.Module):
     Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
     """
 
+    blocks: Any  # ModuleList of ResidualBlock
+    local_projections: Any  # ModuleList of Conv1d
+
     def __init__(
         self,
         channels: int = 1,
@@ -159,14 +162,12 @@ class DiffWave(nn.Module):
         )
         self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
         self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
-        if local_channels:
-            upsamplers = 1 if shared_upsampler else layers
-            self.upsamplers = nn.ModuleList(Upsampler(upsample) for _ in range(upsamplers))
-            self.local_projections = nn.ModuleList(
-                kaiming_conv(local_channels, 2 * width, 1) for _ in range(layers)
-            )
-        else:
-            self.upsamplers = self.local_projections = None
+        conditioned = layers if local_channels else 0
+        upsamplers = min(conditioned, 1) if shared_upsampler else conditioned
+        self.upsamplers = nn.ModuleList(Upsampler(upsample) for _ in range(upsamplers))
+        self.local_projections = nn.ModuleList(
+            kaiming_conv(local_channels, 2 * width, 1) for _ in range(conditioned)
+        )
         self.skip_projection = kaiming_conv(width, width, 1)
         self.output_projection = nn.Conv1d(width, out_channels or channels, 1)
         nn.init.zeros_(self.output_projection.weight)
@@ -182,7 +183,7 @@ class DiffWave(nn.Module):
         """The local condition at the signal's rate, for each block."""
         local = None
         for i in range(len(self.blocks)):
-            if self.upsamplers is not None and i < len(self.upsamplers):
+            if i < len(self.upsamplers):
                 local = self.upsamplers[i](cond.needed("local"))
             yield local
 
@@ -214,7 +215,8 @@ class DiffWave(nn.Module):
         h = self.input_projection(x)
         if self.rectify_input:
             h = F.relu(h)
-        length, total = x.shape[-1], None
+        length = x.shape[-1]
+        total: Any = None  # sum of the skip connections
         projected = self._projected(cond) if cond.prepared is None else cond.prepared
         for block, local in zip(self.blocks, projected, strict=True):
             local = None if local is None else local[..., :length]

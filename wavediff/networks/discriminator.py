@@ -46,7 +46,8 @@ class MultiResolutionSpectrogram(nn.Module):
         if not isinstance(log, bool):
             raise ValueError(f"log must be true or false, got {log}")
         self.parts = nn.ModuleList(
-            Spectrogram(*resolution, width, log) for resolution in resolutions
+            Spectrogram(n_fft, hop_length, win_length, width, log)
+            for n_fft, hop_length, win_length in resolutions
         )
 
     def forward(self, audio: Tensor) -> list[list[Tensor]]:
@@ -65,6 +66,8 @@ class Spectrogram(nn.Module):
     Raises:
         ValueError: for lengths that do not fit each other.
     """
+
+    window: Tensor
 
     def __init__(
         self, n_fft: int, hop_length: int, win_length: int, width: int = 32, log: bool = False

@@ -15,6 +15,8 @@ class SinusoidalEmbedding(nn.Module):
         dim: 2 n, size of the embedding.
     """
 
+    frequency: Tensor
+
     def __init__(self, dim: int = 128) -> None:
         super().__init__()
         n = dim // 2
@@ -37,6 +39,8 @@ class TableEmbedding(nn.Module):
         steps: rows of the table, T.
         dim: size of the embedding.
     """
+
+    table: Tensor
 
     def __init__(self, steps: int, dim: int = 128) -> None:
         super().__init__()

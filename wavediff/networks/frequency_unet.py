@@ -42,6 +42,8 @@ class FrequencyUNet(nn.Module):
             ``time_kernel``.
     """
 
+    network: Any  # any of this folder, with ``receptive_field`` and ``prepare``
+
     def __init__(
         self,
         network: Callable[..., nn.Module],
@@ -112,7 +114,9 @@ class FrequencyUNet(nn.Module):
         return to_channels((product + residual + y).permute(0, 3, 2, 1))
 
 
-def _conv(kind: Callable[..., nn.Module], inputs: int, outputs: int, time_kernel: int) -> nn.Module:
+def _conv(
+    kind: type[nn.Conv2d | nn.ConvTranspose2d], inputs: int, outputs: int, time_kernel: int
+) -> nn.Conv2d | nn.ConvTranspose2d:
     kernel = (time_kernel, KERNEL)
     conv = kind(inputs, outputs, kernel, stride=(1, 2), padding=(time_kernel // 2, KERNEL // 2))
     nn.init.kaiming_normal_(conv.weight)

@@ -28,6 +28,8 @@ class Masked(nn.Module):
         ValueError: for an anchor that is not like the signal, or an odd number of channels.
     """
 
+    network: Any  # any of this folder, with ``receptive_field`` and ``prepare``
+
     def __init__(
         self, network: Callable[..., nn.Module], channels: int, anchor_channels: int, **options: Any
     ) -> None:

@@ -145,11 +145,10 @@ class ScoreUNet(nn.Module):
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
         self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
+        self.local_projection: nn.Linear | None = None
         if local_channels:
             self.upsampler = Upsampler(upsample)
             self.local_projection = nn.Linear(local_channels, bins)
-        else:
-            self.local_projection = None
         self.input = Conv(planes + bool(local_channels), widths[0])
         self.frequency = nn.Parameter(torch.zeros(bins, widths[0]))  # tells the bins apart
         before = [widths[0], *widths[:-1]]
@@ -160,8 +159,8 @@ class ScoreUNet(nn.Module):
         self.up = nn.ModuleList(map(Block, joined, widths[:-1], dilations[:-1]))
         self.output_norm = SpectrumNorm(widths[0])
         self.output_projection = Conv(widths[0], 2)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)
+        for parameter in self.output_projection.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
         """The prediction for ``x [batch, channels, frames]`` at ``c_noise [batch]``.

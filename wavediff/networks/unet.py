@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,8 @@ class LocalAttention(nn.Module):
     ``window`` queries with three blocks of keys, so that memory grows with the length only, and the
     result does not depend on where blocks begin.
     """
+
+    distance: Tensor
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -142,6 +145,9 @@ class UNet(Conditioned):
         ValueError: for widths that strides or heads do not fit, or numbers that are too small.
     """
 
+    down: Any  # ModuleList of Stage, as ``up``
+    up: Any
+
     def __init__(
         self,
         channels: int = 1,
@@ -179,8 +185,8 @@ class UNet(Conditioned):
         self.finer = nn.ModuleList(upsampler(b, a, stride) for a, b, stride in steps)
         self.up = nn.ModuleList(stage(level, 2 * widths[level]) for level in levels[:-1])
         self.output_projection = nn.Conv1d(widths[0], out_channels or channels, 3, padding=1)
-        nn.init.zeros_(self.output_projection.weight)
-        nn.init.zeros_(self.output_projection.bias)
+        for parameter in self.output_projection.parameters():
+            nn.init.zeros_(parameter)
         self.receptive_field = max(map(self._reach, range(self.stride)))
 
     def _reach(self, frame: int) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 
 
-class Latent(nn.Module):
+class Latent(Representation):
     """Audio as the mean of an autoencoder's latent, each channel at mean 0 and deviation 1.
 
     The weights, and the mean and deviation that ``fit`` measured, are part of every checkpoint.
@@ -37,16 +39,12 @@ class Latent(nn.Module):
             raise ValueError(
                 f"the autoencoder {autoencoder!r} is named, not given: a checkpoint must hold it"
             )
-        self.autoencoder = autoencoder.requires_grad_(not frozen)
-        self.channels = autoencoder.latent_channels
-        self.hop_length = autoencoder.hop_length
-        self.halo = autoencoder.decoder_reach
+        self.autoencoder = cast(Any, autoencoder).requires_grad_(not frozen)
+        self.channels = self.autoencoder.latent_channels
+        self.hop_length = self.autoencoder.hop_length
+        self.halo = self.autoencoder.decoder_reach
         self.register_buffer("mean", torch.zeros(self.channels, 1))
         self.register_buffer("std", torch.ones(self.channels, 1))
-
-    def frames(self, length: int) -> int:
-        """Number of latent frames of ``length`` samples."""
-        return self.autoencoder.frames(length)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Audio [B, 1, T] to z [B, channels, ceil(T / hop)].

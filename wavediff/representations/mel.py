@@ -6,6 +6,7 @@ Python. A front-end also knows which arrays cannot be its own (`MelFrontEnd.chec
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -273,11 +274,17 @@ def reflect(audio: Tensor, padding: int) -> Tensor:
 
 def front_ends() -> dict[str, dict[str, Any]]:
     """The named front-ends and their parameters."""
-    files = sorted((conf_folder() / "mel").glob("*.yaml"))
-    named = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
+    named = {file.stem: _read(file) for file in sorted((conf_folder() / "mel").glob("*.yaml"))}
     for parameters in named.values():
         del parameters["_target_"]
     return named
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A front-end's file, over the one that it begins with."""
+    config: Any = OmegaConf.to_container(OmegaConf.load(file))
+    first = config.pop("defaults", ["_self_"])[0]
+    return config if first == "_self_" else _read(file.with_stem(first)) | config
 
 
 def mel_front_end(name: str, **overrides: Any) -> MelFrontEnd:

@@ -136,15 +136,17 @@ def _likely(kind: str | None, bands: int, known: dict[str, dict[str, Any]]) -> s
     if kind in ("ln", "unit_db") and any(p["log"] == kind for p in known.values()):
         family = [name for name, p in known.items() if p["log"] == kind]
         return f"it looks like a mel of {' or '.join(family)} with {bands} bands"
-    return {
+    scales = {
         "linear": "it looks like linear magnitudes without a logarithm",
         "log10": "it looks like decadic logarithms (log10)",
         "db": "it looks like decibels (20 log10)",
-    }.get(kind, f"no front-end known by name has {bands} bands of such values")
+    }
+    return scales.get(kind or "", f"no named front-end has {bands} bands of such values")
 
 
 def _conversion(kind: str | None, front_end: "MelFrontEnd") -> str | None:
     """How to turn one scale into another where only the logarithm differs."""
+    kind = kind or ""
     if front_end.log == "ln":
         return {
             "linear": f"take ln(max(mel, {front_end.floor:g})) first",

@@ -15,7 +15,7 @@ FAINT = 0.1  # a bin of which every band sees less than this share is left alone
 SMALLEST = 1e-6  # magnitude of a band below which there is nothing to scale
 
 
-class MelConsistency(nn.Module):
+class MelProjection(nn.Module):
     """Alternate between two sets: spectra that have the mel, and spectra that some signal has.
 
     One iteration scales every bin by how much its bands miss of the mel (interpolated between
@@ -33,6 +33,9 @@ class MelConsistency(nn.Module):
     Raises:
         ValueError: for a front-end whose window is shorter than its FFT.
     """
+
+    spread: Tensor
+    filters: Tensor
 
     def __init__(self, mel: MelFrontEnd, iterations: int = 32, momentum: float = 0.95) -> None:
         super().__init__()

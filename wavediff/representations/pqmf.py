@@ -9,9 +9,10 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 
 
-class PQMF(nn.Module):
+class PQMF(Representation):
     """Audio in M subbands at 1/M of the rate, by an exactly orthogonal bank.
 
     The analysis filters are h(n) cos((2k + 1) pi (n + 1/2) / (2 M)) with one low-pass prototype h
@@ -58,10 +59,6 @@ class PQMF(nn.Module):
     def centres(self) -> Tensor:
         """Middle frequencies of the bands in cycles per sample, [bands], float64."""
         return (torch.arange(self.channels, dtype=torch.float64) + 0.5) / (2 * self.channels)
-
-    def frames(self, length: int) -> int:
-        """Number of latent frames of `length` samples."""
-        return math.ceil(length / self.hop_length)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Audio [B, 1, T] to z [B, bands, ceil(T / bands)], low bands first.
@@ -175,12 +172,14 @@ def design(bands: int, overlap: int) -> Tensor:
         distance = torch.from_numpy(np.subtract.outer(taps, taps)).double()
         stopband = -torch.sinc(distance / bands) / bands + torch.eye(len(taps)).double()
 
-        def energy(x: np.ndarray, stages: int = stages, stopband: Tensor = stopband):
+        def energy(
+            x: np.ndarray, stages: int = stages, stopband: Tensor = stopband
+        ) -> tuple[float, np.ndarray]:
             point = torch.tensor(x.reshape(stages, -1), requires_grad=True)
             h = prototype(point)
             loss = h @ stopband @ h / bands
-            loss.backward()
-            return loss.item(), point.grad.numpy().ravel()
+            (gradient,) = torch.autograd.grad(loss, point)
+            return loss.item(), gradient.numpy().ravel()
 
         found = minimize(energy, angles.numpy().ravel(), jac=True, method="L-BFGS-B")
         angles = torch.from_numpy(found.x.reshape(stages, -1))

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 
 
-class STFT(nn.Module):
+class STFT(Representation):
     """Short-time Fourier transform, laid out as real channels and exactly invertible.
 
     Frame m is centred on sample m * hop_length (periodic Hann window, zeros outside the signal),
@@ -29,6 +30,8 @@ class STFT(nn.Module):
     Raises:
         ValueError: for an odd n_fft, a hop that is too long, or p outside (0, 1].
     """
+
+    window: Tensor
 
     # Below this magnitude (-140 dB against a full-scale sine) compression is linear: its gradient
     # stays finite and its inverse exact.
@@ -63,10 +66,6 @@ class STFT(nn.Module):
         """Frequencies of the channels in cycles per sample, [n_fft], float64."""
         bins = torch.arange(self.n_fft // 2 + 1, dtype=torch.float64) / self.n_fft
         return torch.cat([bins, bins[1:-1]])
-
-    def frames(self, length: int) -> int:
-        """Number of latent frames of `length` samples."""
-        return math.ceil(length / self.hop_length)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Audio [B, 1, T] to z [B, n_fft, ceil(T / hop_length)]."""

@@ -3,12 +3,13 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 
 
-class Tilted(nn.Module):
+class Tilted(Representation):
     """Each channel of another representation over its usual deviation, so that all are alike.
 
     Without it a loss hardly sees the upper half of speech, which lies 40 dB below the lower. The
@@ -38,7 +39,7 @@ class Tilted(nn.Module):
 
     def __init__(
         self,
-        representation: nn.Module,
+        representation: Representation,
         sample_rate: int = 22050,
         corner: float = 500.0,
         tilt: float = 9.0,
@@ -47,7 +48,8 @@ class Tilted(nn.Module):
         mel: MelFrontEnd | None = None,
     ) -> None:
         super().__init__()
-        if not hasattr(representation, "centres"):
+        centres = getattr(representation, "centres", None)
+        if not isinstance(centres, Tensor):
             raise ValueError(f"{type(representation).__name__} has no channels of known frequency")
         if not (sample_rate > 0 and corner > 0 and tilt >= 0 and floor >= 0 and scale > 0):
             raise ValueError(
@@ -57,13 +59,9 @@ class Tilted(nn.Module):
         self.representation = representation
         self.channels, self.halo = representation.channels, representation.halo
         self.hop_length = representation.hop_length
-        f = representation.centres.double() * sample_rate
+        f = centres.double() * sample_rate
         power = floor**2 + (1 + (f / corner) ** 4) ** (-tilt / (40 * math.log10(2)))
         self.register_buffer("deviation", (power.sqrt() / scale)[:, None], persistent=False)
-
-    def frames(self, length: int) -> int:
-        """Number of latent frames of `length` samples."""
-        return self.representation.frames(length)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Audio [B, 1, T] to z [B, channels, frames]."""

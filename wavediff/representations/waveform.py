@@ -1,11 +1,12 @@
 """The samples themselves."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 
 
-class Waveform(nn.Module):
+class Waveform(Representation):
     """Audio [B, 1, T] as it is: z is the audio, one channel at the sample rate.
 
     Args:
@@ -18,10 +19,6 @@ class Waveform(nn.Module):
 
     def __init__(self, mel: MelFrontEnd | None = None) -> None:
         super().__init__()
-
-    def frames(self, length: int) -> int:
-        """Number of latent frames of `length` samples: as many."""
-        return length
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """Audio [B, 1, T] to z [B, 1, T].

@@ -17,6 +17,7 @@ from wavediff.errors import UserError
 from wavediff.series import calendar, frequency, scaling
 from wavediff.series.fitting import fit
 from wavediff.series.gaps import Filled, fill
+from wavediff.series.guidance import Guidance
 from wavediff.series.metrics import quantiles as sample_quantiles
 from wavediff.series.model import SeriesModel, Window
 from wavediff.series.reading import read_series
@@ -107,7 +108,9 @@ class Forecaster:
         )
         self.progress = progress
         if sampler is not None:
-            sampler_config(sampler)  # a wrong name is told before anything is trained
+            sampler_config(sampler)  # a wrong name is reported before anything is trained
+        if guidance is not None:
+            Guidance.of(guidance, guidance_scale)  # as above
         self.series: SeriesSet | None = None
         self.notes: list[str] = []
         self.model: SeriesModel | None = None

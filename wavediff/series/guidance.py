@@ -5,7 +5,7 @@ steps of context, 12 ahead) best by a network that was trained for 2500 steps wi
 steps of DPM-Solver++(2M). The slope of the forecast's mean in the last value, relative to the exact
 one, and the ratio of the standard deviations, at 1, 4 and 12 steps ahead:
 
-    none                   0.55 0.27 0.07    1.47 1.17 0.93
+    replace                0.55 0.27 0.07    1.47 1.17 0.93
     mse, scale 1           0.88 0.94 0.79    1.27 1.01 0.91
     mse, scale 4           1.06 1.20 1.09    1.07 0.97 0.90
     mse, scale 16          1.10 1.29 1.19    0.98 0.96 0.90
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.guidance import ProjectionGuidance
-from wavediff.diffusion.self_guidance import SelfGuidance, levels, mean_square, pinball
+from wavediff.diffusion.self_guidance import SelfGuidance, mean_square, pinball, quantiles
 from wavediff.errors import UserError
 
-KINDS = ("none", "mse", "quantile")
+KINDS = ("replace", "mse", "quantile")
 SCALES = {"mse": 4.0, "quantile": 2.0}
 
 
@@ -37,7 +37,7 @@ class Guidance:
     Attributes:
         kind: TSDiff's observation self-guidance, ``mse`` with its scale lowered in noise (the
             ``data_std`` of ``diffusion.self_guidance``) or ``quantile``, whose force is bounded;
-            ``none`` puts the known cells into every estimate.
+            ``replace`` puts the known cells into every estimate.
         scale: one over the variance that is granted to the known cells; of ``quantile``, the force.
     """
 
@@ -64,9 +64,9 @@ class Guidance:
         Args:
             y, known: ``[samples * batch, variables, length]``, those of a sample together.
         """
-        if self.kind == "none":
+        if self.kind == "replace":
             return ProjectionGuidance(denoiser, lambda x0_hat, cond: torch.where(known, y, x0_hat))
         if self.kind == "mse":
             return SelfGuidance(denoiser, mean_square(y, known), self.scale, data_std=1.0)
-        level = levels(samples).repeat_interleave(len(y) // samples).to(y)
-        return SelfGuidance(denoiser, pinball(y, known, level), self.scale)
+        quantile = quantiles(samples).repeat_interleave(len(y) // samples).to(y)
+        return SelfGuidance(denoiser, pinball(y, known, quantile), self.scale)

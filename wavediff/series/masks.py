@@ -15,8 +15,10 @@ from torch import Tensor
 Mask = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
 
 
-def nothing(present: Tensor, other: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
-    """All is hidden: synthesis."""
+def unconditional(
+    present: Tensor, other: Tensor, horizon: int, generator: torch.Generator
+) -> Tensor:
+    """Everything is hidden: synthesis."""
     return torch.zeros_like(present)
 
 
@@ -54,7 +56,7 @@ def historical(present: Tensor, other: Tensor, horizon: int, generator: torch.Ge
 
 
 MASKS: dict[str, Mask] = {
-    mask.__name__: mask for mask in (nothing, forecast, random, block, historical)
+    mask.__name__: mask for mask in (unconditional, forecast, random, block, historical)
 }
 
 

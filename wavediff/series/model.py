@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
@@ -28,14 +27,16 @@ from wavediff.series.metrics import coverage, mae, weighted_quantile_loss
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.settings import build_series
 from wavediff.series.windows import Windows, visible_lags
-from wavediff.tasks.checkpoint import load_task
-from wavediff.tasks.sampler import checked_sampler
+from wavediff.tasks.task import DiffusionTask
+from wavediff.training.config import TrainerConfig
+from wavediff.training.distributed import World
+from wavediff.training.validation import Validation
 
 # Windows that go through the network at once. On a CPU, tensors above 32 MB cost more to get from
 # the system than to compute.
 ROWS, GPU_ROWS = 256, 4096
 VALIDATION_SAMPLES = 50
-UNTOLD = "mse"  # how a model that is never told anything is guided by what is known
+UNCONDITIONAL_GUIDANCE = "mse"  # the default of an unconditional model
 SCALES = 200  # training windows whose scales a checkpoint remembers
 
 
@@ -90,7 +91,7 @@ class CleanObservations(Denoiser):
         return super().forward(torch.where(known > 0, broadcast(level, x) * y, x), t, cond)
 
 
-class SeriesModel(nn.Module):
+class SeriesModel(DiffusionTask):
     """Forecasts, fills gaps and makes series, all by sampling hidden cells of a window.
 
     The network sees the noisy window, and as its local condition the known cells (zero elsewhere),
@@ -111,21 +112,21 @@ class SeriesModel(nn.Module):
         command: by which it is used.
         guidance: by which known cells are sampled around without telling the network of them; None
             tells it. A model that was only ever trained with nothing known is guided.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides.
     """
 
     command: str
     groups = ("task", "network", "schedule", "prediction", "objective", "sampler")
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any]
+    title = "a model of series"
+    advice = (
+        "give the run folder of a recipe for series (wavediff train recipe=series data.path=FILE)"
+    )
 
     def __init__(
         self,
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
-        objective: DenoisingObjective,
+        objective: Objective,
         sampler: Sampler,
         variables: int,
         features: int,
@@ -136,24 +137,29 @@ class SeriesModel(nn.Module):
         masks: Mapping[str, float] | None = None,
         clean_known: bool = False,
     ) -> None:
-        super().__init__()
         kind = CleanObservations if clean_known else Denoiser
-        self.denoiser = kind(network, schedule, prediction)
-        self.objective = objective
-        self.sampler = sampler
+        super().__init__(kind(network, schedule, prediction), objective, sampler)
         self.variables, self.features, self.lags = variables, features, lags
         self.context, self.horizon, self.scaling = context, horizon, scaling
         self.command = "forecast" if horizon else "impute"
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
-        self.config, self.extra = {}, {}
-        self.guidance = Guidance.of(UNTOLD) if self.untold else None
-        self.facts: dict[str, Any] = {}  # of the data, for the checkpoint
+        self.guidance = Guidance.of(UNCONDITIONAL_GUIDANCE) if self.unconditional else None
+        self._facts: dict[str, Any] = {}
 
     @staticmethod
-    def signals(channels: int) -> dict[str, int]:
-        """Nothing: ``complete`` has told the network."""
+    def network_arguments(channels: int) -> dict[str, int]:
+        """None: ``complete`` has set them."""
         return {}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self._facts
+
+    def summary(self) -> dict[str, Any]:
+        number = f"{self.variables} variable{'s' * (self.variables != 1)}"
+        window = f"{number}, {self.context} steps of context, {self.horizon} ahead"
+        return super().summary() | {"window": window}
 
     @staticmethod
     def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -175,12 +181,17 @@ class SeriesModel(nn.Module):
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Windows, Windows]:
         """(training windows, validation windows) of a data configuration."""
         train, held_out, series = _read(json.dumps(config), seed)
-        self.facts = facts(train, series, self.scaling)
+        self._facts = facts(train, series, self.scaling)
         return train, held_out
 
+    def judge(
+        self, held_out: Windows, config: TrainerConfig, metrics: Mapping[str, Any], world: World
+    ) -> Validation:
+        return Validation(self.score(held_out, config.validate_files))
+
     def score(self, held_out: Windows, count: int) -> dict[str, float]:
-        """Measures of the forecasts in ``count`` windows spread over those held out; without a
-        horizon of what training masks hide there."""
+        """CRPS, MAE and coverage of the forecasts in ``count`` windows spread over those held out;
+        without a horizon of what training masks hide there."""
         chosen = sorted({k * len(held_out) // count for k in range(count)})
         window = Window.of(default_collate([held_out[k] for k in chosen]))
         if self.horizon:
@@ -197,55 +208,38 @@ class SeriesModel(nn.Module):
             "coverage_80": coverage(samples, target, 0.8),
         }
 
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> SeriesModel:
-        """A run folder, or a checkpoint file.
-
-        Raises:
-            UserError: where there is none, or it is no model of series.
-        """
-        task = load_task(name_or_path)
-        if not isinstance(task, cls):
-            raise UserError(
-                f"{name_or_path} is no model of series but of the kind {type(task).__name__}: give "
-                "the run folder of a recipe for series (wavediff train recipe=series "
-                "data.path=FILE)"
-            )
-        return task
-
-    @property
-    def network(self) -> nn.Module:
-        """All that is learnt."""
-        return self.denoiser.network
-
     @property
     def length(self) -> int:
         """Steps of a window."""
         return self.context + self.horizon
 
     @property
-    def untold(self) -> bool:
+    def unconditional(self) -> bool:
         """Whether the network was only ever trained with nothing known."""
-        return {name for name, share in self.masks.items() if share > 0} == {"nothing"}
+        return {name for name, share in self.masks.items() if share > 0} == {"unconditional"}
 
     def guide(self, kind: str | None, scale: float | None = None) -> None:
-        """Set ``guidance`` to that of a kind (``wavediff.series.guidance``) at a scale, both by
-        default what suits the model. ``none`` is no guidance.
+        """Set ``guidance``.
+
+        Args:
+            kind: of ``wavediff.series.guidance``. None restores the default: ``mse`` for an
+                unconditional model, no guidance for others.
+            scale: its strength; None for the default of the kind.
 
         Raises:
-            UserError: for a kind or a scale that cannot be, or where the network never was trained
-                with nothing known.
+            UserError: for an unknown kind, a scale out of range, or a model that was never trained
+                unconditionally.
         """
+        if kind is None and self.unconditional:
+            kind = UNCONDITIONAL_GUIDANCE
         if kind is None:
-            if scale is not None and not self.untold:
-                raise UserError("a scale of guidance needs a guidance: say mse or quantile")
-            self.guidance = Guidance.of(UNTOLD, scale) if self.untold else None
-        elif kind == "none":
-            self.guidance = Guidance.of(kind) if self.untold else None
-        elif not self.masks.get("nothing", 0) > 0:
+            if scale is not None:
+                raise UserError("a scale of guidance needs a guidance: give mse or quantile")
+            self.guidance = None
+        elif not self.masks.get("unconditional", 0) > 0:
             raise UserError(
-                "this model was never trained with nothing known, which guidance needs: give no "
-                "guidance, or train one with task.masks.nothing above 0"
+                "guidance needs a model that was also trained unconditionally, and this one was "
+                "not: leave the guidance out, or train with task.masks.unconditional above 0"
             )
         else:
             self.guidance = Guidance.of(kind, scale)
@@ -254,10 +248,6 @@ class SeriesModel(nn.Module):
     def fewest(self) -> int:
         """Known cells of a variable from which its scale is taken."""
         return max(2, min(8, self.length // 16))
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses, each ``[batch]``: on what is hidden and there.
@@ -290,7 +280,7 @@ class SeriesModel(nn.Module):
         window: Window,
         known: Tensor,
         wide: scaling.Affine | None = None,
-        told: bool = True,
+        conditional: bool = True,
     ) -> tuple[Tensor, Condition, scaling.Affine]:
         """(x0, what the network is told, the scale of each window).
 
@@ -307,7 +297,7 @@ class SeriesModel(nn.Module):
             )
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
-        known = known if told else torch.zeros_like(known)
+        known = known if conditional else torch.zeros_like(known)
         # [batch, variables, lags, length]: an earlier value is scaled like the variable it is of
         lags = window.lags.unflatten(1, (self.variables, -1)).double()
         lags = ((lags - scale.loc[..., None]) / scale.scale[..., None]).flatten(1, 2).to(x0)
@@ -325,14 +315,6 @@ class SeriesModel(nn.Module):
         known = window.present.clone()
         known[..., self.context :] = False
         return self.sample(window, known, samples, **options)[..., self.context :]
-
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
-
-        Raises:
-            UserError: for a name that does not exist, or a sampler that does not fit the model.
-        """
-        return checked_sampler(self.denoiser, self.sampler, name, steps)
 
     @torch.no_grad()
     def sample(
@@ -393,7 +375,7 @@ class SeriesModel(nn.Module):
     ) -> Tensor:
         batch, variables, length = known.shape
         window = window._replace(present=known)
-        x0, cond, scale = self._condition(window, known, wide, told=guidance is None)
+        x0, cond, scale = self._condition(window, known, wide, conditional=guidance is None)
         noises = ItemNoise(seed, range(first, first + batch))
 
         def noise(x: Tensor, draw: int) -> Tensor:
@@ -402,7 +384,7 @@ class SeriesModel(nn.Module):
 
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         z = noise(x0, -1)
-        guidance = Guidance.of("none") if guidance is None or not known.any() else guidance
+        guidance = Guidance.of("replace") if guidance is None or not known.any() else guidance
         y, there = (part.repeat(samples, 1, 1) for part in (x0, known))
         denoiser = guidance.around(self.denoiser, y, there, samples)
         repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)
@@ -439,8 +421,8 @@ def network_sizes(
     network: Mapping[str, Any], variables: int, features: int, lags: list[int], **rest: Any
 ) -> dict[str, int]:
     """What the network takes in, as arguments of its configuration ``network``."""
-    told = 2 * variables + features + 2 * variables * len(lags)
-    sizes = {"channels": variables, "local_channels": told, "upsample": 1}
+    local = 2 * variables + features + 2 * variables * len(lags)
+    sizes = {"channels": variables, "local_channels": local, "upsample": 1}
     # of ``_condition``'s channels: for networks that treat each variable by itself
     shared = {"shared_start": 2 * variables, "shared_channels": features}
     return sizes | {key: size for key, size in shared.items() if key in network}

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wavediff.data.audio import resample
+from wavediff.data.resampling import resample
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.networks import autoencoder as networks
-from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.chunks import pieces
+from wavediff.tasks.task import Task
 
 PIECE_NUMBERS = 4_000_000  # numbers of the widest tensor while a long signal is encoded or decoded
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Task):
     """A variational autoencoder of audio: codes by itself, and the ground for latent diffusion.
 
         autoencoder = Autoencoder.from_pretrained("runs/autoencoder")
@@ -35,20 +34,13 @@ class Autoencoder(nn.Module):
         l1_weight: of its absolute error.
         kl_weight: of KL(q || N(0, I)) in nats per latent number (beta of Higgins et al. 2017).
 
-    Attributes:
-        command: by which it is used.
-        groups: of the configuration, that it is made of.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides (steps, seed).
-
     Raises:
         ValueError: for another network, or numbers that are not positive.
     """
 
     command = "encode"
-    groups = ("task", "network")
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any]
+    title = "an autoencoder"
+    advice = "give the run folder of one (wavediff train recipe=autoencoder)"
 
     def __init__(
         self,
@@ -69,37 +61,12 @@ class Autoencoder(nn.Module):
         self.crop_seconds = crop_seconds
         self.mr_stft_weight, self.l1_weight = mr_stft_weight, l1_weight
         self.kl_weight = kl_weight
-        self.config, self.extra = {}, {}
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> Autoencoder:
-        """A run folder or a checkpoint file.
-
-        Raises:
-            UserError: where there is none, or it is no autoencoder.
-        """
-        task = load_task(name_or_path)
-        if not isinstance(task, cls):
-            raise UserError(
-                f"{name_or_path} is no autoencoder but of the kind {type(task).__name__}: give the "
-                "run folder of one (wavediff train recipe=autoencoder)"
-            )
-        return task
-
-    @staticmethod
-    def signals(channels: int) -> dict[str, int]:
-        """What the network takes in, as its arguments, for a signal of ``channels``."""
-        return {"channels": channels}
 
     @property
     def crop_length(self) -> int:
         """Samples that a training example must have, whole frames."""
         hop = self.network.hop_length
         return max(1, round(self.crop_seconds * self.sample_rate / hop)) * hop
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses of ``batch["audio"] [batch, 1, crop_length]``, each ``[batch]``.
@@ -114,6 +81,11 @@ class Autoencoder(nn.Module):
         losses["kl"] = networks.Posterior(*posterior).kl().flatten(1).mean(1)
         weights = {"mr_stft": self.mr_stft_weight, "l1": self.l1_weight, "kl": self.kl_weight}
         return losses | {"loss": sum(weight * losses[name] for name, weight in weights.items())}
+
+    def summary(self) -> dict[str, Any]:
+        network = self.network
+        rates = {"hop_length": network.hop_length, "compression": network.compression}
+        return super().summary() | rates
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """The reconstruction of ``batch["audio"] [1, 1, time]`` from its mean, like it."""

@@ -13,23 +13,18 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from wavediff.errors import UserError
 from wavediff.moved import current
+from wavediff.notation import in_full
 
-GROUPS = (  # of a task that has a denoiser
-    "task",
-    "representation",
-    "network",
-    "schedule",
-    "prediction",
-    "objective",
-    "sampler",
-)
+if TYPE_CHECKING:
+    from wavediff.tasks.task import Task
+
 LARGE = 1_000_000  # as a size of a network
 OPTIONAL = ("mel",)  # nothing but audio for the condition
 _CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
@@ -102,12 +97,12 @@ def _find(target: Any) -> Callable[..., Any]:
     )
 
 
-def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
+def build_task(config: Mapping[str, Any], weights: int | None = None) -> Task:
     """The task that ``config`` describes, with fresh weights.
 
     Args:
-        config: plain, resolved configuration with the groups of the task's class, its ``groups``
-            or else ``GROUPS``; others are ignored.
+        config: plain, resolved configuration with the ``groups`` of the task's class; others are
+            ignored.
         weights: how many there are for it; no memory is taken for a network of twice as many.
 
     Raises:
@@ -116,14 +111,11 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
     if not isinstance(config, Mapping):
         raise UserError("the configuration is damaged: it has no groups")
     config = current(config)
-    kind = _find(_target(config["task"])) if "task" in config else None
-    needed = getattr(kind, "groups", GROUPS)
+    kind = _task_class(config)
+    needed = kind.groups
     missing = [group for group in needed if group not in config]
     if missing:
         raise UserError(f"the configuration lacks {', '.join(missing)}")
-    signals = getattr(kind, "signals", None)
-    if signals is None:
-        raise UserError(f"{_target(config['task'])} is not a task")
     optional = [group for group in OPTIONAL if "representation" in needed and config.get(group)]
     config = {group: config[group] for group in (*needed, *optional)}
     parts, local, channels = {}, {}, 1  # a network without a representation sees the audio itself
@@ -135,9 +127,10 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Any:
     if "mel" in config:
         local = _local(parts["mel"], parts["representation"])
     with _at_most(weights, config["network"]):
-        parts["network"] = make(config["network"], **(local | signals(channels)))
+        parts["network"] = make(config["network"], **(local | kind.network_arguments(channels)))
+    whole = in_full(config)
     for group in config.keys() - {"task", *parts}:
-        parts[group] = make(config[group])
+        parts[group] = make(whole[group])
     task = make(config["task"], **parts)
     task.config = config
     return task
@@ -175,9 +168,18 @@ def _at_most(weights: int | None, network: Mapping[str, Any]) -> Iterator[None]:
 
 def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """``config`` with what its task reads off its data, as the number of variables of series."""
-    kind = _find(_target(current(config["task"]))) if "task" in config else None
-    complete = getattr(kind, "complete", None)
-    return config if complete is None else complete(config)
+    return _task_class(current(config)).complete(config)
+
+
+def _task_class(config: Mapping[str, Any]) -> type[Task]:
+    if "task" not in config:
+        raise UserError("the configuration lacks task")
+    kind = _find(_target(config["task"]))
+    try:
+        _ = kind.groups, kind.network_arguments, kind.complete
+    except AttributeError:  # another class of the package
+        raise UserError(f"{config['task']['_target_']} is not a task") from None
+    return kind
 
 
 def _local(mel: Any, representation: Any) -> dict[str, int]:

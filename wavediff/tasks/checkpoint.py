@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -16,9 +16,11 @@ from wavediff.files import atomic_path
 from wavediff.moved import current
 from wavediff.tasks.build import build_task
 
+if TYPE_CHECKING:
+    from wavediff.tasks.task import Task
+
 FORMAT = "wavediff-1"
 FILE_NAME = "model.safetensors"
-FIXED = "representation."  # begins the names of what is not the network's
 MOST_EFFORT = 1e12  # steps or seconds: whole numbers in a hostile file may be too large for a float
 
 
@@ -120,21 +122,7 @@ def is_effort(value: Any) -> bool:
     return isinstance(value, int | float) and 0 < value < MOST_EFFORT
 
 
-def fixed_state(task: Any) -> dict[str, Tensor]:
-    """What a task needs besides its network: the representation's weights, where it has some."""
-    representation = getattr(task, "representation", None)
-    state = {} if representation is None else representation.state_dict()
-    return {f"{FIXED}{name}": value for name, value in state.items()}
-
-
-def load_fixed(task: Any, state: Mapping[str, Tensor]) -> None:
-    """Put back what ``fixed_state`` gave; other names are passed over."""
-    if fixed_state(task):
-        own = {k.removeprefix(FIXED): v for k, v in state.items() if k.startswith(FIXED)}
-        task.representation.load_state_dict(own)
-
-
-def load_task(name_or_path: str | Path) -> Any:
+def load_task(name_or_path: str | Path) -> Task:
     """The task of a bundled model, a run folder or a file, ready to use (``eval`` mode).
 
     Raises:
@@ -147,7 +135,7 @@ def load_task(name_or_path: str | Path) -> Any:
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     learnt = task.network.state_dict()
-    wanted = {name: tuple(v.shape) for name, v in (fixed_state(task) | learnt).items()}
+    wanted = {name: tuple(v.shape) for name, v in (task.fixed_state() | learnt).items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
@@ -156,7 +144,7 @@ def load_task(name_or_path: str | Path) -> Any:
     state = {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }
-    load_fixed(task, state)
+    task.load_fixed(state)
     task.network.load_state_dict({name: state[name] for name in learnt})
     task.extra = extra
     return task.eval()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,26 +14,23 @@ from torch import Tensor, nn
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.noise import ItemNoise, PositionNoise
-from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
-from wavediff.errors import UserError
 from wavediff.evaluation.perceptual import disturbance
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
-from wavediff.tasks.checkpoint import load_task
-from wavediff.tasks.sampler import checked_sampler, on_path
+from wavediff.tasks.sampler import on_path
+from wavediff.tasks.stream import EnhancerStream, enhance_signal
+from wavediff.tasks.task import DiffusionTask
 from wavediff.tasks.weights import check_weights
-
-if TYPE_CHECKING:
-    from wavediff.tasks.stream import EnhancerStream
 
 LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in losses relative to it
 
 
-class Enhancer(nn.Module):
+class Enhancer(DiffusionTask):
     """Speech without its noise: the noisy recording is the anchor of the path and a condition.
 
     Everything happens relative to the recording's running level, so that quiet and loud ones are
@@ -58,16 +55,15 @@ class Enhancer(nn.Module):
 
     Raises:
         UserError: for a weight that is no number from 0 up.
-
-    Attributes:
-        command: by which it is used.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides (steps, seed).
     """
 
     command = "enhance"
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any]
+    title = "an enhancer"
+    adversarial = tunable = True
+    advice = (
+        "give enhancer-16k, or the run folder of a recipe for enhancement (wavediff train "
+        "recipe=enhance_folder data.root=FOLDER data.mix.noise=NOISES)"
+    )
 
     def __init__(
         self,
@@ -76,7 +72,7 @@ class Enhancer(nn.Module):
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
-        objective: DenoisingObjective,
+        objective: Objective,
         sampler: Sampler,
         crop_seconds: float = 2.0,
         magnitude_weight: float = 0.0,
@@ -88,7 +84,8 @@ class Enhancer(nn.Module):
         level_ahead: float = 0.25,
         level_rms: float = 1.0,
     ) -> None:
-        super().__init__()
+        denoiser = Denoiser(network, schedule, prediction)
+        super().__init__(denoiser, objective, sampler, representation)
         check_weights(
             magnitude_weight=magnitude_weight,
             l1_weight=l1_weight,
@@ -97,43 +94,21 @@ class Enhancer(nn.Module):
             pesq_weight=pesq_weight,
         )
         self.mel = mel
-        self.representation = representation
-        self.denoiser = Denoiser(network, schedule, prediction)
-        self.objective = objective
-        self.sampler = sampler
         self.crop_seconds = crop_seconds
         self.magnitude_weight, self.l1_weight = magnitude_weight, l1_weight
         self.mr_stft_weight, self.snr_weight = mr_stft_weight, snr_weight
         self.pesq_weight = pesq_weight
         self.level = RunningLevel(mel.sample_rate, mel.hop_length, level_past, level_ahead)
         self.level_rms = level_rms
-        self.config, self.extra = {}, {}
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path = "enhancer-16k") -> Enhancer:
-        """A bundled model by name, or a run folder, or a checkpoint file.
-
-        Raises:
-            UserError: where there is none, or it is no enhancer.
-        """
-        task = load_task(name_or_path)
-        if not isinstance(task, cls):
-            raise UserError(
-                f"{name_or_path} is no enhancer but a {type(task).__name__}: give enhancer-16k, or "
-                "the run folder of a recipe for enhancement (wavediff train recipe=enhance_folder "
-                "data.root=FOLDER data.mix.noise=NOISES)"
-            )
-        return task
+    def from_pretrained(cls, name_or_path: str | Path = "enhancer-16k") -> Self:
+        """As any task's; the bundled enhancer by default."""
+        return super().from_pretrained(name_or_path)
 
     @staticmethod
-    def signals(channels: int) -> dict[str, int]:
-        """What the network takes in, as its arguments, for a signal of ``channels``."""
+    def network_arguments(channels: int) -> dict[str, int]:
         return {"channels": channels, "anchor_channels": channels}
-
-    @property
-    def network(self) -> nn.Module:
-        """All that is learnt."""
-        return self.denoiser.network
 
     @property
     def sample_rate(self) -> int:
@@ -150,10 +125,6 @@ class Enhancer(nn.Module):
         """Samples that a training example must have."""
         hop = self.mel.hop_length
         return round(self.crop_seconds * self.sample_rate / hop) * hop
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses, each ``[batch]``.
@@ -180,14 +151,14 @@ class Enhancer(nn.Module):
             loss = loss + self.l1_weight * losses["l1"]
         if self.mr_stft_weight:
             # a crop may have no speech in it
-            losses["mr_stft"] = mr_stft(estimate, clean, least_rms=LEAST_RMS * self.level_rms)
+            losses["mr_stft"] = mr_stft(estimate, clean, min_rms=LEAST_RMS * self.level_rms)
             loss = loss + self.mr_stft_weight * losses["mr_stft"]
         if self.snr_weight:
             losses["error_db"] = thresholded_error_db(estimate, clean, noisy)
             loss = loss + self.snr_weight * losses["error_db"]
         if self.pesq_weight:
             least = LEAST_RMS * self.level_rms
-            losses["pesq"] = disturbance(estimate, clean, self.sample_rate, least_rms=least)
+            losses["pesq"] = disturbance(estimate, clean, self.sample_rate, min_rms=least)
             loss = loss + self.pesq_weight * losses["pesq"]
         return losses | {"loss": loss}
 
@@ -235,7 +206,7 @@ class Enhancer(nn.Module):
         Args:
             audio: floating-point, full scale +-1, at any rate; each channel is enhanced by itself.
             sample_rate: of the audio, in Hz; what lies above the model's band is kept with the
-                gain that the top of the band gets, see ``wavediff.tasks.stream``.
+                gain that the top of the band gets, see ``wavediff.tasks.high_band``.
             sampler, steps: instead of the checkpoint's own.
             seed: of the noise; the same seed gives the same audio.
             dry: share of the input in the output, 0 to 1.
@@ -243,8 +214,6 @@ class Enhancer(nn.Module):
         Raises:
             UserError: for audio or values that cannot be, or an unknown sampler.
         """
-        from wavediff.tasks.stream import enhance_signal  # scipy's filters are slow to import
-
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
 
@@ -257,7 +226,8 @@ class Enhancer(nn.Module):
         steps: int | None = None,
         seed: int = 0,
         dry: float = 0.0,
-        chunk_seconds: float = 0.25,
+        chunk_seconds: float | None = 0.25,
+        progress: Callable[[float], None] | None = None,
     ) -> EnhancerStream:
         """Enhancement of blocks ``[channels, n]`` as they come, with the same result as ``self()``.
 
@@ -267,13 +237,14 @@ class Enhancer(nn.Module):
             play(stream.finish())
 
         Args:
+            sampler, steps, seed, dry: as of a call.
             chunk_seconds: of signal per network call; short ones give a low latency and cost more.
+                None is what costs least, for files.
+            progress: called with the seconds of the signal that the network has processed.
 
         Raises:
             UserError: as a call.
         """
-        from wavediff.tasks.stream import EnhancerStream
-
         return EnhancerStream(
             self,
             sample_rate,
@@ -282,19 +253,12 @@ class Enhancer(nn.Module):
             seed=seed,
             dry=dry,
             chunk_seconds=chunk_seconds,
+            progress=progress,
         )
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """The enhanced ``batch["noisy"] [1, 1, time]`` by the default sampler, like it."""
         return self.enhance(batch["noisy"], seed=seed)
-
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
-
-        Raises:
-            UserError: for a name that does not exist, or a sampler that does not fit the model.
-        """
-        return checked_sampler(self.denoiser, self.sampler, name, steps)
 
     def reach(self, sampler: Sampler | None = None) -> tuple[int, int]:
         """(past, ahead): how many samples of input on either side an output sample depends on."""
@@ -329,10 +293,9 @@ class Enhancer(nn.Module):
         level = self.level(noisy) / self.level_rms
         cond = self._condition(normalised(noisy, level))
         draw = PositionNoise(seed, offset // self.representation.hop_length)
-        z = draw(cond.anchor, -1)
         if sampler.calls(schedule) > 1:
             cond = self.denoiser.prepare(cond)
-        x = sampler(self.denoiser, z, cond, noise=draw)
+        x = self.sample(cond, cond.anchor.shape, draw, sampler)
         return self.representation.decode(x, length, cond.local) * level
 
 

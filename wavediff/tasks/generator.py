@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,19 +11,18 @@ from torch import Tensor, nn
 from wavediff.diffusion import guidance as guided
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.local import LocalDenoiser
 from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.wiener import WienerDenoiser
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
-from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.labels import Labelled
-from wavediff.tasks.sampler import checked_sampler
+from wavediff.tasks.task import DiffusionTask
 
 
-class Generator(Labelled, nn.Module):
+class Generator(Labelled, DiffusionTask):
     """A model of sounds as they occur, of all or of each class.
 
         generator = Generator.from_pretrained("runs/kathleen_prior")
@@ -40,22 +38,18 @@ class Generator(Labelled, nn.Module):
         label_dropout: share of the examples whose class is hidden, 0 to 1: what classifier-free
             guidance needs (Ho & Salimans 2022). A label is then optional.
         scale: factor on the representation, so that it has about unit standard deviation.
-        local: options of ``LocalDenoiser``, for signals whose level varies widely; None for the
+        wiener: options of ``WienerDenoiser``, for signals whose level varies widely; None for the
             usual denoiser with ``prediction``.
         mel: there is none; accepted for uniform construction.
-
-    Attributes:
-        command: by which it is used.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides (steps, names of labels).
 
     Raises:
         ValueError: for a share outside [0, 1], or lengths, rates or scales that are not positive.
     """
 
     command = "generate"
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any]
+    title = "a generator"
+    tunable = True
+    advice = "give the run folder of a recipe for generation (wavediff train recipe=tiny_generate)"
 
     def __init__(
         self,
@@ -63,16 +57,18 @@ class Generator(Labelled, nn.Module):
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
-        objective: DenoisingObjective,
+        objective: Objective,
         sampler: Sampler,
         sample_rate: int = 22050,
         crop_seconds: float = 1.0,
         label_dropout: float = 0.0,
         scale: float = 1.0,
-        local: Mapping[str, float] | None = None,
+        wiener: Mapping[str, Any] | None = None,
         mel: MelFrontEnd | None = None,
     ) -> None:
-        super().__init__()
+        parts = (network, schedule, prediction)
+        denoiser = Denoiser(*parts) if wiener is None else WienerDenoiser(*parts, **wiener)
+        super().__init__(denoiser, objective, sampler, representation)
         if not 0 <= label_dropout <= 1:
             raise ValueError(f"label_dropout is a share between 0 and 1, not {label_dropout}")
         if not (sample_rate > 0 and crop_seconds > 0 and scale > 0):
@@ -80,50 +76,15 @@ class Generator(Labelled, nn.Module):
                 "sample_rate, crop_seconds and scale must be positive, "
                 f"not {sample_rate}, {crop_seconds}, {scale}"
             )
-        self.representation = representation
-        parts = (network, schedule, prediction)
-        self.denoiser = Denoiser(*parts) if local is None else LocalDenoiser(*parts, **local)
-        self.objective = objective
-        self.sampler = sampler
         self.sample_rate = sample_rate
         self.crop_seconds = crop_seconds
         self.label_dropout = label_dropout
         self.scale = scale
-        self.config, self.extra = {}, {}
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> Generator:
-        """A bundled model by name, or a run folder, or a checkpoint file.
-
-        Raises:
-            UserError: where there is none, or it is no generator.
-        """
-        task = load_task(name_or_path)
-        if not isinstance(task, cls):
-            raise UserError(
-                f"{name_or_path} is no generator but of the kind {type(task).__name__}: give the "
-                "run folder of a recipe for generation (wavediff train recipe=tiny_generate)"
-            )
-        return task
-
-    @staticmethod
-    def signals(channels: int) -> dict[str, int]:
-        """What the network takes in, as its arguments, for a signal of ``channels``."""
-        return {"channels": channels}
-
-    @property
-    def network(self) -> nn.Module:
-        """All that is learnt."""
-        return self.denoiser.network
 
     @property
     def crop_length(self) -> int:
         """Samples that a training example must have."""
         return self.length(self.crop_seconds)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     @property
     def label_optional(self) -> bool:
@@ -180,14 +141,6 @@ class Generator(Labelled, nn.Module):
         audio = self.generate(1, seconds=seconds / self.sample_rate, label=label, seed=seed)
         return audio[..., :length]
 
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
-
-        Raises:
-            UserError: for a name that does not exist, or a sampler that does not fit the model.
-        """
-        return checked_sampler(self.denoiser, self.sampler, name, steps)
-
     @torch.no_grad()
     def generate(
         self,
@@ -226,9 +179,6 @@ class Generator(Labelled, nn.Module):
         if not isinstance(sampler, Sampler):
             sampler = self.with_sampler(sampler, steps)
         length = self.length(self.crop_seconds if seconds is None else seconds)
-        like = torch.empty(
-            n, self.representation.channels, self.representation.frames(length), device=self.device
-        )
         source = ItemNoise(seed, range(first, first + n))
 
         def draw(x: Tensor, i: int) -> Tensor:
@@ -236,8 +186,8 @@ class Generator(Labelled, nn.Module):
 
         label = None if number is None else torch.full((n,), number, device=self.device)
         cond = Condition(label=label)
-        x = sampler(denoiser, draw(like, -1), cond, noise=draw)
-        return self.decode(x, length)
+        shape = n, self.representation.channels, self.representation.frames(length)
+        return self.decode(self.sample(cond, shape, draw, sampler, denoiser), length)
 
     def _guided(self, label: int | None, scale: float) -> nn.Module:
         """The denoiser under classifier-free guidance of ``scale``."""

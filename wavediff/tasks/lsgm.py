@@ -48,9 +48,6 @@ class LSGM(Generator):
         mr_stft_weight, l1_weight: of the reconstruction, as an autoencoder's.
         kl_weight: of the KL, in nats per latent number.
 
-    Attributes:
-        groups: of the configuration, that it is made of.
-
     Raises:
         ValueError: for another representation.
     """

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,17 +16,16 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.guidance import ProjectionGuidance
 from wavediff.diffusion.noise import ItemNoise, PositionNoise
-from wavediff.diffusion.objective import DenoisingObjective
+from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
-from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
-from wavediff.representations.mel_projection import MelConsistency
-from wavediff.tasks.checkpoint import load_task
+from wavediff.representations.mel_projection import MelProjection
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
-from wavediff.tasks.sampler import checked_sampler, on_path
+from wavediff.tasks.sampler import on_path
+from wavediff.tasks.task import DiffusionTask
 
 # Bounds on the memory that a long signal takes, in numbers (of four bytes).
 STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
@@ -37,7 +36,7 @@ HALOS = 12  # a piece is at least so many times as long as its context on either
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
 
-class Vocoder(Labelled, nn.Module):
+class Vocoder(Labelled, DiffusionTask):
     """A diffusion vocoder: a denoiser conditioned on a mel, and the way from audio and back.
 
         vocoder = Vocoder.from_pretrained("vocoder-en-22k")
@@ -49,18 +48,17 @@ class Vocoder(Labelled, nn.Module):
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate of x_0; 0 for none.
         mel_weight: of the mean absolute difference of its mel, in the front-end's own units, to
             the recording's (HiFi-GAN, Kong et al. 2020, eq. 3); 0 for none.
-        consistency: iterations of ``MelConsistency`` on each estimate of x_0; 0 for none.
+        mel_iterations: of ``MelProjection`` on each estimate of x_0; 0 for none.
         chunk_seconds: audio that one network call takes at most; None bounds its memory instead.
-
-    Attributes:
-        command: by which it is used.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides (steps, names of labels).
     """
 
     command = "vocode"
-    config: Mapping[str, Any]
-    extra: Mapping[str, Any]
+    title = "a vocoder"
+    adversarial = tunable = True
+    advice = (
+        "give vocoder-en-22k, or the run folder of a recipe for vocoding (wavediff train "
+        "recipe=folder data.root=FOLDER)"
+    )
 
     def __init__(
         self,
@@ -69,56 +67,26 @@ class Vocoder(Labelled, nn.Module):
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
-        objective: DenoisingObjective,
+        objective: Objective,
         sampler: Sampler,
         crop_frames: int = 62,
         mr_stft_weight: float = 0.0,
         mel_weight: float = 0.0,
-        consistency: int = 0,
+        mel_iterations: int = 0,
         chunk_seconds: float | None = None,
     ) -> None:
-        super().__init__()
+        denoiser = Denoiser(network, schedule, prediction)
+        super().__init__(denoiser, objective, sampler, representation)
         self.mel = mel
-        self.representation = representation
-        self.denoiser = Denoiser(network, schedule, prediction)
-        self.objective = objective
-        self.sampler = sampler
         self.crop_frames = crop_frames
         self.mr_stft_weight, self.mel_weight = mr_stft_weight, mel_weight
-        self.consistency = consistency
+        self.mel_iterations = mel_iterations
         self.chunk_seconds = chunk_seconds
         self.upsample = mel.hop_length // representation.hop_length
         # frames: where a signal may be cut, its mel and within the network
         self.align = math.lcm(self.upsample, getattr(network, "stride", 1))
-        self.config, self.extra = {}, {}
         # a crop's outermost mel frames would see its edges instead of what lies beyond them
         self.margin = -(-mel.n_fft // 2 // mel.hop_length)
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | Path = "vocoder-en-22k") -> Vocoder:
-        """A bundled model by name, or a run folder, or a checkpoint file.
-
-        Raises:
-            UserError: where there is none, or it is no vocoder.
-        """
-        task = load_task(name_or_path)
-        if not isinstance(task, cls):
-            raise UserError(
-                f"{name_or_path} is no vocoder but an {type(task).__name__}: give vocoder-en-22k, "
-                "or the run folder of a recipe for vocoding (wavediff train recipe=folder "
-                "data.root=FOLDER)"
-            )
-        return task
-
-    @staticmethod
-    def signals(channels: int) -> dict[str, int]:
-        """What the network takes in, as its arguments, for a signal of ``channels``."""
-        return {"channels": channels}
-
-    @property
-    def network(self) -> nn.Module:
-        """All that is learnt."""
-        return self.denoiser.network
 
     @property
     def sample_rate(self) -> int:
@@ -128,10 +96,6 @@ class Vocoder(Labelled, nn.Module):
     def crop_length(self) -> int:
         """Samples that a training example must have."""
         return (self.crop_frames + 2 * self.margin) * self.mel.hop_length
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses of ``batch["audio"] [batch, 1, crop_length]``, each ``[batch]``."""
@@ -158,7 +122,7 @@ class Vocoder(Labelled, nn.Module):
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
         """(audio as the sampler makes it, the true audio), each ``[batch, 1, time]``.
 
-        By the network alone, see ``on_path``: without ``consistency``.
+        By the network alone, see ``on_path``: without ``mel_iterations``.
         """
         with torch.no_grad():
             mel, audio = self._crops(batch)
@@ -186,6 +150,14 @@ class Vocoder(Labelled, nn.Module):
         z = noise.normal(self.representation.channels, self._crop_steps)
         return z.to(mel), Condition(local=mel, label=batch.get("label"))
 
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path = "vocoder-en-22k") -> Self:
+        """As any task's; the bundled vocoder by default."""
+        return super().from_pretrained(name_or_path)
+
+    def summary(self) -> dict[str, Any]:
+        return super().summary() | {"mel_iterations": self.mel_iterations}
+
     def analyse(self, audio: Tensor) -> Tensor:
         """Mel ``[batch, n_mels, frames]`` of ``audio [batch, 1, time]`` at the model's rate.
 
@@ -204,14 +176,6 @@ class Vocoder(Labelled, nn.Module):
         audio = batch["audio"]
         parts = list(self.stream(self.analyse(audio), seed=seed, label=batch.get("label")))
         return torch.cat(parts, dim=-1)[:, None, : audio.shape[-1]]
-
-    def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
-
-        Raises:
-            UserError: for a name that does not exist, or a sampler that does not fit the model.
-        """
-        return checked_sampler(self.denoiser, self.sampler, name, steps)
 
     def forward(
         self,
@@ -288,10 +252,10 @@ class Vocoder(Labelled, nn.Module):
         reach = self.network.receptive_field
         if self.upsample > 1:
             reach += CONTEXT_MEL_FRAMES * self.upsample
-        consistency = self._consistency()
+        projection = self._mel_projection()
         beyond = 0  # what the estimate's way to audio and back adds to the network's reach
-        if consistency is not None:
-            beyond = 2 * representation.halo + consistency.reach * self.upsample
+        if projection is not None:
+            beyond = 2 * representation.halo + projection.reach * self.upsample
         halo = (reach + beyond) * calls + representation.halo
         size = self._chunk(batch, reach, chunk_seconds)
         state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
@@ -307,23 +271,23 @@ class Vocoder(Labelled, nn.Module):
             if calls > 1 and network.prepared_numbers(part) <= PREPARED_NUMBERS:
                 part = network.prepare(part)
             denoiser: nn.Module = network
-            if consistency is not None:
-                denoiser = ProjectionGuidance(network, partial(self._consistent, consistency))
+            if projection is not None:
+                denoiser = ProjectionGuidance(network, partial(self._project, projection))
             x = sampler(denoiser, z, part, noise=noise)
             audio = representation.decode(x, length * hop, part.local)[:, 0]
             left = (piece.start - piece.left) * hop
             yield audio[:, left : left + (piece.stop - piece.start) * hop]
 
-    def _consistency(self) -> MelConsistency | None:
-        if not self.consistency:
+    def _mel_projection(self) -> MelProjection | None:
+        if not self.mel_iterations:
             return None
-        return MelConsistency(self.mel, self.consistency).to(self.device)
+        return MelProjection(self.mel, self.mel_iterations).to(self.device)
 
-    def _consistent(self, consistency: MelConsistency, x0_hat: Tensor, cond: Condition) -> Tensor:
+    def _project(self, projection: MelProjection, x0_hat: Tensor, cond: Condition) -> Tensor:
         """The estimate by way of audio that is moved towards the mel."""
         length = x0_hat.shape[-1] * self.representation.hop_length
         audio = self.representation.decode(x0_hat, length, cond.local)
-        return self.representation.encode(consistency(audio, cond.local), cond.local)
+        return self.representation.encode(projection(audio, cond.local), cond.local)
 
     def _chunk(self, batch: int, reach: int, seconds: float | None) -> int:
         """Latent frames of one network call: what memory allows, but mostly not context."""

@@ -1,4 +1,4 @@
-"""The discriminators of adversarial training, and everything that a step changes of them."""
+"""The discriminators of adversarial training, and the state that a step changes."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -16,15 +16,16 @@ from wavediff.training.precision import accelerate
 
 
 class Adversary:
-    """Discriminators with their optimizer, which learn in the same steps as the network.
+    """Discriminators and their optimizer, trained in the same steps as the network.
 
     Both gradients of a step are taken at the weights before it (simultaneous gradient descent), so
-    that a batch can be cut into parts. The discriminators are no part of the model: they are not
-    averaged, counted or exported, and a run's checkpoint alone keeps them.
+    that a batch can be split into parts. The discriminators are not part of the model: they are
+    not averaged, counted or exported; only the checkpoints of a run hold them.
 
     Args:
-        objective: the discriminators and what their losses weigh.
-        config: its precision, compilation and `clip_norm` hold here too.
+        objective: the discriminators and the weights of their losses.
+        config: its precision, compilation and ``clip_norm`` apply here too.
+        world: the processes that train together.
         make_optimizer: called with their parameters; its rate follows the network's schedule.
     """
 
@@ -41,26 +42,39 @@ class Adversary:
         accelerate(objective.discriminator, world.device, config.precision, config.compile)
 
     def begin(self, number: int, factor: float) -> bool:
-        """Step `number` (from 0) at so much of the rate: whether the network hears them in it."""
+        """Begin step ``number`` (from 0) at ``factor`` times the configured learning rate.
+
+        Returns:
+            Whether the network's loss includes the adversarial one in this step.
+        """
         set_learning_rate(self.optimizer, factor)
         return number >= self.objective.delay
 
-    def judge(
-        self, losses: Mapping[str, Tensor], estimate: Tensor, reference: Tensor, heard: bool
+    def add_losses(
+        self,
+        losses: Mapping[str, Tensor],
+        estimate: Tensor,
+        reference: Tensor,
+        *,
+        adversarial: bool,
     ) -> dict[str, Tensor]:
-        """The task's `losses` with those of the comparison, where it is heard in "loss" too."""
-        found = self.objective(estimate, reference, heard)
-        if heard:
+        """Add the discriminators' losses of the pair to the task's ``losses``, ``[batch]`` each.
+
+        If ``adversarial``, the generator's loss is added to ``"loss"``.
+        """
+        found = self.objective(estimate, reference, adversarial)
+        if adversarial:
             found["loss"] = losses["loss"] + found.pop("generator")
         return {**losses, **found}
 
     def exchange_gradients(self) -> None:
-        """Sum over the processes."""
+        """Sum the gradients over the processes."""
         for parameter in self.parameters:
-            self.world.sum(parameter.grad)
+            if parameter.grad is not None:
+                self.world.sum(parameter.grad)
 
     def clip(self) -> float:
-        """The gradient's norm before clipping."""
+        """Clip the gradient to ``clip_norm``; return its norm before that."""
         return clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf).item()
 
     def state_dict(self) -> dict[str, Any]:

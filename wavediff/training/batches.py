@@ -1,10 +1,10 @@
-"""Batches by number: which samples a step uses follows from the step alone."""
+"""Batches by number: the samples of a step are a function of the step alone."""
 
 import ctypes
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from itertools import count, pairwise
 from types import FrameType
@@ -16,17 +16,27 @@ from wavediff.errors import UserError
 
 
 class StepIndices:
-    """Lists of sample numbers, `accumulate` for each step from `start` on, of one process.
+    """Endless lists of one process's sample numbers, ``accumulate`` lists per step.
 
-    Step s uses the samples s * batch_size ... (s + 1) * batch_size - 1. Each process takes a
-    consecutive share and cuts it into `accumulate` parts, all as equal as they can be.
+    Step s uses samples s * batch_size to (s + 1) * batch_size - 1. Each process takes a
+    consecutive share of them and splits it into ``accumulate`` parts of nearly equal size.
+
+    Args:
+        start: the first step.
+        batch_size: samples of a step over all processes.
+        accumulate: parts of a process's share.
+        rank: the number of this process.
+        size: the number of processes.
+
+    Raises:
+        UserError: if a part would be empty.
     """
 
     def __init__(self, start: int, batch_size: int, accumulate: int, rank: int, size: int) -> None:
         if batch_size < accumulate * size:
             raise UserError(
-                f"trainer.batch_size={batch_size} cannot be cut into {size} processes x "
-                f"{accumulate} parts: raise it, or lower trainer.accumulate"
+                f"trainer.batch_size={batch_size} is too small for {size} processes x "
+                f"{accumulate} parts. Raise it, or lower trainer.accumulate."
             )
         self.start = start
         self.batch_size = batch_size
@@ -46,10 +56,13 @@ def _parts(start: int, stop: int, number: int) -> list[range]:
 
 def batches(
     data: Dataset, indices: StepIndices, workers: int, pin_memory: bool
-) -> Iterator[dict[str, Tensor]]:
-    """Endless collated batches {"audio": [batch, 1, time], "index": [batch], ...}.
+) -> Generator[dict[str, Tensor]]:
+    """Yield collated batches ``{"audio": [batch, 1, time], "index": [batch], ...}`` without end.
 
-    Close the generator when done: signals do not end its workers before that.
+    Close the generator when done: its workers ignore signals until then.
+
+    Raises:
+        UserError: if a worker raises one.
     """
     closing = multiprocessing.Value("b", 0, lock=False)
     loader = DataLoader(
@@ -62,23 +75,24 @@ def batches(
     try:
         yield from loader
     except UserError as error:
-        # a worker's error arrives with its traceback in the message
+        # the message of a worker's error begins with its traceback
         raise UserError(str(error).strip().rpartition("UserError: ")[2]) from error
     finally:
         closing.value = 1
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _leave_signals_to_the_parent(closing: ctypes.c_byte, worker: int) -> None:
-    """Ctrl-C, and some managers' SIGTERM, reach the whole group, but the parent will decide.
+    """Ignore signals in a worker until the parent closes the loader.
 
-    When it is done, it ends its workers by SIGTERM.
+    SIGINT from a terminal, and SIGTERM from some job managers, reach the whole process group, but
+    the parent decides when to stop; it then ends its workers by SIGTERM.
     """
 
     def end(signum: int, frame: FrameType | None) -> None:

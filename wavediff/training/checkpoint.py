@@ -1,4 +1,4 @@
-"""Checkpoints of a run: everything needed to go on as if it had never stopped."""
+"""Checkpoints of a run, from which it resumes to bit-identical weights."""
 
 import fcntl
 import re
@@ -13,29 +13,33 @@ import torch
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.moved import current
+from wavediff.notation import in_full
 from wavediff.training.config import FREE
 from wavediff.training.distributed import World
 
 FORMAT = "wavediff-run-1"
 _NAME = re.compile(r"step-(\d+)\.pt")
-# What may change in a run besides the trainer's own free keys.
+# Keys that may change in a run besides the free keys of the trainer.
 _FREE_KEYS = ("name", "run_dir", "sampler", "data.workers", "data.cache")
 
 
 class RunCheckpoints:
-    """A run's folder `checkpoints/`: `step-000001000.pt`, ...; the newest and the best stay."""
+    """A run's folder ``checkpoints/`` with ``step-000001000.pt``, ...
+
+    The newest ``keep_last`` checkpoints and the best one are kept.
+    """
 
     def __init__(self, run_dir: Path, keep_last: int) -> None:
         self.folder = run_dir / "checkpoints"
         self.keep_last = keep_last
 
     def paths(self) -> list[tuple[int, Path]]:
-        """(step, path), the oldest first."""
+        """Return (step, path) of every checkpoint, the oldest first."""
         found = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("step-*.pt"))
         return sorted((int(match[1]), path) for match, path in found if match)
 
     def save(self, state: Mapping[str, Any], best_step: int | None = None) -> None:
-        """Write `state` (with its "step"), whole or not at all, then remove what is not kept."""
+        """Write ``state`` (with its "step") atomically, then remove outdated checkpoints."""
         with atomic_path(self.folder / f"step-{state['step']:09d}.pt") as temporary:
             torch.save({"format": FORMAT, **state}, temporary)
         for step, path in self.paths()[: -self.keep_last]:
@@ -43,10 +47,10 @@ class RunCheckpoints:
                 path.unlink()
 
     def load(self) -> dict[str, Any] | None:
-        """The newest state, on the CPU, or None where there is none.
+        """Load the newest readable state to the CPU; None if there is no checkpoint.
 
-        A file that a failing disk has damaged gives way to the one before it.
-        Raises `UserError` where there are files and none can be read.
+        Raises:
+            UserError: if there are checkpoints and none of them can be read.
         """
         paths = self.paths()
         for _, path in reversed(paths):
@@ -55,19 +59,18 @@ class RunCheckpoints:
                 if state["format"] == FORMAT:
                     return state
             except OSError as error:
-                raise UserError(f"cannot read {path}: {error.strerror}") from error
-            except Exception as error:  # torch.load raises whatever the damage leads to
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                print(f"{path} cannot be read ({reason}): using an older one", file=sys.stderr)
+                raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+            except Exception:  # torch.load raises any kind of error for a damaged file
+                print(f"{path} is damaged: trying the checkpoint before it", file=sys.stderr)
         if paths:
             raise UserError(
-                f"no checkpoint in {self.folder} can be read: use trainer.restart=true to begin "
-                "anew, or another run_dir"
+                f"{self.folder}: none of the checkpoints can be read. Use trainer.restart=true to "
+                "start again, or another run_dir."
             )
         return None
 
     def move_aside(self) -> None:
-        """Make room for a new run: the old one goes to `before-restart-N/`."""
+        """Move the files of the old run to ``before-restart-N/``."""
         run_dir = self.folder.parent
         old = [p for p in (self.folder, *run_dir.glob("*.safetensors")) if p.exists()]
         old += run_dir.glob("events.out.tfevents.*")
@@ -81,19 +84,19 @@ class RunCheckpoints:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`key: old -> new` for what differs and defines the run, by dotted key.
+    """List ``key (old -> new)`` for each dotted key that defines the run and differs.
 
-    Names that have moved since are no difference. An empty group is as good as none: what a run
-    has not chosen may have come up since it began.
+    Renamed targets and keys are compared under their current names. An empty group equals an
+    absent one: the group may be newer than the run.
     """
-    a, b = _flat(current(old)), _flat(current(new))
+    a, b = (_flat(in_full(current(config))) for config in (old, new))
     absent = object()
-    # discriminators are shown what the sampler makes at its own times
+    # discriminators see samples at the sampler's times, so the sampler defines the run
     sampled = any(config.get("adversarial") for config in (old, new))
     return [
         f"{key} ({_show(a.get(key, absent))} -> {_show(b.get(key, absent))})"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent) and not _is_free(key, sampled)
+        if a.get(key) != b.get(key) and not _is_free(key, sampled)
     ]
 
 
@@ -121,10 +124,12 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @contextmanager
 def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
-    """Within the block no other run may train in `run_dir`; the main process sees to it. The file
-    that it makes goes again when there is no other.
+    """Hold ``run_dir`` for this run within the block; the main process takes the lock.
 
-    Raises `UserError` if one does.
+    Leaves no lock file behind in a folder that is otherwise empty.
+
+    Raises:
+        UserError: if another process trains in ``run_dir``.
     """
     if not main:
         yield
@@ -133,13 +138,14 @@ def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
     lock = run_dir / ".lock"
     with open(lock, "w") as file:
         try:
-            # given up by the system when the process dies, and not inherited by data workers
+            # the system releases it when the process dies; data workers do not inherit it
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"another process is training in {run_dir}: wait for it, or use another run_dir"
+                f"{run_dir}: another process is training there. Wait for it, or use another "
+                "run_dir."
             ) from error
-        except OSError:  # a file system that knows no locks
+        except OSError:  # a file system without locks
             pass
         try:
             yield
@@ -156,9 +162,17 @@ def resume(
     accept_changes: bool,
     world: World,
 ) -> dict[str, Any] | None:
-    """The state to go on from, or None to begin.
+    """Return the state to resume from, or None for a new run.
 
-    Raises `UserError` where the run in this folder was made by a configuration that differs.
+    Args:
+        checkpoints: the checkpoints of the run.
+        run_config: the configuration of the command.
+        restart: move an old run aside and start again.
+        accept_changes: resume even if the configuration differs from that of the run.
+        world: the processes that train together.
+
+    Raises:
+        UserError: if the run in this folder has another configuration.
     """
     if restart:
         if world.main:
@@ -169,8 +183,8 @@ def resume(
         found = differences(current(state["config"]), current(run_config))
         if found:
             raise UserError(
-                f"{checkpoints.folder.parent} holds a run of another configuration, which differs "
-                f"in {', '.join(found)}: use another run_dir, or trainer.restart=true to begin "
-                "anew there (trainer.accept_changes=true continues all the same)"
+                f"{checkpoints.folder.parent}: the run there differs in {', '.join(found)}. Use "
+                "another run_dir, trainer.restart=true to start again there, or "
+                "trainer.accept_changes=true to resume all the same."
             )
     return state

@@ -1,12 +1,15 @@
-"""What the group `trainer` may hold; `conf/trainer/default.yaml` has the defaults."""
+"""The configuration group ``trainer``; its defaults are in ``conf/trainer/default.yaml``."""
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
+from types import NoneType
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 
 
 class Precision(Enum):
@@ -24,7 +27,7 @@ class Decay(Enum):
 
 @dataclass
 class TrainerConfig:
-    """Names, types and order as in `conf/trainer/default.yaml`, which says what each is for."""
+    """Names, types and order as in ``conf/trainer/default.yaml``, which documents each key."""
 
     max_steps: int = MISSING
     max_minutes: float | None = MISSING
@@ -57,7 +60,7 @@ class TrainerConfig:
     progress: bool = MISSING
 
 
-# A run may be continued with other values of these: they do not define what is learnt.
+# A run may resume with other values of these: they do not define what the model learns.
 FREE = {
     "max_steps", "max_minutes", "accumulate", "max_bad_steps", "device", "precision", "compile",
     "threads", "deterministic", "checkpoint_every", "checkpoint_minutes", "keep_last", "restart",
@@ -65,32 +68,68 @@ FREE = {
     "measures", "best", "log_every", "log_snr_bins", "progress",
 }  # fmt: skip
 
-_AT_LEAST = {
+_MINIMUM = {
     "max_steps": 1, "batch_size": 1, "accumulate": 1, "warmup_steps": 0, "max_bad_steps": 1,
     "threads": 1, "checkpoint_every": 1, "keep_last": 1, "validate_every": 0, "validate_files": 1,
     "validate_media": 0, "log_every": 1, "final_lr": 0, "ema_decay": 0,
 }  # fmt: skip
-_ABOVE_ZERO = ("max_minutes", "clip_norm", "checkpoint_minutes", "validate_seconds")
+_POSITIVE = ("max_minutes", "clip_norm", "checkpoint_minutes", "validate_seconds")
 
 
 def trainer_config(values: DictConfig | dict) -> TrainerConfig:
-    """The checked configuration. Raises `UserError` for an unknown key or an impossible value."""
+    """Check the values of the group.
+
+    Raises:
+        UserError: for an unknown key, a value of the wrong type or one that is out of range.
+    """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(TrainerConfig), values)
         config: TrainerConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        sentence = str(error).splitlines()[0]
-        raise UserError(f"trainer.{error.full_key or error.key}: {sentence}") from error
-    for name, least in _AT_LEAST.items():
+        raise UserError(_sentence(str(error.full_key or error.key), values)) from error
+    for name, minimum in _MINIMUM.items():
         value = getattr(config, name)
-        if value is not None and not value >= least:
-            raise UserError(f"trainer.{name} is {value}: it must be at least {least}")
-    for name in _ABOVE_ZERO:
+        if value is not None and not value >= minimum:
+            raise UserError(f"trainer.{name}={value} is out of range. Use {minimum} or more.")
+    for name in _POSITIVE:
         value = getattr(config, name)
         if value is not None and not value > 0:
-            raise UserError(f"trainer.{name} is {value}: it must be above 0, or null")
+            raise UserError(
+                f"trainer.{name}={value} is out of range. Use a number above 0, or null."
+            )
     if not config.ema_decay < 1:
-        raise UserError(f"trainer.ema_decay is {config.ema_decay}: it must be below 1")
+        raise UserError(
+            f"trainer.ema_decay={config.ema_decay} is out of range. Use a number in [0, 1)."
+        )
     if config.log_snr_bins != sorted(set(config.log_snr_bins)):
-        raise UserError("trainer.log_snr_bins must rise")
+        raise UserError(
+            f"trainer.log_snr_bins={shorten(config.log_snr_bins)} must increase strictly. Use a "
+            "list such as [-6, 0, 6]."
+        )
     return config
+
+
+def _sentence(key: str, values: DictConfig | dict) -> str:
+    """What is wrong with ``key`` of the group."""
+    name = key.partition("[")[0]
+    kinds = get_type_hints(TrainerConfig)
+    if name not in kinds:
+        close = get_close_matches(name, kinds, n=1)
+        hint = f"did you mean trainer.{close[0]}?" if close else f"use one of {', '.join(kinds)}."
+        return f"unknown key trainer.{shorten(key)}: {hint}"
+    config = values if isinstance(values, DictConfig) else OmegaConf.create(values)
+    value = cast(dict, OmegaConf.to_container(config)).get(name, MISSING)
+    if value == MISSING:
+        return f"trainer.{name} is not set. Use trainer.{name}=VALUE."
+    return f"trainer.{name}={shorten(value)} is invalid. Use {_accepted(kinds[name])}."
+
+
+def _accepted(kind: Any) -> str:
+    """The values of a type in words."""
+    if get_origin(kind) is list:
+        return "a list"
+    if parts := get_args(kind):
+        return ", or ".join("null" if part is NoneType else _accepted(part) for part in parts)
+    if issubclass(kind, Enum):
+        return f"one of {', '.join(member.name for member in kind)}"
+    return {int: "an integer", float: "a number", bool: "true or false", str: "a text"}[kind]

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,24 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Sum over the processes, in place."""
+        """Sum a tensor over the processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def any(self, facts: Sequence[bool]) -> list[bool]:
-        """Which of the facts hold in at least one process."""
+        """For each fact, return whether it holds in at least one process."""
         if self.size == 1:
             return list(facts)
         counts = torch.tensor(facts, dtype=torch.float32, device=self.device)
         return [count > 0 for count in self.sum(counts).tolist()]
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's value, in the order of ranks."""
+        """Return every process's value, in the order of ranks."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -48,13 +48,14 @@ class World:
         return values
 
     def barrier(self) -> None:
+        """Wait for all processes."""
         if self.size > 1:
-            # all_reduce rather than dist.barrier: no guess at the device with nccl
+            # all_reduce, because dist.barrier guesses the device with nccl
             self.sum(torch.zeros(1, device=self.device))
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The first process runs the block before the others (downloads, made-up data)."""
+        """Run the block in the main process first (downloads, synthetic data)."""
         if not self.main:
             self.barrier()
         yield
@@ -63,20 +64,29 @@ class World:
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """`auto` is the GPU where there is one. Raises `UserError` for one that is not there."""
+    """Return the device called ``name``; ``auto`` is the GPU if there is one, else the CPU.
+
+    Raises:
+        UserError: for an unknown name or a GPU that is not available.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"trainer.device={name} is no device: use auto, cpu or cuda") from error
+        raise UserError(
+            f"trainer.device={shorten(name)} is not a device. Use auto, cpu, cuda or cuda:0."
+        ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError(f"trainer.device={name}, but PyTorch sees no CUDA GPU: use auto or cpu")
+            raise UserError(
+                f"trainer.device={name}: PyTorch finds no CUDA GPU. Use trainer.device=auto or cpu."
+            )
         index = local_rank if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise UserError(
-                f"there is no GPU number {index}: PyTorch sees {torch.cuda.device_count()}"
+                f"trainer.device={name}: there is no GPU {index}; PyTorch finds "
+                f"{torch.cuda.device_count()}, numbered from 0. Lower the number."
             )
         device = torch.device("cuda", index)
     return device
@@ -84,7 +94,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 @contextmanager
 def joined(device_name: str) -> Iterator[World]:
-    """Join the processes that torchrun started (gloo on the CPU, nccl on GPUs), if it did."""
+    """Join the process group if torchrun started this process: gloo on CPUs, nccl on GPUs.
+
+    Raises:
+        UserError: as ``choose_device``.
+    """
     size = int(os.environ.get("WORLD_SIZE", 1))
     rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     device = choose_device(device_name, local_rank)

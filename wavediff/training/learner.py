@@ -1,10 +1,10 @@
-"""One step of learning, and everything that it changes."""
+"""A training step, and the state that it changes."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,31 +19,34 @@ from wavediff.training.config import TrainerConfig
 from wavediff.training.distributed import World
 from wavediff.training.optim import averaged, exchanged, learning_rate_factor, set_learning_rate
 from wavediff.training.precision import accelerate, grad_scaler
+from wavediff.training.trainable import Trainable
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step did."""
+    """The outcome of a step."""
 
     loss: float  # mean over the global batch
     gradient_norm: float  # before clipping
     learning_rate: float
-    losses: list[dict[str, Tensor]]  # per item, of this process, one entry per part
-    skipped: str | None = None  # why the weights were left alone
+    losses: list[dict[str, Tensor]]  # [items] each, of this process, one entry per part
+    skipped: str | None = None  # why the weights were not updated
 
 
 class _Losses(nn.Module):
-    """The task's loss as a forward pass, which is what DistributedDataParallel knows of."""
+    """The task's loss as a forward pass, which DistributedDataParallel needs."""
 
-    def __init__(self, task: nn.Module) -> None:
+    def __init__(self, task: Trainable) -> None:
         super().__init__()
-        self.task = task
+        self.task: Any = task
 
     def forward(
         self, batch: Mapping[str, Tensor], noise: ItemNoise, generate: bool | None
     ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor] | None]:
-        """(losses, what the task generates and the truth); without a gradient where False, none
-        where None."""
+        """Return the losses, and what the task generates with its target.
+
+        ``generate`` is whether the generated pair carries a gradient; with None there is no pair.
+        """
         losses = self.task.loss(batch, noise)
         if generate is None:
             return losses, None
@@ -52,21 +55,19 @@ class _Losses(nn.Module):
 
 
 class Learner:
-    """The weights of `task.network`, their moving average, the optimizer and the scaler.
+    """The weights of ``task.network``, their moving average, the optimizer and the scaler.
 
     Args:
-        task: has `network` and `loss(batch, noise) -> {"loss": [batch], ...}`; its `objective`,
-            where it has one, is told the share of the steps that are done as `progress`. Where
-            its `network` holds several that are called one by one, they are its `networks`.
+        task: what is trained.
         make_optimizer: called with the parameters.
-        seed: of noise and dropout.
-        adversary: what tells the task's `generated(batch, noise)`, a pair of estimates and truth,
-            apart, beside the loss.
+        seed: for noise and dropout.
+        adversary: discriminators of the task's ``generated(batch, noise)``, a pair of estimate and
+            target; None for training without them.
     """
 
     def __init__(
         self,
-        task: nn.Module,
+        task: Trainable,
         config: TrainerConfig,
         world: World,
         make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
@@ -74,13 +75,13 @@ class Learner:
         adversary: Adversary | None = None,
     ) -> None:
         self.task, self.config, self.world, self.seed = task.to(world.device), config, world, seed
-        self.network: nn.Module = task.network
+        self.network = cast(nn.Module, task.network)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.ema = averaged(self.network, config.ema_decay)
         self.optimizer = make_optimizer(self.parameters)
         self.adversary = adversary
         self.scaler = grad_scaler(world.device, config.precision)
-        for network in getattr(task, "networks", [self.network]):
+        for network in task.networks:
             accelerate(network, world.device, config.precision, config.compile)
         self.model: nn.Module = _Losses(task)
         if world.size > 1:
@@ -88,45 +89,43 @@ class Learner:
         task.train()
 
     def learn(self, number: int, batches: Iterator[Mapping[str, Tensor]]) -> Step:
-        """Step `number` (from 0), on the next `accumulate` of `batches`.
+        """Do step ``number`` (from 0) on the next ``accumulate`` of ``batches``.
 
-        The gradient is that of the mean loss over the global batch, however it is cut. Where it or
-        the loss is not finite in any process, all leave the weights as they are.
+        The gradient is that of the mean loss over the global batch, however the batch is split. If
+        it or the loss is not finite in any process, no process updates the weights.
         """
         config, world, adversary = self.config, self.world, self.adversary
-        objective = getattr(self.task, "objective", None)
-        if objective is not None:
-            objective.progress = number / config.max_steps
+        self.task.progress(number / config.max_steps)
         factor = learning_rate_factor(
             number, config.max_steps, config.warmup_steps, config.decay, config.final_lr
         )
         rate = set_learning_rate(self.optimizer, factor)
-        heard = None if adversary is None else adversary.begin(number, factor)
+        adversarial = None if adversary is None else adversary.begin(number, factor)
         parts = []
         for part in range(config.accumulate):
             batch = {k: v.to(world.device, non_blocking=True) for k, v in next(batches).items()}
             indices = batch["index"].tolist()
             noise = ItemNoise(self.seed, indices)
-            # dropout too is a function of the sample numbers; after the loader, which draws itself
+            # dropout too depends on the sample numbers alone; set after the loader, which draws
             torch.manual_seed(self.seed * 1_000_003 + indices[0])
             with self._exchange_gradients(part == config.accumulate - 1):
-                losses, generated = self.model(batch, noise, heard)
+                losses, generated = self.model(batch, noise, adversarial)
                 if adversary is not None:
-                    losses = adversary.judge(losses, *generated, heard)
+                    losses = adversary.add_losses(losses, *generated, adversarial=bool(adversarial))
                 # DistributedDataParallel averages over the processes
                 loss = losses["loss"].sum() * (world.size / config.batch_size)
                 if adversary is not None:
-                    # of other weights, which have nothing to do with those of the network
+                    # its gradient reaches the discriminators' weights only
                     loss = loss + losses["discriminator"].sum() / config.batch_size
                 self.scaler.scale(loss).backward()
             parts.append({name: values.detach() for name, values in losses.items()})
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.parameters, config.clip_norm or math.inf).item()
-        optimizers, opposed = [self.optimizer], 0.0
+        optimizers, discriminator_norm = [self.optimizer], 0.0
         if adversary is not None:
             adversary.exchange_gradients()
             self.scaler.unscale_(adversary.optimizer)
-            opposed = adversary.clip()
+            discriminator_norm = adversary.clip()
             optimizers.append(adversary.optimizer)
 
         total = torch.stack([part["loss"].sum(dtype=torch.float64) for part in parts]).sum()
@@ -136,7 +135,7 @@ class Learner:
             skipped = "the loss is not finite"
         elif not math.isfinite(norm):
             skipped = "the gradient is not finite"
-        elif not math.isfinite(opposed):
+        elif not math.isfinite(discriminator_norm):
             skipped = "the discriminators' gradient is not finite"
         else:
             for optimizer in optimizers:
@@ -148,19 +147,21 @@ class Learner:
         return Step(mean, norm, rate, parts, skipped)
 
     def _exchange_gradients(self, now: bool) -> AbstractContextManager:
-        return nullcontext() if now or self.world.size == 1 else self.model.no_sync()
+        if now or not isinstance(self.model, DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within the block the task computes with the averaged weights, in evaluation mode."""
+        """Let the task compute with the averaged weights, in evaluation mode, in the block."""
         self.task.eval()
         with exchanged(self.network, self.ema), torch.no_grad():
             yield
         self.task.train()
 
     def exported(self) -> dict[str, Tensor]:
-        """The averaged weights, by the network's own names."""
-        return self.ema.module.state_dict()
+        """Return the averaged weights under the network's own names."""
+        return cast(nn.Module, self.ema.module).state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         state = {
@@ -174,7 +175,11 @@ class Learner:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises `UserError` where the weights are those of another network."""
+        """Restore what ``state_dict`` returned.
+
+        Raises:
+            UserError: if the weights belong to another network or optimizer.
+        """
         try:
             self.network.load_state_dict(state["network"])
             self.ema.load_state_dict(state["ema"])
@@ -183,8 +188,8 @@ class Learner:
                 self.adversary.load_state_dict(state["adversary"])
         except (RuntimeError, ValueError) as error:
             raise UserError(
-                "the run's checkpoint does not fit the network or optimizer that is configured: "
-                "use another run_dir, or trainer.restart=true to begin anew"
+                "the run's checkpoint does not fit the configured network or optimizer. Use "
+                "another run_dir, or trainer.restart=true to start again."
             ) from error
-        if state["scaler"] and self.scaler.is_enabled():  # the precision may have changed
+        if state["scaler"] and self.scaler.is_enabled():  # precision is free to change
             self.scaler.load_state_dict(state["scaler"])

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar on stderr, and TensorBoard."""
+"""Logging of a run: a progress bar on stderr, and TensorBoard."""
 
 import math
 import sys
@@ -11,14 +11,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
+from wavediff.training.budget import TimeBudget
 from wavediff.training.distributed import World
 from wavediff.training.learner import Step
 from wavediff.training.validation import Validation
 
 
 class Meter:
-    """What happened in the steps since the last reading, over all processes."""
+    """Statistics of the steps since the last reading, over all processes.
+
+    Args:
+        edges: log-SNRs, increasing, of the bins of the loss by noise level.
+        world: the processes that train together.
+    """
 
     def __init__(self, edges: Sequence[float], world: World) -> None:
         self.world = world
@@ -38,7 +44,7 @@ class Meter:
         self.rate = 0.0
 
     def add(self, step: Step, seconds: float) -> None:
-        """A step and how long it took; the losses of one that was skipped are left out."""
+        """Add a step and its duration; the losses of a skipped one are left out."""
         self.steps += 1
         self.seconds += seconds
         self.rate = step.learning_rate
@@ -55,11 +61,11 @@ class Meter:
                 self.by_level.index_add_(1, place, torch.stack([loss, torch.ones_like(loss)]))
 
     def read(self, batch_size: int) -> dict[str, float]:
-        """Scalars by name, then start anew. Every process must call it after the same steps."""
+        """Return scalars by name and reset. All processes must call it after the same steps."""
         names = sorted(self.sums)
         count = self.by_level.new_tensor([self.items])
-        numbers = torch.cat([self.by_level.flatten(), count, *(self.sums[n][None] for n in names)])
-        numbers = self.world.sum(numbers).tolist()
+        local = torch.cat([self.by_level.flatten(), count, *(self.sums[n][None] for n in names)])
+        numbers = self.world.sum(local).tolist()
         bins = len(self.levels)
         totals, counts, (items, *sums) = (
             numbers[:bins],
@@ -79,30 +85,52 @@ class Meter:
 
 
 class Log:
-    """TensorBoard files in `run_dir` and a progress bar, both by the main process only."""
+    """TensorBoard files in ``run_dir`` and a progress bar, of the main process only.
+
+    Args:
+        run_dir: the folder of the run; None for the progress bar alone.
+        world: the processes that train together.
+        sample_rate: of the audio samples, in Hz.
+        step: the step that the run starts from.
+        max_steps: the last step.
+        bar: whether to show the progress bar.
+        budget: the time that the bar counts, instead of steps.
+    """
 
     def __init__(
-        self, run_dir: Path, world: World, sample_rate: int, step: int, max_steps: int, bar: bool
+        self,
+        run_dir: Path | None,
+        world: World,
+        sample_rate: int,
+        step: int,
+        max_steps: int,
+        bar: bool,
+        budget: TimeBudget | None = None,
     ) -> None:
-        self.sample_rate = sample_rate
+        self.sample_rate, self.budget, self.steps = sample_rate, budget, step
+        self.speaks = world.main and (bar or run_dir is not None)
         self.writer = None
         self.loss: float | None = None  # smoothed, for the bar
         self.shown: set[str] = set()
         self.bar = tqdm(
-            total=max_steps,
+            total=max_steps if budget is None else budget.seconds,
             initial=step,
+            desc="training",
             unit="step",
+            bar_format=None
+            if budget is None
+            else "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}",
             file=sys.stderr,
             dynamic_ncols=True,
-            # a log file gets a line now and then
-            mininterval=0.5 if sys.stderr.isatty() else 30,
+            # fewer updates in a log file, where each is a line
+            mininterval=0.5 if sys.stderr.isatty() else 30 if run_dir else 10,
             disable=not (bar and world.main),
         )
-        if world.main:
-            # imported late: it takes a second
+        if run_dir is not None and world.main:
+            # the import takes a second
             from torch.utils.tensorboard import SummaryWriter
 
-            # what was logged after the checkpoint that the run goes on from is logged again
+            # steps after the checkpoint that the run resumes from are logged again
             purge = step + 1 if step else None
             self.writer = SummaryWriter(str(run_dir), purge_step=purge)
 
@@ -120,33 +148,36 @@ class Log:
             self.writer.close()
 
     def step(self, step: Step) -> None:
-        """One step was done."""
+        """Show a finished step in the progress bar."""
+        self.steps += 1
         if step.skipped:
             self.say(f"a step was skipped: {step.skipped}")
         else:
             old = step.loss if self.loss is None else self.loss
             self.loss = 0.98 * old + 0.02 * step.loss
-            self.bar.set_postfix(loss=f"{self.loss:.4f}", refresh=False)
-        self.bar.update()
+            count = {} if self.budget is None else {"steps": self.steps}
+            self.bar.set_postfix(count | {"loss": f"{self.loss:.4f}"}, refresh=False)
+        self.bar.update(1 if self.budget is None else self.budget.elapsed - self.bar.n)
 
     def say(self, sentence: str) -> None:
-        """A line on stderr that leaves the bar whole."""
-        if self.writer is not None:
+        """Print a line on stderr above the progress bar."""
+        if self.speaks:
             tqdm.write(sentence, file=sys.stderr)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write scalars by name to TensorBoard."""
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, step)
 
     def validation(self, step: int, result: Validation) -> None:
-        """Scores, sound (the original once) and pictures."""
+        """Log scores, audio (the original once) and spectrograms."""
         self.scalars(step, {f"validation/{name}": v for name, v in result.scores.items()})
         parts = [
-            f"{MEASURES[name].label if name in MEASURES else name} {value:.4g}"
+            f"{METRICS[name].label if name in METRICS else name} {value:.4g}"
             for name, value in result.scores.items()
         ]
-        parts += [f"{name} not measured in {why}" for name, why in result.unmeasured.items()]
+        parts += [f"{name} undefined for {why}" for name, why in result.undefined.items()]
         if parts:
             self.say(f"step {step}: {', '.join(parts)}")
         if self.writer is None:
@@ -164,9 +195,16 @@ class Log:
 
 
 def spectrograms(signals: Sequence[Tensor], sample_rate: int) -> Tensor:
-    """Log-magnitude spectrograms above one another, 80 dB deep, uint8 [3, height, width].
+    """Draw log-magnitude spectrograms above one another, over a range of 80 dB.
 
-    signals: each [time]. Frames of about 46 ms every 12 ms.
+    Frames are about 46 ms long, 12 ms apart.
+
+    Args:
+        signals: ``[time]`` each.
+        sample_rate: in Hz.
+
+    Returns:
+        A picture, uint8 ``[3, height, width]``.
     """
     from matplotlib import colormaps
 
@@ -178,7 +216,7 @@ def spectrograms(signals: Sequence[Tensor], sample_rate: int) -> Tensor:
             pad_mode="constant",
         )  # fmt: skip
         rows.append(20 * spectrum.abs().clamp_min(1e-7).log10().flip(0))
-    # one scale for all: that of the first
+    # all share the scale of the first
     unit = [((row - rows[0].max()) / 80 + 1).clamp(0, 1) for row in rows]
     edge = torch.ones(4, unit[0].shape[1])
     stacked = torch.cat([part for row in unit for part in (row, edge)][:-1])

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,31 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wavediff.errors import UserError
-from wavediff.evaluation.measures import MEASURES
+from wavediff.evaluation.metrics import METRICS
 from wavediff.training.batches import StepIndices, batches
+from wavediff.training.budget import TimeBudget
 from wavediff.training.checkpoint import RunCheckpoints
 from wavediff.training.distributed import World
 from wavediff.training.learner import Learner, Step
 from wavediff.training.logging import Log, Meter
-from wavediff.training.signals import Wish, stop_wishes
+from wavediff.training.signals import StopRequest, stop_requests
 from wavediff.training.validation import Validation
 
 MODEL, BEST_MODEL = "model.safetensors", "best.safetensors"
 
-# (path, averaged weights, facts for people)
+# (path, averaged weights, facts about them)
 Save = Callable[[Path, Mapping[str, Tensor], Mapping[str, Any]], None]
 
 
 @dataclass
 class Counters:
-    """Where a run stands, besides its weights."""
+    """The progress of a run. The field names are keys of its checkpoints."""
 
-    step: int = 0  # finished steps, those skipped included
+    step: int = 0  # finished steps, skipped ones included
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_a_row: int = 0
     seconds: float = 0.0  # spent on steps
-    best_measure: str | None = None
+    best_measure: str | None = None  # the metric that ``best`` is a value of
     best: float | None = None
     best_step: int | None = None
 
@@ -45,15 +46,18 @@ class Counters:
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if step.skipped else 0
         self.seconds += seconds
 
-    def is_best(self, measure: str, score: float | None) -> bool:
-        """Note the score of this step; whether it is the best so far by this measure."""
-        if self.best_measure != measure:
-            self.best_measure, self.best, self.best_step = measure, None, None
+    def update_best(self, metric: str, score: float | None) -> bool:
+        """Record this step if its ``score`` is the best so far; return whether it is.
+
+        The comparison starts afresh when ``metric`` changes.
+        """
+        if self.best_measure != metric:
+            self.best_measure, self.best, self.best_step = metric, None, None
         if score is None:
             return False
         if self.best is not None:
             gain = score - self.best
-            known = MEASURES.get(measure)  # what else there is are errors: lower is better
+            known = METRICS.get(metric)  # any other score is an error: lower is better
             if (gain if known is not None and known.higher_is_better else -gain) <= 0:
                 return False
         self.best, self.best_step = score, self.step
@@ -62,7 +66,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How `train` ended: after `step` steps, by the signal `signum` if it is not 0."""
+    """How ``train`` ended: after ``step`` steps, by signal ``signum`` unless that is 0."""
 
     step: int
     signum: int = 0
@@ -72,44 +76,61 @@ def train(
     learner: Learner,
     data: Dataset,
     *,
-    run_dir: Path,
-    run_config: Mapping[str, Any],
-    save: Save,
+    run_dir: Path | None = None,
+    run_config: Mapping[str, Any] | None = None,
+    save: Save | None = None,
+    budget: TimeBudget | None = None,
+    counters: Counters | None = None,
     validate: Callable[[], Validation] | None = None,
     state: Mapping[str, Any] | None = None,
     workers: int = 0,
     fixed: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Train until `max_steps`, a signal, or the end of `max_minutes`; all end with a checkpoint.
+    """Train until ``max_steps``, a signal or ``max_minutes``, then write a checkpoint.
+
+    Without a ``run_dir`` nothing is written and a signal interrupts at once.
 
     Args:
-        learner: does the steps; its configuration counts here too.
-        data: `data[i]`, any i >= 0, is sample i of the run: {"audio": [1, time], "index": i, ...}.
-        run_dir: for checkpoints, TensorBoard and the exported weights.
-        run_config: plain configuration, kept in the checkpoints.
+        learner: does the steps; its configuration applies here too.
+        data: ``data[i]``, for any i >= 0, is sample i of the run, as
+            ``{"audio": [1, time], "index": i, ...}``.
+        run_dir: folder for checkpoints, TensorBoard files and exported weights.
+        run_config: plain configuration, stored in the checkpoints.
         save: exports the averaged weights.
-        validate: called while the task has the averaged weights; None for never.
-        state: what `checkpoint.resume` returned.
-        workers: processes that load data.
-        fixed: what else to keep in the checkpoints, as it is.
+        budget: sets the number of steps, instead of ``max_steps``, to what fits into its time; the
+            warm-up takes at most a tenth of them.
+        counters: updated after each step: how far the run came, should it be interrupted.
+        validate: called while the task holds the averaged weights; None for no validation.
+        state: the return value of ``checkpoint.resume``.
+        workers: number of processes that load data.
+        fixed: further values to store in the checkpoints, unchanged.
 
     Raises:
-        UserError: when `max_bad_steps` steps in a row had to be skipped, or the disk is full.
+        UserError: after ``max_bad_steps`` skipped steps in a row, or when the disk is full.
     """
     config, world = learner.config, learner.world
-    counters = Counters()
+    counters = Counters() if counters is None else counters
     if state is not None:
         learner.load_state_dict(state)
         counters = Counters(**state["counters"])
-    checkpoints = RunCheckpoints(run_dir, config.keep_last)
     saved_step = counters.step
+    warmup_steps = config.warmup_steps
+
+    def steps() -> int:
+        if budget is not None:
+            config.max_steps = budget.steps(counters.step)
+            config.warmup_steps = min(warmup_steps, config.max_steps // 10)
+        return config.max_steps
 
     def write() -> None:
         nonlocal saved_step
         saved_step = counters.step
-        if world.main:
-            facts = {"step": counters.step, "seconds": round(counters.seconds)}
-            checkpoints.save(
+        if run_dir is not None and save is not None and world.main:
+            facts: dict[str, Any] = {
+                "step": counters.step,
+                "seconds": round(counters.seconds),
+            }
+            RunCheckpoints(run_dir, config.keep_last).save(
                 {
                     "step": counters.step,
                     "counters": asdict(counters),
@@ -121,7 +142,7 @@ def train(
             )
             save(run_dir / MODEL, learner.exported(), facts)
             if counters.best_step == counters.step:
-                facts |= {counters.best_measure: counters.best}
+                facts |= {str(counters.best_measure): counters.best}
                 save(run_dir / BEST_MODEL, learner.exported(), facts)
 
     indices = StepIndices(
@@ -129,52 +150,59 @@ def train(
     )
     pin_memory = world.device.type == "cuda"
     meter = Meter(config.log_snr_bins, world)
-    rate = getattr(learner.task, "sample_rate", 0)  # of what is heard in TensorBoard
+    rate = learner.task.sample_rate  # Hz, of the audio in TensorBoard
     ended = 0
     with (
-        stop_wishes() as wish,
+        nullcontext(StopRequest()) if run_dir is None else stop_requests() as request,
         closing(batches(data, indices, workers, pin_memory)) as feed,
-        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress) as log,
+        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress, budget) as log,
     ):
         clock = _Clock(config.max_minutes, config.checkpoint_minutes)
-        while counters.step < config.max_steps and not ended:
+        total = steps()
+        while counters.step < total and not ended:
             began = time.perf_counter()
             step = learner.learn(counters.step, feed)
             counters.count(step, time.perf_counter() - began)
             meter.add(step, time.perf_counter() - began)
             log.step(step)
-            number, last = counters.step, counters.step == config.max_steps
+            total = steps()
+            number, last = counters.step, counters.step == total
             if counters.skipped_in_a_row >= config.max_bad_steps:
+                advice = (
+                    "Look for values in the data that are far from all others"
+                    if run_dir is None
+                    else "Lower optimizer.lr or check the data; the last checkpoint is of step "
+                    f"{saved_step}"
+                )
                 raise UserError(
-                    f"stopped at step {number}: {counters.skipped_in_a_row} steps in a row were "
-                    f"skipped because {step.skipped}; lower optimizer.lr or look at the data (the "
-                    f"last checkpoint is that of step {saved_step})"
+                    f"step {number}: {counters.skipped_in_a_row} steps in a row were skipped "
+                    f"because {step.skipped}. {advice}."
                 )
             if number % config.log_every == 0 or last:
                 log.scalars(number, meter.read(config.batch_size))
                 log.scalars(number, {"train/skipped_steps": counters.skipped})
 
-            ended, over, due = _agree(world, wish, clock)
+            ended, over, due = _agree(world, request, clock)
             best = False
             if validate and config.validate_every and (number % config.validate_every == 0 or last):
                 with learner.averaged_weights():
                     result = validate()
                 log.validation(number, result)
-                best = counters.is_best(config.best, result.scores.get(config.best))
+                best = counters.update_best(config.best, result.scores.get(config.best))
             if best or last or ended or over or due or number % config.checkpoint_every == 0:
                 write()
                 clock.saved()
             if over:
-                log.say(f"step {number}: trainer.max_minutes are over")
+                log.say(f"step {number}: trainer.max_minutes is reached")
                 break
         if ended:
             name = signal.Signals(ended).name
-            log.say(f"step {counters.step}: saved after {name}; the same command goes on from here")
+            log.say(f"step {counters.step}: saved after {name}; the same command resumes from here")
     return Outcome(counters.step, ended)
 
 
 class _Clock:
-    """When the run must end, and when a checkpoint is due, by minutes (None for never)."""
+    """When the run must end and when a checkpoint is due, in minutes; None for never."""
 
     def __init__(self, max_minutes: float | None, checkpoint_minutes: float | None) -> None:
         now = time.monotonic()
@@ -192,13 +220,13 @@ class _Clock:
         return self.minutes is not None and time.monotonic() >= self.last + 60 * self.minutes
 
 
-def _agree(world: World, wish: Wish, clock: _Clock) -> tuple[int, bool, bool]:
-    """(signal to end by, time is over, checkpoint is due), the same in every process.
+def _agree(world: World, request: StopRequest, clock: _Clock) -> tuple[int, bool, bool]:
+    """The same (stop signal or 0, time is over, checkpoint is due) in every process.
 
-    A signal to any process counts; the clock is that of the first.
+    A signal to any process counts; the first process keeps the time.
     """
     over, due = world.main and clock.over(), world.main and clock.due()
-    facts = [wish.signum == signal.SIGINT, wish.signum == signal.SIGTERM, over, due]
+    facts = [request.signum == signal.SIGINT, request.signum == signal.SIGTERM, over, due]
     interrupted, terminated, over, due = world.any(facts)
     signum = signal.SIGINT if interrupted else signal.SIGTERM if terminated else 0
     return signum, over, due

@@ -1,23 +1,50 @@
-"""Learning rate and averaged weights."""
+"""The optimizer, its learning rate schedule, and averaged weights."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from wavediff.errors import UserError
 from wavediff.training.config import Decay
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def configured_optimizer(
+    config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
+) -> Optimizer:
+    """An optimizer of ``torch.optim`` by its name, with its options.
+
+    Args:
+        config: ``_target_`` (``torch.optim.AdamW``) and options.
+        name: of the configuration, for messages.
+
+    Raises:
+        UserError: for another target, or options that it does not take.
+    """
+    options = dict(config)
+    target = str(options.pop("_target_", None))
+    found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
+    if not (isinstance(found, type) and issubclass(found, Optimizer)):
+        raise UserError(f"{name}._target_={target} is not an optimizer of torch.optim")
+    try:
+        return found(parameters, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{target} does not take these options: {error}") from error
 
 
 def learning_rate_factor(
     step: int, max_steps: int, warmup_steps: int, decay: Decay, final: float
 ) -> float:
-    """What the learning rate is multiplied by in the step that follows `step` finished ones.
+    """Return the factor of the learning rate after ``step`` finished steps.
 
-    Rises linearly over `warmup_steps`, then goes from 1 to `final` at `max_steps`.
+    It rises linearly to 1 over ``warmup_steps``, then decays to ``final`` at ``max_steps``.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -32,9 +59,12 @@ def learning_rate_factor(
 
 
 def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
-    """Set every group's rate to its configured one times `factor`; returns the first.
+    """Set every group's learning rate to ``factor`` times its configured one.
 
-    A function of the step alone: there is no scheduler whose state could go astray.
+    There is no scheduler, whose state would have to be saved: the rate depends on the step alone.
+
+    Returns:
+        The rate of the first group.
     """
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", float(group["lr"]))
@@ -43,12 +73,12 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> float:
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of the weights over n updates.
+    """Return the exponential moving average of the network's weights.
 
-    It begins as the weights themselves and forgets faster early on: min(decay, (1 + n) / (10 + n)).
+    It starts as the weights themselves; update n decays by min(``decay``, (1 + n) / (10 + n)).
     """
 
-    def average(ema: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+    def average(ema: Tensors, current: Tensors, count: Tensor | int) -> None:
         n = int(count)
         torch._foreach_lerp_(ema, current, 1 - min(decay, (1 + n) / (10 + n)))
 
@@ -57,7 +87,7 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
 
 @contextmanager
 def exchanged(network: nn.Module, ema: AveragedModel) -> Iterator[None]:
-    """Within the block `network` computes with the averaged weights."""
+    """Let ``network`` compute with the averaged weights within the block."""
     pairs = list(zip(network.parameters(), ema.module.parameters(), strict=True))
 
     def exchange() -> None:

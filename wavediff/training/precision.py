@@ -1,4 +1,4 @@
-"""Autocast and compilation of the network while it trains."""
+"""Autocast and compilation of the network during training."""
 
 from typing import Any
 
@@ -13,10 +13,16 @@ _DTYPES = {Precision.bf16: torch.bfloat16, Precision.fp16: torch.float16}
 def accelerate(
     network: nn.Module, device: torch.device, precision: Precision, compile: bool
 ) -> None:
-    """Run `network`'s forward under autocast, and compiled, while it is in training mode.
+    """Run the network's ``forward`` under autocast, or compiled, in training mode.
 
-    Only the network: front-ends and losses stay in float32, which its output is cast to. In
-    evaluation it computes as it will for the user, eagerly in float32.
+    Front-ends and losses stay in float32, which the network's output is cast to. In evaluation
+    mode the network computes eagerly in float32, as it does at inference.
+
+    Args:
+        network: changed in place.
+        device: of the network.
+        precision: fp32 for no autocast.
+        compile: whether to compile ``forward``.
     """
     plain = network.forward
     dtype = _DTYPES.get(precision)
@@ -33,12 +39,12 @@ def accelerate(
 
 
 def _single(output: Any) -> Any:
-    """A tensor, or a named tuple or nested lists of tensors, in float32."""
+    """Cast a tensor, a named tuple or nested lists of tensors to float32."""
     if isinstance(output, list):
         return [_single(value) for value in output]
     return type(output)(*map(_single, output)) if isinstance(output, tuple) else output.float()
 
 
 def grad_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
-    """fp16 has too small a range for gradients as they are."""
+    """Return a gradient scaler, enabled for fp16, whose range is too small for gradients."""
     return torch.amp.GradScaler(device.type, enabled=precision is Precision.fp16)

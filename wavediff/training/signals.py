@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as wishes that the loop fulfils between two steps."""
+"""SIGINT and SIGTERM as requests that the training loop honours between two steps."""
 
 import signal
 from collections.abc import Iterator
@@ -6,25 +6,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Wish:
-    """`signum` is the signal that asked to stop, 0 for none."""
+class StopRequest:
+    """``signum`` is the signal that asked the run to stop, 0 for none."""
 
     signum = 0
 
 
 @contextmanager
-def stop_wishes() -> Iterator[Wish]:
-    """Within the block the first SIGINT or SIGTERM is noted; a second Ctrl-C stops at once."""
-    wish = Wish()
+def stop_requests() -> Iterator[StopRequest]:
+    """Record the first SIGINT or SIGTERM within the block; a second SIGINT interrupts at once."""
+    request = StopRequest()
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        if wish.signum and signum == signal.SIGINT:
+    def record(signum: int, frame: FrameType | None) -> None:
+        if request.signum and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        wish.signum = signum
+        request.signum = signum
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, record) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield wish
+        yield request
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

@@ -4,9 +4,9 @@ import torch
 from wavediff.diffusion import preconditioning
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.forward import diffuse
-from wavediff.diffusion.local import LocalDenoiser
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import VP, RectifiedFlow
+from wavediff.diffusion.wiener import WienerDenoiser
 
 
 def silent(x, c_noise, cond):
@@ -20,8 +20,8 @@ class Net(torch.nn.Module):
         return silent(x, c_noise, cond)
 
 
-def untrained(schedule, **options) -> LocalDenoiser:
-    return LocalDenoiser(Net(), schedule, preconditioning.v, groups=4, frames=5, **options)
+def untrained(schedule, **options) -> WienerDenoiser:
+    return WienerDenoiser(Net(), schedule, preconditioning.v, groups=4, frames=5, **options)
 
 
 def test_before_training_it_is_the_wiener_filter_of_each_place():
@@ -56,7 +56,7 @@ class Ones(torch.nn.Module):
 
 def test_the_networks_output_has_the_factor_c_out():
     t, x = torch.tensor([0.4, 0.7]).double(), torch.randn(2, 8, 20, dtype=torch.float64)
-    with_ones = LocalDenoiser(Ones(), VP(), preconditioning.v, groups=4, frames=5)
+    with_ones = WienerDenoiser(Ones(), VP(), preconditioning.v, groups=4, frames=5)
     c_out = with_ones.c_out(x, t)
     assert (c_out > 0).all()
     torch.testing.assert_close(with_ones(x, t) - untrained(VP())(x, t), c_out)
