@@ -22,7 +22,8 @@ from torch import Tensor
 
 from wavediff.cli import run
 from wavediff.commands.arguments import add_sampling, device, positive
-from wavediff.data.audio import find_audio, read_audio, resample, write_audio
+from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.data.resampling import resample
 from wavediff.evaluation.spectral import lsd
 from wavediff.tasks.restoration import (
     DRAWS,

@@ -13,7 +13,6 @@ from wavediff.data.audio import (
     find_audio,
     kept_format,
     read_audio,
-    resample,
     write_audio,
 )
 from wavediff.errors import UserError
@@ -40,35 +39,15 @@ def test_mono_is_the_mean_of_the_channels_and_parts_are_parts(tmp_path):
     assert torch.equal(part, audio[:, 100:150])
 
 
-@pytest.mark.parametrize(("old", "new"), [(48000, 22050), (16000, 22050), (44100, 24000)])
-def test_resample_keeps_tones_and_removes_what_would_alias(old, new):
-    def tone(frequency, rate):
-        return torch.sin(2 * torch.pi * frequency * torch.arange(rate, dtype=torch.float64) / rate)
-
-    keep = resample(tone(1000, old).float(), old, new)
-    inside = slice(500, -500)
-    assert len(keep) == new
-    assert (keep - tone(1000, new))[inside].abs().max() < 2e-4
-    above = 0.53 * new
-    if above < old / 2:
-        assert resample(tone(above, old).float(), old, new)[inside].abs().max() < 1e-3
-
-
 @pytest.mark.parametrize(("old", "new"), [(48000, 22050), (44100, 22050), (16000, 24000)])
-def test_long_audio_is_read_and_resampled_in_pieces_without_a_seam(tmp_path, monkeypatch, old, new):
+def test_long_audio_is_read_in_pieces_without_a_seam(tmp_path, monkeypatch, old, new):
     samples = np.random.default_rng(0).uniform(-0.9, 0.9, (7001, 2))
     soundfile.write(tmp_path / "a.wav", samples, old)
     whole, _ = read_audio(tmp_path / "a.wav", new)
     monkeypatch.setattr("wavediff.data.audio.READ_AT_ONCE", 1000)
-    monkeypatch.setattr("wavediff.data.audio.RESAMPLED_AT_ONCE", 1500)
     pieces, _ = read_audio(tmp_path / "a.wav", new)
     assert pieces.shape == whole.shape
     torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=0)
-
-
-def test_resample_refuses_rates_that_would_take_a_filter_of_gigabytes():
-    with pytest.raises(UserError, match="44099 to 22050 Hz"):
-        resample(torch.zeros(10), 44099, 22050)
 
 
 def test_bad_files_are_refused_by_name_and_reason(tmp_path, spoil):

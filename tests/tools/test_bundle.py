@@ -25,7 +25,7 @@ def save(folder: Path, value: float, width: int = 4, step: int = 7) -> None:
 
     config = {
         "task": group("task", "vocoder"),
-        "mel": group("mel", "hifigan"),
+        "mel": group("mel", "tacotron"),
         "representation": group("representation", "waveform"),
         "network": group("network", "diffwave") | {"width": width, "layers": 2},
         "schedule": group("schedule", "rectified_flow"),

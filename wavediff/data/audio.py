@@ -4,13 +4,11 @@ A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 """
 
 import glob
-import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,14 @@ import soundfile
 import torch
 from torch import Tensor
 
+from wavediff.data.resampling import resample
 from wavediff.errors import UserError, shorten
 from wavediff.files import atomic_path
-from wavediff.packages import import_torchaudio
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 FLOATS = {"FLOAT": np.float32, "DOUBLE": np.float64}
-READ_AT_ONCE = RESAMPLED_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
+READ_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
 SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
 
 
@@ -96,48 +94,6 @@ def read_audio(
     if sample_rate is not None and sample_rate != rate:
         audio, rate = resample(audio, rate, sample_rate), sample_rate
     return audio, rate
-
-
-def resample(audio: Tensor, sample_rate: int, new_sample_rate: int) -> Tensor:
-    """[..., time] at `sample_rate` -> [..., ceil(time * new / old)]: windowed sinc, float32."""
-    if sample_rate == new_sample_rate:
-        return audio
-    resampler = _resampler(sample_rate, new_sample_rate)
-    if audio.shape[-1] <= RESAMPLED_AT_ONCE:
-        return resampler(audio)
-    # In pieces: filters reach resampler.width samples, and the phases repeat after `old` of them.
-    divisor = math.gcd(sample_rate, new_sample_rate)
-    old, new = sample_rate // divisor, new_sample_rate // divisor
-    length = audio.shape[-1]
-    context = (-(-resampler.width // old) + 1) * old
-    size = -(-RESAMPLED_AT_ONCE // old) * old
-    out = audio.new_empty(*audio.shape[:-1], -(-length * new // old))
-    for start in range(0, length, size):
-        left = max(0, start - context)
-        piece = resampler(audio[..., left : start + size + context])
-        first, last = start // old * new, min((start + size) // old * new, out.shape[-1])
-        out[..., first:last] = piece[..., (start - left) // old * new :][..., : last - first]
-    return out
-
-
-@lru_cache(maxsize=16)
-def _resampler(sample_rate: int, new_sample_rate: int) -> torch.nn.Module:
-    # torchaudio keeps one filter per output phase: huge where the rates have no common divisor.
-    divisor = math.gcd(sample_rate, new_sample_rate)
-    if (sample_rate // divisor) * (new_sample_rate // divisor) > 100_000_000:
-        raise UserError(
-            f"cannot resample from {sample_rate} to {new_sample_rate} Hz, rates with so small a "
-            f"common divisor: convert the file to a usual rate first (ffmpeg -i IN -ar 48000 OUT)"
-        )
-    # The settings with which torchaudio's documentation matches librosa's "kaiser_best".
-    return import_torchaudio().transforms.Resample(
-        sample_rate,
-        new_sample_rate,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    )
 
 
 def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str = "PCM_16") -> int:

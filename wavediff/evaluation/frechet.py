@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.data.audio import resample
+from wavediff.data.resampling import resample
 from wavediff.errors import UserError, shorten
 from wavediff.evaluation.spectral import log_mel
 

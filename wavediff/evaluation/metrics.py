@@ -24,7 +24,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from wavediff.data.audio import resample
+from wavediff.data.resampling import resample
 from wavediff.errors import UserError, shorten
 from wavediff.evaluation import spectral
 from wavediff.evaluation.composite import FULL_SCALE, Composite, composite

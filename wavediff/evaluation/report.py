@@ -20,7 +20,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wavediff.data.audio import audio_info, read_audio, resample
+from wavediff.data.audio import audio_info, read_audio
+from wavediff.data.resampling import resample
 from wavediff.errors import UserError
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
 from wavediff.files import atomic_path

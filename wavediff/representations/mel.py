@@ -282,7 +282,7 @@ def front_ends() -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     """A front-end's file, over the one that it begins with."""
-    config = OmegaConf.to_container(OmegaConf.load(file))
+    config: Any = OmegaConf.to_container(OmegaConf.load(file))
     first = config.pop("defaults", ["_self_"])[0]
     return config if first == "_self_" else _read(file.with_stem(first)) | config
 

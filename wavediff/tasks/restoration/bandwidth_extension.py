@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.data.audio import resample
+from wavediff.data.resampling import resample
 from wavediff.errors import UserError
 from wavediff.tasks.restoration.posterior import Posterior, Progress
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavediff.data.audio import resample
+from wavediff.data.resampling import resample
 from wavediff.tasks.restoration.posterior import Posterior, Progress, level, partial_progress
 
 CONTEXT = 0.6  # seconds of known signal on either side of what is missing
