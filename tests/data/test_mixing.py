@@ -3,16 +3,10 @@ import pytest
 import soundfile
 
 from wavediff.data import mixing as mixing_module
+from wavediff.data.augment import active_power, at_speed, cut, low_pass
 from wavediff.data.folder import folder
-from wavediff.data.mixing import (
-    PROBABILITIES,
-    Mixer,
-    Mixing,
-    active_power,
-    at_speed,
-    cut,
-    low_pass,
-)
+from wavediff.data.mixing import Mixer
+from wavediff.data.mixing_settings import PROBABILITIES, Mixing
 from wavediff.data.noises import NOISES
 from wavediff.data.source import scan
 from wavediff.data.synthetic import synthetic, utterance

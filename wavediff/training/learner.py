@@ -58,7 +58,9 @@ class Learner:
     """The weights of ``task.network``, their moving average, the optimizer and the scaler.
 
     Args:
-        task: what is trained.
+        task: the model to train.
+        config: the configuration of the trainer.
+        world: the processes that train together.
         make_optimizer: called with the parameters.
         seed: for noise and dropout.
         adversary: discriminators of the task's ``generated(batch, noise)``, a pair of estimate and
