@@ -43,7 +43,7 @@ def mel_filters(
     filters = torch.minimum(rising, falling).clamp(min=0)
     if empty := int((filters == 0).all(1).sum()):
         warnings.warn(
-            f"{empty} of {n_mels} mel bands are narrower than a bin of the STFT and stay empty: use "
+            f"{empty} of {n_mels} mel bands are narrower than an STFT bin and stay empty: use "
             f"fewer bands or an n_fft above {n_fft}",
             stacklevel=2,
         )
