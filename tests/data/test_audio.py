@@ -99,7 +99,7 @@ def test_sixteen_bits_survive_reading_and_writing(tmp_path):
     assert np.array_equal(soundfile.read(tmp_path / "b.wav", dtype="int16")[0], every)
 
 
-def test_samples_beyond_full_scale_are_clipped_counted_and_told(tmp_path, capsys):
+def test_samples_beyond_full_scale_are_clipped_counted_and_reported(tmp_path, capsys):
     audio = torch.tensor([0.0, 1.5, -2.0, 1.0, -1.0])
     assert write_audio(tmp_path / "a.wav", audio, 16000) == 2
     assert "2 samples beyond full scale" in capsys.readouterr().err

@@ -84,11 +84,11 @@ def test_labels_stay(made_up):
     assert train.label_names == ["voice-000", "voice-001", "voice-002"]
     assert {train[i]["label"] for i in range(8)} == {0, 1, 2}
     assert validation[0]["label"] == 2
-    told = []
+    calls = []
     mixed = Mixed(
-        train.speech, lambda speech, rng, label, length: told.append(label) or (speech, speech)
+        train.speech, lambda speech, rng, label, length: calls.append(label) or (speech, speech)
     )
-    assert [mixed[i]["label"] for i in range(8)] == told
+    assert [mixed[i]["label"] for i in range(8)] == calls
 
 
 def test_libri_noise_reads_its_folders(tmp_path, make_wav):

@@ -3,16 +3,10 @@ import pytest
 import soundfile
 
 from wavediff.data import mixing as mixing_module
+from wavediff.data.augment import active_power, at_speed, cut, low_pass
 from wavediff.data.folder import folder
-from wavediff.data.mixing import (
-    PROBABILITIES,
-    Mixer,
-    Mixing,
-    active_power,
-    at_speed,
-    cut,
-    low_pass,
-)
+from wavediff.data.mixing import Mixer
+from wavediff.data.mixing_settings import PROBABILITIES, Mixing
 from wavediff.data.noises import NOISES
 from wavediff.data.source import scan
 from wavediff.data.synthetic import synthetic, utterance
@@ -99,20 +93,22 @@ def test_another_speed_is_another_pitch(speed):
 
 
 def test_speech_and_recorded_noise_at_another_speed(mixing, monkeypatch):
-    told = []
+    calls = []
     monkeypatch.setattr(
         "wavediff.data.mixing.at_speed",
-        lambda audio, speed, length, rate: told.append((speed, length)) or np.resize(audio, length),
+        lambda audio, speed, length, rate: (
+            calls.append((speed, length)) or np.resize(audio, length)
+        ),
     )
     mixer = Mixer(mixing(speed=[0.9, 1.1], clean=1.0), RATE, [])
     clean, noisy = mixer(np.ones(5000, np.float32), rng(0), length=4000)
     assert clean.shape == noisy.shape == (4000,)
-    assert 0.9 < told[0][0] < 1.1
-    assert told[0][1] == 4000
+    assert 0.9 < calls[0][0] < 1.1
+    assert calls[0][1] == 4000
     settings = mixing(speed=[0.9, 1.1], kinds={"procedural": 1}).for_validation()
     mixer = Mixer(settings, RATE, [])
     mixer(np.ones(5000, np.float32), rng(0))
-    assert told[1] == (1, 5000)
+    assert calls[1] == (1, 5000)
 
 
 def test_speech_through_another_microphone(mixing):

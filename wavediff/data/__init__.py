@@ -36,7 +36,8 @@ from wavediff.data.configured import dataset_of, settings_of
 from wavediff.data.crops import Crops
 from wavediff.data.loader import LOADER, Loader, split
 from wavediff.data.mixed import Mixed
-from wavediff.data.mixing import Mixer, Mixing
+from wavediff.data.mixing import Mixer
+from wavediff.data.mixing_settings import Mixing
 from wavediff.data.source import Clip, Source, scan
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError

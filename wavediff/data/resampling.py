@@ -23,12 +23,13 @@ def resample(audio: Tensor, rate: float, new_rate: float, quality: str = QUALITY
 
     Args:
         audio: ``[..., time]``, floating-point, on any device.
-        rate, new_rate: in Hz, in any ratio.
-        quality: one of soxr's: QQ, LQ, MQ, HQ, VHQ.
+        rate: of the audio, in Hz.
+        new_rate: of the result, in Hz; any ratio is possible.
+        quality: a quality of soxr: QQ, LQ, MQ, HQ or VHQ.
 
     Returns:
         ``[..., ceil(time * new_rate / rate)]`` of the audio's type and device; the audio itself
-        where the rates are equal.
+        if the rates are equal.
     """
     if rate == new_rate:
         return audio
@@ -48,7 +49,8 @@ class StreamResampler:
     """Resamples blocks ``[channels, n]``; sample k of the result lies at k / ``new_rate``.
 
     Args:
-        rate, new_rate: in Hz.
+        rate: of the blocks, in Hz.
+        new_rate: of the result, in Hz.
         channels: of the blocks.
     """
 
@@ -59,13 +61,13 @@ class StreamResampler:
         self._channels, self.rate, self.done = channels, rate, 0
 
     def push(self, block: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Add ``[channels, n]``, return the samples ``[channels, m]`` that are complete."""
+        """Add a block ``[channels, n]`` and return the completed samples ``[channels, m]``."""
         out = self._stream.resample_chunk(np.ascontiguousarray(block.T)).T
         self.done += out.shape[1]
         return out
 
     def finish(self, total: int) -> NDArray[np.float64]:
-        """The rest of ``total`` samples, as if silence followed the signal."""
+        """Return the rest of ``total`` samples, with silence after the signal."""
         before, parts = self.done, [np.zeros((self._channels, 0))]
         while self.done < total:
             parts.append(self.push(np.zeros((self._channels, self.rate // 10))))
@@ -74,9 +76,9 @@ class StreamResampler:
 
 @lru_cache(maxsize=64)
 def resampler_delay(rate: int, new_rate: int) -> float:
-    """Seconds by which a ``StreamResampler`` lags behind at most, as measured.
+    """Measure the largest delay of a ``StreamResampler`` in seconds.
 
-    soxr works in blocks, and does not report their size.
+    soxr works in blocks and does not report their size.
     """
     resampler, block, delay = StreamResampler(rate, new_rate, 1), np.zeros((1, rate // 500)), 0.0
     for k in range(1, 501):
