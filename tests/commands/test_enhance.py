@@ -463,7 +463,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["missing.wav", "-o", "o.wav"], "missing.wav does not exist"),
         (["*.nothing", "-o", "o"], "*.nothing"),
         (["good.wav", "-o", "o.m4a"], "cannot write o.m4a"),
-        (["good.wav", "-o", "o.xyz"], "cannot write o.xyz: its name may end in .wav"),
+        (["good.wav", "-o", "o.xyz"], "cannot write o.xyz: give a name that ends in .wav"),
         (["good.wav", "-o", "o.wav", "--format", "flac"], "--format flac"),
         (["six.wav", "-o", "o.mp3"], "cannot write o.mp3 with 6 channels"),
         (["good.wav", "six.wav", "-o", "o.wav"], "give a folder"),

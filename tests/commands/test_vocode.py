@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from wavediff import cli
 from wavediff.cli import run
-from wavediff.commands import vocode
 from wavediff.commands.vocode import main
+from wavediff.data import audio
 from wavediff.data.audio import AudioWriter
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
@@ -197,9 +197,9 @@ def test_long_input_in_pieces_equals_the_whole(model, here, monkeypatch):
     monkeypatch.setattr("wavediff.tasks.vocoder.STATE_NUMBERS", 1)
     monkeypatch.setattr("wavediff.tasks.vocoder.HALOS", 1)
     written = []
-    original = vocode.audio_writer
+    original = audio.audio_writer
     monkeypatch.setattr(
-        vocode, "audio_writer", lambda *a, **k: written.append(a) or original(*a, **k)
+        audio, "audio_writer", lambda *a, **k: written.append(a) or original(*a, **k)
     )
     assert command(model, "a.npy", "-o", "pieces.wav", "--bits", 32) == 0
     assert len(written) == 1
