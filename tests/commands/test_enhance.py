@@ -476,7 +476,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["good.wav", "-o", "o.wav", "--sampler", "hein"], "ancestral, "),
         (["good.wav", "-o", "o.wav", "--sampler", "diffwave"], "does not fit the model"),
         (["good.wav", "-o", "o.wav", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
-        (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "is no enhancer"),
+        (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "is not an enhancer"),
         (["good.wav", "-o", "o.wav", "--report", "good.wav"], "ends in .html"),
         (["good.wav", "-o", "o.wav", "--report", "page.html"], "page.html exists already"),
         (["good.wav", "-o", "o.wav", "--report", "text.txt/r.html"], "text.txt: it is a file"),

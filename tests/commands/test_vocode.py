@@ -320,7 +320,7 @@ class Hostile:
         (["hostile.pt", "-o", "o.wav"], "hostile.pt cannot be read"),
         (["text.pt", "-o", "o.wav"], "text.pt cannot be read"),
         (["number.pt", "-o", "o.wav"], "number.pt is not a mel"),
-        (["text.safetensors", "-o", "o.wav"], "no safetensors file"),
+        (["text.safetensors", "-o", "o.wav"], "not a safetensors file"),
         (["several.safetensors", "-o", "o.wav"], "several.safetensors is not a mel"),
         (["a.npy", "-o", "o.mp3"], ".wav or .flac"),
         (["a.npy", "-o", "o.wav", "--format", "flac"], "--format flac"),
