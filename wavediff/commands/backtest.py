@@ -120,7 +120,7 @@ def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, ro
             training = time.perf_counter() - began
         began = time.perf_counter()
         places = [(window.item, window.origin) for window in windows]
-        row = rolling.judge(windows, forecaster.paths(places, horizon))
+        row = rolling.evaluate(windows, forecaster.paths(places, horizon))
         table[MODEL] = {**row, "seconds": time.perf_counter() - began}
         table[MODEL]["training seconds"] = training
     others = {SHORT[name]: FORECASTS[SHORT[name]] for name in chosen if name != MODEL}

@@ -18,9 +18,9 @@ from wavediff.commands.arguments import (
     tell_fitting,
 )
 from wavediff.errors import UserError
-from wavediff.series.filling import TABLES, write_table
 from wavediff.series.forecaster import Forecaster
 from wavediff.series.plot import write_plot
+from wavediff.series.writing import TABLES, write_table
 from wavediff.tasks.sampler import sampler_names
 
 PLOTS = (".png", ".pdf", ".svg")

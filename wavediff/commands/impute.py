@@ -18,9 +18,9 @@ from wavediff.commands.arguments import (
     tell_fitting,
 )
 from wavediff.errors import UserError
-from wavediff.series.filling import TABLES, is_parquet, write_filled
 from wavediff.series.forecaster import Forecaster
 from wavediff.series.series_set import SeriesSet
+from wavediff.series.writing import TABLES, is_parquet, write_imputed
 from wavediff.tasks.sampler import sampler_names
 
 DESCRIPTION = """\
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
         medians, stds = zip(*filled, strict=True)
-        write_filled(series, medians, stds, output)
+        write_imputed(series, medians, stds, output)
         print(output)
     return 0
 

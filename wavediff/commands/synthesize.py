@@ -18,14 +18,14 @@ from wavediff.commands.arguments import (
     require_new,
 )
 from wavediff.errors import UserError
-from wavediff.series.filling import TABLES, write_table
 from wavediff.series.forecaster import Forecaster
-from wavediff.series.synthesis import (
+from wavediff.series.synthesis_metrics import (
     complete_windows,
     discriminative_score,
     predictive_score,
     series_frechet,
 )
+from wavediff.series.writing import TABLES, write_table
 from wavediff.tasks.sampler import sampler_names
 
 EXAMPLES = """\

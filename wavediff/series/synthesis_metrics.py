@@ -1,10 +1,10 @@
-"""Scores of synthetic series beside real ones, without pairs.
+"""Metrics of synthetic series against real ones, without pairs.
 
-Both sets are windows ``[N, V, L]`` of as many steps, without missing values. The discriminative
-and the predictive score train a small GRU on the data (Yoon et al. 2019, TimeGAN), the Frechet
-distance compares features that are fixed. All three depend on the scorer's sizes and on N: compare
-systems scored by this code on equally many windows, never with numbers from another scorer. What
-one half of the real windows scores against the other is the floor to read them by.
+Both sets are windows ``[N, V, L]`` of equal length without missing values. The discriminative and
+the predictive score train a small GRU on the data (TimeGAN, Yoon et al. 2019); the Frechet distance
+compares fixed features. All three depend on the sizes of the scorer and on N: compare only values
+computed by this code for the same N. The score of one half of the real windows against the other is
+the floor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEST_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Score:
-    """Mean and standard deviation over the repeats of a score that trains a network."""
+    """Mean and standard deviation over repeats, each of which trains a network."""
 
     mean: float
     std: float
@@ -41,14 +41,17 @@ def discriminative_score(
     steps: int = 1000,
     hidden: int = 16,
 ) -> Score:
-    """|accuracy - 1/2| of a GRU that learns to tell the sets apart, on windows it has not seen.
+    """|accuracy - 1/2| of a GRU trained to classify real and synthetic windows, on held-out ones.
 
-    0 where it cannot, 1/2 where it always can. Each repeat draws other training windows (80 % of
-    each set, as many of one as of the other) and another initial network. Of n test windows a
-    guess scores about 0.4 / sqrt(n), not 0.
+    0 for indistinguishable sets, 1/2 for a perfect classifier. Each repeat draws other training
+    windows (80 % of each set, equally many of both) and another initial network. Guessing scores
+    about 0.4 / sqrt(n) for n test windows, not 0.
 
     Args:
-        real, synthetic: ``[N, V, L]``; of the larger set a random part is used.
+        real: ``[N, V, L]``; of the larger set a random part is used.
+        synthetic: like ``real``.
+        seed: of the first repeat.
+        repeats: to average over.
         steps: of Adam at 1e-3, batches of 64 windows of each set.
         hidden: width of the GRU.
 
@@ -87,14 +90,17 @@ def predictive_score(
     steps: int = 1000,
     hidden: int = 16,
 ) -> Score:
-    """Error on real windows of a GRU trained on synthetic ones to predict the next step.
+    """One-step error on real windows of a GRU trained on synthetic ones.
 
-    The mean absolute error of all variables one step ahead, as TimeGAN's paper describes it (its
-    code predicts the last variable from the others), where each variable's range in the real set
-    is scaled to [0, 1]. Read it beside the score of real windows that were not in `real`.
+    The mean absolute error of all variables, as in TimeGAN's paper (its code predicts the last
+    variable from the others), with each variable's range in the real set scaled to [0, 1]. Compare
+    it with the score of real windows that are not in ``real``.
 
     Args:
-        real, synthetic: ``[N, V, L >= 2]``.
+        real: ``[N, V, L >= 2]``.
+        synthetic: like ``real``.
+        seed: of the first repeat.
+        repeats: to average over.
         steps: of Adam at 1e-3, batches of 64 windows.
         hidden: width of the GRU.
 
@@ -105,7 +111,7 @@ def predictive_score(
     if real.shape[2] < 2:
         raise ValueError("windows to predict in have at least 2 steps")
     low, high = real.amin((0, 2))[:, None], real.amax((0, 2))[:, None]
-    # in the network's unit, the standard deviation, one range is so much
+    # the ranges in the unit of the networks, the standard deviation
     spread = torch.where(high > low, high - low, 1)
     found = []
     for repeat in range(repeats):
@@ -132,7 +138,8 @@ def series_frechet(
     Windows are scaled by each variable's mean and standard deviation in the real set.
 
     Args:
-        real, synthetic: ``[N, V, L]``, N well above the number of features.
+        real: ``[N, V, L]``, N well above the number of features.
+        synthetic: like ``real``.
         features: ``[N, V, L]`` to ``[N, d]``; ``random_features`` where None.
     """
     real, synthetic = _pair(real, synthetic)
@@ -141,12 +148,17 @@ def series_frechet(
 
 
 def random_features(x: Tensor, n: int = N_FEATURES, seed: int = 0) -> Tensor:
-    """How often, and how far, random dilated filters respond: ``[N, V, L]`` to ``[N, n]``.
+    """Responses of random dilated filters, ``[N, V, L]`` to ``[N, n]`` (after ROCKET, Dempster et
+    al. 2020).
 
-    Filters of up to 9 taps over all variables with Gaussian weights, dilations up to the window's
-    length and random thresholds (after ROCKET, Dempster et al. 2020). A feature is the mean over
-    time of what exceeds the threshold. The same `n`, `seed` and V give the same filters, whatever
-    the data.
+    Filters have up to 9 taps over all variables with Gaussian weights, dilations up to the length
+    of the window and random thresholds. A feature is the mean over time of relu(response -
+    threshold).
+
+    Args:
+        x: ``[N, V, L]``.
+        n: number of features.
+        seed: of the filters, which are the same for all data of V variables.
     """
     _, n_variables, length = x.shape
     generator = torch.Generator().manual_seed(seed)
@@ -164,10 +176,12 @@ def random_features(x: Tensor, n: int = N_FEATURES, seed: int = 0) -> Tensor:
 
 
 def complete_windows(items: Sequence[np.ndarray], length: int, n: int) -> np.ndarray:
-    """At most n windows ``[N, V, length]`` without missing values, evenly spread over the items.
+    """Windows ``[N, V, length]`` without missing values, evenly spread over the items.
 
     Args:
-        items: ``[V, T]`` each, NaN where missing; those shorter than a window have none.
+        items: ``[V, T]`` each, NaN where missing.
+        length: of a window.
+        n: number of windows at most.
     """
     places = []
     for item, values in enumerate(items):
@@ -180,7 +194,7 @@ def complete_windows(items: Sequence[np.ndarray], length: int, n: int) -> np.nda
 
 
 class _GRU(nn.Module):
-    """``[N, V, L]`` to ``[N, L, outputs]``, each step from what came up to it."""
+    """``[N, V, L]`` to ``[N, L, outputs]``, causal."""
 
     def __init__(self, n_variables: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -215,7 +229,7 @@ def _batch(x: Tensor, generator: torch.Generator, size: int = 64) -> Tensor:
 
 
 def _pair(real: ArrayLike, synthetic: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Both as float32, in units of each variable's mean and standard deviation in the real set."""
+    """Both as float32, standardised by each variable's mean and standard deviation in ``real``."""
     sets = [torch.from_numpy(np.array(x, np.float64)) for x in (real, synthetic)]
     shapes = [list(x.shape) for x in sets]
     if any(x.ndim != 3 or len(x) < 10 or x.shape[1:] != sets[0].shape[1:] for x in sets):
