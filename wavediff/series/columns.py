@@ -1,4 +1,4 @@
-"""What a column of a table holds: numbers, text, or names that tell series apart."""
+"""What a column of a table holds: numbers, text, or the names of items."""
 
 import re
 

@@ -49,7 +49,11 @@ class Window(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Window:
         """Apply ``function`` to every tensor."""
-        return Window(*(part if part is None else function(part) for part in self))
+        return Window._make(part if part is None else function(part) for part in self)
+
+    def rows(self, rows: slice) -> Window:
+        """Some windows of the batch."""
+        return self.map(lambda part: part[rows])
 
 
 def condition(
@@ -91,7 +95,7 @@ def network_sizes(
     """
     local = 2 * variables + features + 2 * variables * len(lags)
     sizes = {"channels": variables, "local_channels": local, "upsample": 1}
-    # for networks that treat each variable by itself
+    # for networks that treat each variable independently
     shared = {"shared_start": 2 * variables, "shared_channels": features}
     return sizes | {key: size for key, size in shared.items() if key in network}
 

@@ -32,7 +32,7 @@ MAX_BLOCK = 96  # steps that are forecast at once, or two seasons
 MAX_JOINT_VARIABLES = 16  # modelled jointly by default
 INTERRUPTED = (
     "stopped after {} steps of training: the model that was being fitted is not kept, and the same "
-    "command begins anew; `wavediff train recipe=series data.path=FILE` makes one that resumes "
+    "command starts again; `wavediff train recipe=series data.path=FILE` makes one that resumes "
     "after a stop, for --checkpoint"
 )
 
@@ -104,6 +104,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_task(groups)
+        assert isinstance(model, SeriesModel)
         world = World(0, 1, torch.device(device))
         optimizer = partial(configured_optimizer, config["optimizer"])
         learner = Learner(model, trainer, world, optimizer, seed)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas
@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
-from wavediff.series import calendar, frequency, scaling
-from wavediff.series.condition import Window
+from wavediff.series import calendar
 from wavediff.series.fitting import fit
 from wavediff.series.guidance import Guidance
 from wavediff.series.imputation import Imputed, impute
@@ -24,12 +23,13 @@ from wavediff.series.metrics import quantiles as sample_quantiles
 from wavediff.series.model import SeriesModel
 from wavediff.series.reading import read_series
 from wavediff.series.rolling import paths
-from wavediff.series.series_set import Series, SeriesSet
+from wavediff.series.series_set import SeriesSet
+from wavediff.series.synthesis import synthesize
 from wavediff.series.windows import Windows
 from wavediff.tasks.checkpoint import save_task
 from wavediff.tasks.sampler import sampler_config
 
-Data = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
+Data: TypeAlias = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
 
 
 class Forecaster:
@@ -283,54 +283,8 @@ class Forecaster:
         return frame
 
     def synthesize(self, n: int) -> pandas.DataFrame:
-        """Sample synthetic series as long as a window of the model.
-
-        Locations and scales are those of training windows, and the timestamps lie in the training
-        span.
-
-        Args:
-            n: number of series.
-
-        Returns:
-            Columns ``series`` (1 to n), ``time`` and each variable.
-
-        Raises:
-            UserError: where the model needs known or static columns.
-        """
-        model = self._model()
-        facts = model.extra
-        if not facts.get("scales"):
-            raise UserError("this checkpoint has no scales of its data: train it again")
-        freq, start = facts["frequency"], facts["start"]
-        if list(facts["local"]) != list(calendar.names(freq)):
-            raise UserError(
-                "a model with known or static columns cannot synthesize series: train one without "
-                f"{', '.join(name for name in facts['local'] if name not in calendar.names(freq))}"
-            )
-        start = int(start) if freq is None else pandas.Timestamp(start)
-        generator = np.random.default_rng(self.seed)
-        scales = torch.tensor(facts["scales"], dtype=torch.float64)
-        scales = scales[generator.integers(len(scales), size=n)]
-        first = generator.integers(max(facts["steps"] - model.length, 0) + 1, size=n)
-        times = [frequency.stamps(start, freq, at, at + model.length) for at in first.tolist()]
-        local = np.stack([calendar.features(index, freq) for index in times])
-        shape = (n, model.variables, model.length)
-        values, present = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
-        lags = torch.zeros(n, model.variables * len(model.lags), model.length)
-        window = Window(values, present, torch.from_numpy(local), lags, lags.bool())
-        wide = scaling.Affine(scales[..., :1], scales[..., 1:])
-        options = {"sampler": self._sampler(), "seed": self.seed, "wide": wide}
-        sampled = model.sample(window, present, 1, **options)[0].cpu().numpy()
-        names = facts["variables"] or ["value"]
-        items = [
-            Series(str(number + 1), index[0], series)
-            for number, (index, series) in enumerate(zip(times, sampled, strict=True))
-        ]
-        frame = SeriesSet(items, names, freq).frame()
-        if "item" not in frame:
-            frame.insert(1, "item", "1")
-        frame = frame.rename(columns={"item": "series"})
-        return frame[["series", "time", *names]]
+        """Sample ``n`` synthetic series; see ``wavediff.series.synthesis.synthesize``."""
+        return synthesize(self._model(), n, sampler=self._sampler(), seed=self.seed)
 
     def save(self, path: str | Path) -> None:
         """Write the model to a file that ``checkpoint`` accepts, best named model.safetensors."""

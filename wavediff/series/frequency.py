@@ -255,7 +255,9 @@ def _gap(times: np.ndarray, number: int) -> str:
     return f"{number} {word}{'s' if number > 1 and word != unit else ''}"
 
 
-def text(time: np.datetime64 | pandas.Timestamp) -> str:
-    """A timestamp for messages, without the time of day where it is midnight."""
+def text(time: np.datetime64 | np.integer | pandas.Timestamp) -> str:
+    """A timestamp for messages, without the time of day where it is midnight; a number as it is."""
+    if isinstance(time, np.integer):
+        return str(time)
     time = pandas.Timestamp(time)
     return str(time.date()) if time == time.normalize() else str(time)

@@ -12,6 +12,7 @@ import pandas
 from wavediff.errors import UserError
 from wavediff.series import calendar, frequency
 from wavediff.series.forecaster import Forecaster
+from wavediff.series.model import SeriesModel
 from wavediff.series.rolling import paths
 from wavediff.series.series_set import Series, SeriesSet
 
@@ -62,6 +63,12 @@ class GluonTSPredictor:
         if self.prediction_length < 1:
             raise UserError("this model only imputes: give one with a horizon")
 
+    @property
+    def model(self) -> SeriesModel:
+        """The forecaster's."""
+        assert self.forecaster.model is not None
+        return self.forecaster.model
+
     def predict(
         self, dataset: Iterable[Mapping[str, Any]], num_samples: int | None = None, **rest: Any
     ) -> Iterator[SampleForecast]:
@@ -77,7 +84,7 @@ class GluonTSPredictor:
             UserError: for entries of another frequency or other variables than the model's.
         """
         kind = _sample_forecast()
-        model, samples = self.forecaster.model, num_samples or self.forecaster.samples
+        model, samples = self.model, num_samples or self.forecaster.samples
         sampler = model.with_sampler(self.forecaster.sampler, self.forecaster.steps)
         left = iter(dataset)
         for number in count():
@@ -104,8 +111,9 @@ class GluonTSPredictor:
                 )
 
     def _series(self, entries: Iterable[Mapping[str, Any]]) -> SeriesSet:
-        extra = self.forecaster.model.extra
-        names, items = extra["variables"], []
+        extra = self.model.extra
+        names = extra["variables"]
+        items: list[Series] = []
         for entry in entries:
             values = np.atleast_2d(np.asarray(entry["target"], np.float64))
             name = str(entry.get("item_id", len(items)))

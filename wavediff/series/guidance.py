@@ -20,9 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wavediff.diffusion.guidance import ProjectionGuidance
+from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.guidance import Guided, ProjectionGuidance
 from wavediff.diffusion.self_guidance import SelfGuidance, levels, mean_square, pinball
 from wavediff.errors import UserError
 
@@ -60,7 +61,7 @@ class Guidance:
             raise UserError(f"the scale of guidance is {scale:g}: it must be above 0 and finite")
         return cls(kind, scale)
 
-    def around(self, denoiser: nn.Module, y: Tensor, known: Tensor, samples: int) -> nn.Module:
+    def around(self, denoiser: Denoiser, y: Tensor, known: Tensor, samples: int) -> Guided:
         """The denoiser guided to ``y`` where ``known``.
 
         Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ class _Gaps:
     ) -> None:
         self.model, self.windows, self.label = model, windows, label
         self.values, self.into, self.samples, self.progress = values, into, samples, progress
-        self.options = {"sampler": sampler, "seed": seed}
+        self.options: dict[str, Any] = {"sampler": sampler, "seed": seed}
         self.open = np.isnan(values)  # still to be imputed
         self.open &= ~self.open.all(1, keepdims=True)
         self.wide = _scale(values, model.scaling)
@@ -131,7 +132,7 @@ class _Gaps:
             part = chosen[first : first + rows]
             window = self._windows(starts[part])
             for piece in pieces(self.model, self.samples, len(part)):
-                cut = Window(*(part if part is None else part[piece] for part in window))
+                cut = window.rows(piece)
                 drawn = self.model.sample(
                     cut,
                     cut.present,
@@ -157,7 +158,7 @@ class _Gaps:
         self.drawn = np.zeros((self.samples, int(seen.sum())), np.float32)
 
     def _inward(self) -> None:
-        """Impute half a window from the known end of a gap on, each path by itself."""
+        """Impute half a window from the known end of a gap on, each path independently."""
         length = self.model.length
         half = max(length // 2, 1)
         variable = int(np.argmax(self.open.any(1)))

@@ -96,6 +96,6 @@ def check(shares: Mapping[str, float]) -> None:
     """
     unknown = sorted(set(shares) - set(MASKS))
     if unknown:
-        raise ValueError(f"there is no mask {unknown[0]!r}; choose from {', '.join(MASKS)}")
+        raise ValueError(f"{unknown[0]!r} is not a mask: choose from {', '.join(MASKS)}")
     if not any(shares.values()) or any(share < 0 for share in shares.values()):
         raise ValueError(f"the masks' shares must be positive, not {dict(shares)}")

@@ -226,23 +226,23 @@ def _float64(values: ArrayLike) -> np.ndarray:
 
 
 def _paired(samples: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    samples, target = _float64(samples), _float64(target)
-    if samples.shape[1:] != target.shape or samples.ndim < 1 or len(samples) < 1:
+    drawn, y = _float64(samples), _float64(target)
+    if drawn.shape[1:] != y.shape or drawn.ndim < 1 or len(drawn) < 1:
         raise ValueError(
-            f"samples must be [S >= 1, *target], not {list(samples.shape)} for a target of "
-            f"{list(target.shape)}"
+            f"samples must be [S >= 1, *target], not {list(drawn.shape)} for a target of "
+            f"{list(y.shape)}"
         )
-    return samples, target
+    return drawn, y
 
 
 def _scored(samples: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Sorted samples ``[S, n]`` and targets ``[n]`` of the points that have a target."""
-    samples, target = _paired(samples, target)
-    known = ~np.isnan(target)
-    samples, target = samples[:, known], target[known]
-    if not np.isfinite(samples).all():
+    drawn, y = _paired(samples, target)
+    known = ~np.isnan(y)
+    drawn, y = drawn[:, known], y[known]
+    if not np.isfinite(drawn).all():
         raise ValueError("a sample is not finite where the target is known")
-    return np.sort(samples, axis=0), target
+    return np.sort(drawn, axis=0), y
 
 
 def _of_sorted(

@@ -94,7 +94,7 @@ class SeriesModel(DiffusionTask):
         super().__init__(kind(network, schedule, prediction), objective, sampler)
         self.variables, self.features, self.lags = variables, features, lags
         self.context, self.horizon, self.scaling = context, horizon, scaling
-        self.command = "forecast" if horizon else "impute"
+        self.command = "forecast" if horizon else "impute"  # type: ignore[misc]
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
         self.guidance = Guidance.of(UNCONDITIONAL_GUIDANCE) if self.unconditional else None
@@ -266,7 +266,7 @@ class SeriesModel(DiffusionTask):
         return self.sample(window, known, samples, **options)[..., self.context :]
 
     @torch.no_grad()
-    def sample(
+    def sample(  # type: ignore[override]
         self,
         window: Window,
         known: Tensor,
@@ -303,7 +303,7 @@ class SeriesModel(DiffusionTask):
         parts = []
         for start in range(0, len(known), rows):
             cut = slice(start, start + rows)
-            part = Window(*(tensor if tensor is None else tensor[cut] for tensor in window))
+            part = window.rows(cut)
             scale = None
             if wide is not None:
                 scale = scaling.Affine(wide.loc[cut], wide.scale[cut]).to(self.device)
@@ -352,7 +352,7 @@ def sized(config: Mapping[str, Any], data: Windows, kind: str) -> dict[str, Any]
         data: the windows.
         kind: of the scaling.
     """
-    sizes = {
+    sizes: dict[str, Any] = {
         "variables": data.variables,
         "features": data.local_channels,
         "lags": data.lags,

@@ -1,6 +1,6 @@
 """Time series from tables and arrays."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ import pandas
 
 from wavediff.errors import UserError
 from wavediff.series import frequency
-from wavediff.series.columns import ITEM_NAMES
+from wavediff.series.column_roles import find_item_column, find_targets
 from wavediff.series.frequency import text
 from wavediff.series.series_set import Origin, Series, SeriesSet
 from wavediff.series.table import Table, read_table
@@ -72,8 +72,8 @@ def read_series(
     text_columns = [item] if item else []
     table = read_table(source, time, text_columns, only, static, progress)
     notes = table.notes
-    item_column = item or _item_column(table, notes, set(named))
-    targets = _targets(table, targets, {*named, item_column}, notes)
+    item_column = item or find_item_column(table, set(named))
+    targets = find_targets(table, targets, {*named, item_column}, notes)
     codes, names = _items(table, item_column)
     rows, bounds = _order(table, codes, len(names), notes)
     groups = [table.time[rows[a:b]] for a, b in pairwise(bounds)]
@@ -102,7 +102,7 @@ def read_series(
         length = int(steps[-1]) + 1
         if length > MAX_STEPS and length > MAX_SPARSITY * len(steps):
             raise UserError(
-                f"{table.name}: from {_stamp(times[0])} to {_stamp(times[-1])} there would be "
+                f"{table.name}: from {text(times[0])} to {text(times[-1])} there would be "
                 f"{length} steps for {len(steps)} rows: correct the timestamps, or give a "
                 "coarser --freq"
             )
@@ -139,94 +139,6 @@ def _array(values: np.ndarray, freq: str | None) -> SeriesSet:
     start = 0 if freq is None else frequency.first(pandas.Timestamp("2000-01-01"), freq)
     items = [Series(str(i), start, np.ascontiguousarray(each.T)) for i, each in enumerate(values)]
     return SeriesSet(items, [f"v{i}" for i in range(values.shape[2])], freq)
-
-
-def _item_column(table: Table, notes: list[str], taken: Collection[str]) -> str | None:
-    """The text column that distinguishes series; None where timestamps are unique without one.
-
-    Raises:
-        UserError: where timestamps come twice and not exactly one column distinguishes their rows.
-    """
-    order = np.argsort(table.time, kind="stable")
-    twice = np.flatnonzero(table.time[order][1:] == table.time[order][:-1])
-    candidates = {name: column for name, column in table.texts.items() if name not in taken}
-    if not len(twice):
-        named = [name for name in candidates if name.lower() in ITEM_NAMES]
-        repeated = [name for name in named if len(candidates[name][1]) <= len(table.time) // 2]
-        return repeated[0] if len(repeated) == 1 else None
-    fitting = [name for name in candidates if not _comes_twice(table, candidates[name][0])]
-    if len(fitting) > 1:
-        partitions = {_renumbered(candidates[name][0]).tobytes() for name in fitting}
-        by_name = [name for name in fitting if name.lower() in ITEM_NAMES]
-        if len(partitions) == 1:
-            fitting = (by_name or fitting)[:1]
-        elif len(by_name) == 1:
-            fitting = by_name
-    if len(fitting) == 1:
-        return fitting[0]
-    first, second = sorted(order[twice[0] : twice[0] + 2])
-    where = (
-        f"{table.name}: {_stamp(table.time[first])} comes twice ({table.row(first)} and "
-        f"{table.row(second)})"
-    )
-    named = [name for name in candidates if name.lower() in ITEM_NAMES] or list(candidates)
-    if not fitting and len(named) == 1 and len(candidates[named[0]][1]) > 1:
-        return named[0]  # its timestamps that come twice are reported later
-    if fitting:
-        raise UserError(
-            f"{where}, and several columns distinguish the rows ({', '.join(fitting)}): name the "
-            "one with the series by --item (in Python item=)"
-        )
-    together = f" (such as {' and '.join(candidates)} in one)" if len(candidates) > 1 else ""
-    raise UserError(
-        f"{where}: keep one row for each timestamp, or for each timestamp and item with one column "
-        f"that names the item{together}"
-    )
-
-
-def _comes_twice(table: Table, codes: np.ndarray) -> bool:
-    order = np.lexsort((table.time, codes))
-    same = (np.diff(codes[order]) == 0) & (table.time[order][1:] == table.time[order][:-1])
-    return bool(same.any())
-
-
-def _renumbered(codes: np.ndarray) -> np.ndarray:
-    return pandas.factorize(codes)[0]
-
-
-def _targets(
-    table: Table, targets: Sequence[str] | None, taken: Collection[str | None], notes: list[str]
-) -> list[str]:
-    """The columns to model; those that are left out are noted."""
-    if targets is not None:
-        for name in targets:
-            if name in table.texts or name == table.time_name:
-                raise UserError(f"{table.name}: the target {name} is not a column of numbers")
-            if np.isnan(table.numbers[name]).all():
-                raise UserError(f"{table.name}: column {name} has no value: leave it out")
-        if not len(targets):
-            raise UserError("targets is empty: name one column at least")
-        return list(targets)
-    left_out = [name for name in table.texts if name not in taken]
-    if left_out:
-        notes.append(f"columns without numbers are left out: {', '.join(left_out)}")
-    found = []
-    for name, values in table.numbers.items():
-        if name in taken:
-            continue
-        counts = name.startswith("Unnamed: ") or name.lower() in {"index", "no", "row"}
-        if counts and len(values) > 1 and (np.diff(values) == 1).all():
-            notes.append(f"column {name} only counts the rows and is left out")
-        elif np.isnan(values).all():
-            notes.append(f"column {name} has no value and is left out")
-        else:
-            found.append(name)
-    if not found:
-        raise UserError(
-            f"{table.name} has no column with numbers beside the time column {table.time_name}: "
-            "give one column with numbers at least"
-        )
-    return found
 
 
 def _items(table: Table, column: str | None) -> tuple[np.ndarray, list[str]]:
@@ -269,9 +181,9 @@ def _unique(
         first, second = sorted(rows[same[0] : same[0] + 2])
         of = f" of {item_column} {name}" if item_column else ""
         what = (
-            f"{_stamp(times[same[0]])} comes twice"
+            f"{text(times[same[0]])} comes twice"
             if times[same[0]] == times[same[0] + 1]
-            else f"{_stamp(times[same[0]])} and {_stamp(times[same[0] + 1])} fall in one step"
+            else f"{text(times[same[0]])} and {text(times[same[0] + 1])} fall in one step"
         )
         raise UserError(
             f"{table.name}: {what}{of} ({table.row(first)} and {table.row(second)}): keep one row "
@@ -348,10 +260,6 @@ def _about(table: Table, function: Callable[[], T]) -> T:
         return function()
     except UserError as error:
         raise UserError(f"{table.name}: {error}") from error
-
-
-def _stamp(time: np.datetime64 | np.int64) -> str:
-    return str(time) if isinstance(time, np.integer) else text(time)
 
 
 def _odd(items: Sequence[Series], targets: Sequence[str]) -> list[str]:

@@ -99,10 +99,10 @@ def _roll(
     """``[samples, len(numbers), variables, blocks * model.horizon]``."""
     options = {"sampler": sampler, "seed": seed}
     first = Window.of(default_collate([windows[number] for number in numbers]))
+    places = (windows.places or [])[numbers.start : numbers.stop]
     future = model.forecast(first, samples, first=numbers.start, **options).cpu()
     for block in range(1, blocks):
         ahead = block * model.horizon
-        places = [windows.places[number] for number in numbers]
         cut = [windows.window(label, origin + ahead) for label, origin in places]
         window = Window.of(default_collate(cut))
         window = window.map(lambda part: part.repeat_interleave(samples, dim=0))
@@ -149,8 +149,8 @@ def _with_covariates(
     if not series.known_names:
         return series
     ends = dict.fromkeys(range(len(series)), 0)
-    for item, origin in origins:
-        ends[item] = max(ends[item], origin)
+    for number, origin in origins:
+        ends[number] = max(ends[number], origin)
     items = []
     for number, item in enumerate(series.items):
         if item.known is None:

@@ -60,9 +60,10 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
     if kind not in KINDS:
         raise UserError(f"scaling={kind} is invalid: choose one of {', '.join(KINDS)}")
     if kind == "joint":
-        one = fit(*(part.flatten(-2)[..., None, :] for part in (values, present)), "standard")
-        size = (*values.shape[:-1], 1)
-        return Affine(one.loc.expand(size), one.scale.expand(size))
+        flat, there = (part.flatten(-2)[..., None, :] for part in (values, present))
+        one = fit(flat, there, "standard")
+        shape = (*values.shape[:-1], 1)
+        return Affine(one.loc.expand(shape), one.scale.expand(shape))
     known = present.bool()
     x = torch.where(known, values.double(), 0.0)
     count = known.sum(-1, keepdim=True).clamp(min=1)
@@ -84,10 +85,10 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
         spread = square.sqrt()
         if kind == "robust":
             points = torch.where(known, x, torch.nan)
-            low, loc, high = torch.nanquantile(
+            low, median, high = torch.nanquantile(
                 points, points.new_tensor([0.25, 0.5, 0.75]), dim=-1, keepdim=True
             )
-            loc = loc.nan_to_num(0.0)
+            loc = median.nan_to_num(0.0)
             robust = (high - low).nan_to_num(0.0) / 1.349
             spread = torch.where(robust > TINY, robust, spread)  # else most values are the same
     spread = torch.where(spread > TINY, spread, size)

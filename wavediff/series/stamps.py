@@ -143,8 +143,8 @@ class Stamps:
             return "quarters"
         value = sample.iloc[0]
         guess = pandas.tseries.api.guess_datetime_format
-        orders = (True, False) if DOTTED.match(value) else (False, True)
-        orders = (False,) if YEAR_FIRST.match(value) else orders
+        orders = [True, False] if DOTTED.match(value) else [False, True]
+        orders = [False] if YEAR_FIRST.match(value) else orders
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that one of the orders does not fit
             guesses = dict.fromkeys([guess(value, dayfirst=day_first) for day_first in orders])

@@ -67,7 +67,9 @@ def discriminative_score(
         sets = [x[torch.randperm(len(x), generator=generator)[:n]] for x in (real, synthetic)]
         tests, trains = [x[:n_test] for x in sets], [x[n_test:] for x in sets]
 
-        def loss(network: _GRU, trains: list = trains, generator: torch.Generator = generator):
+        def loss(
+            network: _GRU, trains: list[Tensor] = trains, generator: torch.Generator = generator
+        ) -> Tensor:
             logits = [network(_batch(x, generator))[:, -1, 0] for x in trains]
             return nn.functional.softplus(-logits[0]).mean() + (
                 nn.functional.softplus(logits[1]).mean()
@@ -117,7 +119,7 @@ def predictive_score(
     for repeat in range(repeats):
         generator = torch.Generator().manual_seed(seed + repeat)
 
-        def loss(network: _GRU, generator: torch.Generator = generator):
+        def loss(network: _GRU, generator: torch.Generator = generator) -> Tensor:
             x = _batch(synthetic, generator)
             return (network(x[..., :-1]) - x[..., 1:].mT).abs().mean()
 
@@ -241,7 +243,8 @@ def _pair(real: ArrayLike, synthetic: ArrayLike) -> tuple[Tensor, Tensor]:
         raise ValueError("a window has a value that is missing or not finite")
     mean, std = sets[0].mean((0, 2))[:, None], sets[0].std((0, 2))[:, None]
     std = torch.where(std > 1e-12 * mean.abs(), std, 1)
-    return tuple(((x - mean) / std).float() for x in sets)
+    a, b = (((x - mean) / std).float() for x in sets)
+    return a, b
 
 
 def _score(found: list[float]) -> Score:

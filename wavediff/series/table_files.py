@@ -139,7 +139,7 @@ def _has_decimal_commas(sample: pandas.DataFrame) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+def _opened(path: Path) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, IO[bytes]]]:
     """The bytes of a file, uncompressed where it is gzip, and the file itself."""
     with open(path, "rb") as raw:
         if is_gzip(path):
@@ -149,7 +149,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
             yield raw, raw
 
 
-def _lines(handle: IO[bytes]) -> Iterator[str]:
+def _lines(handle: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
     for line in handle:
         yield line.decode("utf-8-sig")
 

@@ -143,10 +143,10 @@ class Windows(Dataset):
         data = data if variable is None else data[variable : variable + 1]
         start, stop = origin - self.context, origin + self.horizon
         values = _cut(data, start, stop)
-        lagged = np.full((len(data), len(self.lags), self.length), np.nan)
+        earlier = np.full((len(data), len(self.lags), self.length), np.nan)
         for k, lag in enumerate(self.lags):
-            lagged[:, k] = _cut(data[:, :origin], start - lag, stop - lag)
-        lagged = lagged.reshape(-1, self.length)
+            earlier[:, k] = _cut(data[:, :origin], start - lag, stop - lag)
+        lagged = earlier.reshape(-1, self.length)
         return {
             "values": _numbers(values),
             "present": _present(values),
@@ -219,7 +219,7 @@ def test_windows(
         origins: a step, or one step or several of each item; None for the end of each item.
         settings: of ``Windows``, as in training.
     """
-    each: Sequence[int] | Sequence[Sequence[int]]
+    each: Sequence[Any]
     if origins is None:
         each = [item.length for item in series.items]
     elif isinstance(origins, int | np.integer):

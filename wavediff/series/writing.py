@@ -136,12 +136,12 @@ def _copy(source: Path, out: TextIO, columns: Columns) -> None:
     for row in _rows(source, sep):
         # empty lines are not rows of the table
         if len(row) > 1 or any(cell.strip() for cell in row):
-            for place, column, comma, gaps in parts:
+            for place, column, comma, gap in parts:
                 row.extend([""] * (place + 1 - len(row)))
                 spread = 0.0
-                if number == gaps.row:
-                    row[place], spread = _number(gaps.value, comma), gaps.std
-                    gaps.move()
+                if number == gap.row:
+                    row[place], spread = _number(gap.value, comma), gap.std
+                    gap.move()
                 row.insert(place + 1, column if number < 0 else _number(spread, comma))
             number += 1
         writer.writerow(row)
