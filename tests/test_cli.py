@@ -140,7 +140,7 @@ def test_importing_wavediff_does_not_load_torch():
 
 def test_commands_for_sound_do_not_load_what_takes_long_and_they_do_not_need():
     script = """
-import sys, wavediff.commands.train, wavediff.commands.vocode
+import sys, wavediff.commands.enhance, wavediff.commands.train, wavediff.commands.vocode
 print(*{"pandas", "scipy.signal", "scipy.stats", "torchaudio"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

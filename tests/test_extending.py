@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from wavediff import files
+from wavediff import Vocoder, files
 from wavediff.cli import run
+from wavediff.commands.info import main as info
 from wavediff.commands.train import main as train
 from wavediff.commands.vocode import main as vocode
+from wavediff.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -35,7 +38,7 @@ def extended(tmp_path, monkeypatch) -> Path:
     """wavediff with the page's files in it; the folder of the tests among them."""
     conf = tmp_path / "conf"
     shutil.copytree(files.conf_folder(), conf)
-    for place in ("wavediff.commands.train", "wavediff.tasks.sampler"):
+    for place in ("wavediff.commands.train", "wavediff.files"):
         monkeypatch.setattr(f"{place}.conf_folder", lambda: conf)
     for name, text in BLOCKS.items():
         path = tmp_path / name
@@ -57,6 +60,9 @@ def test_the_page_has_the_files_that_it_speaks_of():
         "wavediff/diffusion/midpoint.py",
         "conf/sampler/midpoint.yaml",
         "tests/diffusion/test_midpoint.py",
+        "wavediff/tasks/regression.py",
+        "conf/task/regression.yaml",
+        "conf/recipe/tiny_regression.yaml",
     }
     assert "recipe=tiny schedule=shifted_cosine prediction=v sampler=dpmpp_2m" in PAGE
 
@@ -69,6 +75,20 @@ def test_a_recipe_trains_on_the_schedule_and_vocodes_by_the_sampler(extended, ca
     words = [str(audio), "-o", str(extended / "out.wav"), "--checkpoint", str(extended / "run")]
     assert run(vocode, [*words, "--sampler", "midpoint", "--steps", "2"]) == 0, capsys.readouterr()
     assert (extended / "out.wav").stat().st_size > 1000
+
+
+def test_the_task_trains_is_shown_and_loads(extended, capsys):
+    words = ["recipe=tiny_regression", "network.width=8", "network.layers=2", "data.count=3"]
+    words += ["data.seconds=1.2", "trainer.max_steps=2", "trainer.validate_every=2"]
+    places = [f"data.root={extended}/data", f"run_dir={extended}/run", "trainer.progress=false"]
+    assert run(train, [*words, *places]) == 0, capsys.readouterr()
+    assert "SI-SDR" in capsys.readouterr().err
+    assert run(info, [str(extended / "run")]) == 0
+    assert "Regression" in capsys.readouterr().out
+    kind = sys.modules["wavediff.tasks.regression"].Regression
+    assert kind.from_pretrained(extended / "run")(torch.zeros(2, 1, 50)).shape == (2, 1, 50)
+    with pytest.raises(UserError, match="is not a vocoder but a regression model"):
+        Vocoder.from_pretrained(extended / "run")
 
 
 @pytest.mark.parametrize("name", [name for name in BLOCKS if name.startswith("tests/")])

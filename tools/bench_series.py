@@ -20,7 +20,7 @@ import pandas
 import torch
 
 from wavediff.cli import run
-from wavediff.commands.arguments import positive
+from wavediff.commands.arguments import positive_int
 from wavediff.data.configured import dataset_of, settings_of
 from wavediff.errors import UserError
 from wavediff.series import backtest as rolling
@@ -85,11 +85,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", help="a run folder or a file")
     parser.add_argument(
         "--calls",
-        type=lambda text: [positive(part) for part in text.split(",")],
+        type=lambda text: [positive_int(part) for part in text.split(",")],
         default=[4, 10, 50, 100],
     )
-    parser.add_argument("--windows", type=positive, default=50)
-    parser.add_argument("--threads", type=positive)
+    parser.add_argument("--windows", type=positive_int, default=50)
+    parser.add_argument("--threads", type=positive_int)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if (arguments.recipe is None) != (arguments.checkpoint is None):

@@ -13,7 +13,7 @@ import torch
 from wavediff.cli import run
 from wavediff.data import noises
 from wavediff.data.audio import write_audio
-from wavediff.data.mixing import noise_gain
+from wavediff.data.augment import noise_gain
 from wavediff.data.synthetic import harmonics
 
 SAMPLE_RATE = 22_050

@@ -27,3 +27,7 @@ def __getattr__(name: str) -> Any:
         home = "series" if name == "Forecaster" else "tasks"
         return getattr(importlib.import_module(f"wavediff.{home}.{name.lower()}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -74,7 +74,7 @@ def test_a_folder_goes_on_past_a_bad_file(model, speech, tmp_path, capsys):
     (latent.parent / "bad.npz").write_bytes(b"PK no archive")
     decode = ["decode", str(tmp_path / "out"), "-o", str(tmp_path / "audio"), *options]
     assert main([*decode, "--bits", "24"]) == 2
-    assert "bad.npz is no latent" in capsys.readouterr().err
+    assert "bad.npz is not a latent" in capsys.readouterr().err
     wav = tmp_path / "audio" / "deep" / "speech.wav"
     assert soundfile.info(wav).subtype == "PCM_24"
     before = wav.stat().st_mtime_ns

@@ -94,7 +94,7 @@ def test_the_noisy_input_beside_the_estimate(enhanced, capsys):
     out, _ = capsys.readouterr()
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
-    heading, si_sdr = (line for line in lines if line[:1] == ["measure"] or line[:1] == ["SI-SDR"])
+    heading, si_sdr = (line for line in lines if line[:1] == ["metric"] or line[:1] == ["SI-SDR"])
     assert heading[2:5] == ["noisy", "estimate", "improvement"]
     # 10 dB for each file, so that the interval of the improvement is nothing
     numbers = [float(text) for text in si_sdr[3:] if text != "to"]
@@ -150,7 +150,7 @@ def test_two_files_and_their_noisy_one(enhanced, capsys):
     line = capsys.readouterr().out.splitlines()[-1].split()
     assert [float(x) for x in line[3:6]] == pytest.approx([-10, 20, 30], abs=0.05)
     assert run(main, [*argv, f"--noisy={enhanced}/noisy"]) == 2
-    assert "must both be folders, or both audio files" in capsys.readouterr().err
+    assert "Give two folders or two audio files" in capsys.readouterr().err
 
 
 def test_a_noisy_input_that_cannot_be_measured_or_read(enhanced, noise, capsys):
@@ -171,10 +171,10 @@ def test_a_noisy_input_that_cannot_be_measured_or_read(enhanced, noise, capsys):
     ("text", "message"),
     [
         (None, "cannot read the manifest"),
-        ("", "no column name, snr_db"),
-        ("name,snr\na,5\n", "no column snr_db, only name, snr"),
+        ("", "column name, snr_db is missing; the header is empty"),
+        ("name,snr\na,5\n", "column snr_db is missing; the header is name, snr."),
         ("name,snr_db\na,5\na.wav,0\n", "two rows of a"),
-        ("name,snr_db\nx,5\n", "names none of the files"),
+        ("name,snr_db\nx,5\n", "none of the files is in the column name"),
         (b"name,snr_db\n\xff\xfe,5\n", "cannot read the manifest"),
     ],
 )
@@ -200,7 +200,7 @@ def test_noisy_names_that_do_not_match_are_one_sentence(enhanced, capsys):
     for path in (enhanced / "noisy").rglob("*.wav"):
         path.rename(path.with_stem("x" + path.stem))
     assert evaluate(enhanced, f"--noisy={enhanced}/noisy") == 2
-    assert "name the noisy inputs like their references" in capsys.readouterr().err
+    assert "Name the noisy inputs like their references" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -319,7 +319,7 @@ def test_a_missing_package_leaves_its_measures_out_aloud(folders, capsys, monkey
     [
         (lambda p: (p / "est").rename(p / "moved"), "does not exist"),
         (lambda p: [f.rename(f.with_stem("x" + f.stem)) for f in (p / "est").rglob("*.*")], "name"),
-        (lambda p: write(p / "ref/a.flac", np.zeros(9)), "suffix alone"),
+        (lambda p: write(p / "ref/a.flac", np.zeros(9)), "differ only in their suffix"),
         (lambda p: [f.unlink() for f in (p / "ref").rglob("*.wav")], "no files"),
     ],
 )

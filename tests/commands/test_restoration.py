@@ -12,9 +12,12 @@ from wavediff.cli import run
 from wavediff.commands import declip, extend, generate, inpaint
 from wavediff.data.folder import folder
 from wavediff.files import conf_folder
-from wavediff.tasks import restoration
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import save_task
+from wavediff.tasks.restoration import Posterior, bandwidth_extension, posterior, windows
+from wavediff.tasks.restoration.bandwidth_extension import overlapping_pieces
+from wavediff.tasks.restoration.declipping import interpolate_error
+from wavediff.tasks.restoration.inpainting import match_edges
 
 RATE = 8000
 
@@ -66,7 +69,7 @@ def model(tmp_path_factory):
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(restoration, "CONTEXT", 0.1)
+    monkeypatch.setattr(windows, "CONTEXT", 0.1)
     return tmp_path
 
 
@@ -129,22 +132,22 @@ def test_a_filling_joins_its_edges_without_a_jump():
     found, part = torch.zeros(100), torch.linspace(1, 2, 100)
     known = torch.ones(100, dtype=torch.bool)
     known[40:60] = False
-    joined = restoration._joined(found, part, known, 8)
+    joined = match_edges(found, part, known, 8)
     whole = torch.where(known, part, joined)
     assert whole.diff().abs().max() < 0.3  # without joining it is 1.4
     assert (joined[48:52] == 0).all()
 
 
 def test_only_windows_around_gaps_are_computed(here, model, monkeypatch):
-    monkeypatch.setattr(restoration, "WINDOW", 0.5)
+    monkeypatch.setattr(windows, "WINDOW", 0.5)
     seen = []
-    mean = restoration.Posterior.mean
+    mean = Posterior.mean
 
     def counted(self, project, observed, *rest):
         seen.append(observed.shape[-1])
         return mean(self, project, observed, *rest)
 
-    monkeypatch.setattr(restoration.Posterior, "mean", counted)
+    monkeypatch.setattr(Posterior, "mean", counted)
     write("a.wav", 40_000)
     gaps = ("--gap", "1:1.02", "--gap", "1.1:1.12", "--gap", "4:4.01")
     assert command(inpaint, model, "a.wav", *gaps, "-o", "b.wav") == 0
@@ -172,8 +175,8 @@ def test_declipping_keeps_what_was_not_clipped_and_lifts_the_rest(here, model, r
 
 @pytest.mark.slow
 def test_extending_keeps_the_low_band_and_adds_a_high_one(here, model, monkeypatch):
-    monkeypatch.setattr(restoration, "WINDOW", 0.4)
-    monkeypatch.setattr(restoration, "OVERLAP", 0.1)
+    monkeypatch.setattr(bandwidth_extension, "PIECE", 0.4)
+    monkeypatch.setattr(bandwidth_extension, "OVERLAP", 0.1)
     write("a.wav", 5001, 4000, 2)
     assert command(extend, model, "a.wav", "-o", "b.wav") == 0
     before, (after, rate) = soundfile.read("a.wav")[0], soundfile.read("b.wav")
@@ -187,7 +190,7 @@ def test_extending_keeps_the_low_band_and_adds_a_high_one(here, model, monkeypat
 
 def test_pieces_overlap_and_cover_everything():
     whole = torch.arange(1000.0)[None]
-    parts = list(restoration._overlapping(whole.split(130, dim=-1), 300, 50))
+    parts = list(overlapping_pieces(whole.split(130, dim=-1), 300, 50))
     assert [last for _, last in parts] == [False] * (len(parts) - 1) + [True]
     joined = torch.cat([p if last else p[:, :-50] for p, last in parts], dim=-1)
     assert torch.equal(joined, whole)
@@ -212,7 +215,7 @@ def test_pieces_overlap_and_cover_everything():
         (generate, ("-o", "new", "--guidance", "2"), "needs a class"),
         (generate, ("-o", "new", "--sampler", "no"), "heun"),
         (generate, ("-o", "a.wav"), "give a folder"),
-        (generate, ("-o", "new", "--augment", "none"), "no folder"),
+        (generate, ("-o", "new", "--augment", "none"), "is not a folder"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing(
@@ -228,7 +231,7 @@ def test_what_cannot_be_is_one_sentence_and_leaves_nothing(
 
 
 def test_without_a_bundled_prior_a_checkpoint_is_needed(here, monkeypatch, capsys):
-    monkeypatch.setattr(restoration, "bundled_names", list)
+    monkeypatch.setattr(posterior, "bundled_names", list)
     write("a.wav")
     assert run(inpaint.main, ["a.wav", "--gap", "0.2:0.3", "-o", "b.wav"]) == 2
     assert "--checkpoint" in capsys.readouterr().err
@@ -282,12 +285,12 @@ def test_a_folder_that_is_no_class_is_told(here, tmp_path_factory, capsys):
     assert not (here / "more").exists()
 
 
-def test_an_error_is_led_along_the_line_between_its_ends():
+def test_an_error_is_interpolated_between_its_ends():
     place = torch.arange(12.0)
     known = torch.tensor([0, 1, 1, 0, 0, 0, 1, 0, 0, 1, 1, 0]).bool()
     given = torch.where(known, 3 + place.square(), torch.nan)
     off = 0.5 * place - 1  # what an estimate misses, a line
-    found = restoration.led(torch.where(known, given - off, 7 - off), given, known)
+    found = interpolate_error(torch.where(known, given - off, 7 - off), given, known)
     expected = torch.where(known, given, 7.0)
     expected[0] = 7 - off[0] + off[1]  # beyond the ends the error stays what it was
     expected[11] = 7 - off[11] + off[10]

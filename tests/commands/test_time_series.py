@@ -338,12 +338,12 @@ def test_what_cannot_be_read_or_written_is_one_sentence(table, trained, tmp_path
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--horizon", "abc"], "argument --horizon: 'abc' is no whole number"),
-        (["--horizon", "0"], "argument --horizon: must be 1 or more"),
-        (["--quantiles", "0.1,q"], "'0.1,q' are no quantiles: give numbers between 0 and 1"),
-        (["--quantiles", "0.5,1"], "'0.5,1' are no quantiles: give numbers between 0 and 1"),
-        (["--fit-seconds", "soon"], "argument --fit-seconds: 'soon' is no number of seconds"),
-        (["--fit-seconds", "0"], "argument --fit-seconds: must be above 0"),
+        (["--horizon", "abc"], "argument --horizon: 'abc' is not a whole number"),
+        (["--horizon", "0"], "argument --horizon: '0' is invalid: must be 1 or more"),
+        (["--quantiles", "0.1,q"], "'0.1,q' is invalid: give numbers between 0 and 1"),
+        (["--quantiles", "0.5,1"], "'0.5,1' is invalid: give numbers between 0 and 1"),
+        (["--fit-seconds", "soon"], "argument --fit-seconds: 'soon' is not a number"),
+        (["--fit-seconds", "0"], "argument --fit-seconds: '0' is invalid: must be above 0"),
         (["--guidance", "none"], "argument --guidance: none is now called replace"),
     ],
 )

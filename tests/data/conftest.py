@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
-from wavediff.data.mixing import PROBABILITIES, Mixing
+from wavediff.data.mixing_settings import PROBABILITIES, Mixing
 
 CONF = Path(__file__).parents[2] / "conf"
 

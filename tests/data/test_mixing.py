@@ -3,16 +3,10 @@ import pytest
 import soundfile
 
 from wavediff.data import mixing as mixing_module
+from wavediff.data.augment import active_power, at_speed, cut, low_pass
 from wavediff.data.folder import folder
-from wavediff.data.mixing import (
-    PROBABILITIES,
-    Mixer,
-    Mixing,
-    active_power,
-    at_speed,
-    cut,
-    low_pass,
-)
+from wavediff.data.mixing import Mixer
+from wavediff.data.mixing_settings import PROBABILITIES, Mixing
 from wavediff.data.noises import NOISES
 from wavediff.data.source import scan
 from wavediff.data.synthetic import synthetic, utterance
@@ -99,20 +93,22 @@ def test_another_speed_is_another_pitch(speed):
 
 
 def test_speech_and_recorded_noise_at_another_speed(mixing, monkeypatch):
-    told = []
+    calls = []
     monkeypatch.setattr(
         "wavediff.data.mixing.at_speed",
-        lambda audio, speed, length, rate: told.append((speed, length)) or np.resize(audio, length),
+        lambda audio, speed, length, rate: (
+            calls.append((speed, length)) or np.resize(audio, length)
+        ),
     )
     mixer = Mixer(mixing(speed=[0.9, 1.1], clean=1.0), RATE, [])
     clean, noisy = mixer(np.ones(5000, np.float32), rng(0), length=4000)
     assert clean.shape == noisy.shape == (4000,)
-    assert 0.9 < told[0][0] < 1.1
-    assert told[0][1] == 4000
+    assert 0.9 < calls[0][0] < 1.1
+    assert calls[0][1] == 4000
     settings = mixing(speed=[0.9, 1.1], kinds={"procedural": 1}).for_validation()
     mixer = Mixer(settings, RATE, [])
     mixer(np.ones(5000, np.float32), rng(0))
-    assert told[1] == (1, 5000)
+    assert calls[1] == (1, 5000)
 
 
 def test_speech_through_another_microphone(mixing):
@@ -375,7 +371,7 @@ def test_folders_that_cannot_be_used_are_named(mixing, voices, tmp_path):
     (tmp_path / "text" / "a.wav").write_text("not a sound\n" * 50)
     with pytest.raises(UserError, match=r"no usable audio in .*text"):
         Mixer(mixing(rooms=str(tmp_path / "text")), RATE, voices)
-    with pytest.raises(UserError, match=r"set data\.mix\.noise to a folder"):
+    with pytest.raises(UserError, match=r"Set data\.mix\.noise to a folder"):
         Mixer(mixing(kinds={"recorded": 1}), RATE, voices)
 
 
@@ -384,8 +380,8 @@ def test_folders_that_cannot_be_used_are_named(mixing, voices, tmp_path):
     [
         ({"snr_bd": 3}, r"data\.mix\.snr_bd: did you mean data\.mix\.snr_db\?"),
         ({"kinds": {"bable": 1}}, r"kinds\.bable: did you mean data\.mix\.kinds\.babble"),
-        ({"procedural": {"zzz": 1}}, r"procedural\.zzz: it has white, pink"),
-        ({"kinds": {"babble": 0}}, r"data\.mix\.kinds=.* makes no sense"),
+        ({"procedural": {"zzz": 1}}, r"procedural\.zzz: use one of white, pink"),
+        ({"kinds": {"babble": 0}}, r"data\.mix\.kinds=.* is invalid"),
         ({"kinds": {"babble": -1, "recorded": 2}}, r"data\.mix\.kinds"),
         ({"kinds": 3}, r"data\.mix\.kinds"),
         ({"snr_db": [20, -5]}, r"data\.mix\.snr_db"),
@@ -402,7 +398,7 @@ def test_folders_that_cannot_be_used_are_named(mixing, voices, tmp_path):
         ({"clean": 0.7, "silence": 0.7}, r"data\.mix\.silence"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(mixing, settings, words):
+def test_invalid_settings_are_refused(mixing, settings, words):
     with pytest.raises(UserError, match=words):
         mixing(**settings)
 

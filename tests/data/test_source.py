@@ -17,11 +17,11 @@ def test_scan_skips_counts_and_tells_without_moving_the_numbers(tmp_path, make_w
     clips, skipped = scan(folder(tmp_path), min_seconds=0.5, max_seconds=30)
     assert dict(skipped) == {"empty": 2, "unreadable": 2, "too short": 1}
     assert [clip and clip.name for clip in clips] == ["aa", None, None, None, None, None, "zz"]
-    told = capsys.readouterr().err
-    assert "5 of 7 files" in told
-    assert "2 empty, 1 too short, 2 unreadable" in told
-    assert "bytes.wav" in told
-    assert told.count("\n") == 1
+    err = capsys.readouterr().err
+    assert "5 of 7 files" in err
+    assert "2 empty, 1 too short, 2 unreadable" in err
+    assert "bytes.wav" in err
+    assert err.count("\n") == 1
 
 
 def test_long_files_become_equal_clips_without_gap_or_overlap(tmp_path, make_wav):
@@ -62,8 +62,8 @@ def test_a_pair_must_be_of_one_length_and_rate(tmp_path, make_wav, capsys):
     source = paired(folder(tmp_path / "clean"), str(tmp_path / "noisy"))
     clips, skipped = scan(source, 0.5, 0.6)
     assert [clip and clip.noisy.name for clip in clips] == ["fits.wav", "fits.wav", None, None]
-    assert skipped == {"unlike the noisy one": 2}
-    assert "long.wav has not the length" in capsys.readouterr().err
+    assert skipped == {"mismatched": 2}
+    assert "long.wav differ in length or sample rate" in capsys.readouterr().err
 
 
 def test_labels_follow_the_sorted_names(tmp_path):

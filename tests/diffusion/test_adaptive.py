@@ -98,7 +98,7 @@ def test_single_precision_is_kept():
 
 def test_a_tolerance_out_of_reach_is_one_sentence():
     denoiser = Gaussian(VP(), MU, C)
-    with pytest.raises(ValueError, match="take larger ones"):
+    with pytest.raises(ValueError, match="use larger tolerances"):
         Adaptive(torch.tensor([0.9, 0.1]), rtol=0, atol=1e-30)(
             denoiser, start().float(), started=True
         )

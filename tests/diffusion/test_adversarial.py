@@ -107,16 +107,16 @@ def test_who_is_believed_or_judged_alike_has_nothing_to_learn():
         assert torch.equal(x_hat.grad, torch.zeros_like(x))
 
 
-def test_the_weighted_sum_and_what_is_not_heard():
+def test_the_weighted_sum_and_the_discriminator_alone():
     toy = Toy()
     x, x_hat = torch.ones(2, 1, 4), torch.full((2, 1, 4), 0.5)
     losses = Adversarial(toy, weight=0.5, feature_weight=4.0)(x_hat, x)
     torch.testing.assert_close(losses["feature_matching"], torch.full((2,), 0.5))
     torch.testing.assert_close(losses["adversarial"], torch.full((2,), 0.75**2))
     torch.testing.assert_close(losses["generator"], torch.full((2,), 0.5 * 0.75**2 + 4 * 0.5))
-    unheard = Adversarial(toy)(x_hat, x, heard=False)
-    assert set(unheard) == {"discriminator"}
-    torch.testing.assert_close(unheard["discriminator"], losses["discriminator"])
+    alone = Adversarial(toy)(x_hat, x, train_generator=False)
+    assert set(alone) == {"discriminator"}
+    torch.testing.assert_close(alone["discriminator"], losses["discriminator"])
 
 
 @pytest.mark.parametrize("wrong", [{"weight": -1}, {"feature_weight": -1}, {"delay": -1}])

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from wavediff.diffusion import preconditioning, times
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.consistency_models import (
-    AtLevel,
     ConsistencyDistillation,
     ConsistencyTraining,
+    OnSchedule,
 )
 from wavediff.diffusion.ddim import DDIM, ddim_step
 from wavediff.diffusion.denoiser import Denoiser
@@ -172,7 +172,7 @@ def test_a_teacher_of_another_schedule_leads_along_the_same_flow():
     objective = ConsistencyDistillation(partial(times.karras, rho=3.0), heun_step, huber=None)
     grid = objective.grid(EDM_SMALL)
     own = solver_steps(heun_step, Exact(EDM_SMALL), grid)
-    other = AtLevel(Exact(VP()), EDM_SMALL)
+    other = OnSchedule(Exact(VP()), EDM_SMALL)
     torch.testing.assert_close(solver_steps(heun_step, other, grid), own, rtol=1e-9, atol=0)
 
 

@@ -89,8 +89,8 @@ def test_samplers_converge_to_the_exact_flow():
         ([0.0, 1.0], [1.0, 0.0], "t_min"),
         ([0.1], [1.0], "at least two"),
         ([0.1, 1.0], [1.0], "as many"),
-        ([0.1, 1.0], [0.0, 1.0], "decrease"),
-        ([0.1, 0.1], [1.0, 0.0], "increase"),
+        ([0.1, 1.0], [0.0, 1.0], "decreasing"),
+        ([0.1, 0.1], [1.0, 0.0], "increasing"),
         ([0.1, 1.0], [float("inf"), 0.0], "finite"),
     ],
 )

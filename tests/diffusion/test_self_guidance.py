@@ -6,7 +6,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.exact import Correlated
 from wavediff.diffusion.exponential import DPMpp2M
 from wavediff.diffusion.schedule import VP, RectifiedFlow
-from wavediff.diffusion.self_guidance import SelfGuidance, levels, mean_square, pinball
+from wavediff.diffusion.self_guidance import SelfGuidance, mean_square, pinball, quantiles
 
 FRAMES = 6
 KNOWN = torch.tensor([True, True, False, False, True, False])
@@ -55,12 +55,12 @@ def test_mean_square_guidance_adds_the_score_of_the_observation(schedule, data_s
 @pytest.mark.parametrize("schedule", [VP(), RectifiedFlow()])
 def test_pinball_guidance_pulls_each_sample_by_its_own_quantile(schedule):
     exact, scale, t = data(schedule), 2.0, torch.tensor(0.4, dtype=torch.float64)
-    level = levels(5)
-    assert torch.allclose(level, torch.tensor([1, 2, 3, 4, 5]).double() / 6)
-    guided = SelfGuidance(exact, pinball(*observed(5), level), scale)
+    quantile = quantiles(5)
+    assert torch.allclose(quantile, torch.tensor([1, 2, 3, 4, 5]).double() / 6)
+    guided = SelfGuidance(exact, pinball(*observed(5), quantile), scale)
     x = torch.randn(5, 1, FRAMES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     plain = exact(x, t)
-    k = level[:, None, None]
+    k = quantile[:, None, None]
     below = torch.where(KNOWN, torch.where(plain < Y, k, k - 1), 0.0)
     assert (below > 0).any()
     assert (below < 0).any()

@@ -72,8 +72,8 @@ def test_fixed_gives_back_its_times():
         ([1.0], "at least two"),
         ([0.0, 1.0], "descending"),
         ([1.0, 1.0, 0.0], "descending"),
-        ([1.5, 0.0], "leaves"),
-        ([1.0, -0.1], "leaves"),
+        ([1.5, 0.0], "outside the range"),
+        ([1.0, -0.1], "outside the range"),
         ([float("nan"), 0.0], "descending"),
     ],
 )

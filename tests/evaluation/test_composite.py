@@ -90,11 +90,11 @@ def test_weighted_spectral_slope(noise):
 
 
 def test_long_audio_in_blocks_is_the_same(noise, monkeypatch):
-    measures = (c.segmental_snr, c.log_likelihood_ratio, c.weighted_spectral_slope)
-    whole = [measure(noise[1], noise[0], RATE) for measure in measures]
+    metrics = (c.segmental_snr, c.log_likelihood_ratio, c.weighted_spectral_slope)
+    whole = [metric(noise[1], noise[0], RATE) for metric in metrics]
     monkeypatch.setattr(c, "FRAMES_AT_ONCE", 10)
-    for measure, expected in zip(measures, whole, strict=True):
-        np.testing.assert_allclose(measure(noise[1], noise[0], RATE), expected, rtol=1e-9)
+    for metric, expected in zip(metrics, whole, strict=True):
+        np.testing.assert_allclose(metric(noise[1], noise[0], RATE), expected, rtol=1e-9)
 
 
 def test_ratings_are_the_published_regressions(noise):
@@ -106,8 +106,8 @@ def test_ratings_are_the_published_regressions(noise):
     assert ratings.covl == pytest.approx(1.594 + 0.805 * 2)
     # the 5 % of the frames that are worst do not count for LLR and WSS, and do for the SNR
     likelihood, slope = (
-        np.sort(measure(dull, white, RATE))[: round(0.95 * 129)].mean()
-        for measure in (c.log_likelihood_ratio, c.weighted_spectral_slope)
+        np.sort(metric(dull, white, RATE))[: round(0.95 * 129)].mean()
+        for metric in (c.log_likelihood_ratio, c.weighted_spectral_slope)
     )
     ratings = c.composite(dull, white, RATE, pesq=3.0)
     assert ratings.csig == pytest.approx(3.093 - 1.029 * likelihood + 1.809 - 0.009 * slope)

@@ -100,13 +100,13 @@ def test_a_users_embedding_model_gets_audio_at_its_own_rate(tmp_path):
     assert found[:, 1].tolist() == [400] * 3
 
 
-def test_what_is_no_model_or_gives_no_embedding_is_told(tmp_path):
+def test_an_invalid_model_or_embedding_is_refused(tmp_path):
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(UserError, match=r"torch\.jit\.save"):
         embedding(tmp_path / "text.pt")
     torch.jit.save(torch.jit.script(torch.nn.Identity()), tmp_path / "same.pt")
-    with pytest.raises(UserError, match=r"must give \[2, d\]"):
+    with pytest.raises(UserError, match=r"maps \[2, 4, 5\] to \[2, 4, 5\]. Give one"):
         embedding(tmp_path / "same.pt")(torch.zeros(2, 4, 5), 8000)
     torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), tmp_path / "linear.pt")
-    with pytest.raises(UserError, match="does not take audio"):
+    with pytest.raises(UserError, match="does not accept audio"):
         embedding(tmp_path / "linear.pt")(torch.zeros(2, 5), 8000)

@@ -126,7 +126,7 @@ def test_a_long_recording_is_shown_from_its_beginning(tmp_path, monkeypatch):
     write_report(tmp_path / "r.html", [entry])
     page = Page(tmp_path / "r.html")
     assert "1:05 min" in page.text
-    assert "Shown and played: the first 3.0 s." in page.text
+    assert "Below: the first 3.0 s." in page.text
     assert read == [3 * RATE] * 2  # no more is held in memory
     for player in page.all("audio"):
         assert soundfile.info(data(player, "audio/mpeg")).duration < 3.2

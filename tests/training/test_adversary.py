@@ -16,8 +16,8 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture
-def opposed(make_learner: Callable, trainer: Callable) -> Callable[..., Learner]:
-    """opposed(delay=..., key=value): a learner of the smallest size with discriminators."""
+def make_gan(make_learner: Callable, trainer: Callable) -> Callable[..., Learner]:
+    """make_gan(delay=..., key=value): a learner of the smallest size with discriminators."""
 
     def make(delay: int = 0, weight: float = 1.0, **changes) -> Learner:
         task = make_learner().task
@@ -57,8 +57,8 @@ def everything(learner: Learner) -> dict[str, Tensor]:
     }
 
 
-def test_both_sides_learn_and_are_told_apart(opposed, feed):
-    learner = opposed()
+def test_both_sides_learn_and_are_logged_separately(make_gan, feed):
+    learner = make_gan()
     before = everything(learner)
     step = learner.learn(0, feed(range(4)))
     after = everything(learner)
@@ -71,8 +71,8 @@ def test_both_sides_learn_and_are_told_apart(opposed, feed):
     torch.testing.assert_close(losses["loss"], expected)
 
 
-def test_a_batch_in_unequal_parts_gives_the_step_of_the_whole(opposed, feed):
-    whole, parts = opposed(batch_size=7), opposed(batch_size=7, accumulate=3)
+def test_a_batch_in_unequal_parts_gives_the_step_of_the_whole(make_gan, feed):
+    whole, parts = make_gan(batch_size=7), make_gan(batch_size=7, accumulate=3)
     for number in range(2):
         one = whole.learn(number, feed(range(7)))
         other = parts.learn(number, feed(range(2), range(2, 4), range(4, 7)))
@@ -82,8 +82,8 @@ def test_a_batch_in_unequal_parts_gives_the_step_of_the_whole(opposed, feed):
         torch.testing.assert_close(everything(parts)[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_the_discriminators_are_neither_counted_nor_averaged_nor_exported(opposed, make_learner):
-    learner, plain = opposed(), make_learner()
+def test_the_discriminators_are_neither_counted_nor_averaged_nor_exported(make_gan, make_learner):
+    learner, plain = make_gan(), make_learner()
     assert learner.exported().keys() == plain.exported().keys()
     assert sum(p.numel() for p in learner.parameters) == sum(p.numel() for p in plain.parameters)
     assert learner.state_dict()["ema"].keys() == plain.state_dict()["ema"].keys()
@@ -92,8 +92,8 @@ def test_the_discriminators_are_neither_counted_nor_averaged_nor_exported(oppose
     assert theirs.isdisjoint(id(p) for p in learner.model.parameters())
 
 
-def test_before_the_delay_is_over_the_network_learns_as_without(opposed, feed):
-    learner, deaf = opposed(delay=2), opposed(weight=0.0)
+def test_before_the_delay_is_over_the_network_learns_as_without(make_gan, feed):
+    learner, deaf = make_gan(delay=2), make_gan(weight=0.0)
     deaf.adversary.objective.feature_weight = 0.0
     began = everything(learner)
     for number in range(2):
@@ -108,8 +108,8 @@ def test_before_the_delay_is_over_the_network_learns_as_without(opposed, feed):
     assert not torch.equal(everything(learner)[name], everything(deaf)[name])
 
 
-def test_the_state_goes_through_a_file_unchanged(opposed, feed, tmp_path):
-    first, second = opposed(precision="fp16"), opposed(precision="fp16")
+def test_the_state_goes_through_a_file_unchanged(make_gan, feed, tmp_path):
+    first, second = make_gan(precision="fp16"), make_gan(precision="fp16")
     for number in range(3):
         first.learn(number, feed(range(4)))
     torch.save(first.state_dict(), tmp_path / "state.pt")
@@ -120,9 +120,9 @@ def test_the_state_goes_through_a_file_unchanged(opposed, feed, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_state_without_discriminators_begins_with_new_ones(opposed, make_learner, feed):
+def test_a_state_without_discriminators_begins_with_new_ones(make_gan, make_learner, feed):
     """As trainer.accept_changes=true may want it, and the other way round."""
-    plain, learner = make_learner(), opposed()
+    plain, learner = make_learner(), make_gan()
     plain.learn(0, feed(range(4)))
     learner.load_state_dict(plain.state_dict() | {"optimizer": learner.optimizer.state_dict()})
     assert learner.learn(1, feed(range(4))).skipped is None
@@ -131,8 +131,8 @@ def test_a_state_without_discriminators_begins_with_new_ones(opposed, make_learn
 
 
 @pytest.mark.parametrize("side", ["estimate", "reference"])
-def test_a_step_that_is_not_finite_changes_nothing_on_either_side(opposed, feed, side):
-    learner = opposed()
+def test_a_step_that_is_not_finite_changes_nothing_on_either_side(make_gan, feed, side):
+    learner = make_gan()
     learner.learn(0, feed(range(4)))
     before = everything(learner)
     generated = learner.task.generated
@@ -150,8 +150,8 @@ def test_a_step_that_is_not_finite_changes_nothing_on_either_side(opposed, feed,
     assert learner.learn(2, feed(range(4))).skipped is None
 
 
-def test_a_gradient_of_the_discriminators_that_is_not_finite_is_seen(opposed, feed):
-    learner = opposed()
+def test_a_gradient_of_the_discriminators_that_is_not_finite_is_seen(make_gan, feed):
+    learner = make_gan()
     before = everything(learner)
     weight = learner.adversary.parameters[0]
     hook = weight.register_hook(lambda gradient: gradient * float("inf"))
@@ -163,8 +163,8 @@ def test_a_gradient_of_the_discriminators_that_is_not_finite_is_seen(opposed, fe
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.half)])
-def test_autocast_is_for_the_discriminators_layers_too(opposed, feed, precision, dtype):
-    full, learner = opposed(), opposed(precision=precision)
+def test_autocast_is_for_the_discriminators_layers_too(make_gan, feed, precision, dtype):
+    full, learner = make_gan(), make_gan(precision=precision)
     seen = []
     part = learner.adversary.objective.discriminator.parts[0]
     part.layers[1].register_forward_hook(lambda *args: seen.append(args[2].dtype))
@@ -176,8 +176,8 @@ def test_autocast_is_for_the_discriminators_layers_too(opposed, feed, precision,
         torch.testing.assert_close(losses[name], wanted[name], rtol=0.1, atol=0.05)
 
 
-def test_their_rate_follows_the_schedule_and_their_gradient_is_clipped(opposed, feed):
-    learner = opposed(decay="linear", clip_norm=1e-3)
+def test_their_rate_follows_the_schedule_and_their_gradient_is_clipped(make_gan, feed):
+    learner = make_gan(decay="linear", clip_norm=1e-3)
     norms = []
     adversary = learner.adversary
     adversary.optimizer.register_step_pre_hook(

@@ -24,7 +24,7 @@ def test_a_batch_in_unequal_parts_gives_the_step_of_the_whole(make_learner, feed
         torch.testing.assert_close(weights(parts)[name], value, rtol=1e-5, atol=1e-7)
 
 
-def test_the_gradient_is_clipped_and_its_norm_told_unclipped(make_learner, feed):
+def test_the_gradient_is_clipped_and_its_norm_reported_unclipped(make_learner, feed):
     learner = make_learner(clip_norm=1e-3)
     norms = []
     learner.optimizer.register_step_pre_hook(

@@ -25,7 +25,7 @@ def halves(batch: dict[str, Tensor], seed: int) -> Tensor:
 
 
 def test_scores_are_means_over_files_spread_over_all():
-    measures = choose_metrics(["mr_stft", "log_mel_error"])
+    metrics = choose_metrics(["mr_stft", "log_mel_error"])
     asked = []
 
     class Clips(list):
@@ -33,9 +33,7 @@ def test_scores_are_means_over_files_spread_over_all():
             asked.append(number)
             return speechlike(number)
 
-    result = validate(
-        halves, Clips(range(10)), measures, ALONE, RATE, files=3, seconds=0.5, media=1
-    )
+    result = validate(halves, Clips(range(10)), metrics, ALONE, RATE, files=3, seconds=0.5, media=1)
     assert asked == [0, 3, 6]
     expected = []
     for number in asked:
@@ -56,9 +54,9 @@ def test_what_cannot_be_measured_is_said_and_left_out_of_the_mean():
                 raise BadAudio("clip2.wav is not audio")
             return speechlike(number)
 
-    measures = choose_metrics(["mr_stft"])
-    result = validate(broken, Clips(range(3)), measures, ALONE, RATE, files=3)
-    alone = validate(halves, [speechlike(1)], measures, ALONE, RATE, files=1)
+    metrics = choose_metrics(["mr_stft"])
+    result = validate(broken, Clips(range(3)), metrics, ALONE, RATE, files=3)
+    alone = validate(halves, [speechlike(1)], metrics, ALONE, RATE, files=1)
     assert result.scores == pytest.approx(alone.scores)
     assert result.undefined == {"mr_stft": "2 of 3 files: the estimate is not finite"}
 
@@ -74,8 +72,8 @@ def test_labels_reach_the_model():
     assert seen[0].tolist() == [4]
 
 
-def test_measures_by_name(monkeypatch, capsys):
-    with pytest.raises(UserError, match=r"no measure 'peskq'; choose from pesq_wb, "):
+def test_metrics_by_name(monkeypatch, capsys):
+    with pytest.raises(UserError, match=r"'peskq' is not a metric\. Use some of pesq_wb, "):
         choose_metrics(["peskq"])
 
     class Missing:

@@ -1,16 +1,12 @@
-"""Audio files in and out, through soundfile (libsndfile): wav, flac, ogg, opus, mp3.
+"""Reading and writing audio files by soundfile (libsndfile): wav, flac, ogg, opus, mp3.
 
 A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 """
 
-import glob
-import math
-import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +14,23 @@ import soundfile
 import torch
 from torch import Tensor
 
-from wavediff.errors import UserError
+from wavediff.data.resampling import resample
+from wavediff.errors import UserError, shorten
 from wavediff.files import atomic_path
-from wavediff.packages import import_torchaudio
+from wavediff.inputs import CONTAINERS
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 FLOATS = {"FLOAT": np.float32, "DOUBLE": np.float64}
-READ_AT_ONCE = RESAMPLED_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
+READ_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
 SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
 
 
 class BadAudio(UserError):
-    """A file that is no usable audio. ``reason`` is a word or two by which such files are counted."""
+    """A file that is not usable audio.
+
+    Attributes:
+        reason: one or two words, by which such files are counted.
+    """
 
     def __init__(self, message: str, reason: str = "unreadable"):
         super().__init__(message)
@@ -38,7 +38,11 @@ class BadAudio(UserError):
 
 
 def audio_info(path: str | Path) -> tuple[int, int]:
-    """(frames, sample_rate) from the file's header, nothing decoded. Raises BadAudio."""
+    """Return (frames, sample_rate in Hz) from the header of a file.
+
+    Raises:
+        BadAudio: if the file is missing, not audio or empty.
+    """
     with _reading(path):
         info = soundfile.info(str(path))
     _check_header(path, info.frames, info.samplerate)
@@ -53,28 +57,36 @@ def read_audio(
     start: int = 0,
     frames: int = -1,
 ) -> tuple[Tensor, int]:
-    """Read a file as (float32 [channels, time], sample_rate in Hz).
+    """Read a file.
 
-    sample_rate: resample to it; None keeps the file's own.
-    mono: average the channels to one.
-    start, frames: read only this part, counted at the file's own rate; -1 is up to the end.
-    Raises BadAudio (a UserError) when the file is missing, no audio, empty, or not finite.
+    Args:
+        path: the file.
+        sample_rate: in Hz, to resample to; None keeps the file's rate.
+        mono: average the channels to one.
+        start: first frame to read, at the file's rate.
+        frames: number of frames to read, at the file's rate; -1 reads to the end.
+
+    Returns:
+        The audio, float32 ``[channels, time]``, and its sample rate in Hz.
+
+    Raises:
+        BadAudio: if the file is missing, not audio, empty, or holds NaN or infinite samples.
     """
     with _reading(path), soundfile.SoundFile(str(path)) as file:
         _check_header(path, file.frames, file.samplerate)
         if start:
             file.seek(min(start, file.frames))
         rate = file.samplerate
-        blocks = []  # a long file in several channels would not fit beside its mean
+        blocks = []  # by block, because all channels of a long file may not fit in memory
         for block in file.blocks(READ_AT_ONCE, frames=frames, dtype="float32", always_2d=True):
             if not np.isfinite(block).all():
                 raise BadAudio(
-                    f"{path} holds NaN or infinite samples: export it again", "not finite"
+                    f"{path} holds NaN or infinite samples. Export it again.", "not finite"
                 )
             part = torch.from_numpy(np.ascontiguousarray(block.T))
             blocks.append(part.mean(0, keepdim=True) if mono and len(part) > 1 else part)
     if not blocks:
-        raise BadAudio(f"{path} is empty: it holds no samples", "empty")
+        raise BadAudio(f"{path} is empty: it holds no samples.", "empty")
     audio = torch.cat(blocks, dim=1)
     del blocks
     if sample_rate is not None and sample_rate != rate:
@@ -82,54 +94,21 @@ def read_audio(
     return audio, rate
 
 
-def resample(audio: Tensor, sample_rate: int, new_sample_rate: int) -> Tensor:
-    """[..., time] at `sample_rate` -> [..., ceil(time * new / old)]: windowed sinc, float32."""
-    if sample_rate == new_sample_rate:
-        return audio
-    resampler = _resampler(sample_rate, new_sample_rate)
-    if audio.shape[-1] <= RESAMPLED_AT_ONCE:
-        return resampler(audio)
-    # In pieces: filters reach resampler.width samples, and the phases repeat after `old` of them.
-    divisor = math.gcd(sample_rate, new_sample_rate)
-    old, new = sample_rate // divisor, new_sample_rate // divisor
-    length = audio.shape[-1]
-    context = (-(-resampler.width // old) + 1) * old
-    size = -(-RESAMPLED_AT_ONCE // old) * old
-    out = audio.new_empty(*audio.shape[:-1], -(-length * new // old))
-    for start in range(0, length, size):
-        left = max(0, start - context)
-        piece = resampler(audio[..., left : start + size + context])
-        first, last = start // old * new, min((start + size) // old * new, out.shape[-1])
-        out[..., first:last] = piece[..., (start - left) // old * new :][..., : last - first]
-    return out
-
-
-@lru_cache(maxsize=16)
-def _resampler(sample_rate: int, new_sample_rate: int) -> torch.nn.Module:
-    # torchaudio keeps one filter per output phase: huge where the rates have no common divisor.
-    divisor = math.gcd(sample_rate, new_sample_rate)
-    if (sample_rate // divisor) * (new_sample_rate // divisor) > 100_000_000:
-        raise UserError(
-            f"cannot resample from {sample_rate} to {new_sample_rate} Hz, rates with so small a "
-            f"common divisor: convert the file to a usual rate first (ffmpeg -i IN -ar 48000 OUT)"
-        )
-    # The settings with which torchaudio's documentation matches librosa's "kaiser_best".
-    return import_torchaudio().transforms.Resample(
-        sample_rate,
-        new_sample_rate,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    )
-
-
 def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str = "PCM_16") -> int:
-    """Write [channels, time] or [time] as .wav or .flac, whole or not at all.
+    """Write a .wav or .flac file atomically. Clipping is reported on stderr.
 
-    subtype: PCM_16 or PCM_24, and for wav PCM_32 or FLOAT (which keeps what is above full scale).
-    Returns how many samples were beyond full scale; these are clipped, and stderr is told.
-    Raises UserError for another kind of file, NaN or Inf, or a place that cannot be written to.
+    Args:
+        path: the file.
+        audio: ``[channels, time]`` or ``[time]``.
+        sample_rate: in Hz.
+        subtype: PCM_16 or PCM_24, and for wav PCM_32 or FLOAT, which does not clip.
+
+    Returns:
+        The number of samples beyond full scale, which are clipped.
+
+    Raises:
+        UserError: for another suffix or subtype, NaN or infinite samples, or a path that cannot be
+            written.
     """
     channels = len(torch.atleast_2d(audio))
     with audio_writer(path, sample_rate, subtype, channels=channels) as writer:
@@ -143,16 +122,18 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str 
 def audio_writer(
     path: str | Path, sample_rate: int, subtype: str = "PCM_16", *, channels: int = 1
 ) -> Iterator["AudioWriter"]:
-    """Yield a writer of one .wav or .flac file piece by piece; the file is there on success only.
+    """Yield a writer of one .wav or .flac file, which appears on success only.
 
-    Arguments and errors are those of ``write_audio``, which writes all at once.
+    Arguments and errors are those of ``write_audio``.
     """
     path = Path(path)
     known = SUBTYPES.get(path.suffix.lower())
     if known is None:
-        raise UserError(f"cannot write {path}: give the name of a .wav or .flac file")
+        raise UserError(f"cannot write {path}: the name must end in .wav or .flac.")
     if subtype not in known:
-        raise UserError(f"cannot write {path} as {subtype}: {path.suffix} takes {', '.join(known)}")
+        raise UserError(
+            f"cannot write {path} as {subtype}: use one of {', '.join(known)} for {path.suffix}."
+        )
     try:
         with (
             atomic_path(path) as temporary,
@@ -161,34 +142,28 @@ def audio_writer(
             writer = AudioWriter(path, file)
             yield writer
             if not writer.samples:
-                raise UserError(f"cannot write {path}: there is no audio")
+                raise UserError(f"cannot write {path}: there are no samples.")
     except soundfile.LibsndfileError as error:
         raise UserError(f"cannot write {path}: {_brief(error)}") from error
 
 
-CONTAINERS = {  # by suffix; the first is for audio that comes from another container
-    ".wav": ("WAV", "WAVEX", "RF64"),
-    ".w64": ("W64",),
-    ".flac": ("FLAC",),
-    ".aif": ("AIFF",),
-    ".aiff": ("AIFF",),
-    ".ogg": ("OGG",),
-    ".opus": ("OGG",),
-    ".mp3": ("MP3",),
-}
-LOSSY = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}  # and where they are at home
+LOSSY = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}  # subtype -> container
 EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-WAV_BYTES = 4_290_000_000  # a wav file's sizes are 32 bits wide
+WAV_BYTES = 4_290_000_000  # a wav file stores its size in 32 bits
 
 
 class AudioReader:
-    """An open file whose audio comes block by block.
+    """An open file that is read block by block.
 
     Attributes:
-        path, sample_rate, channels, container, subtype: as soundfile names the last two.
-        frames: samples per channel by the header.
-        missing: share of the samples promised by the header that the file lacks; 0 where it
-            promises nothing, as one that was written to a pipe.
+        path: of the file.
+        sample_rate: in Hz.
+        channels: their number.
+        container: format as named by soundfile.
+        subtype: sample format as named by soundfile.
+        frames: samples per channel, by the header.
+        missing: fraction of the samples declared in the header that the file lacks; 0 if the
+            header declares none, as for a file that was written to a pipe.
     """
 
     def __init__(self, path: Path, file: soundfile.SoundFile):
@@ -200,23 +175,31 @@ class AudioReader:
         self.missing = 1 - there / promised if there < promised < 0x7FFF0000 else 0.0
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
-        """float64 [channels, at most ``size``] to the end. Raises BadAudio, also for NaN."""
+        """Yield float64 ``[channels, size]`` to the end; the last block may be shorter.
+
+        Raises:
+            BadAudio: if the file cannot be decoded, is empty, or holds NaN or infinite samples.
+        """
         with _reading(self.path):
             empty = True
             while len(block := self._file.read(size, dtype="float64", always_2d=True)):
                 if not np.isfinite(block).all():
                     raise BadAudio(
-                        f"{self.path} holds NaN or infinite samples: export it again", "not finite"
+                        f"{self.path} holds NaN or infinite samples. Export it again.", "not finite"
                     )
                 empty = False
                 yield np.ascontiguousarray(block.T)
             if empty:
-                raise BadAudio(f"{self.path} is empty: it holds no samples", "empty")
+                raise BadAudio(f"{self.path} is empty: it holds no samples.", "empty")
 
 
 @contextmanager
 def audio_reader(path: str | Path) -> Iterator[AudioReader]:
-    """Yield a reader of a file's own rate, channels and samples. Raises BadAudio."""
+    """Yield a reader of a file at its own rate and channels.
+
+    Raises:
+        BadAudio: if the file is missing, not audio or empty.
+    """
     path = Path(path)
     with _reading(path):
         file = soundfile.SoundFile(str(path))
@@ -226,15 +209,22 @@ def audio_reader(path: str | Path) -> Iterator[AudioReader]:
 
 
 def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
-    """(container, subtype) of a file ending in ``suffix`` for audio that is like ``source``.
+    """Choose the format of a file ending in ``suffix`` for audio like ``source``.
 
-    Those of the source where the suffix allows; else the subtype that loses least (24 bits for
-    more than these, 16 bits for a lossy source). A wav that would pass 4 GB becomes RF64.
-    Raises UserError for an unknown suffix.
+    It is the source's if the suffix allows, else the subtype with the least loss (24 bits for more
+    than that, 16 bits for a lossy source). A wav file above 4 GB becomes RF64.
+
+    Returns:
+        (container, subtype) as named by soundfile.
+
+    Raises:
+        UserError: for an unknown suffix.
     """
     containers = CONTAINERS.get(suffix.lower())
     if containers is None:
-        raise UserError(f"cannot write a {suffix or 'nameless'} file: {', '.join(CONTAINERS)} can")
+        raise UserError(
+            f"cannot write a file ending in {suffix!r}: use one of {', '.join(CONTAINERS)}."
+        )
     container = source.container if source.container in containers else containers[0]
     subtype = source.subtype
     if suffix.lower() == ".opus":
@@ -254,9 +244,12 @@ def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
 
 @contextmanager
 def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioWriter"]:
-    """Yield a writer of audio with the rate, channels and (``kept_format``) format of ``source``.
+    """Yield a writer with the rate, channels and format (``kept_format``) of ``source``.
 
-    The file is there on success only. Raises UserError as ``audio_writer`` does.
+    The file appears on success only.
+
+    Raises:
+        UserError: as ``audio_writer``.
     """
     path = Path(path)
     container, subtype = kept_format(path.suffix, source)
@@ -270,14 +263,16 @@ def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioW
     except soundfile.LibsndfileError as error:
         raise UserError(
             f"cannot write {path} with {source.channels} channels at {source.sample_rate} Hz "
-            f"({_brief(error)}): give the name of a .wav file"
+            f"({_brief(error)}): use a name ending in .wav."
         ) from error
 
 
 class AudioWriter:
-    """An open file that takes audio piece by piece.
+    """An open file that is written piece by piece.
 
-    ``samples`` counts what was written (per channel), ``clipped`` the samples beyond full scale.
+    Attributes:
+        samples: number written so far, per channel.
+        clipped: number of samples beyond full scale, over all channels.
     """
 
     def __init__(self, path: Path, file: soundfile.SoundFile):
@@ -285,15 +280,19 @@ class AudioWriter:
         self.samples = self.clipped = 0
 
     def write(self, audio: Tensor) -> None:
-        """Append [channels, time] or [time]. Raises UserError for another shape, NaN or Inf."""
+        """Append ``[channels, time]`` or ``[time]``.
+
+        Raises:
+            UserError: for another shape, NaN or infinite samples.
+        """
         samples = torch.atleast_2d(audio.detach().cpu()).double().numpy().T
         if samples.ndim != 2 or samples.shape[1] != self._file.channels:
             raise UserError(
                 f"cannot write {self.path}: the audio's shape is {list(audio.shape)}, not "
-                f"[{self._file.channels}, time]"
+                f"[{self._file.channels}, time]."
             )
         if not np.isfinite(samples).all():
-            raise UserError(f"cannot write {self.path}: the audio holds NaN or infinite samples")
+            raise UserError(f"cannot write {self.path}: the audio holds NaN or infinite samples.")
         self.samples += len(samples)
         if self._file.subtype in ("FLOAT", "DOUBLE"):
             self._file.write(samples.astype(FLOATS[self._file.subtype]))
@@ -306,13 +305,16 @@ class AudioWriter:
 
     @property
     def clipping(self) -> str:
-        """A sentence about what was clipped."""
+        """A sentence about the clipped samples."""
         return f"{self.path}: {self.clipped} samples beyond full scale were clipped"
 
 
 def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
-    """[-1, 1] to the nearest of 2^bits steps. By hand because libsndfile scales by 2^(bits-1) - 1
-    when writing and by 2^(bits-1) when reading, and so would not give back what it read."""
+    """Round [-1, 1] to the nearest of 2^bits steps.
+
+    libsndfile scales by 2^(bits-1) - 1 when writing and by 2^(bits-1) when reading, and so would
+    not reproduce the samples that it read.
+    """
     full_scale = 2.0 ** (bits - 1)
     integers = np.clip(np.round(samples * full_scale), -full_scale, full_scale - 1)
     if bits <= 16:
@@ -320,79 +322,38 @@ def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
     return integers.astype(np.int32) << (32 - bits)
 
 
-def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """The files meant by ``paths``: files as they are, folders (with all below them) and globs by
-    suffix and sorted; none twice. Raises UserError when one of ``paths`` matches nothing."""
-    found: dict[Path, None] = {}
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        expanded = Path(path).expanduser()
-        if expanded.is_dir():
-            matches = _below(expanded, suffixes)
-        elif expanded.exists():
-            matches = [expanded]
-        elif glob.has_magic(str(path)):
-            matches = []
-            for match in sorted(map(Path, glob.glob(str(expanded), recursive=True))):
-                if match.is_dir():
-                    matches += _below(match, suffixes)
-                elif match.suffix.lower() in suffixes:
-                    matches.append(match)
-        else:
-            raise UserError(f"{path} does not exist: give a file, a folder or a quoted glob")
-        if not matches:
-            raise UserError(f"no files ending in {', '.join(suffixes)} in {path}")
-        found.update(dict.fromkeys(matches))
-    if not found:
-        raise UserError("no input: give at least one file, folder or glob")
-    return list(found)
-
-
-def _below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Sorted files below a folder, through symbolic links, without hidden ones (macOS's ._x)."""
-    files, seen = [], set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:  # a link back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [
-            Path(here, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
-        ]
-    return sorted(files)
-
-
 @contextmanager
 def _reading(path: str | Path) -> Iterator[None]:
-    """Turns whatever soundfile raises in the block into a BadAudio that names the file."""
+    """Turn errors of soundfile in the block into a ``BadAudio`` that names the file."""
     path = Path(path)
     try:
         if not path.exists():
-            raise BadAudio(f"{path} does not exist", "missing")
+            raise BadAudio(f"{path} does not exist.", "missing")
         if not path.is_file():
-            raise BadAudio(f"{path} is not a file: give an audio file")
+            raise BadAudio(f"{path} is not a file. Give an audio file.")
         if path.stat().st_size == 0:
-            raise BadAudio(f"{path} is empty: the file has no bytes", "empty")
+            raise BadAudio(f"{path} is empty: it has no bytes.", "empty")
         yield
     except PermissionError as error:
-        raise BadAudio(f"{path} may not be read: check its permissions") from error
+        raise BadAudio(f"{path} cannot be read: check its permissions.") from error
     except (soundfile.SoundFileError, OSError, TypeError, MemoryError) as error:
         raise BadAudio(
-            f"{path} is not audio that can be read ({_brief(error)}): give wav, flac, ogg, opus, "
-            "aiff or mp3; ffmpeg -i IN OUT.wav converts most others"
+            f"{path} is not audio that can be read ({_brief(error)}). Give wav, flac, ogg, opus, "
+            "aiff or mp3; ffmpeg -i IN OUT.wav converts most others."
         ) from error
 
 
 def _check_header(path: str | Path, frames: int, sample_rate: int) -> None:
     if frames == 0:
-        raise BadAudio(f"{path} is empty: it holds no samples", "empty")
+        raise BadAudio(f"{path} is empty: it holds no samples.", "empty")
     if not 1_000 <= sample_rate <= 768_000:
-        raise BadAudio(f"{path} claims a sample rate of {sample_rate} Hz: its header is damaged")
+        raise BadAudio(
+            f"{path}: a sample rate of {sample_rate} Hz is out of range (1000 to 768000). The file "
+            "may be damaged."
+        )
 
 
 def _brief(error: BaseException) -> str:
+    """The first line of an error's text, for a message."""
     text = getattr(error, "error_string", None) or str(error) or type(error).__name__
-    return text.strip().splitlines()[0].rstrip(".")
+    return shorten(text.strip().splitlines()[0].rstrip("."))

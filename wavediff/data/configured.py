@@ -1,7 +1,8 @@
-"""Datasets as configuration files name them."""
+"""Datasets from their configuration."""
 
 import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
@@ -12,35 +13,56 @@ from wavediff.moved import current
 
 
 def settings_of(
-    config: DictConfig | Mapping, names: Sequence[str], default: str
-) -> tuple[dict, dict]:
-    """(the dataset's own keys with its _target_, the settings ``names`` that datasets share, which
-    ``conf/data/{default}.yaml`` has). Raises UserError for what is not set."""
+    config: DictConfig | Mapping[str, Any], names: Sequence[str], default: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separate a dataset's own keys from the settings that all datasets share.
+
+    Args:
+        config: the ``data`` configuration.
+        names: the shared settings.
+        default: name of the file in ``conf/data`` that has their defaults.
+
+    Returns:
+        The dataset's keys with its ``_target_``, and the shared settings.
+
+    Raises:
+        UserError: for a key without a value.
+    """
     config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     try:
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = min(OmegaConf.missing_keys(config)).removeprefix("data.")
         raise UserError(f"data.{key} is not set: add data.{key}=VALUE to the command") from error
+    values = cast(dict[str, Any], container)
     absent = [key for key in ("_target_", *names) if key not in values]
     if absent:
         raise UserError(
-            f"the data configuration lacks {', '.join(absent)}: it needs a _target_, and "
-            f"defaults: [{default}, _self_]"
+            f"the data configuration lacks {', '.join(absent)}. It needs a _target_, and "
+            f"defaults: [{default}, _self_]."
         )
     settings = {name: values.pop(name) for name in names}
     return values, settings
 
 
-def dataset_of(values: dict):
-    """What the function ``_target_`` makes of the other values. Raises UserError where they do not
-    fit it."""
+def dataset_of(values: Mapping[str, Any]) -> Any:
+    """Call the function ``_target_`` with the other values; it returns a dataset.
+
+    Raises:
+        UserError: for arguments that the function does not have, or missing ones.
+    """
     values = dict(current(values))
     dataset = get_method(values.pop("_target_"))
+    signature = inspect.signature(dataset)
     try:
-        inspect.signature(dataset).bind(**values)
+        signature.bind(**values)
     except TypeError as error:
+        known = signature.parameters
+        wrong = [f"data.{key} is unknown" for key in values if key not in known]
+        needed = [name for name, value in known.items() if value.default is value.empty]
+        wrong += [f"data.{name} is missing" for name in needed if name not in values]
         raise UserError(
-            f"the data configuration does not fit {dataset.__name__}: {error}"
+            f"the data configuration does not fit {dataset.__name__}: {'; '.join(wrong)}. It takes "
+            f"{', '.join(known)}."
         ) from error
     return dataset(**values)

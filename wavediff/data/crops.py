@@ -1,7 +1,8 @@
-"""Random crops for training, each a pure function of the seed and of its global number."""
+"""Random crops for training, each a pure function of the seed and its global number."""
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from torch.nn import functional as F
@@ -12,19 +13,29 @@ from wavediff.errors import UserError
 
 
 class Crops(Dataset):
-    """Item ``index`` is {"audio": float32 [1, length], "index": int} and, where known, "label": int.
-    Clips with a noisy recording have "noisy" too: the same place of it at the same gain.
+    """Items ``{"audio": float32 [1, length], "index": int}``, with ``"label"`` if it is known.
+
+    Clips with a noisy recording have ``"noisy"`` too: the same part of it at the same gain.
 
     ``index`` is the number of a sample in the whole run (step * global batch size + place in the
-    batch) and has no upper bound; ``len`` is the number of samples in one epoch: one per clip, or as
-    many as it is long in crops with ``balance="seconds"``. Every epoch has its own order. Place and
-    gain follow from (seed, index) alone: a run that is resumed, or spread over processes or
-    workers, sees exactly the same samples.
+    batch) and has no upper bound; ``len`` is the number of samples of an epoch. Every epoch has its
+    own order. Position and gain follow from (seed, index) alone: a run that resumes, or is
+    distributed over processes or workers, gets exactly the same samples.
 
-    Clips shorter than ``length`` are padded with zeros at the end. A clip that turns out not to be
-    decodable gives way to the next one in the order of that epoch, and stderr is told once.
+    Clips shorter than ``length`` are padded with zeros at the end. A clip that cannot be decoded is
+    replaced by the next one in the order of the epoch, with one warning on stderr.
 
-    gain_db: (lowest, highest) of a uniformly distributed random gain, after normalising.
+    Args:
+        utterances: the clips.
+        length: of a crop, in samples.
+        seed: of the order, positions and gains.
+        gain_db: (min, max) of a uniformly distributed random gain in dB, after normalising.
+        label_names: names of the labels.
+        balance: ``clips`` for one crop per clip and epoch; ``seconds`` for one per ``length`` of
+            it.
+
+    Raises:
+        UserError: without clips.
     """
 
     def __init__(
@@ -37,7 +48,7 @@ class Crops(Dataset):
         balance: str = "clips",
     ):
         if not len(utterances):
-            raise UserError("there is nothing to train on: no clip is left for training")
+            raise UserError("there is nothing to train on: no clip is left for training.")
         self.utterances = utterances
         self.length = length
         self.seed = seed
@@ -52,7 +63,7 @@ class Crops(Dataset):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         epoch, position = divmod(index, len(self))
         order = epoch_order(self.seed, epoch, len(self))
         rng = np.random.default_rng((self.seed, 1, index))
@@ -61,8 +72,8 @@ class Crops(Dataset):
         number, audio, gain = self.utterances.read_first(self.numbers[place] for place in places)
 
         if self.gain_db is not None:
-            lowest, highest = self.gain_db
-            gain *= 10 ** ((lowest + (highest - lowest) * level) / 20)
+            low, high = self.gain_db
+            gain *= 10 ** ((low + (high - low) * level) / 20)
         start = int(place * (max(audio.shape[-1] - self.length, 0) + 1))
         crop = audio[:, start : start + self.length] * gain
         item = signals(F.pad(crop, (0, self.length - crop.shape[-1]))) | {"index": index}
@@ -72,5 +83,5 @@ class Crops(Dataset):
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of ``count`` samples in an epoch."""
+    """Return the order of ``count`` samples in an epoch."""
     return np.random.default_rng((seed, 0, epoch)).permutation(count)

@@ -1,4 +1,4 @@
-"""An autoencoder's latents in .npz files."""
+"""Latents of an autoencoder in .npz files."""
 
 import zipfile
 from dataclasses import dataclass
@@ -11,16 +11,14 @@ from torch import Tensor
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 
-LATENT_SUFFIXES = (".npz",)
-
 
 @dataclass(frozen=True)
 class StoredLatent:
-    """One recording.
+    """The latent of one recording.
 
     Attributes:
-        latent: ``[latent_channels, frames]``, float32.
-        length: of the audio in samples.
+        latent: float32 ``[latent_channels, frames]``.
+        length: of the audio, in samples.
         sample_rate: of the audio in Hz.
         checkpoint: the name of the model that encoded it.
     """
@@ -32,9 +30,10 @@ class StoredLatent:
 
 
 def write_latent(path: str | Path, stored: StoredLatent) -> None:
-    """Write an .npz with arrays of the attributes' names, whole or not at all.
+    """Write an .npz file with arrays named after the attributes, atomically.
 
-    Raises UserError when the place cannot be written to.
+    Raises:
+        UserError: if ``path`` cannot be written.
     """
     with atomic_path(path) as temporary:
         np.savez(
@@ -47,9 +46,10 @@ def write_latent(path: str | Path, stored: StoredLatent) -> None:
 
 
 def read_latent(path: str | Path) -> StoredLatent:
-    """What ``write_latent`` wrote; nothing that the file says is executed.
+    """Read a file of ``write_latent``. No code from the file is executed.
 
-    Raises UserError for a file that is missing, damaged or something else.
+    Raises:
+        UserError: if the file is missing, damaged or not a latent.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -57,13 +57,16 @@ def read_latent(path: str | Path) -> StoredLatent:
             length, rate = int(file["length"]), int(file["sample_rate"])
             checkpoint = str(file["checkpoint"])
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
+        raise UserError(f"{path} does not exist.") from error
     except PermissionError as error:
-        raise UserError(f"{path} may not be read: check its permissions") from error
+        raise UserError(f"{path} cannot be read: check its permissions.") from error
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{path} is no latent, or a damaged one: `wavediff encode` makes them"
+            f"{path} is not a latent, or is damaged. Give a file written by `wavediff encode`."
         ) from error
     if latent.ndim != 2:
-        raise UserError(f"{path} holds no latent [channels, frames] but {list(latent.shape)}")
+        raise UserError(
+            f"{path}: the shape {list(latent.shape)} is not that of a latent, [channels, frames]. "
+            "Give a file written by `wavediff encode`."
+        )
     return StoredLatent(latent, length, rate, checkpoint)

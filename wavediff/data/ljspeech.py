@@ -2,14 +2,21 @@
 
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.download import fetch
 from wavediff.data.source import Source
+from wavediff.inputs import find_audio
 
 
 def ljspeech(root: str) -> Source:
-    """``root`` is the dataset's folder (which holds wavs/), or the one in which LJSpeech-1.1 lies or
-    is to be downloaded to."""
+    """LJSpeech-1.1, downloaded if it is absent.
+
+    Args:
+        root: the folder of the dataset (with wavs/), or the one that holds LJSpeech-1.1 or is to
+            hold it.
+
+    Raises:
+        UserError: if the dataset is absent and cannot be downloaded.
+    """
     folder = Path(root).expanduser()
     if not (folder / "wavs").is_dir():
         folder = fetch("LJSPEECH", folder, "LJSpeech-1.1", "2.6 GB")

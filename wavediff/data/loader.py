@@ -1,11 +1,11 @@
-"""The settings that all datasets share."""
+"""The settings that all datasets of audio share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 
 T = TypeVar("T")
 
@@ -14,8 +14,11 @@ BALANCES = ("clips", "seconds")
 
 @dataclass(frozen=True)
 class Loader:
-    """What ``conf/data/loader.yaml`` sets; ``wavediff.data`` says what each of them means. Raises
-    UserError for a value that makes no sense."""
+    """The settings of ``conf/data/loader.yaml``, documented in ``wavediff.data``.
+
+    Raises:
+        UserError: for an invalid value.
+    """
 
     split: Mapping[str, int | None] | None
     normalize: float | None
@@ -56,9 +59,19 @@ def split(
     test: int | None = None,
     validation: int | None = None,
 ) -> dict[str, list[T]]:
-    """{"train", "test", "validation"} by number modulo ``every``; a None takes a number only.
+    """Split items by their number modulo ``every``.
 
-    An item that comes again, to be drawn oftener, counts by its first number; it is tested once.
+    An item that is repeated, to be drawn more often, keeps its first number and is not repeated
+    for testing and validation.
+
+    Args:
+        items: the items; a None has a number but is in no part.
+        every: the modulus; None puts all into training.
+        test: the remainder of items for testing, or None.
+        validation: the remainder of items for validation, or None.
+
+    Returns:
+        ``{"train", "test", "validation"}`` -> items.
     """
     parts: dict[str, list[T]] = {"train": [], "test": [], "validation": []}
     numbers: dict[T, int] = {}
@@ -73,18 +86,22 @@ def split(
 
 
 def check(name: str, value: object, good: bool, example: str) -> None:
-    """Raises UserError about data.``name`` unless ``good``."""
+    """Check a setting.
+
+    Raises:
+        UserError: about ``data.{name}``, with an example of a valid value, unless ``good``.
+    """
     if not good:
-        raise UserError(f"data.{name}={value} makes no sense: give something like {example}")
+        raise UserError(f"data.{name}={shorten(value)} is invalid. Use, for example, {example}.")
 
 
-def is_number(value: object) -> bool:
-    """A real number, not true or false."""
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether ``value`` is a real number, not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_range(value: object) -> bool:
-    """[lowest, highest]."""
+    """Return whether ``value`` is [min, max]."""
     return (
         isinstance(value, Sequence)
         and len(value) == 2
@@ -94,7 +111,7 @@ def is_range(value: object) -> bool:
 
 
 def _is_split(value: object) -> bool:
-    """A part may be None (there is none); a remainder never reached is a slip."""
+    """Return whether ``value`` is a split: remainders below ``every``, or None for no part."""
     if not isinstance(value, Mapping) or set(value) - {"every", "test", "validation"}:
         return False
     every = value.get("every")

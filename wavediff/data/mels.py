@@ -1,6 +1,7 @@
 """Mel spectrograms in files: .npy, .pt and .safetensors."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,45 +9,46 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavediff.errors import UserError
-
-MEL_SUFFIXES = (".npy", ".pt", ".safetensors")
+from wavediff.inputs import MEL_SUFFIXES
 
 
 def read_mel(path: str | Path) -> np.ndarray | Tensor:
-    """The array in a file as it is, mapped into memory where the format allows.
+    """Read the array in a file, unchanged and memory-mapped if the format allows it.
 
-    A .pt or .safetensors file holds one tensor, or one called "mel". Nothing that a file says is
-    executed: .npy without pickled objects, .pt with ``weights_only``.
+    A .pt or .safetensors file holds one tensor, or one called "mel". No code from a file is
+    executed: .npy is read without pickled objects, .pt with ``weights_only``.
 
-    Raises UserError for a file that is missing, damaged or something else.
+    Raises:
+        UserError: if the file is missing, damaged or not a mel.
     """
     path = Path(path)
     try:
         match path.suffix.lower():
             case ".npy":
-                found = np.load(path, mmap_mode="r", allow_pickle=False)
+                found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
             case ".pt":
                 found = torch.load(path, map_location="cpu", weights_only=True)
             case ".safetensors":
                 found = _read_safetensors(path)
             case _:
-                raise UserError(f"{path} is no mel: give {', '.join(MEL_SUFFIXES)}")
+                raise UserError(f"{path} is not a mel. Give one of {', '.join(MEL_SUFFIXES)}.")
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
+        raise UserError(f"{path} does not exist.") from error
     except PermissionError as error:
-        raise UserError(f"{path} may not be read: check its permissions") from error
+        raise UserError(f"{path} cannot be read: check its permissions.") from error
     except UserError:
         raise
-    except Exception as error:  # unpickling a damaged file raises anything
+    except Exception as error:  # unpickling a damaged file raises any kind of error
         raise UserError(
-            f"{path} cannot be read as a mel: it is damaged, or holds something else than one "
-            "array of numbers; save the array itself"
+            f"{path} cannot be read as a mel: it is damaged, or not one array of numbers. Save the "
+            "array itself."
         ) from error
     if isinstance(found, dict):
         found = found.get("mel", next(iter(found.values())) if len(found) == 1 else None)
     if not isinstance(found, np.ndarray | Tensor):
         raise UserError(
-            f'{path} holds no mel: it must be one array, or a dictionary with an array called "mel"'
+            f"{path} is not a mel: it must be one array, or a dictionary with an array called "
+            '"mel".'
         )
     return found
 
@@ -58,4 +60,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             wanted = ["mel"] if "mel" in names else names[:2]
             return {name: file.get_tensor(name) for name in wanted}
     except SafetensorError as error:
-        raise UserError(f"{path} is no safetensors file, or a damaged one") from error
+        raise UserError(
+            f"{path} is not a safetensors file, or is damaged. Save the mel again."
+        ) from error

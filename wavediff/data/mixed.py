@@ -1,4 +1,7 @@
-"""A dataset of clean speech, made noisy."""
+"""A dataset of clean speech with noise added."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +13,16 @@ from wavediff.data.utterances import Utterances
 
 
 class Mixed(Dataset):
-    """The items of ``speech`` with "noisy", float32 like "audio", which becomes the clean target,
-    both of ``length`` samples (all there are by default).
+    """The items of ``speech`` with ``"noisy"``; ``"audio"`` becomes the clean target.
 
-    What is random follows from (seed, number of the item) alone, with numbers for training other
-    than for validation.
+    Randomness follows from (seed, number of the item) alone, with different streams for training
+    and validation.
+
+    Args:
+        speech: the clean speech.
+        mixer: adds the noise.
+        seed: of the noise.
+        length: of an item, in samples; None for that of the speech.
     """
 
     def __init__(
@@ -24,13 +32,14 @@ class Mixed(Dataset):
         self.stream = (seed, 2 if isinstance(speech, Crops) else 3)
 
     @property
-    def label_names(self) -> list[str] | None:
-        return self.speech.label_names
+    def label_names(self) -> Sequence[str] | None:
+        """Names of the labels of training crops."""
+        return self.speech.label_names if isinstance(self.speech, Crops) else None
 
     def __len__(self) -> int:
         return len(self.speech)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.speech[index]
         rng = np.random.default_rng((*self.stream, index))
         speech = item["audio"][0].numpy()

@@ -1,5 +1,8 @@
-"""Noise by formula, for all (length in samples, sample rate in Hz, generator): float32 [length], at
-no particular level and different for every state of the generator."""
+"""Procedural noise.
+
+All generators take (length in samples, sample rate in Hz, random generator) and return float32
+``[length]`` at an unspecified level.
+"""
 
 from collections.abc import Callable
 
@@ -8,26 +11,26 @@ from scipy import fft
 
 Noise = Callable[[int, int, np.random.Generator], np.ndarray]
 
-LOWEST = 20.0  # Hz: where the power laws begin, so that their power is finite
+MIN_HZ = 20.0  # lower limit of the spectra, for finite power
 
 
 def white(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """The same power at every frequency."""
+    """White noise: equal power at all frequencies."""
     return rng.standard_normal(length, dtype=np.float32)
 
 
 def pink(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Power 1/f: 3 dB less with every octave."""
+    """Pink noise: power 1/f, -3 dB per octave."""
     return _shaped(length, sample_rate, rng, lambda f: f**-0.5)
 
 
 def brown(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Power 1/f^2: 6 dB less with every octave; rumble."""
+    """Brown noise: power 1/f^2, -6 dB per octave, like rumble."""
     return _shaped(length, sample_rate, rng, lambda f: 1 / f)
 
 
 def hum(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Of the mains: 50 or 60 Hz, within 0.2 %, and up to 40 harmonics, over a faint hiss."""
+    """Mains hum: 50 or 60 Hz within 0.2 % and up to 40 harmonics, with faint white noise."""
     base = rng.choice([50.0, 60.0]) * rng.uniform(0.998, 1.002)
     count = min(int(rng.integers(3, 41)), int(0.45 * sample_rate / base))
     amplitudes = rng.uniform(0.1, 1, count) * np.arange(1, count + 1) ** -rng.uniform(0.5, 1.5)
@@ -36,7 +39,7 @@ def hum(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def clicks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to 20 short ringing impulses in a second, some much louder than others; one at least."""
+    """Short ringing impulses of different levels, up to 20 per second and at least one."""
     count = max(1, rng.poisson(rng.uniform(0.5, 20) * length / sample_rate))
     time = np.arange(max(2, int(0.01 * sample_rate))) / sample_rate
     ringing = np.cos(2 * np.pi * rng.uniform(0.03, 0.4) * sample_rate * time)
@@ -49,7 +52,7 @@ def clicks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarra
 
 
 def fan(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Rushing air, pulsing with the rotation, and the tones of the blades."""
+    """A fan: air noise modulated by the rotation, and the tones of the blades."""
     corner, slope = rng.uniform(200, 1500), rng.uniform(0.5, 1.2)
     air = _unit(_shaped(length, sample_rate, rng, lambda f: (1 + (f / corner) ** 2) ** -slope))
     rotations = rng.uniform(8, 40) * np.arange(length) / sample_rate
@@ -60,25 +63,25 @@ def fan(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def wind(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Turbulence at a microphone: low frequencies, in gusts (after Nelke & Vary, 2014)."""
+    """Wind at a microphone: low-frequency turbulence in gusts (after Nelke & Vary, 2014)."""
     corner = rng.uniform(60, 300)
     roar = _unit(_shaped(length, sample_rate, rng, lambda f: 1 / (1 + (f / corner) ** 2)))
     seconds = length / sample_rate
     gusts = np.exp(0.9 * rng.standard_normal(2 + int(seconds * rng.uniform(1, 4))))
-    return roar * _drawn_out(gusts, length)
+    return roar * _interpolated(gusts, length)
 
 
 def texture(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Bands that swell and fade, together or each by itself: rain, traffic, rustling, a crowd.
+    """Bands with random modulation, correlated or not: rain, traffic, rustling, a crowd.
 
-    Sounds of many events are known by such statistics (McDermott & Simoncelli 2011).
+    Listeners recognise sounds of many events by such statistics (McDermott & Simoncelli 2011).
     """
     size = fft.next_fast_len(max(length, 16), real=True)
     frequency = fft.rfftfreq(size, 1 / sample_rate)
     parts = rng.standard_normal((2, len(frequency)), dtype=np.float32)
     spectrum = parts[0] + 1j * parts[1]
     bands = int(rng.integers(3, 10))
-    octaves = np.log2(np.maximum(frequency, LOWEST) / LOWEST)
+    octaves = np.log2(np.maximum(frequency, MIN_HZ) / MIN_HZ)
     place = octaves / octaves.max() * (bands - 1)  # neighbours overlap by half
     tilt, together = rng.uniform(-7, 0), rng.uniform(0, 1)  # dB per octave
     depth, rate = rng.uniform(0, 1.2), 2 ** rng.uniform(-1, 4)  # nepers, changes per second
@@ -92,17 +95,17 @@ def texture(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarr
         own = rng.standard_normal(changes)
         swell = np.exp(depth * (together * common + (1 - together) * own))
         noise = fft.irfft(spectrum * gain.astype(np.float32), size)[:length]
-        out += noise * _drawn_out(swell, length)
+        out += noise * _interpolated(swell, length)
     return out if out.any() else white(length, sample_rate, rng)
 
 
 def knocks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to three things that ring when hit, each up to 8 times a second: dishes, keys, steps.
+    """Impacts on up to three objects, each up to 8 times per second: dishes, keys, steps.
 
-    Each is a sum of decaying modes and a burst of noise (van den Doel & Pai 1998). Under them is a
-    faint hiss, so that there is something between two of them.
+    The sound of an impact is a sum of decaying modes and a burst of noise (van den Doel & Pai
+    1998). There is faint noise between impacts.
     """
-    from scipy.signal import fftconvolve  # half a second to import, which commands need not wait
+    from scipy.signal import fftconvolve  # the import takes half a second
 
     total = length + sample_rate // 2
     time = np.arange(sample_rate // 2, dtype=np.float32) / sample_rate
@@ -122,17 +125,16 @@ def knocks(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarra
         out += rng.uniform(0.2, 1) * fftconvolve(hits, thing.astype(np.float32))[:total]
     hiss = _shaped(total, sample_rate, rng, lambda f: f**-0.5)
     out = _unit(out) + np.float32(10 ** rng.uniform(-2.5, -0.5)) * _unit(hiss)
-    return out[total - length :]  # the first ones ring already
+    return out[total - length :]  # the first impacts are before the start
 
 
 def motor(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A tone with harmonics whose pitch drifts, through a resonating housing: engines, tools,
-    sirens, with a rush of air."""
+    """Drifting harmonics through the resonances of a housing, and air noise: engines, tools."""
     base = 30 * 2 ** rng.uniform(0, 4.5)
     changes = 2 + int(length / sample_rate * 2 ** rng.uniform(-1, 2))
     drift = np.cumsum(rng.normal(0, rng.choice([0.01, 0.05, 0.3]), changes))
     pitch = base * 2 ** np.clip(drift - drift[0], -1, 1)
-    cycles = np.cumsum(_drawn_out(pitch, length), dtype=np.float64) / sample_rate
+    cycles = np.cumsum(_interpolated(pitch, length), dtype=np.float64) / sample_rate
     count = max(1, min(int(rng.integers(3, 61)), int(0.45 * sample_rate / pitch.max())))
     multiples = np.arange(1, count + 1)
     amplitudes = rng.uniform(0.1, 1, count) * multiples ** -rng.uniform(0, 1.5)
@@ -141,7 +143,7 @@ def motor(length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray
     tone = _unit(_harmonics(cycles, amplitudes, rng))
     corner = rng.uniform(300, 3000)
     air = _unit(_shaped(length, sample_rate, rng, lambda f: 1 / (1 + f / corner)))
-    shake = _drawn_out(np.exp(rng.normal(0, rng.uniform(0, 0.4), changes)), length)
+    shake = _interpolated(np.exp(rng.normal(0, rng.uniform(0, 0.4), changes)), length)
     return tone * shake + np.float32(10 ** rng.uniform(-2, 0.3)) * air
 
 
@@ -156,10 +158,10 @@ def _shaped(
     rng: np.random.Generator,
     amplitude: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Gaussian noise whose spectrum follows ``amplitude`` of the frequency in Hz, above LOWEST."""
-    size = fft.next_fast_len(max(length, 16), real=True)  # a part of a period: it does not repeat
+    """Generate Gaussian noise with the spectrum ``amplitude`` of frequency in Hz, above MIN_HZ."""
+    size = fft.next_fast_len(max(length, 16), real=True)  # at least one period: no repetition
     frequency = fft.rfftfreq(size, 1 / sample_rate).astype(np.float32)
-    gain = np.where(frequency < LOWEST, 0, amplitude(np.maximum(frequency, LOWEST)))
+    gain = np.where(frequency < MIN_HZ, 0, amplitude(np.maximum(frequency, MIN_HZ)))
     if not gain.any():
         gain[1:] = 1
     parts = rng.standard_normal((2, len(frequency)), dtype=np.float32)
@@ -168,8 +170,8 @@ def _shaped(
 
 
 def _harmonics(cycles: np.ndarray, amplitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Multiples of a tone that has gone through ``cycles`` [time] periods; each at any phase."""
-    table = np.zeros(4097)  # of one period, then looked up: a sine for each harmonic would be slow
+    """Generate harmonics at random phases; the fundamental has the phase ``cycles`` in periods."""
+    table = np.zeros(4097)  # one period, because a sine per harmonic would be slow
     phase = 2 * np.pi * np.arange(len(table)) / (len(table) - 1)
     for k, amplitude in enumerate(amplitudes, start=1):
         table += amplitude * np.sin(k * phase + rng.uniform(0, 2 * np.pi))
@@ -177,8 +179,8 @@ def _harmonics(cycles: np.ndarray, amplitudes: np.ndarray, rng: np.random.Genera
     return np.interp(place, np.arange(len(table)), table).astype(np.float32)
 
 
-def _drawn_out(values: np.ndarray, length: int) -> np.ndarray:
-    """[any] to float32 [length], with straight lines between."""
+def _interpolated(values: np.ndarray, length: int) -> np.ndarray:
+    """Interpolate values linearly to float32 ``[length]``."""
     place = np.linspace(0, len(values) - 1, length)
     return np.interp(place, np.arange(len(values)), values).astype(np.float32)
 

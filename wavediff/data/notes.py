@@ -1,8 +1,8 @@
-"""Made-up notes of ten instruments, for generating sounds of classes in minutes.
+"""Synthetic notes of ten instruments, for class-conditional generation in minutes.
 
-Each note is a sum of partials with an envelope and some breath or noise of the string; pitch,
-loudness, brightness and phases vary. One file per instrument holds its notes one after the other:
-the loader cuts it into them (``max_seconds`` is a note's length).
+A note is a sum of partials with an envelope, and breath or string noise; pitch, loudness,
+brightness and phases vary. There is one file per instrument with all its notes, which the loader
+splits (``max_seconds`` is the length of a note).
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,23 @@ from torch import Tensor
 from wavediff.data.audio import write_audio
 from wavediff.data.source import Source, labelled
 
-LOWEST, SEMITONES = 130.8, 24  # Hz, and the range above it
+MIN_HZ, SEMITONES = 130.8, 24  # the lowest pitch, and the range above it
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """Harmonic k has amplitude k^-slope, times ``even`` if k is even; sounds from ``attack`` on for
-    ``decay`` (seconds, to 1/e), k damped 1 + damping (k - 1) times as fast; lies at
-    k f sqrt(1 + stretch k^2), swaying by ``vibrato`` (a fraction); ``breath`` is the noise's level."""
+    """The timbre of an instrument.
+
+    Attributes:
+        slope: harmonic k has amplitude k^-slope.
+        even: factor for even harmonics.
+        attack: time constant of the onset, in seconds.
+        decay: time to 1/e, in seconds.
+        damping: harmonic k decays 1 + damping (k - 1) times as fast.
+        stretch: harmonic k of pitch f is at k f sqrt(1 + stretch k^2).
+        vibrato: relative deviation of the pitch.
+        breath: level of the noise.
+    """
 
     slope: float
     even: float = 1.0
@@ -51,8 +60,17 @@ INSTRUMENTS = {
 def notes(
     root: str, count: int = 8000, seconds: float = 0.256, sample_rate: int = 4000, seed: int = 0
 ) -> Source:
-    """``count`` notes of ``seconds``, as many of each instrument, in one wav file per instrument below
-    ``root``, written where they are absent; the instruments are the labels."""
+    """Synthesise notes, one wav file per instrument below ``root``, unless they are there already.
+
+    The instruments are the labels.
+
+    Args:
+        root: the folder.
+        count: number of notes, over all instruments.
+        seconds: length of a note.
+        sample_rate: in Hz.
+        seed: of everything random.
+    """
     folder = Path(root).expanduser() / f"{count}x{seconds:g}s-{sample_rate}Hz-seed{seed}"
     files = [folder / f"{name}.wav" for name in INSTRUMENTS]
     each = -(-count // len(INSTRUMENTS))
@@ -66,14 +84,21 @@ def notes(
 def note(
     instrument: str, seconds: float, sample_rate: int, seed: int | tuple[int, ...] = 0
 ) -> Tensor:
-    """float32 [1, time] of peak 0.5 at most; the same arguments give the same note.
+    """Synthesise a note, a function of the arguments alone.
 
-    ``instrument`` is a name of ``INSTRUMENTS``.
+    Args:
+        instrument: a name of ``INSTRUMENTS``.
+        seconds: length.
+        sample_rate: in Hz.
+        seed: of everything random.
+
+    Returns:
+        float32 ``[1, time]`` of peak at most 0.5.
     """
     kind = INSTRUMENTS[instrument]
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * sample_rate)) / sample_rate
-    pitch = LOWEST * 2 ** ((rng.integers(SEMITONES + 1) + rng.normal(0, 0.05)) / 12)
+    pitch = MIN_HZ * 2 ** ((rng.integers(SEMITONES + 1) + rng.normal(0, 0.05)) / 12)
     slope = kind.slope * rng.uniform(0.85, 1.15)
     k = np.arange(1, int(0.47 * sample_rate / pitch) + 1)[:, None]
     frequency = k * pitch * np.sqrt(1 + kind.stretch * k**2)
@@ -89,7 +114,7 @@ def note(
     audio = tone + kind.breath * rng.standard_normal(len(time)) * np.exp(-time / kind.decay)
     audio *= 1 - np.exp(-time / (kind.attack * rng.uniform(0.8, 1.25)))
     audio *= np.clip((time[-1] - time) / 0.01, 0, 1)  # no click at the end
-    # the least noise that a recording has
+    # the noise floor of a recording
     audio += 0.01 * rng.standard_normal(len(time))
     loudness = 0.5 * 10 ** (rng.uniform(-10, 0) / 20)
     return torch.from_numpy(loudness * audio / np.abs(audio).max()).float()[None]

@@ -1,26 +1,36 @@
-"""What a dataset is: its files, and a label for each of them; and the clips that can be used."""
+"""Sources: the files of a dataset with their labels, and the usable clips in them."""
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from wavediff.data.audio import BadAudio, audio_info
 from wavediff.errors import UserError
 
-THREADS = 8  # libsndfile releases the interpreter's lock; on a network disk most of it is waiting
+THREADS = 8  # libsndfile releases the GIL, and reading from a network disk mostly waits
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a dataset in a stable order, their labels (indices into ``label_names``, as for
-    speakers) where it has any, and its ``root``, from which files take their names. ``noisy`` are noisy
-    recordings of the same where there are such, one for each of the files."""
+    """The files of a dataset in a stable order.
+
+    Attributes:
+        root: the folder that names of files are relative to.
+        files: the files.
+        labels: of the files, as indices into ``label_names``; None without labels.
+        label_names: for example speakers.
+        noisy: the noisy recordings of the files; None without.
+    """
 
     root: Path
     files: Sequence[Path]
@@ -30,32 +40,44 @@ class Source:
 
 
 def labelled(root: Path, files: Sequence[Path], names: Sequence[str]) -> Source:
-    """A source whose file i has the label ``names[i]``; integers follow the sorted names."""
+    """Return a source whose file i has the label ``names[i]``, numbered in sorted order."""
     label_names = sorted(set(names))
     number = {name: i for i, name in enumerate(label_names)}
     return Source(root, files, [number[name] for name in names], label_names)
 
 
 def paired(source: Source, noisy: str) -> Source:
-    """``source`` with the files of the same names below the folder ``noisy``. Raises UserError for a
-    folder that does not exist, and for a file that is not in it."""
+    """Add noisy recordings to a source: the files of the same names below the folder ``noisy``.
+
+    Raises:
+        UserError: if the folder or one of the files does not exist.
+    """
     folder = Path(noisy).expanduser()
     if not folder.is_dir():
-        raise UserError(f"{noisy} does not exist: give the folder of the noisy recordings")
+        raise UserError(f"{noisy} does not exist. Give the folder of the noisy recordings.")
     pairs = [folder / file.relative_to(source.root) for file in source.files]
     missing = [pair for pair in pairs if not pair.exists()]
     if missing:
         raise UserError(
-            f"{len(missing)} of {len(pairs)} files in {source.root} have no noisy recording of the "
-            f"same name in {folder}; the first is {missing[0].relative_to(folder)}"
+            f"{source.root}: {len(missing)} of {len(pairs)} files have no noisy recording of the "
+            f"same name in {folder}; the first is {missing[0].relative_to(folder)}."
         )
     return replace(source, noisy=pairs)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A part of a file (mostly all of it): ``frames`` from ``start``, counted at the file's rate; and
-    where there is one, the file of which the same part is the noisy recording."""
+    """A part of a file, usually all of it.
+
+    Attributes:
+        path: the file.
+        name: for messages and logs.
+        start: first frame, at the file's rate.
+        frames: their number, at the file's rate.
+        sample_rate: of the file, in Hz.
+        label: of the file, if it has one.
+        noisy: the file with the noisy recording of the same frames, if there is one.
+    """
 
     path: Path
     name: str
@@ -68,18 +90,24 @@ class Clip:
 
 def scan(
     source: Source, min_seconds: float, max_seconds: float
-) -> tuple[list[Clip | None], Counter]:
-    """Look at every file's header: (clips in order, number of skipped files by reason).
+) -> tuple[list[Clip | None], Counter[str]]:
+    """Read the header of every file, and skip unusable files with a warning on stderr.
 
-    A file that cannot be used leaves a None, so that the clips' numbers (and so the split) do not
-    move when one file breaks. A file longer than ``max_seconds`` becomes several clips of equal
-    length. Raises UserError when nothing is left.
+    A skipped file leaves a None, so that the numbers of the others, and with them the split, do
+    not change when one file breaks. A file longer than ``max_seconds`` becomes several clips of
+    equal length.
+
+    Returns:
+        The clips in order, and the number of skipped files by reason.
+
+    Raises:
+        UserError: if no clip is left.
     """
-    labels = source.labels if source.labels is not None else repeat(None)
+    labels: Iterable[int | None] = source.labels if source.labels is not None else repeat(None)
     clips: list[Clip | None] = []
-    skipped: Counter = Counter()
+    skipped: Counter[str] = Counter()
     first: BadAudio | None = None
-    noisy = source.noisy if source.noisy is not None else repeat(None)
+    noisy: Iterable[Path | None] = source.noisy if source.noisy is not None else repeat(None)
     pairs = list(zip(source.files, noisy, strict=False))
     headers = parallel(_header, pairs, "reading headers")
     for (path, pair), label, header in zip(pairs, labels, headers, strict=False):
@@ -112,7 +140,7 @@ def scan(
     if not any(clips):
         raise UserError(
             f"no usable audio in {source.root}: {reasons(skipped) or 'it has no files'}"
-            + (f" ({first})" if first else "")
+            + (f"; the first: {first}" if first else ". Give another folder.")
         )
     if skipped:
         print(
@@ -123,15 +151,16 @@ def scan(
     return clips, skipped
 
 
-def reasons(skipped: Counter) -> str:
+def reasons(skipped: Counter[str]) -> str:
+    """Return the number of skipped files by reason as text."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
 
 
-def parallel(function, items: Sequence, title: str) -> list:
-    """map() by threads, in order, with a progress bar on stderr if it takes long.
+def parallel(function: Callable[[Item], Result], items: Sequence[Item], title: str) -> list[Result]:
+    """Apply ``function`` to all items in threads, with a progress bar on stderr if it takes long.
 
-    A list, not a generator: one left unfinished would keep its threads until it is collected, and
-    would then wait for them inside of whatever thread the collector happens to run in.
+    The result is a list, because an unfinished generator would keep its threads until it is
+    garbage collected, and would then wait for them in any thread.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         results = pool.map(function, items)
@@ -144,8 +173,8 @@ def _header(pair: tuple[Path, Path | None]) -> tuple[int, int] | BadAudio:
         found = audio_info(path)
         if noisy is not None and audio_info(noisy) != found:
             raise BadAudio(
-                f"{noisy} has not the length and sample rate of {path}",
-                "unlike the noisy one",
+                f"{noisy} and {path} differ in length or sample rate",
+                "mismatched",
             )
         return found
     except BadAudio as error:
@@ -153,6 +182,6 @@ def _header(pair: tuple[Path, Path | None]) -> tuple[int, int] | BadAudio:
 
 
 def _name(path: Path, root: Path) -> str:
-    """A file's name for people: below the root, without the suffix, folders joined by "-"."""
+    """Return the path below the root without the suffix, with folders joined by "-"."""
     below = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
     return "-".join(below.with_suffix("").parts)

@@ -1,7 +1,7 @@
-"""Made-up speech: a source and a filter (Fant, 1960), for tests and for trying things out.
+"""Synthetic speech by the source-filter model (Fant, 1960), for tests and experiments.
 
-Not words, but what a vocoder meets in them: gliding harmonics under moving formants, breath, bursts
-of noise and pauses.
+It has no words, but the features of speech that a vocoder models: gliding harmonics under moving
+formants, breath noise, noise bursts and pauses.
 """
 
 from pathlib import Path
@@ -37,8 +37,16 @@ def synthetic(
     speakers: int | None = None,
     seed: int = 0,
 ) -> Source:
-    """``count`` utterances of ``seconds`` as wav files below ``root``, written where they are absent.
-    With ``speakers``, each has the label of one of so many different voices."""
+    """Synthesise utterances as wav files below ``root``, unless they are there already.
+
+    Args:
+        root: the folder.
+        count: number of utterances.
+        seconds: length of an utterance.
+        sample_rate: in Hz.
+        speakers: number of voices, which are the labels; None for one voice without labels.
+        seed: of everything random.
+    """
     voices = f"-{speakers}-speakers" if speakers else ""
     folder = Path(root).expanduser() / f"{seconds:g}s-{sample_rate}Hz{voices}-seed{seed}"
     files = [folder / f"utterance-{i:04d}.wav" for i in range(count)]
@@ -56,15 +64,24 @@ def synthetic(
 def utterance(
     seconds: float, sample_rate: int, seed: int | tuple[int, ...] = 0, pitch: float = 1.0
 ) -> Tensor:
-    """float32 [1, time] of peak 0.5; ``pitch`` scales a male voice's (2 is a child's). The same
-    arguments give the same sound."""
+    """Synthesise an utterance, a function of the arguments alone.
+
+    Args:
+        seconds: length.
+        sample_rate: in Hz.
+        seed: of everything random.
+        pitch: factor of the pitch of a male voice; 2 is a child's.
+
+    Returns:
+        float32 ``[1, time]`` of peak 0.5.
+    """
     rng = np.random.default_rng(seed)
     length = max(1, round(seconds * sample_rate))
     time = np.arange(length) / sample_rate
-    slow = np.arange(0, seconds + 0.003, 0.003)  # what moves with the mouth is computed here only
+    slow = np.arange(0, seconds + 0.003, 0.003)  # grid of the slowly varying parameters
     points = _syllables(rng, seconds)
 
-    # melody: falls over the utterance, moves with each syllable, trembles a little
+    # melody: falls over the utterance, varies by syllable, with a little vibrato
     f0 = np.interp(slow, points, 105 * pitch * rng.uniform(0.85, 1.25, len(points)))
     f0 *= (1.15 - 0.3 * slow / seconds) * (1 + 0.01 * np.sin(2 * np.pi * 5.5 * slow))
     vowels = VOWELS[rng.integers(len(VOWELS), size=len(points))] * pitch**0.3
@@ -75,7 +92,7 @@ def utterance(
     voiced = harmonics(f0, formants, slow, length, sample_rate)
     voiced *= loudness / (np.abs(voiced).max() + 1e-9)
 
-    # consonants: differenced (so high-passed) noise for a moment at some of the syllables' borders
+    # consonants: bursts of high-passed (differenced) noise at some syllable boundaries
     hiss = np.diff(rng.standard_normal(length + 1))
     moments = points[rng.random(len(points)) < 0.5]
     bursts = sum((np.exp(-(((time - at) / 0.02) ** 2)) for at in moments), np.zeros(length))
@@ -87,7 +104,15 @@ def utterance(
 def harmonics(
     f0: np.ndarray, formants: list[np.ndarray], slow: np.ndarray, length: int, sample_rate: int
 ) -> np.ndarray:
-    """A voice [length] with the pitch ``f0`` and the four ``formants``, in Hz at the seconds ``slow``."""
+    """Synthesise harmonics ``[length]`` with formants.
+
+    Args:
+        f0: pitch in Hz on the grid ``slow``.
+        formants: frequencies in Hz on the grid ``slow``, one array each.
+        slow: times of the grid in seconds.
+        length: in samples.
+        sample_rate: in Hz.
+    """
     time = np.arange(length) / sample_rate
     voiced = np.zeros(length)
     cycle = np.exp(2j * np.pi * np.cumsum(np.interp(time, slow, f0)) / sample_rate)
@@ -101,14 +126,14 @@ def harmonics(
 
 
 def _syllables(rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """Times of the syllables, six or so in a second, the first at 0 and the last at the end."""
+    """Draw syllable boundaries in seconds, about six per second, from 0 to the end."""
     steps = rng.uniform(0.08, 0.25, size=2 + int(seconds / 0.08))
     inner = np.cumsum(steps)
     return np.concatenate([[0.0], inner[inner < seconds], [seconds]])
 
 
 def _resonances(frequency: np.ndarray, formants: list[np.ndarray]) -> np.ndarray:
-    """Amplitude at ``frequency`` Hz of resonances in parallel (Klatt, 1980), over a little of all."""
+    """Return the amplitude at ``frequency`` Hz of parallel resonances (Klatt, 1980)."""
     gain = np.full_like(frequency, 0.03)
     for formant, bandwidth, level in zip(formants, BANDWIDTHS, LEVELS, strict=True):
         gain += level / (1 + ((frequency - formant) / bandwidth) ** 2)

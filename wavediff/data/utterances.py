@@ -1,10 +1,11 @@
-"""Whole clips, decoded, at the rate and level that is wanted."""
+"""Whole clips, decoded, resampled and normalised."""
 
 import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,18 +15,22 @@ from wavediff.data.audio import BadAudio, read_audio
 from wavediff.data.source import Clip, parallel, reasons
 from wavediff.errors import UserError
 
-MAX_GAIN = 100.0  # 40 dB: normalising must not turn the hiss of an empty recording into noise
+MAX_GAIN = 100.0  # 40 dB: normalising must not amplify the noise floor of an empty recording
 
 
 class Utterances(Dataset):
-    """Item i is {"audio": float32 [1, time], "name": str} and, where known, "label": int. Clips
-    with a noisy recording have "noisy" too, like "audio" and at the same gain.
+    """Items ``{"audio": float32 [1, time], "name": str}``, with ``"label"`` if it is known.
 
-    normalize: the peak that every clip is scaled to (a pair, of the louder of the two); None leaves
-    the level as recorded.
-    cache: keep the decoded audio in memory (float32, so that items are the same either way);
-    where that would take more than half of the free memory, it says so and does without.
-    Raises BadAudio for a clip whose header was sound and whose content is not.
+    Clips with a noisy recording have ``"noisy"`` too, like ``"audio"`` and at the same gain.
+    Reading an item raises ``BadAudio`` if its header was valid but its content is not.
+
+    Args:
+        clips: the clips.
+        sample_rate: in Hz, that they are resampled to.
+        normalize: the peak that every clip is scaled to (for pairs, the louder of the two); None
+            keeps the recorded level.
+        cache: keep the decoded audio in memory, as float32. If that would take more than half of
+            the free memory, there is a warning on stderr and no cache.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class Utterances(Dataset):
         self.sample_rate = sample_rate
         self.normalize = normalize
         self.offsets: list[int] = []
-        self.lengths: list[int] = []  # 0 for what could not be decoded
+        self.lengths: list[int] = []  # 0 for a clip that could not be decoded
         self.gains: list[float] = []
         self.memory: Tensor | None = None
         self.bad: set[int] = set()
@@ -49,35 +54,49 @@ class Utterances(Dataset):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, i: int) -> dict:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         clip = self.clips[i]
         audio, gain = self.read(i)
         item = signals(audio * gain) | {"name": clip.name}
         return item if clip.label is None else item | {"label": clip.label}
 
     def read(self, i: int) -> tuple[Tensor, float]:
-        """Clip i as recorded, [1, time] at our rate ([2, time] for clean and noisy), and the factor
-        that brings it to the wanted level. Do not write into the tensor: it may be the cache."""
+        """Read clip i at its recorded level, and the gain that normalises it.
+
+        The audio is ``[1, time]``, or ``[2, time]`` for clean and noisy. Do not write into it: it
+        may be a view of the cache.
+
+        Raises:
+            BadAudio: if the clip cannot be decoded.
+        """
         if self.memory is None:
             audio = _decode(self.clips[i], self.sample_rate)
             return audio, self._gain(audio)
         if not self.lengths[i]:
-            raise BadAudio(f"{self.clips[i].path} could not be decoded")
+            raise BadAudio(f"{self.clips[i].path} cannot be decoded")
         start, stop = self.offsets[i], self.offsets[i] + self.lengths[i]
         return self.memory[:, start:stop], self.gains[i]
 
     def read_first(self, numbers: Iterable[int]) -> tuple[int, Tensor, float]:
-        """(number, audio, factor) of the first of ``numbers`` that can be decoded; stderr is told
-        once of each that cannot. Raises UserError when none can."""
+        """Read the first of the clips ``numbers`` that can be decoded.
+
+        There is one warning on stderr for each clip that cannot.
+
+        Returns:
+            The clip's number, and its audio and gain as from ``read``.
+
+        Raises:
+            UserError: if none can be decoded.
+        """
         for number in map(int, numbers):
             try:
                 return number, *self.read(number)
             except BadAudio as error:
                 if number not in self.bad:
                     self.bad.add(number)
-                    if self.memory is None:  # the cache has told already
+                    if self.memory is None:  # else reported when the cache was filled
                         print(f"data: skipped while training: {error}", file=sys.stderr)
-        raise UserError("none of the training files can be decoded")
+        raise UserError("none of the training files can be decoded. Export them again.")
 
     def _gain(self, audio: Tensor) -> float:
         if self.normalize is None:
@@ -90,12 +109,12 @@ class Utterances(Dataset):
         needed, free = 4 * channels * sum(lengths), _free_memory()
         if needed > free / 2:
             print(
-                f"data: not cached, {needed / 2**30:.1f} GB of audio are more than half of the "
-                f"free memory ({free / 2**30:.1f} GB); use data.workers to decode beside training",
+                f"data: not cached, because {needed / 2**30:.1f} GB of audio is more than half of "
+                f"the free memory ({free / 2**30:.1f} GB); use data.workers to decode in parallel",
                 file=sys.stderr,
             )
             return
-        # One tensor for all: worker processes share it, however many clips there are.
+        # one tensor for all clips, which worker processes share
         memory = torch.zeros(channels, sum(lengths))
         offsets = [0, *torch.tensor(lengths).cumsum(0).tolist()][:-1]
 
@@ -107,8 +126,8 @@ class Utterances(Dataset):
             memory[:, offsets[i] : offsets[i] + audio.shape[-1]] = audio
             return audio.shape[-1], self._gain(audio)
 
-        bad: Counter = Counter()
-        first = None
+        bad: Counter[str] = Counter()
+        first: BadAudio | None = None
         for loaded in parallel(load, range(len(self.clips)), "decoding"):
             if isinstance(loaded, BadAudio):
                 first = first or loaded
@@ -122,7 +141,7 @@ class Utterances(Dataset):
 
 
 def signals(audio: Tensor) -> dict[str, Tensor]:
-    """{"audio": [1, time]} of [1, time], and {"noisy": ...} beside it of [2, time]."""
+    """Name the channels: ``{"audio": [1, time]}``, with ``"noisy"`` for two channels."""
     return dict(zip(("audio", "noisy"), audio.split(1), strict=False))
 
 
@@ -132,12 +151,12 @@ def _decode(clip: Clip, sample_rate: int) -> Tensor:
         read_audio(path, sample_rate, start=clip.start, frames=clip.frames)[0] for path in paths
     ]
     if len({part.shape for part in parts}) > 1:
-        raise BadAudio(f"{clip.noisy} is cut short, or {clip.path} is", "unreadable")
+        raise BadAudio(f"{clip.path} and {clip.noisy} differ in length: one of them is truncated")
     return torch.cat(parts)
 
 
 def _free_memory() -> float:
-    """Bytes that can be had without swapping; unlimited where the system does not tell."""
+    """Return the bytes available without swapping; infinity if the system does not report it."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable"):

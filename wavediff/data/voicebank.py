@@ -1,23 +1,35 @@
-"""VoiceBank-DEMAND: read English with noise added, at 48 kHz (Valentini-Botinhao, 2017; Edinburgh
-DataShare 10283/2791). Training sets of 28 or 56 speakers at 0 to 15 dB; the test set has two other
-speakers (824 utterances) at 2.5 to 17.5 dB."""
+"""VoiceBank-DEMAND: read English with noise added, at 48 kHz (Valentini-Botinhao, 2017).
+
+The training sets have 28 or 56 speakers at SNRs of 0 to 15 dB; the test set has two other speakers
+(824 utterances) at 2.5 to 17.5 dB. Source: Edinburgh DataShare 10283/2791.
+"""
 
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.download import fetch_zip
 from wavediff.data.source import Source, paired
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 ADDRESS = "https://datashare.ed.ac.uk/bitstream/handle/10283/2791"
 PARTS = {"trainset_28spk": "2.6 GB", "trainset_56spk": "5 GB", "testset": "0.2 GB"}
 
 
 def voicebank_demand(root: str, part: str = "trainset_28spk") -> Source:
-    """``root`` is the folder in which the unpacked archives lie beside each other, as
-    clean_trainset_28spk_wav/ and noisy_trainset_28spk_wav/, or are to be downloaded to."""
+    """One part of VoiceBank-DEMAND, downloaded if it is absent.
+
+    Args:
+        root: the folder of the unpacked archives, as clean_trainset_28spk_wav/ and
+            noisy_trainset_28spk_wav/.
+        part: trainset_28spk, trainset_56spk or testset.
+
+    Raises:
+        UserError: for another part, or if the dataset is absent and cannot be downloaded.
+    """
     if part not in PARTS:
-        raise UserError(f"data.part={part} is not in VoiceBank-DEMAND: it has {', '.join(PARTS)}")
+        raise UserError(
+            f"data.part={part} is not in VoiceBank-DEMAND. Use one of {', '.join(PARTS)}."
+        )
     folder = Path(root).expanduser()
     clean, noisy = (
         fetch_zip(f"{ADDRESS}/{name}.zip", folder, name, PARTS[part])

@@ -6,9 +6,9 @@
     loss = DenoisingObjective()(denoiser, x0).loss.mean()
     x = Heun(karras(18))(denoiser, torch.randn(16, 2))
 
-A schedule gives the three numbers of a time, a prediction says what the network's output means, an
-objective trains the denoiser, a sampler walks a grid of times back to x_0. Nothing in here knows
-what the signal is; only torch is imported.
+A schedule gives the three coefficients at a time, a prediction defines what the network's output
+means, an objective trains the denoiser, and a sampler integrates over a grid of times back to x_0.
+Nothing here depends on the kind of signal, and torch is the only package imported.
 """
 
 from wavediff.diffusion.adaptive import Adaptive

@@ -1,4 +1,4 @@
-"""The probability flow with steps that adapt to a tolerance."""
+"""The probability flow with adaptive steps."""
 
 from __future__ import annotations
 
@@ -29,17 +29,21 @@ def Adaptive(
     denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise, *,
     rtol: float = 1e-4, atol: float = 1e-4,
 ) -> Steps:  # fmt: skip
-    """The probability flow by Dormand and Prince's adaptive method (Song et al. 2021, section 4.3).
+    """The probability-flow ODE by the adaptive Dormand-Prince method (Song et al. 2021, sec. 4.3).
 
-    Each step of the grid is integrated to the tolerance, in the coordinate of ``flow``; the grid
-    has no part in the precision, and two times besides the clean end will do. A last step to
-    sigma = 0 is the denoiser's estimate. Needs torchdiffeq, the extra ``ode``.
+    Each step of the grid is integrated to the tolerance, so the grid does not affect the precision:
+    two times before the clean end suffice. A last step to sigma = 0 returns the denoiser's
+    estimate. Needs torchdiffeq (the extra ``ode``).
 
     Args:
-        rtol, atol: of the state scaled to alpha^2 + sigma^2 = 1, for each step.
+        times: a grid such as ``karras(18)``, ``schedule -> times``, or the times themselves,
+            ``[steps + 1]``, descending.
+        rtol, atol: relative and absolute tolerance of each integration step, for the state scaled
+            to alpha^2 + sigma^2 = 1; positive.
 
     Raises:
-        ValueError: where the tolerance is not reached.
+        ValueError: if the tolerance is not reached within ``MAX_STEPS`` steps.
+        ImportError: without torchdiffeq.
     """
     schedule = denoiser.schedule
     for t, s in pairwise(times):

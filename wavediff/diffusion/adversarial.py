@@ -1,8 +1,8 @@
-"""Adversarial losses: least squares (Mao et al. 2017) and the matching of features.
+"""Adversarial losses: least squares (Mao et al. 2017) and feature matching (Larsen et al. 2016).
 
-A discriminator is called with signals ``[batch, 1, time]`` and gives, for each of the parts that it
-is made of, the outputs of its layers, each ``[batch, ...]``; the last of them is the part's score,
-which is to be 1 for what is true and 0 for what is made.
+A discriminator is called with signals ``[batch, 1, time]`` and returns, for each of its parts, the
+outputs of the part's layers, each ``[batch, ...]``. The last one is the part's score: its target is
+1 for real signals and 0 for generated ones.
 """
 
 from __future__ import annotations
@@ -14,51 +14,53 @@ from operator import add
 
 from torch import Tensor, nn
 
+from wavediff.diffusion.objective import item_mean
+
 Layers = Sequence[Sequence[Tensor]]  # by part and layer
 
-LEAST = 1e-5  # mean absolute feature below which errors are no longer relative to it
+MIN_FEATURE = 1e-5  # lower bound of the mean absolute feature that errors are divided by
 
 
 def generator_loss(fake: Layers) -> Tensor:
-    """E[(D(x_hat) - 1)^2], mean over the parts, ``[batch]``."""
-    return reduce(add, (_mean((part[-1] - 1).square()) for part in fake)) / len(fake)
+    """E[(D(x_hat) - 1)^2] of each item, averaged over the parts, ``[batch]``."""
+    return reduce(add, (item_mean((part[-1] - 1).square()) for part in fake)) / len(fake)
 
 
 def discriminator_loss(real: Layers, fake: Layers) -> Tensor:
-    """E[(D(x) - 1)^2] + E[D(x_hat)^2], mean over the parts, ``[batch]``."""
+    """E[(D(x) - 1)^2] + E[D(x_hat)^2] of each item, averaged over the parts, ``[batch]``."""
     losses = (
-        _mean((true[-1] - 1).square()) + _mean(made[-1].square())
-        for true, made in zip(real, fake, strict=True)
+        item_mean((real_part[-1] - 1).square()) + item_mean(fake_part[-1].square())
+        for real_part, fake_part in zip(real, fake, strict=True)
     )
     return reduce(add, losses) / len(real)
 
 
 def feature_matching(real: Layers, fake: Layers) -> Tensor:
-    """|D^l(x) - D^l(x_hat)| over |D^l(x)|, mean over parts and layers below the score, ``[batch]``.
+    """mean |D^l(x) - D^l(x_hat)| / mean |D^l(x)| of each item, over hidden layers, ``[batch]``.
 
-    Of Larsen et al. 2016, relative as EnCodec's (Defossez et al. 2023), but to each item's own mean
-    absolute feature, so that an item counts alike whatever it is batched with.
+    Normalised as in EnCodec (Defossez et al. 2023), but by the mean absolute feature of the item
+    instead of the batch, so that an item's loss does not depend on the rest of the batch.
     """
     errors = [
-        _mean((a - b).abs()) / _mean(a.abs()).clamp_min(LEAST)
-        for true, made in zip(real, fake, strict=True)
-        for a, b in zip(true[:-1], made[:-1], strict=True)
+        item_mean((a - b).abs()) / item_mean(a.abs()).clamp_min(MIN_FEATURE)
+        for real_part, fake_part in zip(real, fake, strict=True)
+        for a, b in zip(real_part[:-1], fake_part[:-1], strict=True)
     ]
     return reduce(add, errors) / len(errors)
 
 
 class Adversarial(nn.Module):
-    """A discriminator between signals and their estimates, and what the losses weigh.
+    """A discriminator with the weights of the adversarial losses.
 
     Args:
-        discriminator: see the module; its parts have at least one layer below the score.
-        weight: of ``generator_loss`` beside the ordinary objective.
-        feature_weight: of ``feature_matching`` beside it.
-        delay: first steps in which only the discriminator learns from the comparison, so that what
-            it says at random does no harm to a network that is finished.
+        discriminator: as described in the module; each part has at least one hidden layer.
+        weight: of ``generator_loss``, added to the training objective; 0 or more.
+        feature_weight: of ``feature_matching``, added likewise; 0 or more.
+        delay: number of initial steps that train the discriminator alone, so that an untrained
+            discriminator does not degrade a trained network; 0 or more.
 
     Raises:
-        ValueError: for negative numbers.
+        ValueError: if a number is negative.
     """
 
     def __init__(
@@ -77,22 +79,28 @@ class Adversarial(nn.Module):
         self.discriminator = discriminator
         self.weight, self.feature_weight, self.delay = weight, feature_weight, delay
 
-    def forward(self, estimate: Tensor, reference: Tensor, heard: bool = True) -> dict[str, Tensor]:
-        """Losses ``[batch]`` of signals ``[batch, 1, time]``.
+    def forward(
+        self, estimate: Tensor, reference: Tensor, train_generator: bool = True
+    ) -> dict[str, Tensor]:
+        """The losses of each item, ``[batch]``, by name.
 
-        ``discriminator`` has a gradient for the discriminator alone, and ``generator``, the
-        weighted sum of ``adversarial`` and ``feature_matching``, for the estimate alone: both can
-        be added and followed back at once. What is not ``heard`` is ``discriminator`` alone.
+        ``discriminator`` has gradients with respect to the discriminator only, and ``generator``,
+        the weighted sum of ``adversarial`` and ``feature_matching``, with respect to the estimate
+        only: one backward pass through their sum trains both.
+
+        Args:
+            estimate, reference: generated and real signals, ``[batch, 1, time]``.
+            train_generator: whether to compute the last three, besides ``discriminator``.
         """
         real = self.discriminator(reference)
-        made = self.discriminator(estimate.detach())
-        losses = {"discriminator": discriminator_loss(real, made)}
-        if heard:
+        detached = self.discriminator(estimate.detach())
+        losses = {"discriminator": discriminator_loss(real, detached)}
+        if train_generator:
             with frozen(self.discriminator):
                 fake = self.discriminator(estimate)
-            truth = [[layer.detach() for layer in part] for part in real]
+            targets = [[layer.detach() for layer in part] for part in real]
             losses["adversarial"] = generator_loss(fake)
-            losses["feature_matching"] = feature_matching(truth, fake)
+            losses["feature_matching"] = feature_matching(targets, fake)
             losses["generator"] = (
                 self.weight * losses["adversarial"]
                 + self.feature_weight * losses["feature_matching"]
@@ -102,14 +110,9 @@ class Adversarial(nn.Module):
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """What ``module`` computes within the block gives its own parameters no gradient."""
+    """Exclude the parameters of ``module`` from gradients within the block."""
     module.requires_grad_(False)
     try:
         yield
     finally:
         module.requires_grad_(True)
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Of each item."""
-    return values.flatten(1).mean(1)

@@ -1,6 +1,6 @@
 """Paths with an anchor: x_t = alpha_t x_0 + anchor_t y + sigma_t eps with a known signal ``y``.
 
-Sampling starts around (alpha_t + anchor_t) y: y takes the place of the x_0 that is still unknown.
+Sampling starts around (alpha_t + anchor_t) y, with y standing in for the unknown x_0.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Bridge(Schedule):
 
         x_t = sb_t^2/sigma_1^2 x_0 + sigma_t^2/sigma_1^2 y + sigma_t sb_t/sigma_1 eps
 
-    for t in [0, 1]: it starts from y itself, with no noise at either end.
+    for t in [0, 1]. There is no noise at either end: sampling starts from y itself.
 
     Args:
-        k: growth of the diffusion coefficient, above 1.
-        c: its square at t = 0, positive.
+        k: base of the growth of the diffusion coefficient g, above 1.
+        c: g^2 at t = 0, positive.
         t_min: smallest training time, in (0, 1).
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a parameter is out of range.
     """
 
     def __init__(self, k: float = 2.6, c: float = 0.4, t_min: float = 1e-4) -> None:
@@ -58,7 +58,7 @@ class Bridge(Schedule):
         return torch.expm1(self._growth * as_float64(t)) / torch.expm1(as_float64(self._growth))
 
     def log_snr(self, t: Tensor | float) -> Tensor:
-        """log(alpha_t / sigma_t^2); -inf at t = 1, where signal and noise are both gone."""
+        """log(alpha_t / sigma_t^2), see above; -inf at t = 1, where signal and noise vanish."""
         return self.log_alpha(t) - self._log_sigma2(t)
 
     def prior_anchor(self, t: Tensor | float) -> Tensor:
@@ -73,16 +73,16 @@ class OUVE(Schedule):
         alpha_t = e^(-theta t)        anchor_t = 1 - alpha_t
         sigma_t^2 = sigma_min^2 (r^(2t) - e^(-2 theta t)) log r / (theta + log r)
 
-    sigma is that of a real number. SGMSE+'s is of a complex one, over both parts: its noise on
-    each part is sigma / sqrt(2).
+    for t in [0, 1]. Here sigma is the standard deviation of a real number. SGMSE+ defines it for a
+    complex number: there the real and the imaginary part each have sigma / sqrt(2).
 
     Args:
         theta: stiffness, positive.
-        sigma_min, sigma_max: 0 < sigma_min < sigma_max.
+        sigma_min, sigma_max: 0 < sigma_min < sigma_max, in units of the data.
         t_min: smallest training time, in (0, 1).
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a parameter is out of range.
     """
 
     def __init__(
@@ -118,21 +118,23 @@ class OUVE(Schedule):
 class AnchoredFlow(Schedule):
     """The straight path from y: x_t = (1 - t) x_0 + t y + ((1 - t) sigma_0 + t sigma_1) eps.
 
-    FlowSE (Lee et al. 2025) has sigma_0 = 0 and sigma_1 = 0.487; equal sigmas are conditional
-    flow matching with a constant width (Tong et al. 2024). Euler's method on it is DDIM.
+    For t in [0, 1]. FlowSE (Lee et al. 2025) uses sigma_0 = 0 and sigma_1 = 0.487. Equal sigmas
+    give conditional flow matching with constant width (Tong et al. 2024). DDIM on this path is
+    Euler's method.
 
     Args:
-        sigma_0, sigma_1: noise at the clean end and around y; sigma_0 >= 0, sigma_1 > 0.
+        sigma_0, sigma_1: standard deviation of the noise at the clean end (0 or more) and around y
+            (positive), in units of the data.
         t_min: smallest training time, in (0, 1).
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a parameter is out of range.
     """
 
     def __init__(self, sigma_0: float = 0.0, sigma_1: float = 0.487, t_min: float = 0.03) -> None:
         if not (sigma_0 >= 0 and sigma_1 > 0 and 0 < t_min < 1):
             raise ValueError(
-                "a flow from y needs sigma_0 >= 0, sigma_1 > 0 and 0 < t_min < 1, "
+                "AnchoredFlow needs sigma_0 >= 0, sigma_1 > 0 and 0 < t_min < 1, "
                 f"not {sigma_0}, {sigma_1}, {t_min}"
             )
         self.sigma_0, self.sigma_1, self.t_min = sigma_0, sigma_1, t_min
@@ -158,28 +160,28 @@ class AnchoredFlow(Schedule):
 
 
 class CDiffuSE(DiscreteBetas):
-    """Conditional diffusion over discrete levels (Lu et al. 2022).
+    """CDiffuSE: conditional diffusion with discrete noise levels (Lu et al. 2022).
 
-    With alpha_bar of the betas and m_t^2 = (1 - alpha_bar) / sqrt(alpha_bar)
+    With alpha_bar = prod (1 - beta) and m_t^2 = (1 - alpha_bar) / sqrt(alpha_bar)
 
         alpha_t = (1 - m_t) sqrt(alpha_bar)        anchor_t = m_t sqrt(alpha_bar)
         sigma_t^2 = 1 - (1 + m_t^2) alpha_bar = (1 - alpha_bar)(1 - sqrt(alpha_bar))
 
-    Between levels sqrt(alpha_bar) is linear in t, as in DiffWave.
+    for t in [0, T]. Between noise levels sqrt(alpha_bar) is linear in t, as in DiffWave.
 
     Args:
-        betas: T numbers in (0, 1) with m_T < 1, that is sqrt(alpha_bar_T) > 0.618.
+        betas: ``[T]``, in (0, 1), with m_T < 1, that is sqrt(alpha_bar_T) > 0.618.
 
     Raises:
-        ValueError: for betas out of range.
+        ValueError: if the betas are out of range.
     """
 
     def __init__(self, betas: Sequence[float] | Tensor) -> None:
         super().__init__(betas)
         if not self._m(self.t_max) < 1:
             raise ValueError(
-                "CDiffuSE's betas must leave sqrt(alpha_bar) above 0.618, where y has replaced "
-                f"all of x0, not {float(self._log_root(self.t_max).exp()):.3f}: use smaller betas"
+                "CDiffuSE needs a final sqrt(alpha_bar) above 0.618, where x0 has weight 0, "
+                f"not {float(self._log_root(self.t_max).exp()):.3f}: use smaller betas"
             )
 
     def _log_root(self, t: Tensor | float) -> Tensor:
@@ -210,5 +212,5 @@ class CDiffuSE(DiscreteBetas):
 
 
 def cdiffuse(steps: int = 50, beta_min: float = 1e-4, beta_max: float = 0.035) -> CDiffuSE:
-    """CDiffuSE with betas linear from ``beta_min`` to ``beta_max``; the defaults are BASE's."""
+    """CDiffuSE with betas linear from ``beta_min`` to ``beta_max``; by default those of BASE."""
     return CDiffuSE(torch.linspace(beta_min, beta_max, steps, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""What a denoiser is told besides x_t and t, in one typed object."""
+"""The conditions of a denoiser in one typed object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-NEEDED = {
+DESCRIPTIONS = {
     "local": "a local condition (such as a mel spectrogram)",
     "label": "a label (a class or speaker number)",
     "anchor": "an anchor (the known signal y)",
@@ -17,13 +17,14 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class Condition:
-    """Conditions of one batch.
+    """The conditions of one batch: what a denoiser depends on besides x_t and t.
 
     Attributes:
-        local: ``[batch, channels, frames]``, aligned in time with the signal (a mel spectrogram).
-        label: ``[batch]`` int64, one class or speaker per item.
-        anchor: ``[batch, channels, time]``, the known signal ``y`` that the path leads to.
-        prepared: what a network computed from the above once, see ``Denoiser.prepare``.
+        local: local condition aligned in time with the signal, such as a mel spectrogram,
+            ``[batch, channels, frames]``.
+        label: class or speaker of each item, int64 ``[batch]``.
+        anchor: the known signal y at the noisy end of the path, like x_0.
+        prepared: features that the network computed from the above, see ``Denoiser.prepare``.
     """
 
     local: Tensor | None = None
@@ -32,21 +33,24 @@ class Condition:
     prepared: Any = None
 
     def needed(self, name: str) -> Tensor:
-        """The tensor of that name, for a network that was built for it.
+        """The condition called ``name``, for a network that requires it.
+
+        Args:
+            name: ``local``, ``label`` or ``anchor``.
 
         Raises:
-            ValueError: where there is none.
+            ValueError: if it is missing.
         """
         tensor = getattr(self, name)
         if tensor is None:
-            raise ValueError(f"this network needs {NEEDED[name]}")
+            raise ValueError(f"this network needs {DESCRIPTIONS[name]}")
         return tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Condition:
-        """Apply ``function`` to every tensor; what was prepared from them is dropped."""
+        """Apply ``function`` to every tensor and drop the prepared features."""
         changed = {
             name: function(value)
-            for name in ("local", "label", "anchor")
+            for name in DESCRIPTIONS
             if (value := getattr(self, name)) is not None
         }
         return replace(self, prepared=None, **changed)

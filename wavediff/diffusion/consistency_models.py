@@ -1,9 +1,9 @@
-"""Consistency models: a denoiser that agrees with itself all along the probability flow.
+"""Objectives of consistency models (Song et al. 2023).
 
-f(x_t, t) is the clean end of the flow through x_t, so f(x_t, t) = f(x_s, s) for neighbouring times
-t > s on it, and f(x, t_min) = x, which the ``consistency`` prediction holds by construction. The
-objectives compare the two sides; they differ in how x_s is found. Both are called like
-``DenoisingObjective``.
+A consistency model f(x_t, t) maps x_t to the clean end of the probability flow through it. So
+f(x_t, t) = f(x_s, s) for adjacent times t > s on the flow, and f(x, t_min) = x; the prediction
+``consistency`` satisfies the latter by construction. The objectives compare the two sides and
+differ in how they obtain x_s. They are called like ``DenoisingObjective``.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ Solver = Callable[[DenoiserLike, Tensor, Tensor, Tensor, Condition], tuple[Tenso
 class ConsistencyTraining(Objective):
     """Improved consistency training (iCT; Song & Dhariwal 2024), without a teacher.
 
-    x_t and x_s are the same x_0 with the same eps: an unbiased Euler step of the flow as the number
-    of levels grows. The target f(x_s, s) is the network itself, with the same dropout and without a
-    gradient. The levels double in number as training goes on.
+    x_t and x_s share x_0 and eps, which is an unbiased Euler step of the flow in the limit of many
+    steps. The target f(x_s, s) is the network itself, with the same dropout and without gradients.
+    The number of steps doubles during training.
 
     Args:
-        times: ``steps -> grid``, as ``karras``; what lies below ``t_min`` is taken to be ``t_min``.
-        first, last: steps of the grid at the beginning and from the last doubling on (s_0, s_1).
-        mean, std: of the normal distribution of log(sigma / alpha) from which pairs are drawn. The
-            paper's -1.1 is for data of standard deviation 0.5; it is log(2) more for 1.
-        huber: c of the pseudo-Huber loss per root of the number of values; None for squared error.
+        times: ``steps -> grid``, such as ``karras``; times below ``t_min`` are replaced by it.
+        first, last: steps of the grid at the start and the end of training (s_0, s_1),
+            1 <= first <= last.
+        mean, std: of the normal distribution of log(sigma / alpha) that pairs of times are drawn
+            from; std positive. The paper's mean, -1.1, is for data of standard deviation 0.5; for
+            1 it is log 2 larger.
+        huber: c of the pseudo-Huber loss, divided by the root of the dimension; positive, or None
+            for the squared error.
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a parameter is out of range.
     """
 
     def __init__(
@@ -54,25 +57,25 @@ class ConsistencyTraining(Objective):
     ) -> None:
         if not (1 <= first <= last and std > 0 and (huber is None or huber > 0)):
             raise ValueError(
-                "consistency training needs 1 <= first <= last, std > 0 and huber > 0 or none, "
+                "consistency training needs 1 <= first <= last, std > 0 and huber > 0 or None, "
                 f"not {first}, {last}, {std}, {huber}"
             )
         self.times, self.first, self.last = times, first, last
         self.mean, self.std, self.huber = mean, std, huber
-        self._grid: tuple[Schedule, int, Tensor] | None = None  # kept from call to call
+        self._grid: tuple[Schedule, int, Tensor] | None = None  # cache of ``grid``
 
     def steps(self) -> int:
-        """Steps of the grid at this ``progress``: s_0 doubled at equal distances (iCT, eq. 17)."""
+        """Steps of the grid at the current ``progress``, doubled at regular intervals (eq. 17)."""
         doublings = math.floor(self.progress * (math.log2(self.last / self.first) + 1))
         return min(self.first * 2**doublings, self.last)
 
     def grid(self, schedule: Schedule) -> Tensor:
-        """The times of now, ``t_min`` first."""
+        """The current grid ``[steps + 1]``, ascending from ``t_min``."""
         steps = self.steps()
         if self._grid is None or self._grid[:2] != (schedule, steps):
             grid = self.times(steps)(schedule)
             first = grid.new_tensor([schedule.t_min])
-            # a last level at t_min may be off by rounding
+            # a grid may contain t_min up to rounding
             self._grid = (
                 schedule,
                 steps,
@@ -81,17 +84,17 @@ class ConsistencyTraining(Objective):
         return self._grid[2]
 
     def pairs(self, schedule: Schedule, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Neighbouring times (t, s), t > s, for ``u [batch]`` in [0, 1).
+        """Adjacent times (t, s) of the grid, t > s, at the quantiles ``u [batch]`` in [0, 1).
 
-        A pair is as likely as log(sigma / alpha) is to fall between its two (iCT, eq. 19).
+        The probability of a pair is that of log(sigma / alpha) between its times (eq. 19).
         """
         grid = self.grid(schedule)
-        level = -schedule.log_snr(grid) / 2
-        below = torch.special.ndtr((level - self.mean) / self.std)
-        # beyond the normal distribution's reach every pair keeps a little
-        share = below.diff() + 1e-12
-        edges = (share.cumsum(0) / share.sum()).to(u.device)
-        i = torch.searchsorted(edges, u.to(edges), right=True).clamp(max=len(share) - 1)
+        log_ratio = -schedule.log_snr(grid) / 2
+        cdf = torch.special.ndtr((log_ratio - self.mean) / self.std)
+        # far out in the tails the differences vanish: keep every pair possible
+        probability = cdf.diff() + 1e-12
+        edges = (probability.cumsum(0) / probability.sum()).to(u.device)
+        i = torch.searchsorted(edges, u.to(edges), right=True).clamp(max=len(probability) - 1)
         grid = grid.to(u.device)
         return grid[i + 1], grid[i]
 
@@ -99,7 +102,7 @@ class ConsistencyTraining(Objective):
         self, schedule: Schedule, x: Tensor, x0: Tensor, eps: Tensor, t: Tensor, s: Tensor,
         cond: Condition,
     ) -> Tensor:  # fmt: skip
-        """x_s on the same path as x = x_t."""
+        """x_s with the x_0 and eps of ``x``, which is x_t."""
         return diffuse(schedule, x0, s, eps, cond)
 
     def __call__(
@@ -112,11 +115,19 @@ class ConsistencyTraining(Objective):
         eps: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> Denoised:
-        """The disagreement of f at the pair of quantile ``u [batch]``, weighted by ``weight``.
+        """Noise ``x0`` to a pair of adjacent times and compare the two estimates.
 
-        The loss is d(f(x_t, t), f(x_s, s)) over the pair's distance in the plane of (alpha, sigma),
-        which is the paper's sigma_t - sigma_s where alpha is constant. d is the pseudo-Huber
-        sqrt(m + c^2) - c of the mean squared difference m, the paper's per root of the dimension.
+        The loss is d(f(x_t, t), f(x_s, s)) divided by the distance of the pair in the plane of
+        (alpha, sigma), which is the paper's sigma_t - sigma_s if alpha is constant. d is the
+        pseudo-Huber loss sqrt(m + c^2) - c of the mean squared difference m.
+
+        Args:
+            denoiser: the model to train.
+            x0: data, ``[batch, ...]``.
+            cond: conditions of the denoiser.
+            u: quantiles of the pairs, ``[batch]`` in [0, 1); drawn by default.
+            eps: standard normal noise, like ``x0``; drawn by default.
+            weight: weights of the squared differences, like ``x0``; 1 by default.
         """
         schedule = denoiser.schedule
         cond, u, eps = given_or_drawn(x0, cond, u, eps)
@@ -124,7 +135,7 @@ class ConsistencyTraining(Objective):
         x = diffuse(schedule, x0, t, eps, cond)
         with torch.no_grad():
             x_s = self.neighbour(schedule, x, x0, eps, t, s, cond)
-            # the target draws the dropout that the prediction below will draw
+            # the target uses the same dropout as the prediction below
             with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
                 target = denoiser(x_s, s, cond)
         x0_hat = denoiser(x, t, cond)
@@ -140,14 +151,19 @@ class ConsistencyTraining(Objective):
 class ConsistencyDistillation(ConsistencyTraining):
     """Consistency distillation (Song et al. 2023, algorithm 2), target without a moving average.
 
-    x_s is one step of ``solver`` along the teacher's flow from x_t. The teacher may have another
-    schedule, as long as it was trained on the noise levels in question.
+    x_s is one step of ``solver`` from x_t along the teacher's probability flow. The schedule of the
+    teacher may differ, provided that it was trained on the same signal-to-noise ratios.
 
     Args:
-        solver: ``heun_step`` or ``ddim_step`` of ``wavediff.diffusion``.
+        times: ``steps -> grid``, such as ``karras``; times below ``t_min`` are replaced by it.
+        solver: ``wavediff.diffusion.heun.heun_step`` or ``wavediff.diffusion.ddim.ddim_step``.
+        first, last, mean, std, huber: see ``ConsistencyTraining``.
 
     Attributes:
-        teacher: the trained denoiser; set by the trainer, and not part of what is learnt.
+        teacher: the trained denoiser, which is not trained further; set by the training loop.
+
+    Raises:
+        ValueError: if a parameter is out of range; when called, without a teacher.
     """
 
     takes_teacher = True
@@ -169,27 +185,35 @@ class ConsistencyDistillation(ConsistencyTraining):
         self, schedule: Schedule, x: Tensor, x0: Tensor, eps: Tensor, t: Tensor, s: Tensor,
         cond: Condition,
     ) -> Tensor:  # fmt: skip
-        """One step of the teacher's solver from x = x_t.
+        """One step of the solver along the teacher's flow from ``x``, which is x_t.
 
         Raises:
             ValueError: without a teacher.
         """
         if self.teacher is None:
             raise ValueError("consistency distillation needs a teacher")
-        return self.solver(AtLevel(self.teacher, schedule), x, t, s, cond)[0]
+        return self.solver(OnSchedule(self.teacher, schedule), x, t, s, cond)[0]
 
 
-class AtLevel:
-    """A denoiser on the path of another schedule: asked at the time of its own with the same SNR.
+class OnSchedule:
+    """A denoiser on the path of another schedule, evaluated at its own time of equal SNR.
 
-    x_t of the one path is x_t of the other but for the factor nu' / nu, nu^2 = alpha^2 + sigma^2.
+    x_t of the two paths differ by the factor nu' / nu, with nu^2 = alpha^2 + sigma^2.
+
+    Args:
+        denoiser: to evaluate.
+        schedule: of the states that it is called with.
     """
 
     def __init__(self, denoiser: Denoiser, schedule: Schedule) -> None:
         self.denoiser, self.schedule = denoiser, schedule
 
     def __call__(self, x: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        """The estimate of x_0 for ``x [batch, channels, time]`` at ``t [batch]``."""
+        """The estimate of x_0 for ``x [batch, ...]`` at the times ``t [batch]`` of ``schedule``.
+
+        Raises:
+            ValueError: for different schedules with an anchor.
+        """
         own, path = self.denoiser.schedule, self.schedule
         if torch.equal(own.alpha(t), path.alpha(t)) and torch.equal(own.sigma(t), path.sigma(t)):
             return self.denoiser(x, t, cond)

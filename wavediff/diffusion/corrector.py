@@ -1,7 +1,7 @@
 """Reverse-SDE and predictor-corrector sampling (Song et al. 2021; SGMSE+, Richter et al. 2023).
 
-Both updates are Euler-Maruyama steps and so only right to first order, unlike ``reverse.step``:
-written over the same four terms they differ from it in the weights alone.
+Both updates are Euler-Maruyama steps, of first order. They combine the same four terms as
+``reverse.step``, which is exact for an exact estimate, with other weights.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def predict(
     cond: Condition,
     z: Tensor | None = None,
 ) -> Tensor:
-    """One reverse-diffusion step t -> s (Song et al. 2021, appendix E); no noise without z.
+    """One reverse-diffusion step t -> s (Song et al. 2021, appendix E).
 
-    x - h (f x + b y - g^2 score) + g sqrt(h) z with h = t - s: the reverse step to the tangent of
-    the path at t, with eta = g sqrt(h).
+    x - h (f x + b y - g^2 score) + g sqrt(h) z with h = t - s. It is the reverse step with the path
+    replaced by its tangent at t, and eta = g sqrt(h). Without ``z`` no noise is added.
     """
     h = t - s
     f, b, g2 = sde(schedule, t)
@@ -56,8 +56,8 @@ def correct(
 ) -> Tensor:
     """One step of annealed Langevin dynamics at time t (Song & Ermon 2019).
 
-    x + e score + sqrt(2 e) z with e = 2 (snr sigma_t)^2: the reverse step from t to t with
-    eta = 2 snr sigma_t, but for 1 - 2 snr^2 in the place of sqrt(1 - 4 snr^2).
+    x + e score + sqrt(2 e) z with e = 2 (snr sigma_t)^2. It is the reverse step from t to t with
+    eta = 2 snr sigma_t, with 1 - 2 snr^2 instead of sqrt(1 - 4 snr^2).
     """
     sigma = schedule.sigma(t)
     weights = (
@@ -70,12 +70,16 @@ def correct(
 
 
 def needs_signal_and_noise(schedule: Schedule, times: Tensor, **options: object) -> None:
-    """Raises ValueError where the reverse process or the score is infinite on the grid."""
+    """Check that the reverse SDE and the score are finite at all times of the grid but the last.
+
+    Raises:
+        ValueError: if they are not.
+    """
     t = times[:-1]
     finite = torch.isfinite(torch.stack(sde(schedule, t))).all(0) & (schedule.sigma(t) > 0)
     if not finite.all():
         raise ValueError(
-            f"Langevin and reverse-SDE steps need signal and noise at every time, and t = "
+            f"Langevin and reverse-SDE steps need signal and noise at every time, but t = "
             f"{float(t[~finite][0]):.4g} lacks one: start later, or use ddim or ancestral"
         )
 
@@ -84,10 +88,19 @@ def needs_signal_and_noise(schedule: Schedule, times: Tensor, **options: object)
 def EulerMaruyama(
     denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise
 ) -> Steps:
-    """Euler-Maruyama's method on the reverse SDE (Song et al. 2021, eq. 6); weak order 1.
+    """The Euler-Maruyama method on the reverse SDE (Song et al. 2021, eq. 6); weak order 1.
 
-    A last step to sigma = 0 is the denoiser's estimate, without noise. Refuses a time where the
-    score or the reverse process is infinite.
+        x_s = x - h (f x + b y - g^2 score) + g sqrt(h) z        with h = t - s
+
+    A last step to sigma = 0 returns the denoiser's estimate, without noise. One network call a
+    step.
+
+    Args:
+        times: a grid such as ``karras(18)``, ``schedule -> times``, or the times themselves,
+            ``[steps + 1]``, descending.
+
+    Raises:
+        ValueError: if the score or the reverse SDE is infinite at a time, such as a bridge's start.
     """
     schedule = denoiser.schedule
     for i, (t, s) in enumerate(pairwise(times)):
@@ -110,13 +123,20 @@ def PredictorCorrector(
     denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise, *,
     snr: float = 0.5,
 ) -> Steps:  # fmt: skip
-    """SGMSE+'s sampler: at each time one corrector step, then one predictor step; order 1.
+    """Predictor-corrector sampling as in SGMSE+ (Richter et al. 2023); order 1.
 
-    The last step adds no noise. Two network calls a step; step i uses draws 2 i and 2 i + 1.
-    Refuses a time where the score or the reverse process is infinite, such as a bridge's start.
+    Each step is one corrector step (annealed Langevin dynamics) at the current time, then one
+    predictor step (reverse diffusion, Song et al. 2021) to the next. The last predictor step adds
+    no noise. Two network calls a step; step i uses the draws 2 i and 2 i + 1.
 
     Args:
-        snr: of the corrector's step to its noise, positive; SGMSE+ has 0.5.
+        times: a grid such as ``karras(18)``, ``schedule -> times``, or the times themselves,
+            ``[steps + 1]``, descending.
+        snr: r of the corrector's step size 2 (r sigma_t)^2, positive; 0.5 in SGMSE+.
+
+    Raises:
+        ValueError: if ``snr`` is out of range, or the score or the reverse SDE is infinite at a
+            time, such as a bridge's start.
     """
     schedule = denoiser.schedule
     for i, (t, s) in enumerate(pairwise(times)):

@@ -1,4 +1,4 @@
-"""The denoiser: a network with a schedule and a preconditioning, giving E[x_0 | x_t, cond]."""
+"""The denoiser E[x_0 | x_t, cond]: a network with a schedule and a preconditioning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Prediction = Callable[[Schedule, Tensor], Coefficients]
 
 
 class DenoiserLike(Protocol):
-    """What samplers and objectives ask of a denoiser."""
+    """What samplers and guidance require of a denoiser: its schedule, and a call.
+
+    ``denoiser(x, t, cond)`` estimates x_0, like ``x [batch, ...]``, at times ``[]`` or ``[batch]``.
+    """
 
     schedule: Schedule
 
@@ -26,13 +29,16 @@ class DenoiserLike(Protocol):
 
 
 class Denoiser(nn.Module):
-    """x0_hat = c_skip x + c_out F(c_in x, c_noise, cond) + c_anchor y.
+    """A network F as an estimator of E[x_0 | x_t, cond] (Karras et al. 2022, section 5).
+
+        x0_hat = c_skip x_t + c_out F(c_in x_t, c_noise, cond) + c_anchor y
 
     Args:
-        network: called as ``network(x [batch, ...], c_noise [batch], cond)``, or without the
-            condition where it takes two arguments.
-        schedule: of the noise.
-        prediction: what the network's output means, such as ``edm``, ``v`` or ``eps``.
+        network: F, called as ``network(x [batch, ...], c_noise [batch], cond)``, or without
+            ``cond`` if it takes two arguments. Its output is like ``x``.
+        schedule: alpha, sigma and anchor as functions of time; also defines c_noise.
+        prediction: ``(schedule, t) -> (c_skip, c_out, c_in, c_anchor)``, such as ``edm``, ``v`` or
+            ``eps``: what the output of the network means.
     """
 
     def __init__(
@@ -45,22 +51,31 @@ class Denoiser(nn.Module):
         self._takes_condition = _takes_condition(network)
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
-        """The estimate of x_0, like ``x [batch, ...]``, at one time or one per item."""
+        """Estimate x_0.
+
+        Args:
+            x: the noisy state x_t, ``[batch, ...]``.
+            t: one time, or one per item, ``[batch]``.
+            cond: conditions of the network; none by default.
+
+        Returns:
+            The estimate, like ``x``.
+        """
         cond = Condition() if cond is None else cond
         t = as_float64(t)
         c_skip, c_out, c_in, c_anchor = self.prediction(self.schedule, t)
         c_noise = self.schedule.c_noise(t).to(x).expand(x.shape[0])
-        given = (cond,) if self._takes_condition else ()
-        output = self.network(broadcast(c_in, x) * x, c_noise, *given)
+        conditions = (cond,) if self._takes_condition else ()
+        output = self.network(broadcast(c_in, x) * x, c_noise, *conditions)
         x0_hat = broadcast(c_skip, x) * x + broadcast(c_out, x) * output
         return add_anchor(x0_hat, c_anchor, cond)
 
     def c_out(self, x: Tensor, t: Tensor) -> Tensor:
-        """The factor on the network's output, float64 ``[]`` or ``[batch]``, like ``t``."""
+        """The factor on the output of the network, float64, like ``t`` (``[]`` or ``[batch]``)."""
         return self.prediction(self.schedule, t).c_out
 
     def prepare(self, cond: Condition) -> Condition:
-        """Let the network compute once what does not change from step to step."""
+        """``cond`` with the features that the network computes once for all steps, if any."""
         prepare = getattr(self.network, "prepare", None)
         return cond if prepare is None else replace(cond, prepared=prepare(cond))
 

@@ -1,4 +1,4 @@
-"""Paths that keep the signal and pile noise on it: x_t = x_0 + sigma_t eps."""
+"""Variance-exploding paths, x_t = x_0 + sigma_t eps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from wavediff.diffusion.schedule import Schedule, as_float64
 class VE(Schedule):
     """The variance-exploding SDE (Song et al. 2021, eq. 30 and appendix C), t in [0, 1].
 
-    dx = sigma_min r^t sqrt(2 log r) dw with r = sigma_max / sigma_min. Its own marginal,
+    dx = sigma_min r^t sqrt(2 log r) dw with r = sigma_max / sigma_min has the marginal
 
-        sigma_t^2 = sigma_min^2 (r^(2t) - 1)
+        x_t = x_0 + sigma_t eps        sigma_t^2 = sigma_min^2 (r^(2t) - 1)
 
-    is clean at t = 0 and, but for tiny t, NCSN's geometric levels sigma_min r^t. The state grows
-    with sigma: prediction ``edm`` scales it for the network, eps and score leave it as it is.
+    It is clean at t = 0; elsewhere sigma_t is close to NCSN's geometric noise levels sigma_min r^t.
+    The state grows with sigma: the prediction ``edm`` scales it for the network, ``eps`` and
+    ``score`` do not.
 
     Args:
         sigma_min, sigma_max: 0 < sigma_min < sigma_max, in units of the data.
         t_min: smallest training time, in (0, 1).
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a parameter is out of range.
     """
 
     def __init__(
@@ -48,17 +49,18 @@ class VE(Schedule):
 
 
 class EDM(Schedule):
-    """Time is the noise itself, sigma_t = t (Karras et al. 2022).
+    """EDM's schedule x_t = x_0 + t eps, with sigma_t = t (Karras et al. 2022).
 
-    Training times are log-normal: log t ~ N(p_mean, p_std^2), cut off at both ends.
+    Training times are log-normal, log t ~ N(p_mean, p_std^2), clamped to [sigma_min, sigma_max].
 
     Args:
-        sigma_min: smallest training time, ``t_min``, positive.
-        sigma_max: where sampling starts, ``t_max``, in units of the data.
-        p_mean, p_std: of log t; the defaults are EDM's for data of standard deviation 0.5.
+        sigma_min: smallest training time, ``t_min``, positive, in units of the data.
+        sigma_max: largest time, ``t_max``, where sampling starts; above ``sigma_min``.
+        p_mean, p_std: mean and standard deviation (positive) of log t; the defaults are EDM's, for
+            data of standard deviation 0.5.
 
     Raises:
-        ValueError: for numbers out of range.
+        ValueError: if a parameter is out of range.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class EDM(Schedule):
     def c_noise(self, t: Tensor | float) -> Tensor:
         """0 to 1000, linear in log sigma between ``t_min`` and ``t_max``.
 
-        EDM's own log(sigma) / 4 spans 2.6, in which a sinusoidal embedding tells little apart.
+        EDM uses log(sigma) / 4, whose range of 2.6 is too small for a sinusoidal embedding.
         """
         log_t = torch.log(as_float64(t).clamp(min=self.t_min))
         low, high = math.log(self.t_min), math.log(self.t_max)

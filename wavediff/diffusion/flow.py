@@ -1,12 +1,12 @@
-"""The probability flow as an ordinary differential equation in a coordinate of its own.
+"""The probability flow as an ordinary differential equation without singularities.
 
 With nu^2 = alpha^2 + sigma^2, z = (x - anchor y) / nu and w = asinh(alpha / sigma) the flow
-dx = x0_hat d alpha + eps_hat d sigma + y d anchor (Song et al. 2021, eq. 13) is, on every schedule,
+dx = x0_hat d alpha + eps_hat d sigma + y d anchor (Song et al. 2021, eq. 13) is, for any schedule,
 
     dz/dw = x0_hat - tanh(w) z
 
-w grows from 0, where there is no signal, and like log(2 alpha / sigma) towards the clean end: the
-right side has no singularity at either. (alpha / nu = tanh w, sigma / nu = 1 / cosh w.)
+w is 0 where there is no signal and approaches log(2 alpha / sigma) towards the clean end; the right
+side is finite at both. (alpha / nu = tanh w, sigma / nu = 1 / cosh w.)
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from wavediff.diffusion.schedule import Schedule, as_float64
 
 State = tuple[Tensor, ...]
 Field = Callable[[Tensor, State], State]
-MAX_STEPS = 200  # adaptive steps, those that are tried again too
-CALLS_PER_STEP = 6  # Dormand and Prince's; the seventh is the next step's first
+MAX_STEPS = 200  # of the adaptive method, including rejected ones
+CALLS_PER_STEP = 6  # Dormand-Prince has seven stages; the last is the first of the next step
 
 
 def coordinate(schedule: Schedule, t: Tensor | float) -> Tensor:
@@ -40,15 +40,15 @@ def norm(schedule: Schedule, t: Tensor | float) -> Tensor:
 
 
 class Flow:
-    """dz/dw between two times.
+    """The right side dz/dw between two times.
 
     Args:
         denoiser, cond: of the flow.
-        t, s: its noisier and its cleaner time; sigma_s > 0.
+        t, s: the noisier and the cleaner time, with sigma_s > 0.
 
     Attributes:
-        start, end: the coordinates of ``t`` and ``s``.
-        x0_hat: the estimate of the latest evaluation.
+        start, end: the coordinates w of ``t`` and ``s``.
+        x0_hat: the estimate of x_0 at the latest evaluation.
     """
 
     x0_hat: Tensor
@@ -60,7 +60,7 @@ class Flow:
         self._times: dict[float, Tensor] = {}
 
     def enter(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """z of x at time t; 0 where neither signal nor noise is left (a bridge's start)."""
+        """z of x at time t; 0 where alpha = sigma = 0 (the start of a bridge)."""
         scale = float(norm(self.schedule, t))
         centred = add_anchor(x, -self.schedule.anchor(t), self.cond)
         return centred / scale if scale > 0 else torch.zeros_like(x)
@@ -70,12 +70,12 @@ class Flow:
         return add_anchor(float(norm(self.schedule, t)) * z, self.schedule.anchor(t), self.cond)
 
     def time(self, w: Tensor | float) -> Tensor:
-        """The time with coordinate ``w``, one or many, within the flow's two."""
+        """The times with the coordinates ``w``, clamped to the range of the flow."""
         log_snr = 2 * torch.log(torch.sinh(as_float64(w)))
         return self.schedule.time_at(log_snr.clamp(*self._range))
 
     def look_up(self, nodes: Tensor) -> None:
-        """Find the times of many coordinates at once: each by itself would take as long."""
+        """Cache the times of all ``nodes``: the bisection costs as much for one as for many."""
         self._times |= zip(nodes.tolist(), self.time(nodes), strict=True)
 
     def __call__(self, w: Tensor, z: Tensor) -> Tensor:
@@ -86,14 +86,17 @@ class Flow:
 
 
 def halves(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Ends and middles of ``steps`` equal steps, ``[2 steps + 1]``, float64."""
+    """Ends and midpoints of ``steps`` equal steps, ``[2 steps + 1]``, float64."""
     return torch.linspace(float(start), float(end), 2 * steps + 1, dtype=torch.float64)
 
 
 def runge_kutta_4(f: Field, y: State, nodes: Tensor) -> State:
-    """The classical Runge-Kutta method in equal steps over ``nodes``; order 4.
+    """The classical Runge-Kutta method over equal steps; order 4.
 
-    ``nodes`` are those of ``halves``: the ends of the steps and their middles, in turn.
+    Args:
+        f: right side, ``(node, state) -> slopes``.
+        y: initial state.
+        nodes: ends and midpoints of the steps, see ``halves``.
     """
 
     def moved(y: State, slopes: State, h: float) -> State:
@@ -113,29 +116,39 @@ def runge_kutta_4(f: Field, y: State, nodes: Tensor) -> State:
 def dormand_prince(
     f: Field, y: State, start: Tensor, end: Tensor, rtol: float, atol: float
 ) -> State:
-    """Dormand and Prince's method of order 5 with adaptive steps, from torchdiffeq.
+    """The adaptive Dormand-Prince method of order 5, by torchdiffeq.
+
+    Args:
+        f: right side, ``(node, state) -> slopes``.
+        y: initial state.
+        start, end: of the integration.
+        rtol, atol: relative and absolute tolerance of each step.
 
     Raises:
         ImportError: without torchdiffeq.
-        ValueError: where the steps would be too many or too small.
+        ValueError: if more than ``MAX_STEPS`` steps, or too small ones, would be needed.
     """
     span = torch.stack([as_float64(start), as_float64(end)]).to(y[0].device)
-    # a step ends at the end itself: beyond it there is no flow
+    # the last step must not overshoot: the flow is undefined beyond the end
     options = {"max_num_steps": MAX_STEPS, "dtype": torch.float64, "step_t": span[1:]}
     try:
         path = import_torchdiffeq().odeint(
             f, y, span, rtol=rtol, atol=atol, method="dopri5", options=options
         )
-    except AssertionError as error:  # torchdiffeq's way to give up
+    except AssertionError as error:  # how torchdiffeq reports failure
         raise ValueError(
-            f"adaptive steps do not reach rtol {rtol:g} and atol {atol:g} ({error}): "
-            "take larger ones"
+            f"the adaptive method does not reach rtol {rtol:g} and atol {atol:g} ({error}): "
+            "use larger tolerances"
         ) from error
     return tuple(values[-1] for values in path)
 
 
 def import_torchdiffeq() -> ModuleType:
-    """torchdiffeq, or an ImportError that says how to get it."""
+    """Import torchdiffeq.
+
+    Raises:
+        ImportError: if it is not installed, with the command that installs it.
+    """
     try:
         import torchdiffeq
     except ImportError as error:

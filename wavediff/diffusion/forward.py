@@ -10,7 +10,7 @@ from wavediff.diffusion.schedule import Schedule, as_float64
 
 
 def broadcast(coefficient: Tensor | float, x: Tensor) -> Tensor:
-    """A float64 coefficient, ``[]``, ``[batch]`` or like ``x``, in the shape and type of ``x``."""
+    """Cast a float64 coefficient, ``[]``, ``[batch]`` or like ``x``, to broadcast against ``x``."""
     coefficient = as_float64(coefficient)
     if coefficient.ndim > 1:
         return coefficient.to(x)
@@ -18,7 +18,7 @@ def broadcast(coefficient: Tensor | float, x: Tensor) -> Tensor:
 
 
 def add_anchor(x: Tensor, weight: Tensor | float, cond: Condition | None) -> Tensor:
-    """x + weight y, where the condition has a known signal ``y``."""
+    """x + weight y, with the anchor y of the condition; ``x`` if there is none."""
     if cond is None or cond.anchor is None:
         return x
     return x + broadcast(weight, x) * cond.anchor
@@ -31,12 +31,17 @@ def diffuse(
     eps: Tensor,
     cond: Condition | None = None,
 ) -> Tensor:
-    """x_t = alpha_t x_0 + anchor_t y + sigma_t eps.
+    """Noise clean data: x_t = alpha_t x_0 + anchor_t y + sigma_t eps.
 
     Args:
-        x0, eps: ``[batch, ...]``.
+        schedule: alpha, anchor and sigma as functions of time.
+        x0: clean data, ``[batch, ...]``.
         t: one time, or one per item, ``[batch]``.
-        cond: whose ``anchor`` is y, like ``x0``, where the schedule has one.
+        eps: standard normal noise, like ``x0``.
+        cond: its ``anchor`` is y, like ``x0``; none by default.
+
+    Returns:
+        x_t, like ``x0``.
     """
     t = as_float64(t)
     x = broadcast(schedule.alpha(t), x0) * x0 + broadcast(schedule.sigma(t), x0) * eps
@@ -46,19 +51,19 @@ def diffuse(
 def transition(
     schedule: Schedule, s: Tensor | float, t: Tensor | float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The kernel p(x_t | x_s) for s < t: x_t = a x_s + b y + c eps.
+    """(a, b, c) of the transition kernel p(x_t | x_s) for s < t: x_t = a x_s + b y + c eps.
 
     a = alpha_t / alpha_s, b = anchor_t - a anchor_s, c^2 = sigma_t^2 - a^2 sigma_s^2.
     """
     a = torch.exp(schedule.log_alpha(t) - schedule.log_alpha(s))
     b = schedule.anchor(t) - a * schedule.anchor(s)
-    # sigma_t^2 (1 - SNR_t / SNR_s), with expm1 for neighbouring times
+    # sigma_t^2 (1 - SNR_t / SNR_s), accurate for close times by expm1
     c = schedule.sigma(t) * torch.sqrt(-torch.expm1(schedule.log_snr(t) - schedule.log_snr(s)))
     return a, b, c
 
 
 def sde(schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-    """(f, b, g^2) of dx = (f x + b y) dt + g dw, whose marginals are the schedule's.
+    """(f, b, g^2) of the SDE dx = (f x + b y) dt + g dw with the marginals of the schedule.
 
     f = d log(alpha)/dt, b = d anchor/dt - f anchor, g^2 = -sigma^2 d log(SNR)/dt.
     """

@@ -1,4 +1,4 @@
-"""Denoisers made of denoisers: what is known of x_0 beside the condition."""
+"""Guidance: denoisers that modify the estimate of another denoiser."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wavediff.diffusion.schedule import as_float64
 
 
 class Guided(nn.Module):
-    """A denoiser made of another, with its schedule.
+    """Base class of guided denoisers, with the schedule of the denoiser that they guide.
 
     Args:
-        denoiser: to call.
+        denoiser: to guide.
     """
 
     def __init__(self, denoiser: DenoiserLike) -> None:
@@ -26,19 +26,18 @@ class Guided(nn.Module):
         self.schedule = denoiser.schedule
 
     def prepare(self, cond: Condition) -> Condition:
-        """The denoiser's own."""
+        """See ``Denoiser.prepare``."""
         prepare = getattr(self.denoiser, "prepare", None)
         return cond if prepare is None else prepare(cond)
 
 
 class ProjectionGuidance(Guided):
-    """A denoiser whose estimate is moved onto what is known: x0_hat <- project(x0_hat, cond).
+    """A denoiser with a projected estimate, x0_hat <- project(x0_hat, cond).
 
-    With ``project`` the projection onto {x : A(x) = y} this is the data-consistency step of
-    DDNM (Wang et al. 2023, eq. 13).
+    If ``project`` is the projection onto {x : A x = y}, this is DDNM (Wang et al. 2023, eq. 13).
 
     Args:
-        denoiser: to call.
+        denoiser: to guide.
         project: ``(x0_hat [batch, ...], cond) -> like x0_hat``.
     """
 
@@ -49,23 +48,26 @@ class ProjectionGuidance(Guided):
         self.project = project
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
-        """The projected estimate, like ``x``."""
+        """The projected estimate, like ``x [batch, ...]``, at one time or one per item."""
         cond = Condition() if cond is None else cond
         return self.project(self.denoiser(x, as_float64(t), cond), cond)
 
 
 class ClassifierFree(Guided):
-    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): towards a class, beyond the class.
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6).
 
-        x0_hat = none + scale (label - none)
+        x0_hat = D(x_t) + scale (D(x_t, label) - D(x_t))
 
-    of the estimates without and with the label. eps and the score are affine in x0_hat at a given
-    x_t, so that mixing any of them is the same. A scale of 1 is the plain conditional denoiser and
-    0 the unconditional one, in one call of the denoiser; any other takes two.
+    At a given x_t, eps and the score are affine in x0_hat, so guiding any of them is equivalent. A
+    scale of 1 is the conditional denoiser and 0 the unconditional one, each with one call of the
+    denoiser; any other scale takes two.
 
     Args:
-        denoiser: trained with some labels dropped, that is set to -1.
-        scale: 1 + w of the paper.
+        denoiser: trained with label dropout: the label -1 is unconditional.
+        scale: 1 + w of the paper; above 1 samples are more typical of their class.
+
+    Raises:
+        ValueError: when called, without labels in the condition.
     """
 
     def __init__(self, denoiser: DenoiserLike, scale: float) -> None:
@@ -73,35 +75,39 @@ class ClassifierFree(Guided):
         self.scale = scale
 
     def prepare(self, cond: Condition) -> Condition:
-        """What the denoiser computes once, with the label and without."""
+        """See ``Denoiser.prepare``; with and without the label."""
         both = [
             super(ClassifierFree, self).prepare(c).prepared for c in (cond, without_label(cond))
         ]
         return replace(cond, prepared=both)
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
-        """The guided estimate, like ``x``.
+        """The guided estimate, like ``x [batch, ...]``, at one time or one per item.
 
         Raises:
-            ValueError: without a label.
+            ValueError: without labels.
         """
         t = as_float64(t)
         prepared = (None, None) if cond.prepared is None else cond.prepared
         conds = (cond, without_label(cond))
-        label, none = (replace(c, prepared=p) for c, p in zip(conds, prepared, strict=True))
+        labelled, unlabelled = (
+            replace(c, prepared=p) for c, p in zip(conds, prepared, strict=True)
+        )
         if self.scale == 1:
-            return self.denoiser(x, t, label)
+            return self.denoiser(x, t, labelled)
         if self.scale == 0:
-            return self.denoiser(x, t, none)
-        return torch.lerp(self.denoiser(x, t, none), self.denoiser(x, t, label), self.scale)
+            return self.denoiser(x, t, unlabelled)
+        return torch.lerp(
+            self.denoiser(x, t, unlabelled), self.denoiser(x, t, labelled), self.scale
+        )
 
 
 def without_label(cond: Condition) -> Condition:
-    """The same with -1, no class, for every label; nothing prepared.
+    """The unconditional condition: every label is -1, and nothing is prepared.
 
     Raises:
-        ValueError: where there are no labels.
+        ValueError: without labels.
     """
     if cond.label is None:
-        raise ValueError("classifier-free guidance needs labels, of a model that has classes")
+        raise ValueError("classifier-free guidance needs labels")
     return replace(cond, label=torch.full_like(cond.label, -1), prepared=None)

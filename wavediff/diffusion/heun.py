@@ -15,7 +15,10 @@ from wavediff.diffusion.sampler import Noise, Steps, method
 def heun_step(
     denoiser: DenoiserLike, x: Tensor, t: Tensor, s: Tensor, cond: Condition
 ) -> tuple[Tensor, Tensor]:
-    """(x_s, x0_hat) of one step, at ``[]`` or ``[batch]`` times: two calls, one to sigma_s = 0."""
+    """One step t -> s of Heun's method: (x_s, x0_hat), for times ``[]`` or ``[batch]``.
+
+    Takes two network calls, or one if sigma_s = 0.
+    """
     schedule = denoiser.schedule
     x0_hat = denoiser(x, t, cond)
     x_s = step(schedule, x, x0_hat, t, s, cond)
@@ -30,11 +33,17 @@ def heun_step(
 
 @method(calls=2)
 def Heun(denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise) -> Steps:
-    """Heun's method on dx = x0_hat d alpha + eps_hat d sigma + y d anchor; order 2.
+    """Heun's method on the probability flow; order 2, two network calls a step.
 
-    The trapezoidal rule over the schedule's own coefficients: for alpha = 1 it is EDM's sampler
-    (Karras et al. 2022, algorithm 1), on the straight path the usual Heun step. Two network calls
-    a step, one for a last step to sigma = 0.
+        dx = x0_hat d alpha + eps_hat d sigma + y d anchor
+
+    by the trapezoidal rule in the coefficients of the schedule. For alpha = 1 it is the
+    deterministic sampler of EDM (Karras et al. 2022, algorithm 1), on the straight path the usual
+    Heun step in t. A last step to sigma = 0 takes one network call.
+
+    Args:
+        times: a grid such as ``karras(18)``, ``schedule -> times``, or the times themselves,
+            ``[steps + 1]``, descending.
     """
     for t, s in pairwise(times):
         x, x0_hat = heun_step(denoiser, x, t, s, cond)

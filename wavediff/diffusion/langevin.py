@@ -21,7 +21,7 @@ def _refuse(
 ) -> None:
     if langevin_steps < 1:
         raise ValueError(f"langevin_steps must be at least 1, not {langevin_steps}")
-    if not 0 < step_size < 4:  # beyond, the noise grows from step to step
+    if not 0 < step_size < 4:  # beyond, the iteration diverges
         raise ValueError(f"step_size must lie between 0 and 4, not {step_size}")
     needs_signal_and_noise(schedule, times)
 
@@ -31,19 +31,25 @@ def AnnealedLangevin(
     denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise, *,
     langevin_steps: int = 5, step_size: float = 0.2, denoise: bool = True,
 ) -> Steps:  # fmt: skip
-    """NCSN's sampler (Song & Ermon 2019, algorithm 1): Langevin steps at one level after the other.
+    """Annealed Langevin dynamics (NCSN; Song & Ermon 2019, algorithm 1).
 
         x <- x + a/2 score + sqrt(a) z        with a = step_size sigma_t^2
 
-    at every time of the grid but the last. From t to s the state keeps its place on the path,
-    (x - anchor_t y) alpha_s/alpha_t + anchor_s y, which on NCSN's own path is to leave it. Step i
-    uses the draws from i langevin_steps on. Refuses a time without signal or without noise.
+    ``langevin_steps`` times at every time of the grid but the last. From t to s the signal is
+    rescaled to (x - anchor_t y) alpha_s/alpha_t + anchor_s y, which leaves x unchanged for
+    alpha = 1, as in NCSN. Step i uses the draws i langevin_steps to (i + 1) langevin_steps - 1.
 
     Args:
-        langevin_steps: at each level, at least 1; NCSN has 100, NCSNv2 5 or fewer.
-        step_size: relative to sigma^2, in (0, 4); NCSN has 0.2 (2e-5 at sigma = 0.01).
-        denoise: end with the denoiser's estimate where the grid ends at sigma = 0, one more call
-            (Jolicoeur-Martineau et al. 2021); without it the last level's noise stays.
+        times: a grid such as ``karras(18)``, ``schedule -> times``, or the times themselves,
+            ``[steps + 1]``, descending.
+        langevin_steps: Langevin steps, and network calls, at each time; at least 1. NCSN uses
+            100, NCSNv2 5 or fewer.
+        step_size: relative to sigma^2, in (0, 4); NCSN uses 0.2 (2e-5 at sigma = 0.01).
+        denoise: whether to return the denoiser's estimate if the grid ends at sigma = 0, with one
+            more call (Jolicoeur-Martineau et al. 2021); otherwise the last noise remains.
+
+    Raises:
+        ValueError: if an option is out of range, or a time lacks signal or noise.
     """
     schedule = denoiser.schedule
     for i, (t, s) in enumerate(pairwise(times)):

@@ -1,6 +1,6 @@
-"""Gaussian noise that is a pure function of a seed and of where it is used.
+"""Gaussian noise as a pure function of a seed and of the item or the position.
 
-Drawn on the CPU whatever the device, so that a run gives the same numbers everywhere.
+It is drawn on the CPU for every device, so that results do not depend on the device.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MASK = (1 << 64) - 1
 
 
 def _generator(*keys: int) -> torch.Generator:
-    """A generator seeded by mixing ``keys`` (splitmix64, Steele et al. 2014)."""
+    """A generator seeded with a hash of ``keys`` (splitmix64; Steele et al. 2014)."""
     state = 0
     for key in keys:
         state = (state ^ (key & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
@@ -25,9 +25,10 @@ def _generator(*keys: int) -> torch.Generator:
 
 
 class ItemNoise:
-    """Training noise: item ``b`` depends only on ``seed``, ``indices[b]`` and the stream.
+    """Training noise: that of item b is a function of ``seed``, ``indices[b]`` and the stream.
 
-    Batches cut differently (accumulation, several processes, a resumed run) see equal noise.
+    It does not depend on how samples are divided into batches: gradient accumulation, several
+    processes and a resumed run give the same noise.
 
     Args:
         seed: of the run.
@@ -39,7 +40,7 @@ class ItemNoise:
         self.indices = [int(index) for index in indices]
 
     def generators(self, stream: int) -> list[torch.Generator]:
-        """One for each item, to draw from."""
+        """One generator per item."""
         return [_generator(self.seed, index, stream) for index in self.indices]
 
     def normal(self, *shape: int, stream: int = 0) -> Tensor:
@@ -59,14 +60,14 @@ class ItemNoise:
 
 
 class PositionNoise:
-    """Inference noise: each frame depends only on ``seed``, the draw and its absolute position.
+    """Inference noise: that of a frame is a function of ``seed``, the draw and its position.
 
-    A signal sampled in pieces therefore sees the noise that it would see in one piece. All items
-    of a batch share the noise, so that a result does not depend on what it is batched with.
+    A signal sampled in chunks gets the same noise as in one piece. All items of a batch share the
+    noise, so that a result does not depend on the batch.
 
     Args:
         seed: of the result.
-        offset: absolute position of the first frame of the piece.
+        offset: position of the first frame of the chunk in the signal.
     """
 
     def __init__(self, seed: int, offset: int = 0) -> None:
@@ -74,7 +75,7 @@ class PositionNoise:
         self.offset = offset
 
     def __call__(self, x: Tensor, draw: int) -> Tensor:
-        """Noise like ``x [batch, channels, time]`` for draw number ``draw`` (-1: the start)."""
+        """Noise like ``x [batch, channels, time]``, number ``draw``; -1 is the initial noise."""
         channels, length = x.shape[-2:]
         block = max(1, 65_536 // channels)
         first, last = self.offset // block, (self.offset + length - 1) // block

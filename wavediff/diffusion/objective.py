@@ -1,4 +1,4 @@
-"""The denoising objective, on what the network itself predicts or on x_0."""
+"""The denoising objective and its weightings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 
 @dataclass(frozen=True)
 class Denoised:
-    """One training evaluation: ``loss``, ``t`` and ``log_snr`` are ``[batch]``."""
+    """One evaluation of an objective.
+
+    Attributes:
+        loss: of each item, ``[batch]``.
+        x0_hat: estimate of x_0, ``[batch, ...]``.
+        t: training time of each item, float64 ``[batch]``.
+        log_snr: log-SNR at ``t``, float64 ``[batch]``.
+    """
 
     loss: Tensor
     x0_hat: Tensor
@@ -53,25 +60,31 @@ class Objective:
 
 
 class DenoisingObjective(Objective):
-    """w(t) |x0_hat - x0|^p, averaged over all but the batch.
+    """Weighted regression of x_0 from x_t (Ho et al. 2020; Karras et al. 2022).
+
+        loss = w(t) |x0_hat(x_t, t) - x_0|^p        averaged over all dimensions but the batch
+
+    The weightings w(t) for l2; for l1 their square root:
+
+    - ``target``: 1 / c_out^2, the error of the network's output F. This is the unweighted loss of
+      eps for the prediction ``eps``, and EDM's weight (sigma^2 + s^2) / (sigma s)^2 for ``edm``.
+    - ``x0``: 1, the same for all noise levels.
+    - ``eps``: SNR, the error of eps for any prediction, as NCSN (Song & Ermon 2019, eq. 6).
+    - ``min_snr``: min(SNR, gamma) (Hang et al. 2023).
+    - ``likelihood``: g^2 alpha^2 / sigma^4 = -d SNR/dt, the error of the score weighted by g^2.
+      With uniform times, half the sum over all dimensions bounds the negative log-likelihood up to
+      a constant (Song et al. 2021, "Maximum likelihood training of score-based diffusion models",
+      theorem 1).
 
     Args:
-        norm: ``l1`` (p = 1, DiffWave's) or ``l2`` (p = 2).
-        weighting: ``target`` compares the network's output with its target, F - F* =
-            (x0_hat - x0) / c_out: the plain eps loss for an eps prediction; EDM's weight
-            (sigma^2 + s^2) / (sigma s)^2 for an edm prediction. ``x0`` weighs all noise levels
-            equally. ``eps`` is SNR, the error of eps under any prediction: NCSN's
-            sigma^2 |score error|^2 (Song & Ermon 2019, eq. 6). ``min_snr`` is min(SNR, gamma)
-            (Hang et al. 2023). ``likelihood`` is g^2 alpha^2 / sigma^4 = -d SNR/dt, that is g^2
-            on the score: with l2, times uniform over t and a sum over channels and time, half
-            of it bounds the negative log-likelihood up to a constant (Song et al. 2021, "Maximum
-            likelihood training of score-based diffusion models", theorem 1).
-        gamma: of ``min_snr``.
-        start: share of the items that are noised to ``t_max``, where sampling starts: what a
-            model for one or few calls is mostly asked.
+        norm: ``l1`` (p = 1, as DiffWave) or ``l2`` (p = 2).
+        weighting: see above.
+        gamma: of ``min_snr``, positive.
+        start: fraction of the items that are noised to ``t_max``, where sampling starts, 0 to 1;
+            useful for sampling in one or a few steps.
 
     Raises:
-        ValueError: for an unknown norm or weighting, or a share outside [0, 1].
+        ValueError: for an unknown norm or weighting, or ``start`` outside [0, 1].
     """
 
     def __init__(
@@ -82,20 +95,20 @@ class DenoisingObjective(Objective):
         start: float = 0.0,
     ) -> None:
         if norm not in ("l1", "l2"):
-            raise ValueError(f"norm is l1 or l2, not {norm!r}")
+            raise ValueError(f"norm must be l1 or l2, not {norm!r}")
         if weighting not in WEIGHTINGS:
-            raise ValueError(f"weighting is one of {', '.join(WEIGHTINGS)}, not {weighting!r}")
+            raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, not {weighting!r}")
         if not 0 <= start <= 1:
-            raise ValueError(f"start is a share between 0 and 1, not {start}")
+            raise ValueError(f"start must be a fraction between 0 and 1, not {start}")
         self.norm, self.weighting, self.gamma, self.start = norm, weighting, gamma, start
 
     def times(self, schedule: Schedule, u: Tensor) -> Tensor:
-        """Training times for ``u [batch]`` in [0, 1), uniform over the quantiles and the start."""
+        """Training times ``[batch]`` at the quantiles ``u [batch]`` in [0, 1)."""
         rest = ((u - self.start) / (1 - self.start)).clamp(min=0) if self.start < 1 else u
         return torch.where(u < self.start, schedule.t_max, schedule.quantile(rest))
 
     def scale(self, denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
-        """The factor on the error of x0_hat, w^(1/p), ``[batch]`` or like ``x``, which is x_t."""
+        """The factor on the error of x0_hat, w^(1/2), ``[batch]`` or like ``x``, which is x_t."""
         if self.weighting == "target":
             return 1 / denoiser.c_out(x, t).abs()
         if self.weighting == "x0":
@@ -122,12 +135,15 @@ class DenoisingObjective(Objective):
         """Noise ``x0`` and denoise it.
 
         Args:
-            denoiser: to train.
+            denoiser: the model to train.
             x0: data, ``[batch, ...]``.
-            cond: of the denoiser.
+            cond: conditions of the denoiser; none by default.
             u: quantiles of the training times, ``[batch]`` in [0, 1); drawn by default.
-            eps: standard normal, like ``x0``; drawn by default.
-            weight: like ``x0``, which of its numbers count, and how much; all by default.
+            eps: standard normal noise, like ``x0``; drawn by default.
+            weight: weights of the errors, like ``x0``; 1 by default.
+
+        Returns:
+            The loss of each item, ``[batch]``, with the estimate, the times and their log-SNR.
         """
         cond, u, eps = given_or_drawn(x0, cond, u, eps)
         t = self.times(denoiser.schedule, u)
@@ -141,15 +157,19 @@ class DenoisingObjective(Objective):
 def given_or_drawn(
     x0: Tensor, cond: Condition | None, u: Tensor | None, eps: Tensor | None
 ) -> tuple[Condition, Tensor, Tensor]:
-    """(condition, quantiles, noise), from torch's global generator where they are not given."""
+    """(condition, quantiles, noise), drawn from torch's global generator if not given."""
     cond = Condition() if cond is None else cond
     u = torch.rand(len(x0), dtype=torch.float64).to(x0.device) if u is None else u
     return cond, u, torch.randn_like(x0) if eps is None else eps
 
 
 def item_mean(error: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of each item, ``[batch]``; weighted by ``weight``, like ``error``, where it is given,
-    and 0 where all weights are."""
+    """Mean of each item, ``[batch]``.
+
+    Args:
+        error: ``[batch, ...]``.
+        weight: weights of the mean, like ``error``; an item whose weights are all 0 has mean 0.
+    """
     if weight is None:
         return error.flatten(1).mean(1)
     total = weight.flatten(1).sum(1)

@@ -1,6 +1,6 @@
-"""Sampling from what is known of x_0 by a linear measurement, y = A x_0 + noise.
+"""Posterior sampling given a noisy linear measurement y = A x_0 + n.
 
-Moment-matching posterior sampling, MMPS (Rozet et al. 2024, "Learning diffusion priors from
+Moment-matching posterior sampling (MMPS; Rozet et al. 2024, "Learning diffusion priors from
 observations by expectation maximization", section 4.2).
 """
 
@@ -21,25 +21,27 @@ Linear = Callable[[Tensor], Tensor]
 
 
 class PosteriorGuidance(Guided):
-    """A denoiser that knows ``y = A x_0 + n``, n of variance R: the estimate of E[x_0 | x_t, y].
+    """An estimate of E[x_0 | x_t, y] given a measurement y = A x_0 + n (MMPS; Rozet et al. 2024).
 
-    With D = E[x_0 | x_t] and the covariance of x_0 given x_t, C = sigma^2 / alpha dD/dx,
+    With D = E[x_0 | x_t], the covariance C = sigma^2 / alpha dD/dx of x_0 given x_t, and noise n of
+    variance R,
 
-        D + C A^T (A C A^T + R)^-1 (y - A D)
+        x0_hat = D + C A^T (A C A^T + R)^-1 (y - A D)
 
-    which is exact for Gaussian data. C and A^T are applied by vector-Jacobian products, the inverse
-    by a few conjugate gradients: a call costs ``iterations + 1`` backward passes besides the
-    forward one. Works under ``no_grad``.
+    which is exact for Gaussian data. C and A^T are applied as vector-Jacobian products, the inverse
+    by conjugate gradients. A call takes ``iterations + 1`` backward passes besides the forward
+    pass, also under ``no_grad``.
 
     Args:
-        denoiser: to call.
-        measure: A, linear, ``[batch, ...] -> like y``; must be differentiable.
-        y: what was measured, ``[batch, ...]``.
-        variance: R, positive: a number, or like ``y`` where it differs from place to place.
-        iterations: of the conjugate gradients, 1 or more; they end by themselves at the solution.
+        denoiser: to guide.
+        measure: A, a linear and differentiable map ``[batch, ...] -> like y``.
+        y: the measurement, ``[batch, ...]``.
+        variance: R, positive; a number, or one per value, like ``y``.
+        iterations: of the conjugate-gradient method, 1 or more; converged items stop early.
 
     Raises:
-        ValueError: for a variance or a number of iterations that is not positive.
+        ValueError: if the variance or the number of iterations is not positive; when called, at a
+            time without signal (alpha = 0).
     """
 
     def __init__(
@@ -58,16 +60,18 @@ class PosteriorGuidance(Guided):
         self.measure, self.y, self.variance, self.iterations = measure, y, variance, iterations
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
-        """The estimate, like ``x [batch, ...]``.
+        """The guided estimate, like ``x [batch, ...]``, at one time or one per item.
 
         Raises:
-            ValueError: where alpha = 0: there dD/dx = 0 says nothing about the covariance.
+            ValueError: if alpha = 0: then dD/dx = 0 does not determine the covariance.
         """
         cond = Condition() if cond is None else cond
         t = as_float64(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         if (alpha == 0).any():
-            raise ValueError("a measurement cannot guide where alpha = 0: start a little later")
+            raise ValueError(
+                "guidance by a measurement needs signal, alpha > 0: start at a smaller time"
+            )
         with torch.inference_mode(False), torch.enable_grad():
             x = x.detach().clone().requires_grad_()
             x0_hat = self.denoiser(x, t, cond)
@@ -90,10 +94,18 @@ class PosteriorGuidance(Guided):
 
 
 def conjugate_gradients(system: Linear, b: Tensor, iterations: int) -> Tensor:
-    """x with ``system(x) = b`` after so many steps from 0 (Hestenes & Stiefel 1952), like ``b``.
+    """Solve ``system(x) = b`` by the conjugate-gradient method (Hestenes & Stiefel 1952).
 
-    Items of the batch are solved each by itself; one that is solved, or along whose direction the
-    system is not positive (as an estimated covariance may be), stays as it is.
+    The items of the batch are solved independently. An item stops once it has converged, or where
+    the system is not positive along its direction (an estimated covariance may be indefinite).
+
+    Args:
+        system: a linear map, positive definite.
+        b: right side, ``[batch, ...]``.
+        iterations: steps from x = 0.
+
+    Returns:
+        x, like ``b``.
     """
     x, residual = torch.zeros_like(b), b
     direction = residual
@@ -102,12 +114,12 @@ def conjugate_gradients(system: Linear, b: Tensor, iterations: int) -> Tensor:
     for _ in range(iterations):
         image = system(direction)
         curvature = _dot(direction, image)
-        go = (curvature > 0) & (energy > tiny * start)
-        step = torch.where(go, energy / curvature, 0)
+        active = (curvature > 0) & (energy > tiny * start)
+        step = torch.where(active, energy / curvature, 0)
         x = x + step * direction
         residual = residual - step * image
         before, energy = energy, _dot(residual, residual)
-        direction = residual + torch.where(go, energy / before, 0) * direction
+        direction = residual + torch.where(active, energy / before, 0) * direction
     return x
 
 

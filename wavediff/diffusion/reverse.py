@@ -1,7 +1,4 @@
-"""The reverse step, at one time for all items or at one for each.
-
-Times are float64, ``[]`` or ``[batch]``.
-"""
+"""The reverse step and its parts. Times are float64, ``[]`` for all items or ``[batch]``."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from wavediff.diffusion.schedule import Schedule, as_float64
 
 
 def start(schedule: Schedule, t: Tensor | float, z: Tensor, cond: Condition) -> Tensor:
-    """Where sampling starts at time ``t`` from noise ``z``: prior_anchor_t y + prior_std_t z."""
+    """The initial state of sampling at time ``t``: prior_anchor_t y + prior_std_t z."""
     return add_anchor(broadcast(schedule.prior_std(t), z) * z, schedule.prior_anchor(t), cond)
 
 
@@ -38,12 +35,21 @@ def step(
     eta: Tensor | float = 0.0,
     z: Tensor | None = None,
 ) -> Tensor:
-    """One reverse step t -> s, exact for a right x0_hat.
+    """One reverse step t -> s, exact for an exact estimate.
 
-    x_s = alpha_s x0_hat + anchor_s y + sqrt(sigma_s^2 - eta^2) eps_hat + eta z
+        x_s = alpha_s x0_hat + anchor_s y + sqrt(sigma_s^2 - eta^2) eps_hat + eta z
 
-    ``eta = 0`` is DDIM (Song et al. 2021) and a Schroedinger bridge's deterministic step,
-    ``eta = posterior_std`` the ancestral step.
+    ``eta = 0`` is DDIM (Song et al. 2021) and the deterministic step of a Schroedinger bridge,
+    ``eta = posterior_std`` the ancestral step (Ho et al. 2020).
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        x: the state x_t, ``[batch, ...]``.
+        x0_hat: estimate of x_0, like ``x``.
+        t, s: the current and the next time, s < t.
+        cond: its ``anchor`` is y.
+        eta: standard deviation of the added noise, 0 to sigma_s.
+        z: standard normal noise, like ``x``; none is added by default.
     """
     variance = schedule.sigma(s).square() - as_float64(eta).square()
     kept = variance.clamp(min=0).sqrt()
@@ -60,7 +66,7 @@ def combine(
     weights: tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float],
     z: Tensor | None = None,
 ) -> Tensor:
-    """a x0_hat + b y + c eps_hat + d z for ``weights`` (a, b, c, d): what every update is."""
+    """a x0_hat + b y + c eps_hat + d z with ``weights`` (a, b, c, d), the form of all updates."""
     a, b, c, d = weights
     x_s = broadcast(a, x) * x0_hat
     if (as_float64(c) != 0).any():
@@ -78,8 +84,10 @@ def advance(
     s: Tensor,
     cond: Condition,
 ) -> Tensor:
-    """x moved along the path t -> s of these estimates: x + x0_hat d alpha + eps_hat d sigma + y
-    d anchor."""
+    """Move ``x`` along the path of constant estimates from t to s.
+
+    x_s = x + (alpha_s - alpha_t) x0_hat + (anchor_s - anchor_t) y + (sigma_s - sigma_t) eps_hat
+    """
     d_alpha, d_anchor, d_sigma = (
         f(s) - f(t) for f in (schedule.alpha, schedule.anchor, schedule.sigma)
     )
@@ -95,6 +103,6 @@ def noise_estimate(
     sigma = schedule.sigma(t)
     if (sigma > 0).all():
         return rest / broadcast(sigma, x)
-    # where the path has no noise (a bridge's ends) nothing of the rest is noise either
+    # at the ends of a bridge there is no noise to estimate
     inverse = torch.where(sigma > 0, 1 / sigma, 0)
     return broadcast(inverse, x) * rest

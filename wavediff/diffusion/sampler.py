@@ -1,11 +1,11 @@
-"""Samplers: a method that steps from noise to signal, and the times that it steps over.
+"""Samplers: a method that steps from noise to signal, on a grid of times.
 
     x = Heun(karras(18))(denoiser, torch.randn(16, 2))
     for i, t, x, x0_hat in Heun(karras(18)).walk(denoiser, torch.randn(16, 2)):
         ...
 
-A method is a generator function under ``@method``. It yields ``x, x0_hat`` after each step; all
-else is done here, once: the start, the check of the grid, ``no_grad``, counting.
+A method is a generator function decorated with ``@method`` that yields ``x, x0_hat`` after each
+step. The initial state, the checks, ``no_grad`` and counting are common to all methods.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from wavediff.diffusion.times import Grid, uniform
 Options = ParamSpec("Options")
 Noise = Callable[[Tensor, int], Tensor]  # (like, number of the draw) -> standard normal
 Steps = Iterator[tuple[Tensor, Tensor]]  # (x, x0_hat) after each step
-Stepping = Callable[Concatenate[DenoiserLike, Tensor, Tensor, Condition, Noise, Options], Steps]
+# (denoiser, x, times, cond, noise, options) -> steps
+StepFunction = Callable[Concatenate[DenoiserLike, Tensor, Tensor, Condition, Noise, Options], Steps]
 Times = Callable[[Schedule], Tensor] | Tensor | Sequence[float]
+MakeSampler = Callable[Concatenate[Times, Options], "Sampler"]  # (times, options) -> sampler
 
 
 def gaussian(x: Tensor, draw: int) -> Tensor:
@@ -38,13 +40,13 @@ def gaussian(x: Tensor, draw: int) -> Tensor:
 
 
 class State(NamedTuple):
-    """Where a walk stands.
+    """The state after a step.
 
     Attributes:
-        i: number of the step that led here, from 0.
-        t: time of ``x``, float64 ``[]``.
-        x: the state, like the noise that the walk began with.
-        x0_hat: the estimate of x_0 that the step was made with.
+        i: number of the step, from 0.
+        t: time after the step, float64 ``[]``.
+        x: the state at ``t``, ``[batch, ...]``.
+        x0_hat: the estimate of x_0 that the step used, like ``x``.
     """
 
     i: int
@@ -55,14 +57,14 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to step, with its options.
+    """A sampling method with its options.
 
     Attributes:
         steps: the generator function, ``(denoiser, x, times, cond, noise, **options)``.
         options: all of its options.
         calls: network calls of a step, at most.
         stochastic: whether steps draw noise.
-        refuse: ``(schedule, times)``, raises for what the method cannot do.
+        refuse: ``(schedule, times)``; raises an error if the method does not support them.
     """
 
     steps: Callable[..., Steps]
@@ -73,7 +75,7 @@ class Method:
 
     @property
     def name(self) -> str:
-        """As it is imported, such as ``Heun``."""
+        """Name of the generator function, such as ``Heun``."""
         return self.steps.__name__
 
 
@@ -81,21 +83,29 @@ def method(
     calls: int | Callable[..., int] = 1,
     stochastic: bool | Callable[..., bool] = False,
     refuse: Callable[..., None] | None = None,
-) -> Callable[[Stepping[Options]], Callable[Concatenate[Times, Options], Sampler]]:
-    """Turn a generator function into what makes samplers of it: ``Name(times, **options)``.
+) -> Callable[[StepFunction[Options]], MakeSampler[Options]]:
+    """Decorate a generator function, so that ``Name(times, **options)`` is a sampler.
 
-    The function is called with ``(denoiser, x, times, cond, noise)`` and its own options by
-    keyword. ``times [n + 1]`` descends. Step i takes its noise from ``noise(x, i)``, or from
-    ``noise(x, k i)`` to ``noise(x, k i + k - 1)`` where it draws k times.
+        @method(calls=1)
+        def Euler(denoiser, x, times, cond, noise):
+            for t, s in pairwise(times):
+                x0_hat = denoiser(x, t, cond)
+                x = step(denoiser.schedule, x, x0_hat, t, s, cond)
+                yield x, x0_hat
+
+    The function yields the state and the estimate of x_0 after each step. It is called with the
+    denoiser, the initial state ``x [batch, ...]``, descending ``times [steps + 1]``, the condition,
+    ``noise`` and its options by keyword. Step i takes its noise from ``noise(x, i)``, or with k
+    draws a step from ``noise(x, k i)`` to ``noise(x, k i + k - 1)``.
 
     Args:
-        calls: network calls of a step, or a function of the options.
-        stochastic: whether steps draw noise, or a function of the options.
-        refuse: called with ``(schedule, times)`` and the options before a walk; raises ValueError
-            for what the method cannot do, ImportError for a package that it lacks.
+        calls: network calls of a step, at most; a number, or a function of the options.
+        stochastic: whether steps draw noise; a bool, or a function of the options.
+        refuse: called with ``(schedule, times, **options)`` before sampling. It raises ValueError
+            if the method does not support them, ImportError if a package is missing.
     """
 
-    def decorate(steps: Stepping[Options]) -> Callable[Concatenate[Times, Options], Sampler]:
+    def decorate(steps: StepFunction[Options]) -> MakeSampler[Options]:
         signature = inspect.signature(steps)
         given = list(signature.parameters.values())
 
@@ -127,35 +137,44 @@ def method(
 
 @dataclass(frozen=True)
 class Sampler:
-    """A method on a grid of times.
+    """A sampling method on a grid of times, such as ``Heun(karras(18))``.
+
+        x = sampler(denoiser, z)                  # a sample of x_0 from noise z [batch, ...]
+        for i, t, x, x0_hat in sampler.walk(denoiser, z):
+            ...                                   # each step
 
     Attributes:
-        method: how to step.
-        times: ``schedule -> grid``, or the grid itself, descending.
+        method: the method with its options.
+        times: ``schedule -> times``, such as ``karras(18)``, or the times themselves,
+            ``[steps + 1]``, descending.
     """
 
     method: Method
     times: Times
 
     def grid(self, schedule: Schedule) -> Tensor:
-        """The times, float64 ``[steps + 1]``.
+        """The times for ``schedule``, float64 ``[steps + 1]``.
 
         Raises:
-            ValueError: for a grid that does not descend or does not exist for ``schedule``.
+            ValueError: if they do not descend, or the schedule does not support the grid.
         """
         try:
             grid = as_float64(self.times(schedule) if callable(self.times) else self.times)
-        except TypeError as error:  # options of the wrong kind
-            raise ValueError(f"the grid of times cannot be made: {error}") from error
+        except TypeError as error:  # missing or mistyped options
+            raise ValueError(f"the options of the grid of times are invalid: {error}") from error
         if grid.ndim != 1 or len(grid) < 2 or not (grid[:-1] > grid[1:]).all():
             raise ValueError("times must be a descending list of at least two numbers")
         return grid
 
     def with_steps(self, steps: int) -> Sampler:
-        """The same method in ``steps`` steps; equal ones where its own grid has a fixed number.
+        """The same method with another number of steps.
+
+        Args:
+            steps: 1 or more. A grid with a fixed number of steps is replaced by a uniform one,
+                unless it has this number.
 
         Raises:
-            ValueError: for less than one step.
+            ValueError: if ``steps`` is less than 1.
         """
         if steps < 1:
             raise ValueError(f"a sampler needs at least 1 step, not {steps}")
@@ -166,7 +185,7 @@ class Sampler:
         def times(schedule: Schedule) -> Tensor:
             try:
                 grid = self.grid(schedule)
-            except ValueError:  # a grid of other schedules, which is not asked for
+            except ValueError:  # a fixed grid that the schedule does not support
                 grid = None
             if grid is None or len(grid) != steps + 1:
                 return uniform(steps)(schedule)
@@ -175,20 +194,20 @@ class Sampler:
         return replace(self, times=times)
 
     def calls(self, schedule: Schedule) -> int:
-        """Network calls of a walk, at most."""
+        """Network calls of a sample, at most."""
         return self.method.calls * (len(self.grid(schedule)) - 1)
 
     @property
     def stochastic(self) -> bool:
-        """Whether a walk draws noise besides that which it starts from."""
+        """Whether the steps draw noise, besides the initial noise."""
         return self.method.stochastic
 
     def check(self, denoiser: Denoiser) -> None:
-        """See before the walk that it is possible.
+        """Check that method, grid, schedule and prediction are compatible.
 
         Raises:
-            ValueError: where method, grid, schedule and prediction do not fit together.
-            ImportError: for a package that the method lacks.
+            ValueError: if they are not.
+            ImportError: if a package that the method needs is missing.
         """
         schedule = denoiser.schedule
         grid = self.grid(schedule)
@@ -204,17 +223,19 @@ class Sampler:
         noise: Noise = gaussian,
         started: bool = False,
     ) -> Iterator[State]:
-        """The states after each step, without gradients.
+        """Iterate over the states after each step, without gradients.
 
         Args:
-            denoiser: with its ``schedule``.
+            denoiser: called as ``denoiser(x, t, cond)``, with its ``schedule``.
             z: standard normal noise, ``[batch, ...]`` of any rank.
-            cond: of the denoiser.
-            noise: ``(like, number) -> standard normal``, for what the steps draw.
-            started: take ``z`` for a state at the first time of the grid.
+            cond: conditions of the denoiser; none by default.
+            noise: ``(like, number of the draw) -> standard normal``, the noise of the steps; by
+                default from torch's global generator.
+            started: whether ``z`` is the state at the first time of the grid instead of noise.
 
         Raises:
-            ValueError: for what the method cannot do.
+            ValueError: if the method does not support the schedule or the grid.
+            ImportError: if a package that the method needs is missing.
         """
         cond = Condition() if cond is None else cond
         schedule = denoiser.schedule
@@ -240,7 +261,7 @@ class Sampler:
         noise: Noise = gaussian,
         started: bool = False,
     ) -> Tensor:
-        """The last state of ``walk``: a sample of x_0 where the grid ends at the clean end."""
+        """Draw samples: the last state of ``walk``, which is x_0 if the grid ends at t = 0."""
         for state in self.walk(denoiser, z, cond, noise=noise, started=started):
             x = state.x
         return x

@@ -1,6 +1,6 @@
-"""Grids of times found by search: given a denoiser and a number of steps, those that lose least.
+"""Search for the grid of times with the smallest error, for a denoiser and a number of steps.
 
-Both searches watch one fine run of the denoiser, the reference, and choose from its times.
+Both methods use one run of the denoiser with many steps as the reference.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from wavediff.diffusion.reverse import noise_estimate, start
 from wavediff.diffusion.schedule import Schedule, as_float64
 from wavediff.diffusion.times import log_snr_uniform, uniform
 
-FINE = 32  # the reference's steps, equal in time, and as many again in log-SNR
+FINE = 32  # steps of the reference that are equal in time, and as many equal in log-SNR
 
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """A fine run of a denoiser over a batch.
+    """A run of a denoiser over a batch with many steps.
 
     Attributes:
         schedule: of the denoiser.
-        times: ``[n + 1]``, float64, descending from ``t_max`` to 0.
-        x: ``[n + 1, batch, ...]``, the state at each.
-        x0_hat, eps_hat: ``[n, batch, ...]``, the estimates at each but the last.
-        cond: with the known signal y, where there is one.
+        times: float64 ``[n + 1]``, descending from ``t_max`` to 0.
+        x: the states at these times, ``[n + 1, batch, ...]``.
+        x0_hat, eps_hat: the estimates at all times but the last, ``[n, batch, ...]``.
+        cond: conditions of the denoiser.
     """
 
     schedule: Schedule
@@ -45,14 +45,18 @@ class ReferenceRun:
 def reference_run(
     denoiser: DenoiserLike, z: Tensor, cond: Condition | None = None, *grids: Tensor
 ) -> ReferenceRun:
-    """Run DPM-Solver++(2M) from noise ``z [batch, ...]`` over many times.
+    """Run DPM-Solver++(2M) on a grid that is dense in time and in log-SNR.
 
-    They are dense in t and in log-SNR; those of ``grids`` are among them.
+    Args:
+        denoiser: to run.
+        z: standard normal noise, ``[batch, ...]``.
+        cond: conditions of the denoiser; none by default.
+        grids: times to include, each ``[times]``.
     """
     cond = Condition() if cond is None else cond
     schedule = denoiser.schedule
     equal = uniform(FINE)(schedule)
-    # a network knows nothing below t_min
+    # the network was not trained below t_min
     fine = [equal[(equal >= schedule.t_min) | (equal == 0)], *grids]
     ends = schedule.log_snr(as_float64([schedule.t_max, schedule.t_min]))
     if torch.isfinite(ends).all():
@@ -70,43 +74,43 @@ def reference_run(
 
 
 def equal_straightness(run: ReferenceRun, steps: int) -> Tensor:
-    """The grid whose steps carry equal changes of direction, ``[steps + 1]``.
+    """The grid with equal changes of x0_hat in each step, ``[steps + 1]``.
 
-    A step of first order walks straight towards x0_hat as it was; what it misses is how far x0_hat
-    moves meanwhile along the reference's run, in root mean square over the batch. (The other end of
-    the line, eps_hat, is left out: near the clean end it turns much and matters little.)
+    A first-order step assumes that x0_hat is constant; its error is the change of x0_hat along the
+    reference, as a root mean square over the batch. (Changes of eps_hat are neglected: they are
+    large only near the clean end, where they have little weight.)
     """
-    moved = _rms(run.x0_hat.diff(dim=0)).cumsum(0)
-    moved = torch.cat([moved.new_zeros(1), moved])
-    target = torch.linspace(0, float(moved[-1]), steps + 1, dtype=torch.float64)[1:-1]
-    after = torch.searchsorted(moved, target).clamp(1, len(moved) - 1)
-    share = (target - moved[after - 1]) / (moved[after] - moved[after - 1])
+    length = _rms(run.x0_hat.diff(dim=0)).cumsum(0)
+    length = torch.cat([length.new_zeros(1), length])
+    target = torch.linspace(0, float(length[-1]), steps + 1, dtype=torch.float64)[1:-1]
+    after = torch.searchsorted(length, target).clamp(1, len(length) - 1)
+    fraction = (target - length[after - 1]) / (length[after] - length[after - 1])
     t = run.times
-    inner = torch.lerp(t[after - 1], t[after], share)
+    inner = torch.lerp(t[after - 1], t[after], fraction)
     return torch.cat([t[:1], inner, t[-1:]])
 
 
 def jump_costs(run: ReferenceRun) -> Tensor:
-    """What one DDIM step from time i to j of the reference's loses, ``[n + 1, n + 1]``.
+    """The relative error of one DDIM step from time i to time j, ``[n + 1, n + 1]``.
 
-    The root mean square of its distance to the reference's state at j, over that state's own:
-    errors at different levels count alike. Infinite where j does not come after i.
+    The root mean square of the difference to the state of the reference at j, divided by that of
+    the state, so that errors at different noise levels are comparable. Infinite for j <= i.
     """
     grid, scale = run.times, _rms(run.x)
     costs = torch.full((len(grid), len(grid)), torch.inf, dtype=torch.float64)
     for i in range(len(grid) - 1):
-        rest = slice(i + 1, None)
-        ends = run.x0_hat[i][None], grid[rest], run.eps_hat[i][None]
+        later = slice(i + 1, None)
+        ends = run.x0_hat[i][None], grid[later], run.eps_hat[i][None]
         x = diffuse(run.schedule, *ends, run.cond)
-        costs[i, rest] = _rms(x - run.x[rest]) / scale[rest]
+        costs[i, later] = _rms(x - run.x[later]) / scale[later]
     return costs
 
 
 def dynamic_programming(run: ReferenceRun, steps: int) -> Tensor:
-    """The grid of ``steps`` jumps whose costs have the smallest sum, ``[steps + 1]``.
+    """The grid with the smallest sum of ``jump_costs``, ``[steps + 1]``.
 
     After GITS (Chen et al. 2024, "On the trajectory regularity of ODE-based diffusion sampling",
-    algorithm 1). Samplers of higher order profit too, although the costs are DDIM's.
+    algorithm 1). The costs are those of DDIM; samplers of higher order improve as well.
     """
     costs = jump_costs(run)
     total = torch.full((len(costs),), torch.inf, dtype=torch.float64)
@@ -122,11 +126,11 @@ def dynamic_programming(run: ReferenceRun, steps: int) -> Tensor:
 
 
 def path_cost(run: ReferenceRun, grid: Tensor) -> float:
-    """The sum of the costs of the jumps of a grid whose times are the reference's."""
+    """The sum of ``jump_costs`` over the steps of a grid of times of the reference."""
     nodes = torch.searchsorted(-run.times, -as_float64(grid))
     return float(jump_costs(run)[nodes[:-1], nodes[1:]].sum())
 
 
 def _rms(x: Tensor) -> Tensor:
-    """Root mean square over all but the first dimension, float64 on the CPU."""
+    """Root mean square over all dimensions but the first, float64 on the CPU."""
     return x.flatten(1).square().mean(1).sqrt().double().cpu()

@@ -1,8 +1,8 @@
-"""Observation self-guidance: sampling from what is known by an unconditional denoiser.
+"""Observation self-guidance: conditional sampling with an unconditional denoiser.
 
-TSDiff (Kollovieh et al. 2023, "Predict, refine, synthesize", section 3.2) takes the denoiser's own
-estimate for the mean of what is observed, p(y | x_t) = p(y | x0_hat(x_t)), so that the score of a
-model of p(x) becomes that of p(x | y) by a gradient through the denoiser.
+TSDiff (Kollovieh et al. 2023, "Predict, refine, synthesize", section 3.2) approximates
+p(y | x_t) by p(y | x0_hat(x_t)). The gradient of its log through the denoiser turns the score of
+p(x) into that of p(x | y).
 """
 
 from __future__ import annotations
@@ -23,33 +23,32 @@ LogLikelihood = Callable[[Tensor, Condition], Tensor]
 
 
 class SelfGuidance(Guided):
-    """A denoiser guided by its own estimate of what was observed.
+    """Guidance by the likelihood of an observation y given the estimate (Kollovieh et al. 2023).
 
-    The score of p(x_t | y) is that of p(x_t) plus scale grad_x log p(y | x0_hat(x)). In terms of
-    the estimate, with score = (alpha x0_hat - x) / sigma^2, whatever the sampler,
+    The score of p(x_t | y) is approximated by that of p(x_t) plus scale grad_x log p(y |
+    x0_hat(x)). With score = (alpha x0_hat - x) / sigma^2 the guided estimate is, for any sampler,
 
         x0_hat + scale sigma^2 / alpha grad_x log p(y | x0_hat(x))
 
-    TSDiff's step adds scale posterior_std^2 times the gradient to the mean of a step of DDPM,
-    which for small steps is the same. That likelihood takes x0_hat for as exact in noise as at the
-    clean end, so that a large scale overshoots or diverges. With a ``data_std`` the scale falls
-    where x_0 is uncertain, to scale / (1 + scale v) with v = data_std^2 sigma^2 /
-    (alpha^2 data_std^2 + sigma^2): what is observed has the variance 1 / scale of TSDiff's and that
-    of x_0 given x_t for independent Gaussian data (Song et al. 2023, "Pseudoinverse-guided
-    diffusion models", section 3.2).
+    TSDiff adds scale posterior_std^2 times the gradient to the mean of a DDPM step, which is the
+    same in the limit of small steps. This treats x0_hat as equally accurate at all noise levels, so
+    that large scales overshoot or diverge. With ``data_std`` the scale decreases with the
+    uncertainty of x_0, to scale / (1 + scale v) with v = data_std^2 sigma^2 / (alpha^2 data_std^2 +
+    sigma^2): the variance of y is TSDiff's 1 / scale plus that of x_0 given x_t for independent
+    Gaussian data (Song et al. 2023, "Pseudoinverse-guided diffusion models", section 3.2).
 
-    A call costs a backward pass besides the forward one. Works under ``no_grad``. Where alpha = 0,
-    x_t tells nothing of x_0 that could be guided: there the estimate stays as it is.
+    A call takes a backward pass besides the forward pass, also under ``no_grad``. If alpha = 0, the
+    estimate is not guided.
 
     Args:
-        denoiser: to call.
-        log_likelihood: of y, ``(x0_hat [batch, channels, time], cond) -> [batch]``, such as
-            ``mean_square`` and ``pinball`` of what is observed.
-        scale: of the guidance, 0 or more; 0 is the plain denoiser.
-        data_std: standard deviation of the data, or 0 for TSDiff's equal scale at all times.
+        denoiser: to guide.
+        log_likelihood: log p(y | x0_hat) up to a constant, ``(x0_hat [batch, ...], cond) ->
+            [batch]``, such as ``mean_square`` and ``pinball``.
+        scale: of the guidance, 0 or more; 0 is the denoiser without guidance.
+        data_std: standard deviation of the data, or 0 for the same scale at all times, as TSDiff.
 
     Raises:
-        ValueError: for a scale or a standard deviation below 0.
+        ValueError: if ``scale`` or ``data_std`` is negative.
     """
 
     def __init__(
@@ -62,13 +61,12 @@ class SelfGuidance(Guided):
         super().__init__(denoiser)
         if not (scale >= 0 and data_std >= 0):
             raise ValueError(
-                f"the scale of guidance and the data's standard deviation must be 0 or more, not "
-                f"{scale} and {data_std}"
+                f"the scale of guidance and data_std must be 0 or more, not {scale} and {data_std}"
             )
         self.log_likelihood, self.scale, self.data_std = log_likelihood, scale, data_std
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
-        """The guided estimate, like ``x [batch, channels, time]``."""
+        """The guided estimate, like ``x [batch, ...]``, at one time or one per item."""
         cond = Condition() if cond is None else cond
         t = as_float64(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
@@ -87,10 +85,11 @@ class SelfGuidance(Guided):
 
 
 def mean_square(y: Tensor, known: Tensor) -> LogLikelihood:
-    """log N(y; x0_hat, I) over the known cells, -|y - x0_hat|^2 / 2 (TSDiff, eq. 6).
+    """Gaussian log-likelihood of the observed values, -|y - x0_hat|^2 / 2 (TSDiff, eq. 6).
 
     Args:
-        y, known: ``[batch, channels, time]``, values and where they are (bool).
+        y: observed values, ``[batch, ...]``.
+        known: where ``y`` is observed, bool, like ``y``.
     """
 
     def log_likelihood(x0_hat: Tensor, cond: Condition) -> Tensor:
@@ -100,23 +99,24 @@ def mean_square(y: Tensor, known: Tensor) -> LogLikelihood:
     return log_likelihood
 
 
-def pinball(y: Tensor, known: Tensor, level: Tensor) -> LogLikelihood:
-    """Asymmetric Laplace: -max(k e, (k - 1) e) of the error e = y - x0_hat (TSDiff, eq. 7).
+def pinball(y: Tensor, known: Tensor, quantile: Tensor) -> LogLikelihood:
+    """Asymmetric Laplace log-likelihood, -max(k e, (k - 1) e) with e = y - x0_hat (TSDiff, eq. 7).
 
     Args:
-        y, known: ``[batch, channels, time]``, values and where they are (bool).
-        level: the quantile k of each item, in (0, 1), ``[batch]``: of N samples of the same y
-            sample i has i / (N + 1), so that together they spread as the quantiles do.
+        y: observed values, ``[batch, ...]``.
+        known: where ``y`` is observed, bool, like ``y``.
+        quantile: k of each item, ``[batch]`` in (0, 1). See ``quantiles`` for several samples of
+            the same y.
     """
 
     def log_likelihood(x0_hat: Tensor, cond: Condition) -> Tensor:
         error = torch.where(known, y - x0_hat, 0)
-        k = broadcast(level, x0_hat)
+        k = broadcast(quantile, x0_hat)
         return -torch.maximum(k * error, (k - 1) * error).flatten(1).sum(1)
 
     return log_likelihood
 
 
-def levels(samples: int) -> Tensor:
-    """i / (N + 1) for i = 1 .. N, float64: quantile levels of N samples."""
+def quantiles(samples: int) -> Tensor:
+    """i / (N + 1) for i = 1 .. N, float64: evenly spaced quantiles for N samples."""
     return torch.arange(1, samples + 1, dtype=torch.float64) / (samples + 1)

@@ -1,6 +1,7 @@
-"""Grids of times for the samplers: float64, descending, ending at the clean end.
+"""Grids of times for samplers.
 
-A grid follows from a schedule: ``karras(18)`` is a grid, ``karras(18)(schedule)`` its times.
+A grid maps a schedule to times: ``karras(18)(schedule)`` is float64, descending, and ends at the
+clean end.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ Options = ParamSpec("Options")
 
 @dataclass(frozen=True)
 class Grid:
-    """``schedule -> times``.
+    """A map from a schedule to times.
 
     Attributes:
         function: ``(schedule, **options) -> times``.
-        options: its options.
+        options: of the function.
     """
 
     function: Callable[..., Tensor]
@@ -38,18 +39,18 @@ class Grid:
 
     @property
     def takes_steps(self) -> bool:
-        """Whether it exists for any number of steps."""
+        """Whether the number of steps is an option."""
         return "steps" in self.options
 
     def with_options(self, **options: Any) -> Grid:
-        """The same with other options."""
+        """The same grid with other options."""
         return Grid(self.function, {**self.options, **options})
 
 
 def grid(
     function: Callable[Concatenate[Schedule, Options], Tensor],
 ) -> Callable[Options, Grid]:
-    """Turn ``(schedule, ...) -> times`` into ``(...) -> Grid``."""
+    """Decorate ``(schedule, **options) -> times``, so that ``name(**options)`` is a ``Grid``."""
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -64,16 +65,29 @@ def grid(
 
 @grid
 def uniform(schedule: Schedule, steps: int, t_end: float = 0.0) -> Tensor:
-    """``steps`` equal steps from ``t_max`` to ``t_end``, ``[steps + 1]``."""
+    """Equal steps in time from ``t_max`` to ``t_end``.
+
+    ``uniform(20)(schedule)`` are the times, float64 ``[steps + 1]``, descending.
+
+    Args:
+        steps: 1 or more.
+        t_end: last time, below ``t_max``; the clean end by default.
+
+    Raises:
+        ValueError: for a schedule, if ``steps`` is less than 1.
+    """
     _check(steps)
     return torch.linspace(schedule.t_max, t_end, steps + 1, dtype=torch.float64)
 
 
 @grid
 def uniform_to_t_min(schedule: Schedule, steps: int) -> Tensor:
-    """Equal steps from ``t_max`` to ``t_min``, then one to the clean end, ``[steps + 1]``.
+    """Equal steps in time from ``t_max`` to ``t_min``, then one to the clean end.
 
-    The grid of SGMSE+ and FlowSE, whose networks know nothing below ``t_min``.
+    The grid of SGMSE+ (Richter et al. 2023) and FlowSE (Lee et al. 2025).
+
+    Args:
+        steps: 1 or more, including the last.
     """
     _check(steps)
     trained = torch.linspace(schedule.t_max, schedule.t_min, steps, dtype=torch.float64)
@@ -84,13 +98,21 @@ def uniform_to_t_min(schedule: Schedule, steps: int) -> Tensor:
 def log_snr_uniform(
     schedule: Schedule, steps: int, t_start: float | None = None, t_last: float | None = None
 ) -> Tensor:
-    """Equal steps of log-SNR from ``t_start`` to ``t_last``, then one to the clean end.
+    """Equal steps in log-SNR from ``t_start`` to ``t_last``, then one to the clean end.
 
-    ``t_start`` must have a finite log-SNR; the defaults are the ends of the training range.
+    The grid of DPM-Solver (Lu et al. 2022). ``log_snr_uniform(20)(schedule)`` are the times,
+    float64 ``[steps + 1]``, descending.
+
+    Args:
+        steps: 1 or more, including the last.
+        t_start, t_last: times with a finite log-SNR; ``t_max`` and ``t_min`` by default.
+
+    Raises:
+        ValueError: for a schedule, if ``steps`` is less than 1 or the log-SNR is not finite.
     """
     start, last = _ends(schedule, steps, t_start, t_last)
-    levels = torch.linspace(start[1], last[1], steps, dtype=torch.float64)
-    return _at_levels(schedule, levels, start[0])
+    log_snr = torch.linspace(start[1], last[1], steps, dtype=torch.float64)
+    return _times_at(schedule, log_snr, start[0])
 
 
 @grid
@@ -101,63 +123,75 @@ def karras(
     t_start: float | None = None,
     t_last: float | None = None,
 ) -> Tensor:
-    """Equal steps of (sigma / alpha)^(1 / rho), then one to the clean end, ``[steps + 1]``.
+    """Equal steps in (sigma / alpha)^(1 / rho) from ``t_start`` to ``t_last``, then one to the end.
 
-    EDM's grid (Karras et al. 2022, eq. 5), for any schedule: sigma / alpha is the noise on an
-    undiminished signal. From ``t_start`` to ``t_last`` as in ``log_snr_uniform``.
+    The grid of EDM (Karras et al. 2022, eq. 5), for any schedule. ``karras(18)(schedule)`` are the
+    times, float64 ``[steps + 1]``, descending to the clean end.
+
+    Args:
+        steps: 1 or more, including the last.
+        rho: exponent, positive; larger values give more steps at low noise.
+        t_start, t_last: times with finite sigma / alpha > 0; ``t_max`` and ``t_min`` by default.
 
     Raises:
-        ValueError: where sigma / alpha is not finite at both ends, or rho is not positive.
+        ValueError: for a schedule, if ``steps`` is less than 1, ``rho`` is not positive, or
+            sigma / alpha is not finite and positive.
     """
     if not rho > 0:
         raise ValueError(f"the exponent rho must be positive, not {rho}")
     start, last = _ends(schedule, steps, t_start, t_last)
-    high, low = (math.exp(-log_snr / 2 / rho) for _, log_snr in (start, last))
-    levels = -2 * rho * torch.linspace(high, low, steps, dtype=torch.float64).log()
-    return _at_levels(schedule, levels, start[0])
+    high, low = (math.exp(-end / 2 / rho) for _, end in (start, last))
+    log_snr = -2 * rho * torch.linspace(high, low, steps, dtype=torch.float64).log()
+    return _times_at(schedule, log_snr, start[0])
 
 
 @grid
 def fixed(schedule: Schedule, times: Sequence[float]) -> Tensor:
-    """These times, whatever the schedule: what a search found.
+    """The given times, such as the result of a search.
+
+    Args:
+        times: ``[steps + 1]``, descending within 0 and ``t_max`` of the schedule.
 
     Raises:
-        ValueError: where they do not descend within the schedule's, 0 to ``t_max``.
+        ValueError: for a schedule, if the times do not descend or are out of range.
     """
     found = torch.as_tensor(times, dtype=torch.float64)
     if found.ndim != 1 or len(found) < 2 or not (found.diff() < 0).all():
-        raise ValueError("a fixed grid is a descending list of at least two times")
+        raise ValueError("a fixed grid must be a descending list of at least two times")
     if found[0] > schedule.t_max or found[-1] < 0:
         raise ValueError(
-            f"a fixed grid from {found[0]:g} to {found[-1]:g} leaves the schedule's times, "
-            f"{schedule.t_max:g} to 0"
+            f"a fixed grid from {found[0]:g} to {found[-1]:g} is outside the range of the "
+            f"schedule, {schedule.t_max:g} to 0"
         )
     return found
 
 
 @grid
 def nodes(schedule: Schedule) -> Tensor:
-    """Every trained level of a discrete schedule, T to 0.
+    """All noise levels of a discrete schedule, from T to 0.
 
     Raises:
-        ValueError: for a continuous schedule, which has no levels.
+        ValueError: for a continuous schedule.
     """
     if not isinstance(schedule, DiscreteBetas):
-        raise ValueError("a continuous schedule has no levels: use a grid of so many steps")
+        raise ValueError("a continuous schedule has no levels: use a grid with a number of steps")
     return torch.arange(len(schedule.betas), -1, -1, dtype=torch.float64)
 
 
 @grid
 def from_betas(schedule: Schedule, betas: Sequence[float]) -> Tensor:
-    """The times at which ``schedule`` has the noise levels of another, shorter list of betas.
+    """The times with the noise levels of a shorter list of betas: DiffWave's fast sampling.
 
-    DiffWave's fast sampling (Kong et al. 2021, appendix): [1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5] for
-    BASE, the last 0.7 for LARGE.
+    Kong et al. 2021, appendix, with [1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5] for BASE; the last is 0.7
+    for LARGE.
+
+    Args:
+        betas: of the noise levels, in (0, 1).
 
     Raises:
-        ValueError: where a level lies outside of what the schedule was trained on.
+        ValueError: if a noise level is outside the range of the schedule.
     """
-    # levels are compared on the same kind of path
+    # betas define different noise levels on different kinds of paths
     path = type(schedule) if isinstance(schedule, DiscreteBetas) else DiscreteBetas
     log_snr = path(betas).log_snr(torch.arange(len(betas), 0, -1, dtype=torch.float64))
     return torch.cat([schedule.time_at(log_snr), torch.zeros(1, dtype=torch.float64)])
@@ -171,21 +205,21 @@ def _check(steps: int) -> None:
 def _ends(
     schedule: Schedule, steps: int, t_start: float | None, t_last: float | None
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(time, log-SNR) where a grid starts and where its steps towards the clean end stop."""
+    """(time, log-SNR) of the first time and of the last before the clean end."""
     _check(steps)
     t_start = schedule.t_max if t_start is None else t_start
     t_last = schedule.t_min if t_last is None else t_last
     ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))
     if not torch.isfinite(ends).all():
         raise ValueError(
-            f"the log-SNR at the grid's ends, {ends.tolist()}, is not finite: choose a t_start "
+            f"the log-SNR at the ends of the grid, {ends.tolist()}, is not finite: use a t_start "
             "with some signal and a t_last with some noise"
         )
     return (t_start, float(ends[0])), (t_last, float(ends[1]))
 
 
-def _at_levels(schedule: Schedule, log_snr: Tensor, t_start: float) -> Tensor:
-    """The times of these levels, the first one without rounding, and the clean end."""
+def _times_at(schedule: Schedule, log_snr: Tensor, t_start: float) -> Tensor:
+    """The times at these log-SNRs, the first of which is exactly ``t_start``, and the clean end."""
     times = schedule.time_at(log_snr)
     times[0] = t_start
     return torch.cat([times, torch.zeros(1, dtype=torch.float64)])

@@ -1,1 +1,1 @@
-"""Measures of what came out: an estimate beside its reference."""
+"""Metrics of estimates against references, and reports."""

@@ -1,9 +1,10 @@
-"""Composite measures of enhanced speech (Hu and Loizou 2008): CSIG, CBAK and COVL.
+"""Composite metrics of enhanced speech (Hu and Loizou 2008): CSIG, CBAK and COVL.
 
-Regressions of listeners' ratings on PESQ and three distances of frames of 30 ms, a quarter apart:
-the log-likelihood ratio, the weighted spectral slope and the segmental SNR. They follow the MATLAB
-code of Loizou's book (composite.m, 2007), in whose units published values are: signals are float64
-[T] at the scale of 16-bit integers (full scale 32768), at 8 or 16 kHz.
+They are regressions of listeners' ratings on PESQ and three distances of frames of 30 ms at steps
+of a quarter: the log-likelihood ratio, the weighted spectral slope and the segmental SNR. The
+implementation follows the MATLAB code of Loizou's book (composite.m, 2007), which published values
+are computed with. Signals are float64 ``[T]`` at the scale of 16-bit integers (full scale 32768),
+at 8 or 16 kHz.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,26 +14,33 @@ import numpy as np
 import scipy.fft
 
 FULL_SCALE = 32768.0
-KEPT = 0.95  # of the frames, the best ones, in the means of LLR and WSS
-FRAMES_AT_ONCE = 2048  # bounds the memory for a long file
+KEPT = 0.95  # fraction of the frames, the best ones, in the means of LLR and WSS
+FRAMES_AT_ONCE = 2048  # limits the memory for a long file
 TINY = np.spacing(1.0)
 
 
 class Composite(NamedTuple):
     """Predicted ratings, each between 1 and 5, higher is better."""
 
-    csig: float  # of the distortion of the speech
-    cbak: float  # of the intrusiveness of the background
-    covl: float  # overall
+    csig: float  # speech distortion
+    cbak: float  # background intrusiveness
+    covl: float  # overall quality
 
 
 def composite(estimate: np.ndarray, reference: np.ndarray, rate: int, pesq: float) -> Composite:
-    """Ratings of ``estimate``, as in composite.m; pesq: the pair's MOS-LQO.
+    """Return the ratings of ``estimate``, as in composite.m.
 
-    Raises ValueError for audio of less than 38 ms.
+    Args:
+        estimate: ``[T]``.
+        reference: ``[T]``.
+        rate: 8000 or 16000 Hz.
+        pesq: the PESQ of the pair (MOS-LQO).
+
+    Raises:
+        ValueError: for audio of less than 38 ms.
     """
     if len(reference) - _frame_size(rate) < _skip(rate):
-        raise ValueError("composite measures need 38 ms of audio or more")
+        raise ValueError("the composite metrics need at least 38 ms of audio")
     likelihood = _best_mean(log_likelihood_ratio(estimate, reference, rate))
     slope = _best_mean(weighted_spectral_slope(estimate, reference, rate))
     snr = float(np.mean(segmental_snr(estimate, reference, rate)))
@@ -44,7 +52,7 @@ def composite(estimate: np.ndarray, reference: np.ndarray, rate: int, pesq: floa
 
 
 def segmental_snr(estimate: np.ndarray, reference: np.ndarray, rate: int) -> np.ndarray:
-    """SNR of each frame in dB, limited to -10 to 35: [frames]."""
+    """Return the SNR of each frame in dB, clipped to -10 to 35: ``[frames]``."""
 
     def snr(estimate: np.ndarray, reference: np.ndarray) -> np.ndarray:
         noise = np.sum((reference - estimate) ** 2, axis=1)
@@ -54,10 +62,10 @@ def segmental_snr(estimate: np.ndarray, reference: np.ndarray, rate: int) -> np.
 
 
 def log_likelihood_ratio(estimate: np.ndarray, reference: np.ndarray, rate: int) -> np.ndarray:
-    """ln(a_hat R a_hat^T / a R a^T) of each frame, >= 0: [frames].
+    """Return ln(a_hat R a_hat^T / a R a^T) >= 0 of each frame: ``[frames]``.
 
-    a, a_hat: the prediction error filters of the reference and the estimate, of order 16 (10 below
-    10 kHz); R: the reference's autocorrelation matrix.
+    a and a_hat are the prediction error filters of the reference and the estimate, of order 16 (10
+    below 10 kHz); R is the autocorrelation matrix of the reference.
     """
     order = 10 if rate < 10_000 else 16
     lags = np.arange(order + 1)
@@ -67,7 +75,7 @@ def log_likelihood_ratio(estimate: np.ndarray, reference: np.ndarray, rate: int)
         matrix = correlation[:, np.abs(lags[:, None] - lags)]
         a_hat, a = _prediction(_autocorrelation(estimate, order)), _prediction(correlation)
         error_hat, error = (np.einsum("fi,fij,fj->f", x, matrix, x) for x in (a_hat, a))
-        # a minimises the error: what is below it is rounding, in frames next to singular
+        # a minimises the error; lower values are rounding errors in nearly singular frames
         floor = np.maximum(error, TINY * correlation[:, 0])
         return np.log(np.maximum(error_hat, floor) / floor)
 
@@ -75,9 +83,10 @@ def log_likelihood_ratio(estimate: np.ndarray, reference: np.ndarray, rate: int)
 
 
 def weighted_spectral_slope(estimate: np.ndarray, reference: np.ndarray, rate: int) -> np.ndarray:
-    """Mean squared difference of the slopes between critical bands in dB^2: [frames].
+    """Return the weighted mean squared difference of spectral slopes in dB^2: ``[frames]``.
 
-    Slopes near spectral peaks weigh more (Klatt 1982).
+    Slopes are differences between critical bands; those near spectral peaks have larger weights
+    (Klatt 1982).
     """
     n_fft = 2 ** int(np.ceil(np.log2(2 * _frame_size(rate))))
     filters = _band_filters(rate, n_fft)
@@ -96,8 +105,10 @@ def weighted_spectral_slope(estimate: np.ndarray, reference: np.ndarray, rate: i
 
 
 def _slope_weights(level: np.ndarray) -> np.ndarray:
-    """Weights [frames, bands - 1] of the slopes after each band, for levels [frames, bands] in dB:
-    20 / (20 + below the maximum) * 1 / (1 + below the nearest peak)."""
+    """Return Klatt's weights ``[frames, bands - 1]`` for levels ``[frames, bands]`` in dB.
+
+    They are 20 / (20 + distance to the maximum) * 1 / (1 + distance to the nearest peak).
+    """
     slope = np.diff(level)
     right, left = level[:, :-1].copy(), level[:, :-1].copy()
     # composite.m's peak of a rise is the band before its top
@@ -113,7 +124,7 @@ def _slope_weights(level: np.ndarray) -> np.ndarray:
 
 
 def _band_filters(rate: int, n_fft: int) -> np.ndarray:
-    """Gaussian critical-band filters [bands, n_fft / 2] with equal sums, cut off at -30 dB."""
+    """Return Gaussian critical-band filters ``[bands, n_fft / 2]``, truncated at -30 dB."""
     centre, width = np.array(CRITICAL_BANDS).T * n_fft / rate
     distance = (np.arange(n_fft // 2) - np.floor(centre)[:, None]) / width[:, None]
     filters = np.exp(-11 * distance**2) * width[0] / width[:, None]
@@ -121,7 +132,10 @@ def _band_filters(rate: int, n_fft: int) -> np.ndarray:
 
 
 def _autocorrelation(frames: np.ndarray, order: int) -> np.ndarray:
-    """[frames, order + 1]. A silent frame is taken as white noise far below one step of 16 bits."""
+    """Return lags 0 to ``order`` of each frame: ``[frames, order + 1]``.
+
+    White noise far below one step of 16 bits is added, for silent frames.
+    """
     size = frames.shape[1]
     lags = [np.einsum("ft,ft->f", frames[:, : size - k], frames[:, k:]) for k in range(order + 1)]
     lags[0] = lags[0] + 1e-10
@@ -129,14 +143,14 @@ def _autocorrelation(frames: np.ndarray, order: int) -> np.ndarray:
 
 
 def _prediction(correlation: np.ndarray) -> np.ndarray:
-    """Prediction error filters [frames, order + 1] by Levinson's and Durbin's recursion."""
+    """Return prediction error filters ``[frames, order + 1]`` by the Levinson-Durbin recursion."""
     order = correlation.shape[1] - 1
     filters = np.zeros_like(correlation)
     filters[:, 0] = 1
     error = correlation[:, 0].copy()
     for i in range(1, order + 1):
         reflection = -np.einsum("fk,fk->f", filters[:, :i], correlation[:, i:0:-1]) / error
-        reflection = np.clip(reflection, -1, 1)  # beyond is rounding, in frames next to singular
+        reflection = np.clip(reflection, -1, 1)  # against rounding in nearly singular frames
         filters[:, : i + 1] += reflection[:, None] * filters[:, i::-1]
         error = np.maximum(error * (1 - reflection**2), TINY * correlation[:, 0])
     return filters
@@ -148,13 +162,13 @@ def _by_frame(
     reference: np.ndarray,
     rate: int,
 ) -> np.ndarray:
-    """``function`` of windowed frames [frames, time] of both, block by block: [frames]."""
+    """Apply ``function`` to windowed frames ``[frames, time]`` of both, block by block."""
     blocks = zip(_frames(estimate, rate), _frames(reference, rate), strict=True)
     return np.concatenate([function(*block) for block in blocks])
 
 
 def _frames(signal: np.ndarray, rate: int) -> Iterator[np.ndarray]:
-    """Blocks [frames, time] of frames of 30 ms under a Hann window, the last frame left out."""
+    """Yield blocks ``[frames, time]`` of Hann-windowed frames of 30 ms, without the last frame."""
     size, skip = _frame_size(rate), _skip(rate)
     window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, size + 1) / (size + 1)))
     views = np.lib.stride_tricks.sliding_window_view(signal, size)[::skip]

@@ -1,8 +1,8 @@
-"""The Frechet distance: how far one set of sounds is from another, without pairs.
+"""The Frechet distance between two sets of sounds, which need not form pairs.
 
-Each sound becomes a vector of features, each set the Gaussian with its mean and covariance. The
-distance of two finite sets of the same kind is above zero and falls with their size: compare
-values of equal numbers of sounds only.
+A sound is represented by a vector of features, a set by the Gaussian with its mean and covariance.
+The distance of two finite samples of one distribution is positive and falls with their size:
+compare values for equal numbers of sounds only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.data.audio import resample
-from wavediff.errors import UserError
+from wavediff.data.resampling import resample
+from wavediff.errors import UserError, shorten
 from wavediff.evaluation.spectral import log_mel
 
 Features = Callable[[Tensor, int], Tensor]
@@ -36,37 +36,38 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
 
 
 def _root(cov: Tensor) -> Tensor:
-    """The symmetric root of a symmetric matrix without negative eigenvalues but for rounding."""
+    """Return the symmetric root of a matrix that is positive semidefinite up to rounding."""
     values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def frechet(reference: Tensor, estimate: Tensor) -> float:
-    """The squared Frechet distance of two sets of features, ``[n, d]`` each, 0 for equal ones.
+    """Return the squared Frechet distance of two sets of features, ``[n, d]`` each.
 
     Raises:
-        ValueError: for features of other shapes, fewer than 2 in a set, or not finite.
+        ValueError: for other shapes, fewer than 2 items in a set, or features that are not finite.
     """
     moments = []
     for features in (reference, estimate):
         if features.ndim != 2 or len(features) < 2 or features.shape[1] != reference.shape[1]:
             raise ValueError(
-                "the sets must be [n >= 2, d] with the same d, not "
+                "the sets must be [n, d] with n >= 2 and the same d, not "
                 f"{list(reference.shape)} and {list(estimate.shape)}"
             )
         if not features.isfinite().all():
-            raise ValueError("a sound's features are not finite")
+            raise ValueError("the features are not finite")
         features = features.double()
         moments += [features.mean(0), torch.atleast_2d(torch.cov(features.T))]
     return frechet_distance(*moments)
 
 
 def log_mel_statistics(audio: Tensor, sample_rate: int, n_mels: int = N_MELS) -> Tensor:
-    """Mean, standard deviation and mean absolute step from frame to frame of each log-mel band.
+    """Return the mean, standard deviation and mean absolute difference of frames per log-mel band.
 
     Args:
         audio: ``[n, time]``, full scale +-1.
-        n_mels: bands; so few that about a thousand sounds tell a covariance.
+        sample_rate: in Hz.
+        n_mels: bands; few enough that about a thousand sounds determine a covariance.
 
     Returns:
         ``[n, 3 n_mels]``, natural logarithms.
@@ -77,21 +78,22 @@ def log_mel_statistics(audio: Tensor, sample_rate: int, n_mels: int = N_MELS) ->
 
 
 def embedding(path: str | Path) -> Features:
-    """The features of a TorchScript model in a file: audio ``[n, time]`` to ``[n, d]``.
+    """Load a TorchScript model that maps audio ``[n, time]`` to features ``[n, d]``.
 
-    It is given audio at its attribute ``sample_rate`` where it has one, else as it comes. A
-    TorchScript file is a program: use those you trust.
+    The audio is resampled to the model's attribute ``sample_rate`` if it has one. A TorchScript
+    file is a program: load only files that you trust.
 
     Raises:
-        UserError: for a file that is none, and later for a model that gives something else.
+        UserError: if the file is not TorchScript. The returned function raises it if the model
+            does not accept the audio or returns another shape.
     """
     try:
-        with warnings.catch_warnings():  # that the format is deprecated is not the user's concern
+        with warnings.catch_warnings():  # the format is deprecated, which the user cannot change
             warnings.simplefilter("ignore", FutureWarning)
             model = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(
-            f"{path} is not a TorchScript model: give a file that torch.jit.save wrote"
+            f"{path} is not a TorchScript model. Give a file written by torch.jit.save."
         ) from error
     rate = getattr(model, "sample_rate", None)
 
@@ -102,14 +104,16 @@ def embedding(path: str | Path) -> Features:
         try:
             found = model(audio)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
+            reason = shorten(str(error).strip().splitlines()[-1])
             raise UserError(
-                f"{path} does not take audio [n, time] of {list(audio.shape)}: {reason}"
+                f"{path}: the model does not accept audio of shape {list(audio.shape)} ({reason}). "
+                "Give one that maps [n, time] to [n, d]."
             ) from error
         if not (isinstance(found, Tensor) and found.ndim == 2 and len(found) == len(audio)):
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(
-                f"{path} must give [{len(audio)}, d] of {list(audio.shape)}, not {shape}"
+                f"{path}: the model maps {list(audio.shape)} to {shape}. Give one that maps "
+                "[n, time] to [n, d]."
             )
         return found
 

@@ -1,8 +1,8 @@
-"""How loud speech and pauses are in a recording before and after its enhancement.
+"""The levels of speech and of pauses in a recording before and after its enhancement.
 
-Powers of frames of 20 ms decide, read block by block, so that a long file takes little memory. What
-is speech and what a pause is told from the recording after, where speech stands out: speech is what
-lies within 30 dB of the loudest 0.4 s, pauses are the other frames, or the quietest tenth of all.
+Frames of 20 ms are classified by their power in the enhanced recording, where speech stands out:
+frames within 30 dB of the loudest 0.4 s are speech, the others (or the quietest tenth of all, if
+there are fewer) are pauses. Files are read in blocks, so that a long one takes little memory.
 """
 
 from dataclasses import dataclass
@@ -14,28 +14,34 @@ import soundfile
 from wavediff.data.audio import audio_info
 from wavediff.errors import UserError
 
-FRAME = 0.02  # seconds
-LOUDEST = 20  # frames over which the loudest part is sought
-SPEECH_DB = 30.0
-QUIETEST = 0.1  # of the frames, where none is quiet enough for a pause
-FLOOR_DB = -100.0  # below what 16 bits hold
+FRAME_SECONDS = 0.02
+LOUDEST_FRAMES = 20
+SPEECH_DB = 30.0  # below the loudest part
+PAUSE_QUANTILE = 0.1  # of the frames
+FLOOR_DB = -100.0  # below the quantisation noise of 16 bits
 
 
 @dataclass(frozen=True)
 class Levels:
-    """RMS levels in dBFS (0: a full-scale square wave), -100 at the least."""
+    """RMS levels in dBFS (0 is a full-scale square wave), floored at -100."""
 
     speech: float
     pauses: float
 
 
 def frame_powers(path: Path) -> np.ndarray:
-    """Mean squares of frames of 20 ms, over all channels: float64 [frames], at least one.
+    """Return the mean squares of frames of 20 ms over all channels.
 
-    The last frame may be shorter. Raises ``UserError`` for a file that cannot be read.
+    The last frame may be shorter.
+
+    Returns:
+        float64 ``[frames]``, at least one frame.
+
+    Raises:
+        UserError: if the file cannot be read.
     """
     _, rate = audio_info(path)
-    size = max(1, round(FRAME * rate))
+    size = max(1, round(FRAME_SECONDS * rate))
     powers = []
     try:
         with soundfile.SoundFile(str(path)) as file:
@@ -45,23 +51,27 @@ def frame_powers(path: Path) -> np.ndarray:
                 counts = np.diff(np.append(starts, len(squares)))
                 powers.append(np.add.reduceat(squares, starts) / counts)
     except soundfile.SoundFileError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path}: the audio cannot be decoded. Export it again.") from error
     return np.concatenate(powers)
 
 
 def levels(before: np.ndarray, after: np.ndarray) -> tuple[Levels, Levels]:
-    """(before, after) from the powers [frames] of both, over the same frames.
+    """Return the levels before and after from the frame powers ``[frames]`` of both.
 
-    The longer is cut to the shorter. Without speech its level is that of the whole.
+    The longer recording is cut to the shorter.
     """
     count = min(len(before), len(after))
     before, after = before[:count], after[:count]
-    width = min(LOUDEST, count)
+    width = min(LOUDEST_FRAMES, count)
     loudest = np.convolve(after, np.full(width, 1 / width), "valid").max()
     threshold = loudest * 10 ** (-SPEECH_DB / 10)
     speech = after >= threshold
-    pauses = after <= max(threshold, np.quantile(after, QUIETEST))
-    return tuple(Levels(_decibels(x[speech]), _decibels(x[pauses])) for x in (before, after))
+    pauses = after <= max(threshold, np.quantile(after, PAUSE_QUANTILE))
+    return _levels(before, speech, pauses), _levels(after, speech, pauses)
+
+
+def _levels(powers: np.ndarray, speech: np.ndarray, pauses: np.ndarray) -> Levels:
+    return Levels(_decibels(powers[speech]), _decibels(powers[pauses]))
 
 
 def _decibels(powers: np.ndarray) -> float:

@@ -1,11 +1,12 @@
-"""Measures of speech: how close an estimate comes to its reference.
+"""Metrics of speech: how close an estimate is to its reference.
 
-Every measure is a function ``(estimate, reference, sample_rate) -> float`` of two signals of the same
-length, NumPy arrays or tensors of shape [T], [1, T] or [1, 1, T]; ``METRICS`` lists them by name.
-Frames are compared where they stand: nothing is aligned in time (PESQ does that by itself).
+Every metric is a function ``(estimate, reference, sample_rate) -> float`` of two signals of the
+same length, NumPy arrays or tensors of shape ``[T]``, ``[1, T]`` or ``[1, 1, T]``, at a rate in Hz;
+``METRICS`` lists them by name. Signals are not aligned in time (only PESQ does so itself).
 
-Each raises ``UndefinedMetric``, with the reason, where it cannot judge: none judges a silent reference.
-PESQ and STOI come from the packages pesq and pystoi; without them these measures raise ``UserError``.
+A metric raises ``UndefinedMetric`` with the reason if it has no value, as for every silent
+reference. PESQ and STOI are computed by the packages pesq and pystoi; without them these metrics
+raise ``UserError``.
 """
 
 import importlib
@@ -23,40 +24,40 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from wavediff.data.audio import resample
-from wavediff.errors import UserError
+from wavediff.data.resampling import resample
+from wavediff.errors import UserError, shorten
 from wavediff.evaluation import spectral
 from wavediff.evaluation.composite import FULL_SCALE, Composite, composite
 
-SILENCE = 2.0**-15  # a signal that stays below one step of 16-bit audio is silent
+SILENCE = 2.0**-15  # peak below which a signal is silent: one step of 16-bit audio
 PESQ_SECONDS = 20.0  # see pesq_wb
 CEPSTRAL_ORDER = 24
 
 
 class UndefinedMetric(Exception):
-    """A measure cannot judge this pair; the message says why."""
+    """The metric has no value for this pair; the message is the reason."""
 
 
 def pesq_wb(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
     """Wide-band PESQ (ITU-T P.862.2, MOS-LQO), 1.04 to 4.64, higher is better; at 16 kHz.
 
-    Audio of more than 20 s is cut into equal pieces of at most that, and the mean over the pieces
-    in which the reference has speech is given: the reference code has room for 50 utterances and
-    overruns its memory beyond them, and P.862 itself is made for 8 to 30 s.
+    Audio above 20 s is split into equal pieces of at most 20 s; the result is the mean over the
+    pieces in which the reference has speech. The reference code overruns its memory beyond 50
+    utterances, and P.862 is specified for 8 to 30 s.
     """
     _package("pesq")
     return _pesq_wb(*_wide_band(estimate, reference, sample_rate))
 
 
-@lru_cache(maxsize=1)  # because the composite measures take it too
+@lru_cache(maxsize=1)  # the composite metrics need it too
 def _pesq_wb(estimate: bytes, reference: bytes) -> float:
-    """From float32 samples at 16 kHz."""
+    """PESQ of the bytes of float32 samples at 16 kHz."""
     pesq = _package("pesq")
-    estimate, reference = (np.frombuffer(samples, np.float32) for samples in (estimate, reference))
-    pieces = math.ceil(len(reference) / (PESQ_SECONDS * 16000))
-    pairs = zip(np.array_split(estimate, pieces), np.array_split(reference, pieces), strict=True)
+    signals = [np.frombuffer(samples, np.float32) for samples in (estimate, reference)]
+    count = math.ceil(len(signals[0]) / (PESQ_SECONDS * 16000))
+    pieces = (np.array_split(signal, count) for signal in signals)
     scores = []
-    for estimate_piece, reference_piece in pairs:
+    for estimate_piece, reference_piece in zip(*pieces, strict=True):
         if _silent(reference_piece):
             continue
         if _silent(estimate_piece):
@@ -68,28 +69,28 @@ def _pesq_wb(estimate: bytes, reference: bytes) -> float:
         except pesq.BufferTooShortError:
             raise UndefinedMetric("shorter than a quarter of a second") from None
         except (pesq.PesqError, ValueError) as error:
-            raise UndefinedMetric(f"the pesq package failed: {error}") from None
+            raise UndefinedMetric(f"the pesq package failed: {shorten(error)}") from None
     if not scores:
-        raise UndefinedMetric("no utterance found in the reference")
+        raise UndefinedMetric("no utterance in the reference")
     return float(np.mean(scores))
 
 
 def csig(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Composite rating of the distortion of the speech, 1 to 5, higher is better; at 16 kHz.
+    """Composite rating of speech distortion (CSIG), 1 to 5, higher is better; at 16 kHz.
 
-    This and ``cbak`` and ``covl`` are those of Hu and Loizou (2008) with wide-band PESQ, as in
+    ``csig``, ``cbak`` and ``covl`` are those of Hu and Loizou (2008) with wide-band PESQ, as in
     published tables: ``wavediff.evaluation.composite``.
     """
     return _composite(estimate, reference, sample_rate).csig
 
 
 def cbak(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Composite rating of the intrusiveness of the background, 1 to 5, higher is better."""
+    """Composite rating of background intrusiveness (CBAK), 1 to 5, higher is better."""
     return _composite(estimate, reference, sample_rate).cbak
 
 
 def covl(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Composite rating of the whole, 1 to 5, higher is better."""
+    """Composite rating of overall quality (COVL), 1 to 5, higher is better."""
     return _composite(estimate, reference, sample_rate).covl
 
 
@@ -98,46 +99,46 @@ def _composite(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> C
     return _composite_wide_band(*_wide_band(estimate, reference, sample_rate))
 
 
-@lru_cache(maxsize=1)  # three measures of one pair
+@lru_cache(maxsize=1)  # three metrics of one pair
 def _composite_wide_band(estimate: bytes, reference: bytes) -> Composite:
     pesq = _pesq_wb(estimate, reference)
-    signals = (np.frombuffer(x, np.float32) * float(FULL_SCALE) for x in (estimate, reference))
-    return composite(*(signal.astype(np.float64) for signal in signals), 16000, pesq)
+    s_hat, s = (np.frombuffer(x, np.float32) * float(FULL_SCALE) for x in (estimate, reference))
+    return composite(s_hat.astype(np.float64), s.astype(np.float64), 16000, pesq)
 
 
 def _wide_band(estimate: ArrayLike, reference: ArrayLike, rate: int) -> tuple[bytes, bytes]:
-    """Both at 16 kHz as the bytes of float32 samples, by which a result can be remembered."""
-    estimate, reference = _signals(estimate, reference)
+    """Both signals at 16 kHz as the bytes of float32 samples, which can be keys of a cache."""
+    s_hat, s = _signals(estimate, reference)
     if rate < 16000:
         raise UndefinedMetric("wide-band PESQ needs audio of at least 16 kHz")
-    if _silent(estimate):
+    if _silent(s_hat):
         raise UndefinedMetric("the estimate is silent")
-    return tuple(_resample(x, rate, 16000).tobytes() for x in (estimate, reference))
+    return _resample(s_hat, rate, 16000).tobytes(), _resample(s, rate, 16000).tobytes()
 
 
 def stoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011), up to 1, higher is better.
+    """Short-time objective intelligibility (Taal et al. 2011), at most 1, higher is better.
 
-    At 10 kHz, over the frames within 40 dB of the reference's loudest.
+    Computed at 10 kHz over the frames within 40 dB of the loudest frame of the reference.
     """
     return _stoi(estimate, reference, sample_rate, extended=False)
 
 
 def estoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Extended STOI (Jensen and Taal 2016), up to 1, higher is better."""
+    """Extended STOI (Jensen and Taal 2016), at most 1, higher is better."""
     return _stoi(estimate, reference, sample_rate, extended=True)
 
 
 def _stoi(estimate: ArrayLike, reference: ArrayLike, sample_rate: int, extended: bool) -> float:
     pystoi = _package("pystoi")
-    estimate, reference = _signals(estimate, reference)
+    s_hat, s = _signals(estimate, reference)
     too_short = UndefinedMetric("less than 0.4 s of speech in the reference")
-    if len(reference) < 0.4 * sample_rate:
+    if len(s) < 0.4 * sample_rate:
         raise too_short
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="Not enough STFT frames")  # it would return 1e-5
+        warnings.filterwarnings("error", message="Not enough STFT frames")  # else it returns 1e-5
         try:
-            return float(pystoi.stoi(reference, estimate, sample_rate, extended=extended))
+            return float(pystoi.stoi(s, s_hat, sample_rate, extended=extended))
         except RuntimeWarning:
             raise too_short from None
 
@@ -146,20 +147,20 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), higher is better.
 
     10 log10(||a s||^2 / ||a s - s_hat||^2) with a = <s_hat, s> / ||s||^2, after the mean of each
-    signal is removed. UndefinedMetric where it is infinite: above 200 dB (equal up to a factor) or
-    below -200 dB (nothing of the reference in the estimate).
+    signal is removed. Undefined beyond +-200 dB: if the estimate equals the reference up to a
+    factor, or is orthogonal to it.
     """
-    estimate, reference = (signal - signal.mean() for signal in _signals(estimate, reference))
-    if _silent(reference):
+    s_hat, s = (signal - signal.mean() for signal in _signals(estimate, reference))
+    if _silent(s):
         raise UndefinedMetric("the reference is constant")
-    target = (estimate @ reference) / (reference @ reference) * reference
-    signal, distortion = target @ target, np.sum((target - estimate) ** 2)
+    target = (s_hat @ s) / (s @ s) * s
+    signal, distortion = target @ target, np.sum((target - s_hat) ** 2)
     if distortion <= 1e-20 * signal:
-        if _silent(estimate):
+        if _silent(s_hat):
             raise UndefinedMetric("the estimate is silent")
         raise UndefinedMetric("infinite: the estimate equals the reference up to a factor")
     if signal <= 1e-20 * distortion:
-        raise UndefinedMetric("infinitely low: nothing of the reference is in the estimate")
+        raise UndefinedMetric("minus infinity: the estimate is orthogonal to the reference")
     return float(10 * np.log10(signal / distortion))
 
 
@@ -184,20 +185,27 @@ def lsd(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
 def mcd(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
     """Mel-cepstral distortion in dB (Kubichek 1993), lower is better.
 
-    The mean over all frames, aligned by their time, of ``cepstral_distortion`` of the log-mel
-    spectra of ``wavediff.evaluation.spectral.log_mel`` (80 Slaney bands up to half the sample rate,
-    magnitudes floored at 1e-5).
+    The mean over the frames of ``cepstral_distortion`` of the log-mel spectra of
+    ``wavediff.evaluation.spectral.log_mel`` (80 Slaney bands up to half the sample rate, magnitudes
+    floored at 1e-5). Frames are compared at equal times.
     """
     log_mels = (spectral.log_mel(x, sample_rate)[0] for x in _batches(estimate, reference))
     return float(np.mean(cepstral_distortion(*(x.double().numpy() for x in log_mels))))
 
 
 def cepstral_distortion(estimate: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """10 sqrt(2) / ln 10 * sqrt(sum over m = 1..24 of (c_m - c_hat_m)^2) in dB, [frames].
+    """Mel-cepstral distortion of each frame: 10 sqrt(2) / ln 10 ||c - c_hat|| in dB.
 
-    estimate, reference: natural-log magnitudes [n_mels, frames]. The mel cepstrum is that of
-    ln M_k = c_0 + sum of c_m cos(pi m (k + 1/2) / n_mels), so that with all m the result is the
-    root mean square of the difference of the two spectra in dB. c_0, the level, is left out.
+    The mel cepstrum is that of ln M_k = c_0 + sum_m c_m cos(pi m (k + 1/2) / n_mels), for orders 1
+    to 24; the level c_0 is left out. With all orders the result would be the RMS difference of the
+    spectra in dB.
+
+    Args:
+        estimate: natural-log magnitudes ``[n_mels, frames]``.
+        reference: the same.
+
+    Returns:
+        ``[frames]``.
     """
     n_mels = reference.shape[0]
     cepstra = scipy.fft.dct(reference - estimate, axis=0) / n_mels
@@ -206,16 +214,16 @@ def cepstral_distortion(estimate: np.ndarray, reference: np.ndarray) -> np.ndarr
 
 
 def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-    """Root mean square of 1200 log2(F0_hat / F0) over the frames voiced in both, in cents.
+    """RMS of 1200 log2(F0_hat / F0) in cents over the frames voiced in both, lower is better.
 
-    F0 and voicing by probabilistic YIN (Mauch and Dixon 2014, as in librosa) between 60 and 500 Hz
-    on a grid of 10 cents, at 16 kHz, frames of 64 ms every 16 ms. Lower is better.
+    F0 and voicing are estimated by probabilistic YIN (Mauch and Dixon 2014, as in librosa) from 60
+    to 500 Hz on a grid of 10 cents, at 16 kHz, in frames of 64 ms every 16 ms.
     """
-    estimate, reference = _signals(estimate, reference)
-    if _silent(estimate):
+    s_hat, s = _signals(estimate, reference)
+    if _silent(s_hat):
         raise UndefinedMetric("the estimate is silent")
     tracks = []
-    for signal in (estimate, reference):
+    for signal in (s_hat, s):
         signal = _resample(signal, sample_rate, 16000)
         f0, _, _ = librosa.pyin(
             signal, fmin=60.0, fmax=500.0, sr=16000, frame_length=1024, hop_length=256
@@ -230,7 +238,7 @@ def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure's function with what a table needs to know of it."""
+    """A metric's function, with what a table says about it."""
 
     label: str  # with the unit
     higher_is_better: bool
@@ -241,7 +249,11 @@ class Metric:
         return self.function(estimate, reference, sample_rate)
 
     def require(self) -> None:
-        """Raise ``UserError`` where the package that the measure needs is not installed."""
+        """Check that the package that the metric needs is installed.
+
+        Raises:
+            UserError: if it is not.
+        """
         if self.package:
             _package(self.package)
 
@@ -267,12 +279,17 @@ def _package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
-            f"the package {name} is missing: install it by pip install 'wavediff[evaluate]'."
+            f"the package {name} is missing: pip install 'wavediff[evaluate]' installs it."
         ) from error
 
 
 def _signals(estimate: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 [T]; refuses a silent reference and signals that are not a pair."""
+    """Both signals as float64 ``[T]``.
+
+    Raises:
+        ValueError: for another shape or different lengths.
+        UndefinedMetric: for a silent reference, or an estimate that is not finite.
+    """
     arrays = []
     for signal in (estimate, reference):
         if isinstance(signal, Tensor):
@@ -292,9 +309,9 @@ def _signals(estimate: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.
 
 
 def _batches(estimate: ArrayLike, reference: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Both as float32 tensors [1, T]."""
-    estimate, reference = _signals(estimate, reference)
-    return torch.from_numpy(estimate).float()[None], torch.from_numpy(reference).float()[None]
+    """Both signals as float32 tensors ``[1, T]``."""
+    s_hat, s = _signals(estimate, reference)
+    return torch.from_numpy(s_hat).float()[None], torch.from_numpy(s).float()[None]
 
 
 def _silent(signal: np.ndarray) -> bool:

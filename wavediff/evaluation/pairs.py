@@ -1,6 +1,6 @@
-"""Estimates beside their references: which files belong together, and what they measure.
+"""Pairs of estimate and reference files, and their metrics.
 
-Files of two folders belong together when their paths below the folders are equal up to the suffix:
+Files of two folders form a pair if their paths below the folders are equal up to the suffix:
 ``estimates/p225/a.flac`` goes with ``references/p225/a.wav``.
 """
 
@@ -15,38 +15,41 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.data.audio import find_audio, read_audio
+from wavediff.data.audio import read_audio
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS, UndefinedMetric
+from wavediff.inputs import find_audio
 
-LENGTH_TOLERANCE = 0.05  # seconds; files whose lengths differ by more get a note
+LENGTH_TOLERANCE = 0.05  # seconds; a larger difference in length is noted
 
 
 @dataclass(frozen=True)
 class Pair:
+    """The files of one recording."""
+
     name: str  # the common relative path, without suffix
     reference: Path
     estimate: Path
-    noisy: Path | None = None  # what the estimate was made from
+    noisy: Path | None = None  # the input of the enhancement
 
 
 @dataclass
 class PairResult:
-    """What the measures say of one pair."""
+    """The metrics of one pair. The field names are keys of ``wavediff evaluate --json``."""
 
     pair: Pair
-    sample_rate: int | None = None  # Hz, the reference's
-    seconds: float | None = None  # what was compared
-    values: dict[str, float] = field(default_factory=dict)  # measure -> value
-    unmeasurable: dict[str, str] = field(default_factory=dict)  # measure -> reason
-    noisy_values: dict[str, float] = field(default_factory=dict)  # the same of the noisy input
+    sample_rate: int | None = None  # Hz, of the reference
+    seconds: float | None = None  # duration compared
+    values: dict[str, float] = field(default_factory=dict)  # metric -> value
+    unmeasurable: dict[str, str] = field(default_factory=dict)  # metric -> why it is undefined
+    noisy_values: dict[str, float] = field(default_factory=dict)  # of the noisy input
     noisy_unmeasurable: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # what was done to compare them
-    error: str | None = None  # the pair could not be read
+    notes: list[str] = field(default_factory=list)  # differences between the files
+    error: str | None = None  # why the pair could not be read
 
     @property
     def improvements(self) -> dict[str, float]:
-        """How much better than the noisy input, positive for better, where both are measurable."""
+        """Improvement over the noisy input, positive for better, for metrics defined for both."""
         return {
             name: (1 if METRICS[name].higher_is_better else -1) * (value - self.noisy_values[name])
             for name, value in self.values.items()
@@ -55,24 +58,30 @@ class PairResult:
 
 
 def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list[Path]]:
-    """Pairs by relative path without suffix, references without an estimate, and the reverse.
+    """Match the files of two folders by relative path without suffix.
 
-    Two files (not folders) are one pair, whatever their names. Raises ``UserError`` where there is
-    no audio, no pair, or two files of one folder that differ by their suffix alone.
+    Two files (not folders) are one pair, whatever their names.
+
+    Returns:
+        The pairs, the references without an estimate, and the estimates without a reference.
+
+    Raises:
+        UserError: if there is no audio, no pair, or two files of one folder differ only in suffix.
     """
     if reference.is_file() and estimate.is_file():
         return [Pair(reference.stem, reference, estimate)], [], []
     if reference.is_file() or estimate.is_file():
         raise UserError(
-            f"{reference} and {estimate} must both be folders, or both audio files: name two alike"
+            f"{reference} and {estimate}: one is a file, the other is not. Give two folders or two "
+            "audio files."
         )
     references, estimates = _by_stem(reference), _by_stem(estimate)
     common = sorted(references.keys() & estimates.keys())
     if not common:
         raise UserError(
-            f"no file below {estimate} has the name of one below {reference} (suffixes aside), as "
-            f"{next(iter(estimates.values()))} beside {next(iter(references.values()))}: "
-            "name the estimates like their references"
+            f"{estimate}: no file has the name of a reference in {reference} up to the suffix; the "
+            f"first are {next(iter(estimates.values()))} and {next(iter(references.values()))}. "
+            "Name the estimates like their references."
         )
     return (
         [Pair(stem, references[stem], estimates[stem]) for stem in common],
@@ -84,14 +93,19 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
 def with_noisy(
     pairs: Sequence[Pair], reference: Path, noisy: Path
 ) -> tuple[list[Pair], list[Path]]:
-    """The pairs with their noisy inputs, and the references that have none below ``noisy``.
+    """Add their noisy inputs to the pairs.
 
-    Raises ``UserError`` where ``noisy`` and ``reference`` are not both folders or both files, or where
-    no pair has a noisy input.
+    Returns:
+        The pairs, and the references without a noisy input below ``noisy``.
+
+    Raises:
+        UserError: if ``noisy`` and ``reference`` are not both folders or both files, or no pair
+            has a noisy input.
     """
     if noisy.is_file() != reference.is_file():
         raise UserError(
-            f"{reference} and {noisy} must both be folders, or both audio files: name two alike"
+            f"{reference} and {noisy}: one is a file, the other is not. Give two folders or two "
+            "audio files."
         )
     if noisy.is_file():
         return [replace(pair, noisy=noisy) for pair in pairs], []
@@ -99,8 +113,8 @@ def with_noisy(
     absent = [pair.reference for pair in pairs if pair.name not in files]
     if len(absent) == len(pairs):
         raise UserError(
-            f"no file below {noisy} has the name of one below {reference} (suffixes aside), as "
-            f"{next(iter(files.values()))}: name the noisy inputs like their references"
+            f"{noisy}: no file has the name of a reference in {reference} up to the suffix; the "
+            f"first is {next(iter(files.values()))}. Name the noisy inputs like their references."
         )
     return [replace(pair, noisy=files.get(pair.name)) for pair in pairs], absent
 
@@ -111,81 +125,84 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in files:
             raise UserError(
-                f"{files[stem]} and {path} differ by their suffix alone: keep one of the two"
+                f"{files[stem]} and {path} differ only in their suffix. Keep one of the two."
             )
         files[stem] = path
     return files
 
 
-def judge(pair: Pair, measures: Sequence[str]) -> PairResult:
-    """Read a pair and apply the measures (names in ``METRICS``) to it, and to its noisy input.
+def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
+    """Compute the metrics (names in ``METRICS``) of a pair, and of its noisy input.
 
-    Several channels are averaged to one. An estimate at another sample rate is resampled to the
-    reference's, and what is longer is cut to the shortest. A file that cannot be read gives a
-    ``PairResult`` with ``error`` set.
+    Channels are averaged to one, other signals are resampled to the reference's rate, and all are
+    cut to the shortest. If a file cannot be read, the result has ``error`` set.
     """
-    judgement = PairResult(pair)
+    result = PairResult(pair)
     try:
         reference, sample_rate = read_audio(pair.reference)
-        estimate = _read_beside(pair.estimate, "estimate", reference, sample_rate, judgement)
+        estimate = _read_beside(pair.estimate, "estimate", reference, sample_rate, result)
         signals = [reference, estimate]
         if pair.noisy:
-            signals.append(
-                _read_beside(pair.noisy, "noisy input", reference, sample_rate, judgement)
-            )
+            signals.append(_read_beside(pair.noisy, "noisy input", reference, sample_rate, result))
     except UserError as error:
-        judgement.error = str(error)
-        return judgement
+        result.error = str(error)
+        return result
     length = min(signal.shape[-1] for signal in signals)
-    judgement.sample_rate, judgement.seconds = sample_rate, length / sample_rate
+    result.sample_rate, result.seconds = sample_rate, length / sample_rate
     reference, *others = (signal[0, :length] for signal in signals)
     results = (
-        ("the estimate", judgement.values, judgement.unmeasurable),
-        ("the noisy input", judgement.noisy_values, judgement.noisy_unmeasurable),
+        ("the estimate", result.values, result.unmeasurable),
+        ("the noisy input", result.noisy_values, result.noisy_unmeasurable),
     )
-    for audio, (what, values, unmeasurable) in zip(others, results, strict=False):
-        for name in measures:
+    for audio, (what, values, undefined) in zip(others, results, strict=False):
+        for name in metrics:
             try:
                 values[name] = METRICS[name](audio, reference, sample_rate)
             except UndefinedMetric as reason:
-                unmeasurable[name] = str(reason).replace("the estimate", what)
-    return judgement
+                undefined[name] = str(reason).replace("the estimate", what)
+    return result
 
 
 def _read_beside(
-    path: Path, what: str, reference: Tensor, sample_rate: int, judgement: PairResult
+    path: Path, what: str, reference: Tensor, sample_rate: int, result: PairResult
 ) -> Tensor:
-    """The file at the reference's rate, with notes on what was not as it should be."""
+    """Read a file at the reference's rate, and note differences in ``result``."""
     audio, rate = read_audio(path)
     if rate != sample_rate:
         audio, _ = read_audio(path, sample_rate)
-        judgement.notes.append(f"the {what} was resampled from {rate} Hz to {sample_rate} Hz")
+        result.notes.append(f"the {what} was resampled from {rate} Hz to {sample_rate} Hz")
     excess = (audio.shape[-1] - reference.shape[-1]) / sample_rate
     if abs(excess) > LENGTH_TOLERANCE:
         kind = "longer" if excess > 0 else "shorter"
-        judgement.notes.append(f"the {what} is {abs(excess):.2f} s {kind} than the reference")
+        result.notes.append(f"the {what} is {abs(excess):.2f} s {kind} than the reference")
     return audio
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], measures: Sequence[str], jobs: int
+    pairs: Sequence[Pair], metrics: Sequence[str], jobs: int
 ) -> Iterator[PairResult]:
-    """``judge`` each pair, in ``jobs`` processes (this one, if 1), yielding each as it is done."""
+    """Yield ``evaluate_pair`` of each pair in order of completion, from ``jobs`` processes.
+
+    With one job no process is started.
+
+    Raises:
+        UserError: if a process dies.
+    """
     if jobs == 1:
-        yield from (judge(pair, measures) for pair in pairs)
+        yield from (evaluate_pair(pair, metrics) for pair in pairs)
         return
-    # Not forked from here, because torch's threads do not survive a fork, but from a process that
-    # has done the slow imports and nothing else.
+    # torch's threads do not survive a fork of this process: workers are forked from a server that
+    # has only done the slow imports
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "librosa.core", "librosa.filters"])
     with ProcessPoolExecutor(jobs, context, _start_worker) as executor:
-        futures = [executor.submit(judge, pair, measures) for pair in pairs]
+        futures = [executor.submit(evaluate_pair, pair, metrics) for pair in pairs]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise UserError(
-                "a process of the evaluation died, perhaps for want of memory: use fewer --jobs"
+                "a process of the evaluation died, perhaps out of memory. Use fewer --jobs."
             ) from error
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -193,4 +210,4 @@ def evaluate_pairs(
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it

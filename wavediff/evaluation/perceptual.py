@@ -1,16 +1,16 @@
-"""How much worse speech sounds, as PESQ hears it: differentiable, so that it serves as a loss.
+"""The disturbance of wide-band PESQ as a differentiable loss.
 
-The disturbance of ITU-T P.862 (2001) with the filter of P.862.2 for wide-band speech, from which
-PESQ's score is computed: it is a logistic curve of 4.5 - 0.1 D - 0.0309 D_a. As a loss it is that
-of Martin-Donas et al. 2018 (PMSQE) and of Richter et al. 2024 ("Investigating training objectives
-for generative speech enhancement"). Other than in the standard
+PESQ (ITU-T P.862, 2001, with the filter of P.862.2 for wide-band speech) is a logistic function of
+4.5 - 0.1 D - 0.0309 D_a, with the symmetric and asymmetric disturbance D and D_a. As a loss, the
+disturbance is used by Martin-Donas et al. 2018 (PMSQE) and Richter et al. 2024 ("Investigating
+training objectives for generative speech enhancement"). Unlike the standard,
 
-- nothing is aligned in time, and levels are aligned over the whole signal;
-- bands are equally wide in Bark (Zwicker and Terhardt 1980, equation 2), and the threshold in quiet
-  is Terhardt's (1979), in the place of tables;
-- the level is that at which the mean over noisy and enhanced speech agrees with the standard's.
+- signals are not aligned in time, and levels are aligned over the whole signal;
+- bands have equal widths in Bark (Zwicker and Terhardt 1980, equation 2), and the threshold in
+  quiet is Terhardt's (1979), where the standard has tables;
+- the level is chosen so that the mean over noisy and enhanced speech agrees with the standard.
 
-Over a hundred noisy and enhanced recordings it correlates with the pesq package's by 0.99.
+Over a hundred noisy and enhanced recordings its correlation with the pesq package is 0.99.
 """
 
 import functools
@@ -21,36 +21,44 @@ from torch import Tensor
 
 from wavediff.evaluation.spectral import paired, stft_power
 
-WINDOW = 0.032  # seconds; half of it is the step
+WINDOW = 0.032  # seconds; frames overlap by half
 BANDS = 49
-HIGHEST = 8000.0  # Hz
-LEVEL = 3e8  # mean power to which both signals are brought, 1 being 0 dB of sound pressure
+MAX_HZ = 8000.0
+LEVEL = 3e8  # mean power that signals are scaled to; 1 is 0 dB of sound pressure level
 POOL = 20  # frames of a syllable
 
 
 def disturbance(
     estimate: Tensor, reference: Tensor, sample_rate: int, min_rms: float = 1e-5
 ) -> Tensor:
-    """0.1 D + 0.0309 D_a (see the module), [B]; about 0 for equal audio, 5 and more for noise.
+    """0.1 D + 0.0309 D_a (see the module): about 0 for equal audio, 5 and more for noise.
 
-    Scaling either signal changes nothing.
+    It is invariant to the scale of either signal.
 
-    estimate, reference: [B, 1, T] or [B, T] at sample_rate (Hz); what lies above 8 kHz is ignored.
-    min_rms: a signal weaker than white noise of this RMS is not brought to the level that speech
-    has: where the reference may be silent, some share of speech's RMS.
-    Raises ValueError where the shapes do not match.
+    Args:
+        estimate: ``[B, 1, T]`` or ``[B, T]``.
+        reference: like ``estimate``.
+        sample_rate: in Hz; components above 8 kHz are ignored.
+        min_rms: signals weaker than white noise of this RMS are scaled by the factor for that
+            noise. For references that may be silent, use a fraction of the RMS of speech.
+
+    Returns:
+        ``[B]``.
+
+    Raises:
+        ValueError: if the shapes do not match.
     """
     estimate, reference = paired(estimate, reference)
     with torch.autocast(estimate.device.type, enabled=False):
         powers = (_bark_power(x, sample_rate, min_rms) for x in (estimate, reference))
         y, x = _equalised(*powers)
         loud_y, loud_x = _loudness(y), _loudness(x)
-        # what differs by less than a quarter is masked
+        # differences below a quarter are masked
         masked = torch.minimum(loud_y, loud_x) / 4
         d = ((loud_y - loud_x).abs() - masked).clamp_min(0) * _bands()[2]
         width = BANDS * _bands()[2]  # of all bands, Bark
         symmetric = (width * d.square().sum(dim=1) + 1e-12).sqrt()
-        # what was added is worse than what is missing
+        # added components disturb more than missing ones
         added = ((y + 50) / (x + 50)) ** 1.2
         added = torch.where(added < 3, 0, added.clamp_max(12))
         asymmetric = (d * added).sum(dim=1)
@@ -59,18 +67,18 @@ def disturbance(
 
 
 def _bark_power(audio: Tensor, sample_rate: int, min_rms: float) -> Tensor:
-    """Power in each band of audio [B, T] at the common level, [B, BANDS, frames]."""
+    """Return the band powers ``[B, BANDS, frames]`` of audio ``[B, T]`` at the common level."""
     n_fft = 2 * round(WINDOW * sample_rate / 2)
     power = stft_power(audio, n_fft, n_fft // 2)
     bank, speech = (x.to(power) for x in _bank(sample_rate, n_fft))
     level = (speech @ power).mean(dim=1)
     # a periodic Hann window's energy is 3/8 n_fft
-    least = min_rms**2 * 3 / 8 * n_fft * speech.sum()
-    return bank @ power * (LEVEL / torch.maximum(level, least))[:, None, None]
+    min_level = min_rms**2 * 3 / 8 * n_fft * speech.sum()
+    return bank @ power * (LEVEL / torch.maximum(level, min_level))[:, None, None]
 
 
 def _equalised(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Without what is hardly heard: another colour throughout, and changes of level."""
+    """Compensate for hardly audible differences: linear filtering and slow gain changes."""
     active = _audible(reference, 1e2) > 1e7
     threshold = _bands()[0].to(reference)
 
@@ -85,35 +93,35 @@ def _equalised(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _audible(power: Tensor, factor: float = 1.0) -> Tensor:
-    """Sum over the bands that are above factor times the threshold, [B, 1, frames]."""
+    """Sum the bands above ``factor`` times the threshold in quiet: ``[B, 1, frames]``."""
     return (power * (power > factor * _bands()[0].to(power))).sum(dim=1, keepdim=True)
 
 
 def _loudness(power: Tensor) -> Tensor:
-    """Zwicker's, in sone per Bark; the exponent is larger below 4 Bark."""
+    """Zwicker's loudness in sone per Bark; the exponent is larger below 4 Bark."""
     threshold, exponent = (x.to(power) for x in _bands()[:2])
     above = (0.5 + 0.5 * power / threshold).clamp_min(1)
     return 0.1866 * (2 * threshold) ** exponent * (above**exponent - 1)
 
 
 def _pooled(frames: Tensor) -> Tensor:
-    """One value for [B, frames]: worst parts of a syllable count most, then the RMS of all."""
+    """Pool ``[B, frames]`` to ``[B]``: the L6 norm over syllables, then the RMS over all."""
     length = min(POOL, frames.shape[1])
     syllables = frames.clamp_max(45).unfold(1, length, max(length // 2, 1))
-    # the least is for the root's gradient
+    # the floor keeps the gradient of the root finite
     worst = (syllables**6).mean(dim=2).clamp_min(1e-20) ** (1 / 6)
     return worst.square().mean(dim=1).sqrt()
 
 
 def bark(frequency: Tensor) -> Tensor:
-    """Critical-band rate in Bark at a frequency in Hz (Zwicker and Terhardt 1980)."""
+    """Return the critical-band rate in Bark at a frequency in Hz (Zwicker and Terhardt 1980)."""
     return 13 * torch.atan(0.76e-3 * frequency) + 3.5 * torch.atan((frequency / 7500) ** 2)
 
 
 @functools.cache
 def _edges() -> tuple[Tensor, float]:
-    """(edges of the bands in Hz [BANDS + 1], width in Bark)."""
-    fine = torch.linspace(0, HIGHEST, 80001, dtype=torch.float64)
+    """Return the edges of the bands in Hz ``[BANDS + 1]``, and their width in Bark."""
+    fine = torch.linspace(0, MAX_HZ, 80001, dtype=torch.float64)
     rate = bark(fine)
     wanted = torch.linspace(0, rate[-1].item(), BANDS + 1, dtype=torch.float64)
     return fine[torch.searchsorted(rate, wanted).clamp_max(len(fine) - 1)], wanted[1].item()
@@ -121,7 +129,10 @@ def _edges() -> tuple[Tensor, float]:
 
 @functools.cache
 def _bands() -> tuple[Tensor, Tensor, float]:
-    """(threshold in quiet as power [BANDS, 1], exponent of loudness [BANDS, 1], width in Bark)."""
+    """Return the bands' threshold in quiet and exponent of loudness, and their width in Bark.
+
+    The threshold (a power) and the exponent are ``[BANDS, 1]``.
+    """
     edges, width = _edges()
     kilohertz = (edges[1:] + edges[:-1]) / 2000
     db = 3.64 * kilohertz**-0.8 - 6.5 * torch.exp(-0.6 * (kilohertz - 3.3) ** 2)
@@ -133,13 +144,16 @@ def _bands() -> tuple[Tensor, Tensor, float]:
 
 @functools.cache
 def _bank(sample_rate: int, n_fft: int) -> tuple[Tensor, Tensor]:
-    """(each bin's share in each band, filtered [BANDS, bins]; bins that give the level [bins])."""
+    """Return the filtered share of each bin in each band, and the mask of bins for the level.
+
+    They are ``[BANDS, bins]`` and ``[bins]``.
+    """
     f = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
     half = sample_rate / n_fft / 2
     low, high = _edges()[0][:-1, None], _edges()[0][1:, None]
     share = (torch.minimum(high, f + half) - torch.maximum(low, f - half)).clamp_min(0)
     share[:, 0] = 0
-    # the filter of P.862.2 at 16 kHz, which takes away what lies below 100 Hz
+    # the filter of P.862.2 at 16 kHz, a high-pass at about 100 Hz
     z = torch.exp(-2j * math.pi * f / 16000)
     filtered = (2.740826 - 5.4816519 * z + 2.740826 * z**2) / (
         1 - 1.9444777 * z + 0.94597794 * z**2

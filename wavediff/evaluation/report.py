@@ -1,8 +1,8 @@
-"""What an enhancement did to recordings: one HTML file to look at and to listen to.
+"""The report of an enhancement: one HTML page with levels, spectrograms and players.
 
-The page holds everything that it shows and asks the network for nothing. Its size is bounded: a
-long recording is shown from its beginning only, and of very many recordings the first ones; the
-levels are those of whole files, of all of them.
+The page is self-contained and loads nothing from the network. Its size is limited: it shows the
+beginning of long recordings, and the first ones of many. Levels are those of whole files, for all
+recordings.
 """
 
 import html
@@ -10,6 +10,7 @@ import io
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,23 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wavediff.data.audio import audio_info, read_audio, resample
+from wavediff.data.audio import audio_info, read_audio
+from wavediff.data.resampling import resample
 from wavediff.errors import UserError
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
 from wavediff.files import atomic_path
 
-TITLE = "<title>Enhancement report</title>"  # by which a report is known
-SHOWN = 50  # recordings with pictures and sound
-SECONDS, ALL_SECONDS = 120, 1800  # of sound at most, of one recording and of all
-COLUMNS = 900  # of a spectrogram
+TITLE = "<title>Enhancement report</title>"  # identifies a report
+SHOWN = 50  # recordings with spectrograms and players
+SECONDS, ALL_SECONDS = 120, 1800  # maximum of audio, per recording and in total
+COLUMNS = 900  # maximum of a spectrogram
 RANGE_DB = 80.0
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A recording before and after, as files; ``name`` is what a reader knows it by."""
+    """A recording before and after enhancement; ``name`` is displayed."""
 
     name: str
     before: Path
@@ -43,24 +45,33 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Row:
-    """What the page says of an entry: the levels, or why there are none."""
+    """An entry with its levels."""
 
     entry: Entry
-    seconds: float = 0.0
-    sample_rate: int = 0
-    before: Levels | None = None
-    after: Levels | None = None
-    error: str = ""
+    seconds: float
+    sample_rate: int
+    before: Levels
+    after: Levels
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """An entry whose files cannot be read."""
+
+    entry: Entry
+    error: str
 
 
 def write_report(path: str | Path, entries: Sequence[Entry]) -> None:
-    """Write the page, whole or not at all.
+    """Write the page atomically.
 
-    An entry that cannot be read is named on the page with the reason. Raises ``UserError`` where
-    there is no entry or the place cannot be written to.
+    An entry that cannot be read is listed on the page with the reason.
+
+    Raises:
+        UserError: if there is no entry, or ``path`` cannot be written.
     """
     if not entries:
-        raise UserError(f"cannot write {path}: there is no recording to report on")
+        raise UserError(f"cannot write {path}: the report has no recordings. Give at least one.")
     with (
         atomic_path(path) as temporary,
         open(temporary, "w", encoding="utf-8", newline="\n") as file,
@@ -70,36 +81,36 @@ def write_report(path: str | Path, entries: Sequence[Entry]) -> None:
 
 def _page(entries: Sequence[Entry]) -> Iterator[str]:
     rows = [_row(entry) for entry in entries]
-    readable = [number for number, row in enumerate(rows) if not row.error]
-    shown = readable[:SHOWN]
+    readable = {number: row for number, row in enumerate(rows) if isinstance(row, _Row)}
+    shown = dict(islice(readable.items(), SHOWN))
     seconds = min(SECONDS, ALL_SECONDS // max(1, len(shown)))
     yield _HEAD
     yield f"<p>{len(rows)} recording{'s' if len(rows) > 1 else ''}. {_EXPLANATION}</p>\n"
     if len(readable) > len(shown):
-        yield f"<p>Pictures and sound are those of the first {len(shown)} recordings.</p>\n"
+        yield f"<p>Spectrograms and players: the first {len(shown)} recordings.</p>\n"
     yield _TABLE_HEAD
     for number, row in enumerate(rows):
         yield _table_row(row, number if number in shown else None)
     yield "</tbody></table></div>\n"
-    for number in shown:
-        yield from _section(rows[number], number, seconds)
+    for number, row in shown.items():
+        yield from _section(row, number, seconds)
     yield "</main></body></html>\n"
 
 
-def _row(entry: Entry) -> _Row:
+def _row(entry: Entry) -> _Row | _Unreadable:
     try:
         frames, sample_rate = audio_info(entry.after)
         before, after = levels(frame_powers(entry.before), frame_powers(entry.after))
     except UserError as error:
-        return _Row(entry, error=str(error))
+        return _Unreadable(entry, str(error))
     return _Row(entry, frames / sample_rate, sample_rate, before, after)
 
 
-def _table_row(row: _Row, number: int | None) -> str:
+def _table_row(row: _Row | _Unreadable, number: int | None) -> str:
     name = _text(row.entry.name)
     if number is not None:
         name = f'<a href="#r{number}">{name}</a>'
-    if row.error:
+    if isinstance(row, _Unreadable):
         return f'<tr><th scope="row">{name}</th><td colspan="6">{_text(row.error)}</td></tr>\n'
     cells = [
         _duration(row.seconds),
@@ -113,12 +124,12 @@ def _table_row(row: _Row, number: int | None) -> str:
 
 
 def _section(row: _Row, number: int, seconds: float) -> Iterator[str]:
-    """The heading, and for before and after a picture and a player."""
+    """Yield the heading, and a spectrogram and a player for before and after."""
     name = _text(row.entry.name)
     yield f'<section id="r{number}"><h2>{name}</h2>\n'
     facts = f"{_duration(row.seconds)}, {row.sample_rate} Hz, noise reduction {_reduction(row)}"
     if row.seconds > seconds:
-        facts += f". Shown and played: the first {_duration(seconds)}"
+        facts += f". Below: the first {_duration(seconds)}"
     yield f'<p>{facts}.</p>\n<div class="pair">\n'
     loudest = None
     for title, path, level in (
@@ -127,11 +138,11 @@ def _section(row: _Row, number: int, seconds: float) -> Iterator[str]:
     ):
         try:
             audio, rate = _beginning(path, seconds)
-        except UserError as error:  # gone since its levels were taken
+        except UserError as error:  # the file has changed since its levels were computed
             yield f"<figure><figcaption>{title}: {_text(str(error))}</figcaption></figure>\n"
             continue
         power = _spectrogram(audio.mean(0))
-        loudest = power.max() if loudest is None else loudest  # one scale of colours for both
+        loudest = power.max() if loudest is None else loudest  # both share one scale
         picture = b64encode(_picture(power, loudest, audio.shape[-1] / rate, rate)).decode()
         sound = b64encode(_mp3(audio, rate)).decode()
         caption = f"{title}: speech {_level(level.speech)}, pauses {_level(level.pauses)} dBFS"
@@ -146,7 +157,10 @@ def _section(row: _Row, number: int, seconds: float) -> Iterator[str]:
 
 
 def _beginning(path: Path, seconds: float) -> tuple[np.ndarray, int]:
-    """float32 [channels, time] of one or two channels (more are averaged), and the rate in Hz."""
+    """Read the first ``seconds``: float32 ``[1 or 2, time]``, and the rate in Hz.
+
+    More than two channels are averaged to one.
+    """
     _, rate = audio_info(path)
     audio, _ = read_audio(path, mono=False, frames=int(seconds * rate))
     if len(audio) > 2:
@@ -155,7 +169,7 @@ def _beginning(path: Path, seconds: float) -> tuple[np.ndarray, int]:
 
 
 def _spectrogram(audio: np.ndarray) -> np.ndarray:
-    """Power [frequency, columns] of [time], averaged over time to at most 900 columns."""
+    """Return the power ``[frequency, columns]`` of ``[time]``, averaged to ``COLUMNS`` or fewer."""
     n_fft = 512 if len(audio) < 512 * COLUMNS else 2048
     frames = torch.stft(
         torch.from_numpy(audio),
@@ -172,7 +186,7 @@ def _spectrogram(audio: np.ndarray) -> np.ndarray:
 
 
 def _picture(power: np.ndarray, loudest: float, seconds: float, rate: int) -> bytes:
-    """A PNG of the power in dB below ``loudest``, on nothing, with letters for any background."""
+    """Draw the power in dB relative to ``loudest`` as a PNG for light and dark backgrounds."""
     decibels = 10 * np.log10(np.maximum(power / max(loudest, 1e-20), 1e-12))
     figure = Figure(figsize=(7.2, 2.7), layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
@@ -194,14 +208,14 @@ def _picture(power: np.ndarray, loudest: float, seconds: float, rate: int) -> by
         spine.set_color(_GREY)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=100)
-    # 128 colours are as good to look at and a third of the size
+    # 128 colours look the same at a third of the size
     small = io.BytesIO()
     Image.open(drawn).quantize(128, method=Image.Quantize.FASTOCTREE).save(small, "png")
     return small.getvalue()
 
 
 def _mp3(audio: np.ndarray, rate: int) -> bytes:
-    """[channels, time] as MP3, which every browser plays, at the next rate that MP3 has."""
+    """Encode ``[channels, time]`` as MP3, at the next higher rate that MP3 supports."""
     mp3_rate = next((r for r in MP3_RATES if r >= rate), MP3_RATES[-1])
     audio = resample(torch.from_numpy(audio), rate, mp3_rate).numpy()
     buffer = io.BytesIO()
@@ -212,7 +226,7 @@ def _mp3(audio: np.ndarray, rate: int) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Escaped, and without characters that would act on the text around them."""
+    """Escape text for HTML; replace control characters, which could affect the text around."""
     return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
@@ -236,10 +250,10 @@ def _reduction(row: _Row) -> str:
 
 _GREY = "#808080"
 _EXPLANATION = (
-    "Levels are root mean squares in dBFS (0 is a full-scale square wave) over the whole file: of "
-    "speech, in the frames within 30 dB of the loudest 0.4 s after enhancement, and of pauses, in "
-    "the other frames or the quietest tenth. How much the level in pauses fell is the estimated "
-    "noise reduction."
+    "Levels are root mean squares in dBFS (0 is a full-scale square wave) over the whole file. "
+    "Speech: the frames within 30 dB of the loudest 0.4 s after enhancement. Pauses: the other "
+    "frames, or the quietest tenth. The decrease of the level in pauses is the estimated noise "
+    "reduction."
 )
 _HEAD = (
     f"""\

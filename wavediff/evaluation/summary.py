@@ -1,4 +1,4 @@
-"""Means over files, with their confidence intervals."""
+"""Means over files with confidence intervals."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,19 @@ from wavediff.evaluation.pairs import PairResult
 
 @dataclass(frozen=True)
 class Summary:
+    """The mean of ``n`` values and its 95 % confidence interval, ``low`` to ``high``."""
+
     n: int
     mean: float | None  # None for no values
-    low: float | None  # 95 % confidence interval of the mean; None for fewer than two values
+    low: float | None  # None for fewer than two values
     high: float | None
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean and its 95 % confidence interval over files: mean +- t s / sqrt(n), Student's t.
+    """Return the mean and its 95 % confidence interval mean +- t s / sqrt(n).
 
-    s is the sample standard deviation (n - 1), t the 97.5 % quantile for n - 1 degrees of freedom.
+    s is the sample standard deviation (n - 1), t the 97.5 % quantile of Student's distribution with
+    n - 1 degrees of freedom.
     """
     n = len(values)
     if n == 0:
@@ -35,14 +38,14 @@ def summarize(values: Sequence[float]) -> Summary:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one measure says of many files."""
+    """One metric over many files."""
 
     estimate: Summary
     noisy: Summary
-    improvement: Summary  # by file, positive for better, whichever way the measure goes
+    improvement: Summary  # per file, positive for better, whether or not higher is better
 
 
-def summarize_files(judgements: Sequence[PairResult], measure: str) -> Scores:
-    """``summarize`` each of the three for a measure over the files for which it is there."""
-    columns = zip(*((j.values, j.noisy_values, j.improvements) for j in judgements), strict=True)
-    return Scores(*(summarize([c[measure] for c in column if measure in c]) for column in columns))
+def summarize_files(results: Sequence[PairResult], metric: str) -> Scores:
+    """Summarise a metric over the files for which it is defined."""
+    columns = zip(*((r.values, r.noisy_values, r.improvements) for r in results), strict=True)
+    return Scores(*(summarize([c[metric] for c in column if metric in c]) for column in columns))

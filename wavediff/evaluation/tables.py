@@ -1,4 +1,4 @@
-"""The tables of ``wavediff evaluate``: text for a reader, CSV for a spreadsheet."""
+"""The tables of ``wavediff evaluate``, as text and as CSV."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from wavediff.evaluation.summary import Scores, Summary
 
 
 def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> str:
-    """A row for each measure; with ``noisy`` the input, the improvement and its interval too."""
+    """Return a row per metric; with ``noisy`` also the input, the improvement and its interval."""
     head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
-    rows = [["measure", "better", *head, "95 % interval", "files"]]
+    rows = [["metric", "better", *head, "95 % interval", "files"]]
     for name, score in scores.items():
         better = "higher" if METRICS[name].higher_is_better else "lower"
         last = score.improvement if noisy else score.estimate
@@ -26,9 +26,15 @@ def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> st
 def breakdown_table(
     column: str, groups: Mapping[str, tuple[Mapping[str, Scores], int]], noisy: bool
 ) -> str:
-    """A row for each measure and group of files: value -> (scores, number of files)."""
+    """Return a row per metric and group of files.
+
+    Args:
+        column: the manifest's column by which files are grouped.
+        groups: value of the column -> (scores by metric, number of files).
+        noisy: whether the noisy input is scored too.
+    """
     head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
-    rows = [["measure", column, *head, "files"]]
+    rows = [["metric", column, *head, "files"]]
     for name in next(iter(groups.values()))[0]:
         for value, (scores, n_files) in groups.items():
             last = scores[name].improvement if noisy else scores[name].estimate
@@ -37,54 +43,55 @@ def breakdown_table(
     return _table(rows)
 
 
-def per_file_table(judgements: Sequence[PairResult], measures: Sequence[str], noisy: bool) -> str:
-    labels = [METRICS[name].label for name in measures]
+def per_file_table(results: Sequence[PairResult], metrics: Sequence[str], noisy: bool) -> str:
+    """Return a row per file; with ``noisy`` also the input and the improvement."""
+    labels = [METRICS[name].label for name in metrics]
     if noisy:
         labels = [text for label in labels for text in (f"noisy {label}", label, "improvement")]
     rows = [["file", *labels]]
-    for judgement in judgements:
-        numbers = map(_number, _values(judgement, measures, noisy))
-        rows.append([judgement.pair.name, *numbers])
+    for result in results:
+        numbers = map(_number, _values(result, metrics, noisy))
+        rows.append([result.pair.name, *numbers])
     return _table(rows)
 
 
 def write_csv(
     path: Path,
-    judgements: Sequence[PairResult],
-    measures: Sequence[str],
+    results: Sequence[PairResult],
+    metrics: Sequence[str],
     noisy: bool,
     manifest: Manifest,
     columns: Sequence[str],
 ) -> None:
-    """A row for each file: its name, the manifest's ``columns``, the values, what was noticed."""
-    heads = list(measures)
+    """Write a row per file: name, the manifest's ``columns``, values and remarks."""
+    heads = list(metrics)
     if noisy:
-        heads = [head for m in measures for head in (f"noisy_{m}", m, f"{m}_improvement")]
+        heads = [head for m in metrics for head in (f"noisy_{m}", m, f"{m}_improvement")]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", *columns, "sample_rate", "seconds", *heads, "remarks"])
-        for judgement in judgements:
-            row = manifest.get(judgement.pair.name, {})
-            remarks = [judgement.error] if judgement.error else list(judgement.notes)
-            for reasons in (judgement.unmeasurable, judgement.noisy_unmeasurable):
+        for result in results:
+            row = manifest.get(result.pair.name, {})
+            remarks = [result.error] if result.error else list(result.notes)
+            for reasons in (result.unmeasurable, result.noisy_unmeasurable):
                 remarks += [f"{name}: {why}" for name, why in reasons.items()]
             writer.writerow(
                 [
-                    judgement.pair.name,
+                    result.pair.name,
                     *(row.get(column) for column in columns),
-                    judgement.sample_rate,
-                    judgement.seconds,
-                    *_values(judgement, measures, noisy),
+                    result.sample_rate,
+                    result.seconds,
+                    *_values(result, metrics, noisy),
                     "; ".join(remarks),
                 ]
             )
 
 
-def _values(judgement: PairResult, measures: Sequence[str], noisy: bool) -> list[float | None]:
-    kinds = [judgement.values]
+def _values(result: PairResult, metrics: Sequence[str], noisy: bool) -> list[float | None]:
+    kinds = [result.values]
     if noisy:
-        kinds = [judgement.noisy_values, judgement.values, judgement.improvements]
-    return [kind.get(name) for name in measures for kind in kinds]
+        kinds = [result.noisy_values, result.values, result.improvements]
+    return [kind.get(name) for name in metrics for kind in kinds]
 
 
 def _means(score: Scores, noisy: bool) -> list[str]:

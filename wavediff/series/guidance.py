@@ -24,7 +24,7 @@ from torch import Tensor
 
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.guidance import Guided, ProjectionGuidance
-from wavediff.diffusion.self_guidance import SelfGuidance, levels, mean_square, pinball
+from wavediff.diffusion.self_guidance import SelfGuidance, mean_square, pinball, quantiles
 from wavediff.errors import UserError
 
 KINDS = ("replace", "mse", "quantile")
@@ -74,5 +74,5 @@ class Guidance:
             return ProjectionGuidance(denoiser, lambda x0_hat, cond: torch.where(known, y, x0_hat))
         if self.kind == "mse":
             return SelfGuidance(denoiser, mean_square(y, known), self.scale, data_std=1.0)
-        level = levels(samples).repeat_interleave(len(y) // samples).to(y)
-        return SelfGuidance(denoiser, pinball(y, known, level), self.scale)
+        quantile = quantiles(samples).repeat_interleave(len(y) // samples).to(y)
+        return SelfGuidance(denoiser, pinball(y, known, quantile), self.scale)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas
 
 from wavediff.errors import UserError
+from wavediff.inputs import is_parquet
 from wavediff.series import table_files
 from wavediff.series.columns import ITEM_NAMES, is_text, mostly_numbers
 from wavediff.series.stamps import Stamps, find_time
@@ -77,7 +78,7 @@ def read_table(
     """
     if isinstance(source, pandas.DataFrame):
         name, frames, first_line = "the frame", iter([table_files.plain(source)]), 0
-    elif table_files.is_parquet(source):
+    elif is_parquet(source):
         name, frames, first_line = source.name, table_files.read_parquet(source, progress), 0
     else:
         name, frames, first_line = source.name, table_files.read_csv(source, texts, progress), 2

@@ -20,11 +20,6 @@ PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a path is that of a Parquet file, by its name."""
-    return path.name.lower().endswith((".parquet", ".pq"))
-
-
 def is_gzip(path: Path) -> bool:
     """Whether a file is compressed by gzip, by its first bytes."""
     with open(path, "rb") as file:

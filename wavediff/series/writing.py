@@ -12,14 +12,14 @@ import pandas
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+from wavediff.inputs import is_parquet
 from wavediff.series.series_set import Origin, SeriesSet
-from wavediff.series.table_files import delimiter, is_gzip, is_parquet
+from wavediff.series.table_files import delimiter, is_gzip
 
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
-TABLES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
 
 
 def write_imputed(

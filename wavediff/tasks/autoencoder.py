@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavediff.data.audio import resample
+from wavediff.data.resampling import resample
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,11 +23,9 @@ from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.sampler import on_path
+from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.task import DiffusionTask
 from wavediff.tasks.weights import check_weights
-
-if TYPE_CHECKING:
-    from wavediff.tasks.stream import EnhancerStream
 
 LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in losses relative to it
 
@@ -208,7 +206,7 @@ class Enhancer(DiffusionTask):
         Args:
             audio: floating-point, full scale +-1, at any rate; each channel is enhanced by itself.
             sample_rate: of the audio, in Hz; what lies above the model's band is kept with the
-                gain that the top of the band gets, see ``wavediff.tasks.stream``.
+                gain that the top of the band gets, see ``wavediff.tasks.high_band``.
             sampler, steps: instead of the checkpoint's own.
             seed: of the noise; the same seed gives the same audio.
             dry: share of the input in the output, 0 to 1.
@@ -216,8 +214,6 @@ class Enhancer(DiffusionTask):
         Raises:
             UserError: for audio or values that cannot be, or an unknown sampler.
         """
-        from wavediff.tasks.stream import enhance_signal  # scipy's filters are slow to import
-
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
 
@@ -230,7 +226,8 @@ class Enhancer(DiffusionTask):
         steps: int | None = None,
         seed: int = 0,
         dry: float = 0.0,
-        chunk_seconds: float = 0.25,
+        chunk_seconds: float | None = 0.25,
+        progress: Callable[[float], None] | None = None,
     ) -> EnhancerStream:
         """Enhancement of blocks ``[channels, n]`` as they come, with the same result as ``self()``.
 
@@ -240,13 +237,14 @@ class Enhancer(DiffusionTask):
             play(stream.finish())
 
         Args:
+            sampler, steps, seed, dry: as of a call.
             chunk_seconds: of signal per network call; short ones give a low latency and cost more.
+                None is what costs least, for files.
+            progress: called with the seconds of the signal that the network has processed.
 
         Raises:
             UserError: as a call.
         """
-        from wavediff.tasks.stream import EnhancerStream
-
         return EnhancerStream(
             self,
             sample_rate,
@@ -255,6 +253,7 @@ class Enhancer(DiffusionTask):
             seed=seed,
             dry=dry,
             chunk_seconds=chunk_seconds,
+            progress=progress,
         )
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
@@ -294,10 +293,9 @@ class Enhancer(DiffusionTask):
         level = self.level(noisy) / self.level_rms
         cond = self._condition(normalised(noisy, level))
         draw = PositionNoise(seed, offset // self.representation.hop_length)
-        z = draw(cond.anchor, -1)
         if sampler.calls(schedule) > 1:
             cond = self.denoiser.prepare(cond)
-        x = sampler(self.denoiser, z, cond, noise=draw)
+        x = self.sample(cond, cond.anchor.shape, draw, sampler)
         return self.representation.decode(x, length, cond.local) * level
 
 

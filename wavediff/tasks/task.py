@@ -16,7 +16,8 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Noise, Sampler
 from wavediff.errors import UserError
-from wavediff.tasks.checkpoint import FILE_NAME, load_task, save_task
+from wavediff.tasks.checkpoint import load_task, save_task
+from wavediff.tasks.names import FILE_NAME
 from wavediff.tasks.sampler import checked_sampler
 from wavediff.training.validation import Validation, validate
 
@@ -37,7 +38,7 @@ class Task(nn.Module):
 
     Attributes:
         groups: of the configuration, which the task is made of.
-        command: by which a trained model is used.
+        command: by which a trained model is used; ``info`` where there is none.
         title: what messages call it, with its article.
         advice: where such a model comes from, for messages.
         network: all that is learnt.
@@ -51,7 +52,7 @@ class Task(nn.Module):
     """
 
     groups: ClassVar[tuple[str, ...]] = ("task", "network")
-    command: ClassVar[str] = ""
+    command: ClassVar[str] = "info"
     title: ClassVar[str] = "a model"
     advice: ClassVar[str] = "give the run folder of one"
     network: nn.Module

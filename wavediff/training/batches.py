@@ -67,7 +67,7 @@ def batches(
     closing = multiprocessing.Value("b", 0, lock=False)
     loader = DataLoader(
         data,
-        batch_sampler=indices,  # type: ignore[arg-type]
+        batch_sampler=indices,
         num_workers=min(workers, usable_cores()),
         pin_memory=pin_memory,
         worker_init_fn=partial(_leave_signals_to_the_parent, closing),

@@ -1,4 +1,4 @@
-"""A stop rule: as many steps of training as fit into a time."""
+"""A stop rule: the number of training steps that fit into a time."""
 
 import time
 from collections.abc import Callable
@@ -7,12 +7,15 @@ MAX_STEPS = 1_000_000
 
 
 class TimeBudget:
-    """The number of steps that fit into ``seconds``, estimated anew before each step.
+    """The number of steps that fit into ``seconds``, estimated before each step.
 
-    Each estimate assumes that all steps to come take as long as those done: the share of the steps
-    that are done is the share of the time that is over. A schedule of the learning rate that
-    depends on the number of steps is thus complete when the time is over, however the speed of the
-    machine changes.
+    An estimate assumes that the remaining steps take as long as the finished ones, so that the
+    fraction of finished steps equals the fraction of elapsed time. A learning rate schedule over
+    the number of steps therefore completes in time, even if the speed of the machine varies.
+
+    Args:
+        seconds: the time.
+        clock: returns the current time in seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +29,7 @@ class TimeBudget:
         return min(self.clock() - self.began, self.seconds)
 
     def steps(self, done: int) -> int:
-        """Steps in all, after ``done``; ``done`` itself where there is no time for another."""
+        """Estimate the total number of steps after ``done``; ``done`` if no more step fits."""
         now = self.clock()
         if not done:
             self.began = self.last = now

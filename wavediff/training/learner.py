@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,9 @@ class Learner:
     """The weights of ``task.network``, their moving average, the optimizer and the scaler.
 
     Args:
-        task: what is trained.
+        task: the model to train.
+        config: the configuration of the trainer.
+        world: the processes that train together.
         make_optimizer: called with the parameters.
         seed: for noise and dropout.
         adversary: discriminators of the task's ``generated(batch, noise)``, a pair of estimate and
@@ -75,7 +77,7 @@ class Learner:
         adversary: Adversary | None = None,
     ) -> None:
         self.task, self.config, self.world, self.seed = task.to(world.device), config, world, seed
-        self.network = cast(nn.Module, task.network)
+        self.network = task.network
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.ema = averaged(self.network, config.ema_decay)
         self.optimizer = make_optimizer(self.parameters)
@@ -161,7 +163,7 @@ class Learner:
 
     def exported(self) -> dict[str, Tensor]:
         """Return the averaged weights under the network's own names."""
-        return cast(nn.Module, self.ema.module).state_dict()
+        return self.ema.module.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         state = {

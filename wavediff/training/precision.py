@@ -35,7 +35,7 @@ def accelerate(
             return _single(fast(*args, **kwargs))
 
     if compile or dtype is not None:
-        network.forward = forward  # type: ignore[method-assign]
+        network.forward = forward
 
 
 def _single(output: Any) -> Any:

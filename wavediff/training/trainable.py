@@ -1,4 +1,4 @@
-"""What the training loop asks of a model; ``wavediff.tasks.task.Task`` has it all."""
+"""The interface between training and a model, which ``wavediff.tasks.task.Task`` implements."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
@@ -10,7 +10,7 @@ from wavediff.diffusion.noise import ItemNoise
 
 
 class Trainable(Protocol):
-    """See ``Task`` for each."""
+    """A trainable model; ``Task`` documents the members."""
 
     sample_rate: int
 
@@ -29,3 +29,5 @@ class Trainable(Protocol):
     def to(self, device: torch.device) -> Self: ...
 
     def train(self) -> Self: ...
+
+    def eval(self) -> Self: ...
