@@ -175,7 +175,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
             training = time.perf_counter() - began
         began = time.perf_counter()
         places = [(window.item, window.origin) for window in windows]
-        row = rolling.judge(windows, forecaster.paths(places, horizon))
+        row = rolling.evaluate(windows, forecaster.paths(places, horizon))
         table[MODEL] = {**row, "seconds": time.perf_counter() - began}
         table[MODEL]["training seconds"] = training
     baselines = [BASELINES[name] for name in chosen if name != MODEL]

@@ -90,8 +90,8 @@ def quantiles(text: str) -> list[float]:
 
 def forecast(arguments: argparse.Namespace) -> int:
     """Read the table, load or fit the model, and write what it forecasts."""
-    from wavediff.series.filling import write_table
     from wavediff.series.forecaster import Forecaster
+    from wavediff.series.writing import write_table
 
     with interruptible():
         forecaster = Forecaster(arguments.horizon, **series_options(arguments))

@@ -65,8 +65,8 @@ def impute(arguments: argparse.Namespace) -> int:
     """Read the table, load or fit the model, and write the table with its gaps filled."""
     import numpy as np
 
-    from wavediff.series.filling import write_filled
     from wavediff.series.forecaster import Forecaster
+    from wavediff.series.writing import write_imputed
 
     with interruptible():
         forecaster = Forecaster(**series_options(arguments))
@@ -87,7 +87,7 @@ def impute(arguments: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         medians, stds = zip(*filled, strict=True)
-        write_filled(series, medians, stds, arguments.output)
+        write_imputed(series, medians, stds, arguments.output)
         print(arguments.output)
     return 0
 

@@ -89,8 +89,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def synthesize(arguments: argparse.Namespace) -> int:
     """Load the model, write its samples, and print their scores."""
-    from wavediff.series.filling import write_table
     from wavediff.series.forecaster import Forecaster
+    from wavediff.series.writing import write_table
 
     with interruptible():
         forecaster = Forecaster(
@@ -118,7 +118,7 @@ def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:
     Raises:
         UserError: for a table that does not fit the model, or has too few.
     """
-    from wavediff.series.synthesis import complete_windows
+    from wavediff.series.synthesis_metrics import complete_windows
 
     series = forecaster.read(reference).series
     print(*forecaster.notes, sep="\n", file=sys.stderr)
@@ -141,7 +141,11 @@ def scores(real: np.ndarray, synthetic: np.ndarray, arguments: argparse.Namespac
     Args:
         real, synthetic: ``[2 N, V, length]`` and ``[N or more, V, length]``.
     """
-    from wavediff.series.synthesis import discriminative_score, predictive_score, series_frechet
+    from wavediff.series.synthesis_metrics import (
+        discriminative_score,
+        predictive_score,
+        series_frechet,
+    )
 
     trained = {"discriminative score": discriminative_score, "predictive score": predictive_score}
     n, variables, length = len(real) // 2, *real.shape[1:]
