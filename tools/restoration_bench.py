@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from wavediff.cli import run
-from wavediff.commands.arguments import add_sampling, device, positive_int
+from wavediff.commands.arguments import device, positive_int
 from wavediff.data.audio import read_audio, write_audio
 from wavediff.data.resampling import resample
 from wavediff.evaluation.spectral import lsd
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--tasks", nargs="+", choices=TASKS, default=TASKS)
     add("--draws", type=positive_int, default=DRAWS, help=f"to average (default: {DRAWS})")
     add("--save", type=Path, help="a folder for the sounds of the first file")
-    add_sampling(parser)
+    parser.add_sampling()
     arguments = parser.parse_args(argv)
     posterior = posterior_of(
         arguments.checkpoint,

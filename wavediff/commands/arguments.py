@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
 
 if TYPE_CHECKING:
     import torch
+
+ANY_MODEL = "a run folder, a model.safetensors or a bundled model (default: %(default)s)"
+A_GENERATOR = "a generator: a run folder or a model.safetensors"
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,6 +49,90 @@ class Parser(argparse.ArgumentParser):
             hint = f": did you mean {close[0]}?" if close else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return arguments
+
+    def add_option(
+        self, name: str, kind: Callable[[str], Any], metavar: str, what: str, **options: Any
+    ) -> None:
+        """An option with a value.
+
+        Args:
+            kind: its argparse type.
+            metavar: stands for the value in the help.
+            what: the help, to which a default number is added.
+            options: others of ``add_argument``.
+        """
+        if isinstance(options.get("default"), int | float):
+            what = f"{what} (default: {options['default']:g})".strip()
+        self.add_argument(name, type=kind, metavar=metavar, help=what, **options)
+
+    def add_paths(self, what: str) -> None:
+        """One or more inputs."""
+        what = f"{what}, folders or quoted globs"
+        self.add_argument("paths", nargs="+", metavar="PATH", help=what)
+
+    def add_output(self, what: str, metavar: str = "OUT") -> None:
+        """--output, which is required, and --overwrite."""
+        self.add_argument("-o", "--output", required=True, type=path, metavar=metavar, help=what)
+        self.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+    def add_checkpoint(self, what: str, **options: Any) -> None:
+        """--checkpoint. ``options`` as for ``add_argument``."""
+        self.add_argument("--checkpoint", metavar="MODEL", help=what, **options)
+
+    def add_sampler(self) -> None:
+        """--sampler."""
+        self.add_option(
+            "--sampler",
+            str,
+            "NAME",
+            f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
+        )
+
+    def add_mel_iterations(self) -> None:
+        """--mel-iterations."""
+        self.add_option(
+            "--mel-iterations",
+            non_negative_int,
+            "N",
+            "iterations that project the estimate towards the mel; 0 leaves the network's own "
+            "(default: the checkpoint's)",
+        )
+
+    def add_sampling(self, **steps: Any) -> None:
+        """--sampler, --steps, --seed, --device and --threads.
+
+        Args:
+            steps: what ``add_argument`` is given for --steps beside its type.
+        """
+        self.add_sampler()
+        steps = {"help": "sampling steps (default: the sampler's own)"} | steps
+        self.add_argument("--steps", type=positive_int, metavar="N", **steps)
+        self.add_seed("noise")
+        self.add_device()
+
+    def add_seed(self, what: str) -> None:
+        """--seed."""
+        self.add_option("--seed", integer, "N", f"of the {what}", default=0)
+
+    def add_device(self) -> None:
+        """--device and --threads."""
+        self.add_argument(
+            "--device",
+            choices=["auto", "cpu", "cuda"],
+            default="auto",
+            help="auto uses a GPU if there is one (default: auto)",
+        )
+        self.add_option("--threads", positive_int, "N", "CPU threads (default: one per core)")
+
+    def add_bits(self) -> None:
+        """--bits."""
+        self.add_argument(
+            "--bits",
+            type=int,
+            choices=[16, 24, 32],
+            default=16,
+            help="per sample; 32 is floating point, for wav only (default: 16)",
+        )
 
 
 def integer(text: str) -> int:
@@ -106,75 +194,6 @@ def name_list(text: str) -> list[str]:
 def path(text: str) -> Path:
     """An argparse type: a path, ``~`` expanded."""
     return Path(text).expanduser()
-
-
-def add_paths(parser: argparse.ArgumentParser, what: str) -> None:
-    """One or more inputs."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help=f"{what}, folders or quoted globs")
-
-
-def add_output(parser: argparse.ArgumentParser, what: str, metavar: str = "OUT") -> None:
-    """--output, which is required, and --overwrite."""
-    parser.add_argument("-o", "--output", required=True, type=path, metavar=metavar, help=what)
-    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-
-
-def add_checkpoint(parser: argparse.ArgumentParser, what: str, **options: Any) -> None:
-    """--checkpoint. ``options`` as for ``add_argument``."""
-    parser.add_argument("--checkpoint", metavar="MODEL", help=what, **options)
-
-
-def add_sampler(parser: argparse.ArgumentParser) -> None:
-    """--sampler."""
-    parser.add_argument(
-        "--sampler",
-        metavar="NAME",
-        help=f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
-    )
-
-
-def add_mel_iterations(parser: argparse.ArgumentParser) -> None:
-    """--mel-iterations."""
-    parser.add_argument(
-        "--mel-iterations",
-        type=non_negative_int,
-        metavar="N",
-        help="iterations that project the estimate towards the mel; 0 leaves the network's own "
-        "(default: the checkpoint's)",
-    )
-
-
-def add_sampling(parser: argparse.ArgumentParser, **steps: Any) -> None:
-    """--sampler, --steps, --seed, --device and --threads.
-
-    Args:
-        steps: what ``add_argument`` is given for --steps beside its type.
-    """
-    add_sampler(parser)
-    steps = {"help": "sampling steps (default: the sampler's own)"} | steps
-    parser.add_argument("--steps", type=positive_int, metavar="N", **steps)
-    add_seed(parser, "noise")
-    add_device(parser)
-
-
-def add_seed(parser: argparse.ArgumentParser, what: str) -> None:
-    """--seed."""
-    parser.add_argument(
-        "--seed", type=integer, default=0, metavar="N", help=f"of the {what} (default: 0)"
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device and --threads."""
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="auto uses a GPU if there is one (default: auto)",
-    )
-    parser.add_argument(
-        "--threads", type=positive_int, metavar="N", help="CPU threads (default: one per core)"
-    )
 
 
 def require_model(arguments: argparse.Namespace) -> None:

@@ -66,32 +66,40 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("give one file, or --recipe NAME")
         require_table(Path(arguments.source[0]).expanduser())
     require_model(arguments)
-    return backtest(arguments)
+
+    from wavediff.series.backtest import table_text
+
+    with interruptible():
+        table = evaluate(arguments)
+    print(json.dumps(table, indent=2) if arguments.json else table_text(table))
+    return 0
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("backtest", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add("source", nargs="*", metavar="DATA", help="a CSV or Parquet file, or settings of --recipe")
-    add("--recipe", metavar="NAME", help="data and protocol of a recipe for time series")
-    add("--horizon", type=positive_int, metavar="N", help="time steps of a forecast")
+    add = parser.add_option
+    parser.add_argument(
+        "source", nargs="*", metavar="DATA", help="a CSV or Parquet file, or settings of --recipe"
+    )
+    add("--recipe", str, "NAME", "data and protocol of a recipe for time series")
+    add("--horizon", positive_int, "N", "time steps of a forecast")
     add(
         "--test",
-        type=real,
-        metavar="N",
-        help="the last steps of each item, or a share of it (default: 0.2, or the recipe's)",
+        real,
+        "N",
+        "the last steps of each item, or a share of it (default: 0.2, or the recipe's)",
     )
-    add("--stride", type=positive_int, metavar="N", help="between origins (default: the horizon)")
-    add("--history", type=positive_int, metavar="N", help="that baselines see (default: all)")
+    add("--stride", positive_int, "N", "between origins (default: the horizon)")
+    add("--history", positive_int, "N", "that baselines see (default: all)")
     add(
         "--models",
-        type=models,
+        models,
+        "A,B",
+        f"separated by commas (default: {','.join(DEFAULT)})",
         default=list(DEFAULT),
-        metavar="A,B",
-        help=f"separated by commas (default: {','.join(DEFAULT)})",
     )
-    add("--json", action="store_true", help="as JSON")
+    parser.add_argument("--json", action="store_true", help="as JSON")
     add_series(parser)
     return parser.parse_intermixed_args(argv)  # settings before and after options
 
@@ -106,16 +114,6 @@ def models(text: str) -> list[str]:
                 f"there is no model {name!r}; choose from model, {known}"
             )
     return names
-
-
-def backtest(arguments: argparse.Namespace) -> int:
-    """Evaluate, and print the table."""
-    from wavediff.series.backtest import table_text
-
-    with interruptible():
-        table = evaluate(arguments)
-    print(json.dumps(table, indent=2) if arguments.json else table_text(table))
-    return 0
 
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:

@@ -8,13 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_mel_iterations,
-    add_output,
-    add_sampler,
-    fraction,
-)
+from wavediff.commands.arguments import Parser, fraction
 from wavediff.commands.outputs import require_new
 from wavediff.errors import UserError
 from wavediff.tasks.names import FILE_NAME, find_checkpoint, find_sampler
@@ -50,29 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             find_checkpoint(model)
     if arguments.sampler is not None:
         find_sampler(arguments.sampler)
-    return bundle(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("bundle", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add("run", metavar="RUN", help="a run folder or a model.safetensors")
-    add_output(parser, f"folder to write {FILE_NAME} into", metavar="DIR")
-    add("--average", metavar="MODEL", help="average the weights with this model's")
-    add(
-        "--share",
-        type=fraction,
-        metavar="S",
-        help="of MODEL in the average, 0 to 1 (default: 0.5)",
-    )
-    add_sampler(parser)
-    add_mel_iterations(parser)
-    return parser.parse_args(argv)
-
-
-def bundle(arguments: argparse.Namespace) -> int:
-    """Read the run, change what is asked for, and write it."""
     import torch
 
     from wavediff.tasks.build import build_task
@@ -99,6 +71,18 @@ def bundle(arguments: argparse.Namespace) -> int:
     save_task(target, config, half, extra)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("bundle", DESCRIPTION, EXAMPLES)
+    parser.add_argument("run", metavar="RUN", help="a run folder or a model.safetensors")
+    parser.add_output(f"folder to write {FILE_NAME} into", metavar="DIR")
+    parser.add_option("--average", str, "MODEL", "average the weights with this model's")
+    parser.add_option("--share", fraction, "S", "of MODEL in the average, 0 to 1 (default: 0.5)")
+    parser.add_sampler()
+    parser.add_mel_iterations()
+    return parser.parse_args(argv)
 
 
 def averaged(

@@ -34,26 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
     require_restoration(arguments)
-    return declip_file(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("declip", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add(
-        "--threshold",
-        type=positive_float,
-        metavar="LEVEL",
-        help="magnitude from which samples are clipped; 1 is full scale (default: detected)",
-    )
-    add("--gain", type=real, default=0.0, metavar="DB", help="of the output (default: 0)")
-    add_restoration(parser)
-    return parser.parse_args(argv)
-
-
-def declip_file(arguments: argparse.Namespace) -> int:
-    """Load the generator and restore the peaks."""
     import torch
 
     from wavediff.data.audio import audio_reader, audio_writer_like
@@ -78,6 +59,21 @@ def declip_file(arguments: argparse.Namespace) -> int:
         print(f"{writer.clipping}: --gain {needed - 0.05:.1f} keeps them", file=sys.stderr)
     print(arguments.output)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("declip", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    add(
+        "--threshold",
+        positive_float,
+        "LEVEL",
+        "magnitude from which samples are clipped; 1 is full scale (default: detected)",
+    )
+    add("--gain", real, "DB", "of the output", default=0.0)
+    add_restoration(parser)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,8 @@ import sys
 from pathlib import Path
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_checkpoint,
-    add_device,
-    add_output,
-    add_paths,
-    device,
-    require_model,
-)
-from wavediff.commands.outputs import add_bits, convert_all, plan_outputs, subtype
+from wavediff.commands.arguments import Parser, device, require_model
+from wavediff.commands.outputs import convert_all, plan_outputs, subtype
 from wavediff.errors import UserError
 from wavediff.inputs import LATENT_SUFFIXES, find_audio
 
@@ -36,23 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     targets = plan_outputs(files, arguments.paths, arguments.output, (".wav", ".flac"))
     kind = subtype(arguments.bits, targets)
     require_model(arguments)
-    return decode_all(targets, kind, arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("decode", DESCRIPTION, EXAMPLES)
-    add_paths(parser, ".npz files")
-    add_output(parser, "a .wav or .flac file, or a folder")
-    what = "a run folder or a model.safetensors (default: the one that the latent names)"
-    add_checkpoint(parser, what)
-    add_bits(parser)
-    add_device(parser)
-    return parser.parse_args(argv)
-
-
-def decode_all(targets: list[tuple[Path, Path]], kind: str, arguments: argparse.Namespace) -> int:
-    """Load the autoencoders and decode; returns the exit code."""
     from wavediff.data.audio import write_audio
     from wavediff.data.latents import read_latent
     from wavediff.tasks.autoencoder import Autoencoder
@@ -77,6 +53,18 @@ def decode_all(targets: list[tuple[Path, Path]], kind: str, arguments: argparse.
         write_audio(target, audio, model.sample_rate, kind)
 
     return convert_all(targets, decode, arguments.overwrite)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("decode", DESCRIPTION, EXAMPLES)
+    parser.add_paths(".npz files")
+    parser.add_output("a .wav or .flac file, or a folder")
+    what = "a run folder or a model.safetensors (default: the one that the latent names)"
+    parser.add_checkpoint(what)
+    parser.add_bits()
+    parser.add_device()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,7 @@ import sys
 from pathlib import Path
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_checkpoint,
-    add_device,
-    add_output,
-    add_paths,
-    device,
-    require_model,
-)
+from wavediff.commands.arguments import Parser, device, require_model
 from wavediff.commands.outputs import convert_all, plan_outputs
 from wavediff.inputs import LATENT_SUFFIXES, find_audio
 
@@ -36,22 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     files = find_audio(arguments.paths)
     targets = plan_outputs(files, arguments.paths, arguments.output, LATENT_SUFFIXES)
     require_model(arguments)
-    return encode_all(targets, arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("encode", DESCRIPTION, EXAMPLES)
-    add_paths(parser, "audio files")
-    add_output(parser, "a .npz file, or a folder")
-    what = "a run folder or a model.safetensors of recipe=autoencoder"
-    add_checkpoint(parser, what, required=True)
-    add_device(parser)
-    return parser.parse_args(argv)
-
-
-def encode_all(targets: list[tuple[Path, Path]], arguments: argparse.Namespace) -> int:
-    """Load the autoencoder and encode; returns the exit code."""
     from wavediff.data.audio import read_audio
     from wavediff.data.latents import StoredLatent, write_latent
     from wavediff.tasks.autoencoder import Autoencoder
@@ -65,6 +42,17 @@ def encode_all(targets: list[tuple[Path, Path]], arguments: argparse.Namespace) 
         write_latent(target, StoredLatent(latent, audio.shape[-1], rate, name))
 
     return convert_all(targets, encode, arguments.overwrite)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("encode", DESCRIPTION, EXAMPLES)
+    parser.add_paths("audio files")
+    parser.add_output("a .npz file, or a folder")
+    what = "a run folder or a model.safetensors of recipe=autoencoder"
+    parser.add_checkpoint(what, required=True)
+    parser.add_device()
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -16,17 +16,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_checkpoint,
-    add_output,
-    add_paths,
-    add_sampling,
-    device,
-    fraction,
-    path,
-    require_model,
-)
+from wavediff.commands.arguments import ANY_MODEL, Parser, device, fraction, path, require_model
 from wavediff.commands.outputs import (
     interruptible,
     missing_outputs,
@@ -105,29 +95,27 @@ def main(argv: list[str] | None = None) -> int:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("enhance", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add_paths(parser, "audio files, - (stdin)")
-    add_output(parser, "an audio file for one input, or a folder, or - (stdout)")
-    add_checkpoint(
-        parser,
-        "a run folder, a model.safetensors or a bundled model (default: %(default)s)",
-        default="enhancer-16k",
-    )
+    add = parser.add_option
+    parser.add_paths("audio files, - (stdin)")
+    parser.add_output("an audio file for one input, or a folder, or - (stdout)")
+    parser.add_checkpoint(ANY_MODEL, default="enhancer-16k")
     add(
         "--dry",
-        type=fraction,
+        fraction,
+        "SHARE",
+        "of the input in the output: 0 is clean, 1 is the input",
         default=0.0,
-        metavar="SHARE",
-        help="of the input in the output: 0 is clean, 1 is the input (default: 0)",
     )
     steps = "sampling steps (default: the sampler's own; enhancer-16k is trained for 1)"
-    add_sampling(parser, help=steps)
-    add("--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)")
+    parser.add_sampling(help=steps)
+    parser.add_argument(
+        "--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)"
+    )
     add(
         "--report",
-        type=path,
-        metavar="HTML",
-        help="write a page with spectrograms, levels and players of before and after",
+        path,
+        "HTML",
+        "write a page with spectrograms, levels and players of before and after",
     )
     return parser.parse_args(argv)
 

@@ -89,31 +89,31 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = Parser("evaluate", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
+    add = parser.add_option
     one = "folder, or one audio file"
-    add("--reference", type=path, required=True, metavar="PATH", help=one)
-    add("--estimate", type=path, required=True, metavar="PATH", help=one)
-    add("--noisy", type=path, metavar="PATH", help="the inputs of the estimates, evaluated too")
+    add("--reference", path, "PATH", one, required=True)
+    add("--estimate", path, "PATH", one, required=True)
+    add("--noisy", path, "PATH", "the inputs of the estimates, evaluated too")
     add(
         "--manifest",
-        type=path,
-        metavar="CSV",
-        help="a table of the files, with a column name, for a breakdown --by its other columns",
+        path,
+        "CSV",
+        "a table of the files, with a column name, for a breakdown --by its other columns",
     )
     add(
         "--by",
-        type=name_list,
-        metavar="COLUMN,COLUMN",
-        help="columns of the manifest by which to break the means down (default: snr_db)",
+        name_list,
+        "COLUMN,COLUMN",
+        "columns of the manifest by which to break the means down (default: snr_db)",
     )
-    add(
+    parser.add_argument(
         "--metrics",
         "--measures",
         type=metric_names,
         metavar="NAME,NAME",
         help=f"of {', '.join(METRIC_HELP)}",
     )
-    add(
+    parser.add_argument(
         "--frechet",
         nargs="?",
         const=LOG_MEL,
@@ -121,15 +121,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="compare the folders as sets, by a TorchScript MODEL (audio [n, time] to [n, d]) if "
         "given",
     )
-    add("--per-file", action="store_true", help="print a row for each file, too")
-    add("--csv", type=path, metavar="FILE", help="write a row for each file")
-    add("--json", type=path, metavar="FILE", help="write everything")
+    parser.add_argument("--per-file", action="store_true", help="print a row for each file, too")
+    add("--csv", path, "FILE", "write a row for each file")
+    add("--json", path, "FILE", "write everything")
     add(
         "--jobs",
-        type=positive_int,
+        positive_int,
+        "N",
+        "processes at a time, one per core",
         default=min(cores or 1, 16),
-        metavar="N",
-        help="processes at a time (default: one per core, here %(default)s)",
     )
     args = parser.parse_args(argv)
     if args.by and not args.manifest:
@@ -158,12 +158,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from wavediff.evaluation.manifest import groups, read_manifest
     from wavediff.evaluation.pairs import match, with_noisy
     from wavediff.evaluation.summary import summarize_files
-    from wavediff.evaluation.tables import (
-        breakdown_table,
-        per_file_table,
-        summary_table,
-        write_csv,
-    )
+    from wavediff.evaluation.tables import breakdown_table, per_file_table, summary_table, write_csv
 
     metrics = available(args.metrics)
     pairs, references, estimates = match(args.reference, args.estimate)

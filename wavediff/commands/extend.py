@@ -34,26 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
     require_restoration(arguments)
-    return extend_file(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("extend", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add("--rate", type=positive_int, metavar="HZ", help="of OUT (default: the generator's)")
-    add(
-        "--cutoff",
-        type=real,
-        metavar="HZ",
-        help="up to which the recording is complete (default: 0.45 of its sample rate)",
-    )
-    add_restoration(parser)
-    return parser.parse_args(argv)
-
-
-def extend_file(arguments: argparse.Namespace) -> int:
-    """Load the generator and sample the high band."""
     import torch
 
     from wavediff.data.audio import audio_reader, audio_writer
@@ -69,20 +50,11 @@ def extend_file(arguments: argparse.Namespace) -> int:
         blocks = map(torch.from_numpy, reader.blocks(READ_SECONDS * old))
         with share_bar("extend", reader.frames / old) as bar:
             pieces = extend(
-                posterior,
-                blocks,
-                old,
-                rate,
-                levels,
-                arguments.cutoff,
-                lambda done: move(bar, done),
+                posterior, blocks, old, rate, levels, arguments.cutoff, lambda done: move(bar, done)
             )
             first = next(pieces)  # invalid options are refused before a file is begun
             with audio_writer(
-                arguments.output,
-                rate,
-                "PCM_24" if fine else "PCM_16",
-                channels=reader.channels,
+                arguments.output, rate, "PCM_24" if fine else "PCM_16", channels=reader.channels
             ) as writer:
                 writer.write(first)
                 for piece in pieces:
@@ -91,6 +63,21 @@ def extend_file(arguments: argparse.Namespace) -> int:
         print(writer.clipping, file=sys.stderr)
     print(arguments.output)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("extend", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    add("--rate", positive_int, "HZ", "of OUT (default: the generator's)")
+    add(
+        "--cutoff",
+        real,
+        "HZ",
+        "up to which the recording is complete (default: 0.45 of its sample rate)",
+    )
+    add_restoration(parser)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

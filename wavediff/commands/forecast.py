@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, add_output, path, positive_int, require_model
+from wavediff.commands.arguments import Parser, path, positive_int, require_model
 from wavediff.commands.outputs import interruptible, require_new
 from wavediff.commands.series_arguments import (
     add_series,
@@ -48,48 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         require_new(plot, arguments.overwrite, arguments.data)
     require_table(arguments.data)
     require_model(arguments)
-    return forecast(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("forecast", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add_table(parser)
-    add(
-        "--horizon",
-        type=positive_int,
-        metavar="N",
-        help="time steps to forecast (default: a season, or the model's)",
-    )
-    add(
-        "--quantiles",
-        type=quantiles,
-        default=[0.1, 0.5, 0.9],
-        metavar="Q,Q",
-        help="separated by commas (default: 0.1,0.5,0.9)",
-    )
-    add_output(parser, "a CSV or Parquet file")
-    add("--plot", type=path, metavar="PNG", help="plot the intervals of 50, 80 and 95 %%, too")
-    add_series(parser)
-    return parser.parse_args(argv)
-
-
-def quantiles(text: str) -> list[float]:
-    """An argparse type: quantiles separated by commas."""
-    try:
-        found = [float(level) for level in text.split(",")]
-    except ValueError:
-        found = [0.0]
-    if not all(0 < level < 1 for level in found):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is invalid: give numbers between 0 and 1, as in 0.1,0.5,0.9"
-        )
-    return list(dict.fromkeys(found))
-
-
-def forecast(arguments: argparse.Namespace) -> int:
-    """Read the table, load or fit the model, and write what it forecasts."""
     from wavediff.series.forecaster import Forecaster
     from wavediff.series.writing import write_table
 
@@ -109,6 +68,40 @@ def forecast(arguments: argparse.Namespace) -> int:
             write_plot(forecaster.series, samples, arguments.plot)
             print(arguments.plot)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("forecast", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    add_table(parser)
+    add(
+        "--horizon", positive_int, "N", "time steps to forecast (default: a season, or the model's)"
+    )
+    add(
+        "--quantiles",
+        quantiles,
+        "Q,Q",
+        "separated by commas (default: 0.1,0.5,0.9)",
+        default=[0.1, 0.5, 0.9],
+    )
+    parser.add_output("a CSV or Parquet file")
+    add("--plot", path, "PNG", "plot the intervals of 50, 80 and 95 %%, too")
+    add_series(parser)
+    return parser.parse_args(argv)
+
+
+def quantiles(text: str) -> list[float]:
+    """An argparse type: quantiles separated by commas."""
+    try:
+        found = [float(level) for level in text.split(",")]
+    except ValueError:
+        found = [0.0]
+    if not all(0 < level < 1 for level in found):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is invalid: give numbers between 0 and 1, as in 0.1,0.5,0.9"
+        )
+    return list(dict.fromkeys(found))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
+    A_GENERATOR,
     Parser,
-    add_checkpoint,
-    add_output,
-    add_sampling,
     device,
     path,
     positive_float,
@@ -76,46 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         if not arguments.augment.is_dir():
             raise UserError(f"--augment {arguments.augment} is not a folder: give the dataset's")
     require_model(arguments)
-    return generate(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("generate", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add_output(parser, "a folder for wav files", metavar="DIR")
-    add_checkpoint(parser, "a generator: a run folder or a model.safetensors", required=True)
-    add("--n", type=positive_int, metavar="N", help="how many, of each class with --augment (16)")
-    add(
-        "--class",
-        "--label",
-        dest="label",
-        metavar="NAME",
-        help="number or name, for a model that has classes",
-    )
-    add("--seconds", type=positive_float, metavar="S", help="length (default: as in training)")
-    add(
-        "--guidance",
-        type=real,
-        default=1.0,
-        metavar="W",
-        help="scale of the classifier-free guidance: more than 1 makes a class's sounds more "
-        "typical (default: 1)",
-    )
-    add("--augment", type=path, metavar="DATASET", help="a folder of audio to extend")
-    add_sampling(parser)
-    add(
-        "--batch-size",
-        type=positive_int,
-        default=8,
-        metavar="N",
-        help="sounds at a time (default: 8)",
-    )
-    return parser.parse_args(argv)
-
-
-def generate(arguments: argparse.Namespace) -> int:
-    """Load the generator and sample; returns the exit code."""
     from wavediff.data.audio import write_audio
     from wavediff.tasks.generator import Generator
 
@@ -133,10 +92,7 @@ def generate(arguments: argparse.Namespace) -> int:
     existing = [path for path in made if path.exists()]
     if existing and not arguments.overwrite:
         raise UserError(f"{existing[0]} exists already: give --overwrite or another folder")
-    with (
-        interruptible(),
-        tqdm(total=len(jobs), desc="generate", unit="sound", delay=1) as progress,
-    ):
+    with interruptible(), tqdm(total=len(jobs), desc="generate", unit="sound", delay=1) as progress:
         for first in range(0, len(jobs), arguments.batch_size):
             batch = jobs[first : first + arguments.batch_size]
             for part in parts(batch):
@@ -164,6 +120,34 @@ def generate(arguments: argparse.Namespace) -> int:
         write_manifest(manifest, [(path, group.label) for path, _, group in jobs])
         print(manifest)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("generate", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_output("a folder for wav files", metavar="DIR")
+    parser.add_checkpoint(A_GENERATOR, required=True)
+    add("--n", positive_int, "N", "how many, of each class with --augment (16)")
+    parser.add_argument(
+        "--class",
+        "--label",
+        dest="label",
+        metavar="NAME",
+        help="number or name, for a model that has classes",
+    )
+    add("--seconds", positive_float, "S", "length (default: as in training)")
+    add(
+        "--guidance",
+        real,
+        "W",
+        "scale of the classifier-free guidance: more than 1 makes a class's sounds more typical",
+        default=1.0,
+    )
+    add("--augment", path, "DATASET", "a folder of audio to extend")
+    parser.add_sampling()
+    add("--batch-size", positive_int, "N", "sounds at a time", default=8)
+    return parser.parse_args(argv)
 
 
 def parts(jobs: Sequence[tuple[Path, int, Group]]) -> list[list[tuple[Path, int, Group]]]:

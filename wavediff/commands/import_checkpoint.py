@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, add_output, integer, path, real
+from wavediff.commands.arguments import Parser, integer, path, real
 from wavediff.commands.outputs import require_new
 from wavediff.errors import UserError
 from wavediff.tasks.names import FILE_NAME
@@ -33,26 +33,7 @@ def main(argv: list[str] | None = None) -> int:
             f"there is no checkpoint {str(file)!r}: give a file, or a folder with weights.pt"
         )
     require_new(arguments.output / FILE_NAME, arguments.overwrite)
-    return convert(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("import", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add("checkpoint", type=path, help="the file, or a folder with weights.pt")
-    add_output(parser, f"folder to write {FILE_NAME} into", metavar="DIR")
-    add("--steps", type=integer, metavar="T", help="training noise levels")
-    add("--beta-min", type=real, metavar="BETA", help="of the first level")
-    add("--beta-max", type=real, metavar="BETA", help="of the last level")
-    add("--fast-betas", type=real, nargs="+", metavar="BETA", help="of the fast sampler")
-    add("--sample-rate", type=integer, metavar="HZ", help="of the audio")
-    add("--force", dest="overwrite", action="store_true", help="as --overwrite")
-    return parser.parse_args(argv)
-
-
-def convert(arguments: argparse.Namespace) -> int:
-    """Read the checkpoint and write ours."""
     from wavediff.tasks.checkpoint import save_task
     from wavediff.tasks.importers import Overrides, read_foreign
 
@@ -70,6 +51,21 @@ def convert(arguments: argparse.Namespace) -> int:
     numbers = sum(tensor.numel() for tensor in model.state.values())
     print(f"{model.origin}, {numbers:,} parameters, written to {target}", file=sys.stderr)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("import", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_argument("checkpoint", type=path, help="the file, or a folder with weights.pt")
+    parser.add_output(f"folder to write {FILE_NAME} into", metavar="DIR")
+    add("--steps", integer, "T", "training noise levels")
+    add("--beta-min", real, "BETA", "of the first level")
+    add("--beta-max", real, "BETA", "of the last level")
+    add("--fast-betas", real, "BETA", "of the fast sampler", nargs="+")
+    add("--sample-rate", integer, "HZ", "of the audio")
+    parser.add_argument("--force", dest="overwrite", action="store_true", help="as --overwrite")
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

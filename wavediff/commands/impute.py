@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, add_output, require_model
+from wavediff.commands.arguments import Parser, require_model
 from wavediff.commands.outputs import interruptible
 from wavediff.commands.series_arguments import (
     add_series,
@@ -49,20 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"{output} must be of the format of {source}: give the same ending")
     require_table(source)
     require_model(arguments)
-    return impute(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("impute", DESCRIPTION, EXAMPLES)
-    add_table(parser)
-    add_output(parser, "a file of the same format")
-    add_series(parser)
-    return parser.parse_args(argv)
-
-
-def impute(arguments: argparse.Namespace) -> int:
-    """Read the table, load or fit the model, and write the table with its gaps filled."""
     import numpy as np
 
     from wavediff.series.forecaster import Forecaster
@@ -90,6 +77,15 @@ def impute(arguments: argparse.Namespace) -> int:
         write_imputed(series, medians, stds, arguments.output)
         print(arguments.output)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("impute", DESCRIPTION, EXAMPLES)
+    add_table(parser)
+    parser.add_output("a file of the same format")
+    add_series(parser)
+    return parser.parse_args(argv)
 
 
 def report_missing(series: SeriesSet) -> None:

@@ -32,37 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
     require_restoration(arguments)
-    return inpaint_file(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("inpaint", DESCRIPTION, EXAMPLES)
-    parser.add_argument(
-        "--gap",
-        type=gap,
-        action="append",
-        required=True,
-        metavar="START:STOP",
-        help="what is lost, in seconds; may be given several times",
-    )
-    add_restoration(parser)
-    return parser.parse_args(argv)
-
-
-def gap(text: str) -> tuple[float, float]:
-    """An argparse type: START:STOP in seconds."""
-    try:
-        start, stop = map(float, text.split(":"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not START:STOP in seconds") from None
-    if not 0 <= start < stop < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is invalid: STOP must be after START")
-    return start, stop
-
-
-def inpaint_file(arguments: argparse.Namespace) -> int:
-    """Load the generator and fill the gaps."""
     import torch
 
     from wavediff.data.audio import audio_reader, audio_writer_like
@@ -81,6 +51,32 @@ def inpaint_file(arguments: argparse.Namespace) -> int:
         print(writer.clipping, file=sys.stderr)
     print(arguments.output)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("inpaint", DESCRIPTION, EXAMPLES)
+    parser.add_option(
+        "--gap",
+        gap,
+        "START:STOP",
+        "what is lost, in seconds; may be given several times",
+        action="append",
+        required=True,
+    )
+    add_restoration(parser)
+    return parser.parse_args(argv)
+
+
+def gap(text: str) -> tuple[float, float]:
+    """An argparse type: START:STOP in seconds."""
+    try:
+        start, stop = map(float, text.split(":"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not START:STOP in seconds") from None
+    if not 0 <= start < stop < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid: STOP must be after START")
+    return start, stop
 
 
 if __name__ == "__main__":

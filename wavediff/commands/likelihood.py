@@ -16,11 +16,8 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
+    A_GENERATOR,
     Parser,
-    add_checkpoint,
-    add_device,
-    add_paths,
-    add_seed,
     device,
     path,
     positive_int,
@@ -73,40 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     files = find_audio(arguments.paths)
     require_model(arguments)
-    return measure_all(files, arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("likelihood", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add_paths(parser, "audio files")
-    add_checkpoint(parser, "a generator: a run folder or a model.safetensors", required=True)
-    add("--class", dest="label", metavar="CLASS", help="number or name, for a model of classes")
-    add(
-        "--probes",
-        type=positive_int,
-        default=8,
-        metavar="K",
-        help="of the divergence (default: 8)",
-    )
-    add(
-        "--steps",
-        type=positive_int,
-        default=50,
-        metavar="N",
-        help="Runge-Kutta steps (default: 50)",
-    )
-    add("--t-min", type=real, metavar="T", help="first time (default: the model's own)")
-    add("--csv", type=path, metavar="FILE", help="write a row for each file")
-    add("--json", type=path, metavar="FILE", help="write everything")
-    add_seed(parser, "probes")
-    add_device(parser)
-    return parser.parse_args(argv)
-
-
-def measure_all(files: list[Path], arguments: argparse.Namespace) -> int:
-    """Load the generator and compute; returns the exit code."""
     import torch
 
     from wavediff.tasks.generator import Generator
@@ -137,6 +101,23 @@ def measure_all(files: list[Path], arguments: argparse.Namespace) -> int:
             record.write_text(json.dumps(summary(rows, arguments), indent=1) + "\n")
     print(report(rows))
     return report_failures(failures)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("likelihood", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_paths("audio files")
+    parser.add_checkpoint(A_GENERATOR, required=True)
+    add("--class", str, "CLASS", "number or name, for a model of classes", dest="label")
+    add("--probes", positive_int, "K", "of the divergence", default=8)
+    add("--steps", positive_int, "N", "Runge-Kutta steps", default=50)
+    add("--t-min", real, "T", "first time (default: the model's own)")
+    add("--csv", path, "FILE", "write a row for each file")
+    add("--json", path, "FILE", "write everything")
+    parser.add_seed("probes")
+    parser.add_device()
+    return parser.parse_args(argv)
 
 
 def measured(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, add_output, add_paths
+from wavediff.commands.arguments import Parser
 from wavediff.commands.outputs import convert_all, plan_outputs
 from wavediff.errors import UserError
 from wavediff.files import atomic_path, conf_files
@@ -41,19 +41,28 @@ def main(argv: list[str] | None = None) -> int:
     files = find_audio(arguments.paths)
     suffixes = sorted(MEL_SUFFIXES, key=lambda suffix: suffix != f".{arguments.format}")
     targets = plan_outputs(files, arguments.paths, arguments.output, suffixes)
-    return convert(targets, arguments)
+
+    from wavediff.representations.mel import mel_front_end
+
+    front_end = mel_front_end(arguments.front_end, **overrides(arguments.set))
+
+    def work(file: Path, target: Path) -> None:
+        write_mel(target, mel_of(file, front_end), front_end)
+
+    return convert_all(targets, work, arguments.overwrite)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("mel", DESCRIPTION, EXAMPLES)
-    add_paths(parser, "audio files")
-    add_output(parser, "a file (.npy, .pt or .safetensors) for one input, or a folder")
-    parser.add_argument(
+    parser.add_paths("audio files")
+    parser.add_output("a file (.npy, .pt or .safetensors) for one input, or a folder")
+    parser.add_option(
         "--front-end",
+        str,
+        "NAME",
+        f"one of {', '.join(conf_files('mel'))} (default: tacotron)",
         default="tacotron",
-        metavar="NAME",
-        help=f"one of {', '.join(conf_files('mel'))} (default: tacotron)",
     )
     parser.add_argument(
         "--set",
@@ -70,18 +79,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="of the files in a folder (default: npy)",
     )
     return parser.parse_args(argv)
-
-
-def convert(targets: Sequence[tuple[Path, Path]], arguments: argparse.Namespace) -> int:
-    """Make the front-end and convert; returns the exit code."""
-    from wavediff.representations.mel import mel_front_end
-
-    front_end = mel_front_end(arguments.front_end, **overrides(arguments.set))
-
-    def work(file: Path, target: Path) -> None:
-        write_mel(target, mel_of(file, front_end), front_end)
-
-    return convert_all(targets, work, arguments.overwrite)
 
 
 def overrides(settings: Sequence[str]) -> dict[str, Any]:

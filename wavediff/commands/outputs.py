@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -192,17 +191,6 @@ def report_failures(failures: Sequence[str]) -> int:
     for failure in failures:
         print(f"failed: {failure}", file=sys.stderr)
     return 2 if failures else 0
-
-
-def add_bits(parser: argparse.ArgumentParser) -> None:
-    """--bits."""
-    parser.add_argument(
-        "--bits",
-        type=int,
-        choices=list(SUBTYPES),
-        default=16,
-        help="per sample; 32 is floating point, for wav only (default: 16)",
-    )
 
 
 def subtype(bits: int, targets: Sequence[tuple[Path, Path]]) -> str:

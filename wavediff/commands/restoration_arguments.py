@@ -5,15 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from wavediff.commands.arguments import (
-    Parser,
-    add_checkpoint,
-    add_output,
-    add_sampling,
-    device,
-    path,
-    require_model,
-)
+from wavediff.commands.arguments import A_GENERATOR, Parser, device, path, require_model
 from wavediff.commands.outputs import require_new
 from wavediff.inputs import require_file
 
@@ -24,12 +16,9 @@ if TYPE_CHECKING:
 def add_restoration(parser: Parser) -> None:
     """The input, the output, the generator, and sampling."""
     parser.add_argument("path", type=path, metavar="PATH", help="an audio file")
-    add_output(parser, "an audio file")
-    add_checkpoint(
-        parser,
-        "a generator: a run folder or a model.safetensors (default: prior-en-22k if bundled)",
-    )
-    add_sampling(parser)
+    parser.add_output("an audio file")
+    parser.add_checkpoint(f"{A_GENERATOR} (default: prior-en-22k if bundled)")
+    parser.add_sampling()
 
 
 def require_restoration(arguments: argparse.Namespace) -> None:

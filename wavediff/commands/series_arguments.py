@@ -9,7 +9,6 @@ from typing import Any
 
 from wavediff.commands.arguments import (
     Parser,
-    add_sampling,
     device,
     name_list,
     path,
@@ -35,35 +34,35 @@ def add_table(parser: Parser) -> None:
 
 def add_series(parser: Parser) -> None:
     """The columns of the table, the model (a checkpoint or one that is fitted), and sampling."""
-    add = parser.add_argument
-    add("--time", metavar="COL", help="the column of timestamps (default: detected)")
-    add("--item", metavar="COL", help="the column that names the series (default: detected)")
-    add("--targets", type=name_list, metavar="A,B", help="the variables (default: all numbers)")
-    add("--known", type=name_list, default=[], metavar="A,B", help="columns with known future")
-    add("--static", type=name_list, default=[], metavar="A,B", help="columns constant for an item")
-    add("--freq", metavar="F", help="h, 15min, D, B, W-SUN, MS, ... (default: detected)")
-    add("--checkpoint", metavar="RUN", help="a trained model (default: one is fitted to the data)")
+    add = parser.add_option
+    add("--time", str, "COL", "the column of timestamps (default: detected)")
+    add("--item", str, "COL", "the column that names the series (default: detected)")
+    add("--targets", name_list, "A,B", "the variables (default: all numbers)")
+    add("--known", name_list, "A,B", "columns with known future", default=[])
+    add("--static", name_list, "A,B", "columns constant for an item", default=[])
+    add("--freq", str, "F", "h, 15min, D, B, W-SUN, MS, ... (default: detected)")
+    add("--checkpoint", str, "RUN", "a trained model (default: one is fitted to the data)")
     add(
         "--fit-seconds",
-        type=positive_float,
+        positive_float,
+        "S",
+        "time to fit a model, without a checkpoint",
         default=120.0,
-        metavar="S",
-        help="time to fit a model, without a checkpoint (default: 120)",
     )
     add(
         "--fit-steps",
-        type=positive_int,
-        metavar="N",
-        help="training steps instead, so that the same seed gives the same result",
+        positive_int,
+        "N",
+        "training steps instead, so that the same seed gives the same result",
     )
-    add("--context", type=positive_int, metavar="N", help="time steps that a forecast sees")
-    add(
+    add("--context", positive_int, "N", "time steps that a forecast sees")
+    parser.add_argument(
         "--multivariate",
         action=argparse.BooleanOptionalAction,
         help="all variables in one window, or each by itself (default: together up to 16)",
     )
-    add("--samples", type=positive_int, default=100, metavar="N", help="(default: 100)")
-    add(
+    add("--samples", positive_int, "N", "sample paths", default=100)
+    parser.add_argument(
         "--guidance",
         type=guidance,
         choices=["replace", "mse", "quantile"],
@@ -72,12 +71,12 @@ def add_series(parser: Parser) -> None:
     )
     add(
         "--guidance-scale",
-        type=positive_float,
-        metavar="S",
-        help="strength of the guidance: one over the variance granted to the known cells, where "
+        positive_float,
+        "S",
+        "strength of the guidance: one over the variance granted to the known cells, where "
         "the data's is 1 (default: by the guidance)",
     )
-    add_sampling(parser)
+    parser.add_sampling()
 
 
 def series_options(arguments: argparse.Namespace) -> dict[str, Any]:

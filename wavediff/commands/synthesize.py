@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_checkpoint,
-    add_output,
-    add_sampling,
-    device,
-    path,
-    positive_int,
-    require_model,
-)
+from wavediff.commands.arguments import Parser, device, path, positive_int, require_model
 from wavediff.commands.outputs import interruptible
 from wavediff.commands.series_arguments import require_new_table, require_table
 from wavediff.errors import UserError
@@ -60,35 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"--n {arguments.n} series are too few for --reference: give {FEWEST}")
         require_table(arguments.reference)
     require_model(arguments)
-    return synthesize(arguments)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("synthesize", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add_checkpoint(parser, "a run folder or a model.safetensors", required=True)
-    add("--n", type=positive_int, default=100, metavar="N", help="how many (default: 100)")
-    add_output(parser, "a CSV or Parquet file")
-    add(
-        "--reference",
-        type=path,
-        metavar="DATA",
-        help="a CSV or Parquet file of real series to score the synthetic ones by",
-    )
-    add(
-        "--score-steps",
-        type=positive_int,
-        default=1000,
-        metavar="N",
-        help="training steps of the networks that score (default: 1000)",
-    )
-    add_sampling(parser)
-    return parser.parse_args(argv)
-
-
-def synthesize(arguments: argparse.Namespace) -> int:
-    """Load the model, write its samples, and print their scores."""
     from wavediff.series.forecaster import Forecaster
     from wavediff.series.writing import write_table
 
@@ -110,6 +73,30 @@ def synthesize(arguments: argparse.Namespace) -> int:
             synthetic = made[made.columns[2:]].to_numpy().reshape(arguments.n, -1, real.shape[1])
             print(scores(real, synthetic.swapaxes(1, 2), arguments))
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("synthesize", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_checkpoint("a run folder or a model.safetensors", required=True)
+    add("--n", positive_int, "N", "how many", default=100)
+    parser.add_output("a CSV or Parquet file")
+    add(
+        "--reference",
+        path,
+        "DATA",
+        "a CSV or Parquet file of real series to score the synthetic ones by",
+    )
+    add(
+        "--score-steps",
+        positive_int,
+        "N",
+        "training steps of the networks that score",
+        default=1000,
+    )
+    parser.add_sampling()
+    return parser.parse_args(argv)
 
 
 def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:

@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_output,
-    add_sampling,
-    device,
-    positive_int,
-    require_model,
-)
+from wavediff.commands.arguments import Parser, device, positive_int, require_model
 from wavediff.commands.outputs import require_new
 from wavediff.errors import UserError
 from wavediff.inputs import find_audio
@@ -53,35 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     require_new(output, arguments.overwrite)
     require_model(arguments)
     files = None if arguments.audio is None else find_audio(arguments.audio)
-    return tune(arguments, files)
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("tune", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add("checkpoint", metavar="MODEL", help="a run folder, a file, or a bundled model")
-    add_output(parser, "a .safetensors file")
-    add(
-        "--method",
-        choices=["dp", "straightness"],
-        default="dp",
-        help="dp: dynamic programming; straightness: equal changes of direction (default: dp)",
-    )
-    add(
-        "--from",
-        dest="audio",
-        nargs="+",
-        metavar="AUDIO",
-        help="files, folders or quoted globs: speech for a vocoder, noisy speech for an enhancer",
-    )
-    add("--examples", type=positive_int, default=4, metavar="N", help="how many (default: 4)")
-    add_sampling(parser, required=True, help="sampling steps")
-    return parser.parse_args(argv)
-
-
-def tune(arguments: argparse.Namespace, files: list[Path] | None) -> int:
-    """Search the grid on examples of the files, and write the model with it."""
     from wavediff.diffusion import search
     from wavediff.diffusion.noise import ItemNoise
     from wavediff.tasks.build import build_task
@@ -125,6 +90,31 @@ def tune(arguments: argparse.Namespace, files: list[Path] | None) -> int:
     save_task(arguments.output, config, state, extra | {"tuned": best, "tuned_loss": losses[best]})
     print(f"{arguments.output} samples in {arguments.steps} steps by default", file=sys.stderr)
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("tune", DESCRIPTION, EXAMPLES)
+    parser.add_argument(
+        "checkpoint", metavar="MODEL", help="a run folder, a file, or a bundled model"
+    )
+    parser.add_output("a .safetensors file")
+    parser.add_argument(
+        "--method",
+        choices=["dp", "straightness"],
+        default="dp",
+        help="dp: dynamic programming; straightness: equal changes of direction (default: dp)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="audio",
+        nargs="+",
+        metavar="AUDIO",
+        help="files, folders or quoted globs: speech for a vocoder, noisy speech for an enhancer",
+    )
+    parser.add_option("--examples", positive_int, "N", "how many", default=4)
+    parser.add_sampling(required=True, help="sampling steps")
+    return parser.parse_args(argv)
 
 
 def crops(task: Any, files: list[Path] | None, count: int) -> dict[str, Tensor]:

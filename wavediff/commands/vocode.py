@@ -13,19 +13,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_checkpoint,
-    add_mel_iterations,
-    add_output,
-    add_paths,
-    add_sampling,
-    device,
-    positive_int,
-    require_model,
-)
+from wavediff.commands.arguments import ANY_MODEL, Parser, device, positive_int, require_model
 from wavediff.commands.outputs import (
-    add_bits,
     interruptible,
     missing_outputs,
     plan_outputs,
@@ -93,43 +82,9 @@ def main(argv: list[str] | None = None) -> int:
     kind = subtype(arguments.bits, targets)
     require_model(arguments)
     targets = missing_outputs(targets, arguments.overwrite)
-    return vocode_all(targets, kind, arguments) if targets else 0
+    if not targets:
+        return 0
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser("vocode", DESCRIPTION, EXAMPLES)
-    add = parser.add_argument
-    add_paths(parser, "mels, audio files")
-    add_output(parser, "a .wav or .flac file for one input, or a folder")
-    add_checkpoint(
-        parser,
-        "a run folder, a model.safetensors or a bundled model (default: %(default)s)",
-        default="vocoder-en-22k",
-    )
-    add_sampling(parser)
-    add_mel_iterations(parser)
-    add(
-        "--label",
-        "--speaker",
-        metavar="NAME",
-        help="number or name of the speaker or class, for a model that has several",
-    )
-    add(
-        "--batch-size",
-        type=positive_int,
-        metavar="N",
-        help="mels of one length at a time (default: 8 on a GPU, 1 on a CPU)",
-    )
-    add("--format", choices=FORMATS, help="of the files in a folder (default: wav)")
-    add_bits(parser)
-    return parser.parse_args(argv)
-
-
-def vocode_all(
-    targets: Sequence[tuple[Path, Path]], kind: str, arguments: argparse.Namespace
-) -> int:
-    """Load the model and vocode all inputs; returns the exit code."""
     from wavediff.tasks.vocoder import Vocoder
 
     vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments))
@@ -164,6 +119,31 @@ def vocode_all(
         done = len(targets) - len(failures)
         print(f"{done} of {len(targets)} files vocoded into {arguments.output}", file=sys.stderr)
     return report_failures(failures)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("vocode", DESCRIPTION, EXAMPLES)
+    parser.add_paths("mels, audio files")
+    parser.add_output("a .wav or .flac file for one input, or a folder")
+    parser.add_checkpoint(ANY_MODEL, default="vocoder-en-22k")
+    parser.add_sampling()
+    parser.add_mel_iterations()
+    parser.add_argument(
+        "--label",
+        "--speaker",
+        metavar="NAME",
+        help="number or name of the speaker or class, for a model that has several",
+    )
+    parser.add_option(
+        "--batch-size",
+        positive_int,
+        "N",
+        "mels of one length at a time (default: 8 on a GPU, 1 on a CPU)",
+    )
+    parser.add_argument("--format", choices=FORMATS, help="of the files in a folder (default: wav)")
+    parser.add_bits()
+    return parser.parse_args(argv)
 
 
 def mel_frames(source: Path, vocoder: Vocoder) -> int:
