@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         self._options += action.option_strings
         return action
 
-    def parse_args(self, *args: Any, **options: Any) -> argparse.Namespace:
+    def parse_args(self, *args: Any, **options: Any) -> argparse.Namespace:  # type: ignore[override]
         """As argparse's."""
         arguments, unknown = self.parse_known_args(*args, **options)
         if unknown:

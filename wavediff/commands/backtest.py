@@ -146,6 +146,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
     keep_freed()
     print(*forecaster.notes, sep="\n", file=sys.stderr)
     series = forecaster.series
+    assert series is not None
     horizon = horizon or (forecaster.model.horizon if forecaster.model else None)
     if not horizon:
         raise UserError("give --horizon, how many steps to forecast")

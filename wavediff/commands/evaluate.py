@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -163,7 +164,7 @@ def evaluate(args: argparse.Namespace) -> int:
     metrics = available(args.metrics)
     pairs, references, estimates = match(args.reference, args.estimate)
     noisy = args.noisy is not None
-    without = []
+    without: list[Path] = []
     if noisy:
         pairs, without = with_noisy(pairs, args.reference, args.noisy)
     manifest: Manifest = {}

@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         report_fitting(arguments, str(arguments.data))
         forecaster.fit(forecaster.series)
         samples = forecaster.sample()
+        assert forecaster.series is not None
         frame = forecaster.frame(samples, arguments.quantiles, as_written=True)
         write_table(frame, arguments.output)
         print(arguments.output)

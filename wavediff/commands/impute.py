@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         forecaster.read(arguments.data)
         print(*forecaster.notes, sep="\n", file=sys.stderr)
         series = forecaster.series
+        assert series is not None
         report_missing(series)
         if any(np.isnan(item.values).any() for item in series.items):
             report_fitting(arguments, str(arguments.data))
@@ -92,6 +93,7 @@ def report_missing(series: SeriesSet) -> None:
     """Say on stderr how many rows are absent, and whether no value is missing."""
     import numpy as np
 
+    assert series.origin is not None
     missing = sum(int(np.isnan(item.values).sum()) for item in series.items)
     absent = sum(item.length for item in series.items) - len(series.origin.step)
     if not missing:

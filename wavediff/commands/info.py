@@ -83,13 +83,13 @@ def describe(name_or_path: str) -> dict[str, Any]:
     foreign = foreign_file(name_or_path)
     if foreign is not None:
         model = read_foreign(foreign)
-        task, path, extra = build_task(model.config), foreign, model.extra
+        task, path, extra = build_task(model.config), foreign, dict(model.extra)
         command = shlex.join(["wavediff", "import", str(path), "-o", path.stem])
         origin = {"origin": model.origin, "import": command}
     else:
         path = find_checkpoint(name_or_path)
         task = load_task(path)
-        extra, origin = task.extra, {}
+        extra, origin = dict(task.extra), {}
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -98,7 +98,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
         "parameters": count(task.network),
         **{group: short(value) for group, value in in_full(task.config).items() if group != "task"},
         **task.summary(),
-        "extra": dict(extra),
+        "extra": extra,
     }
 
 

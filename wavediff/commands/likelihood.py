@@ -157,13 +157,13 @@ def measured(
     nats = -float(density.nats) - density.dimension * math.log(generator.scale)
     if not math.isfinite(nats):
         raise UserError(f"{file} has no finite density under this model: its checkpoint is broken")
-    error = float(density.error)
+    spread = float(density.error)
     return Row(
         str(file),
         nats,
         nats / density.dimension,
         nats / density.dimension / math.log(2),
-        None if math.isnan(error) else error,
+        None if math.isnan(spread) else spread,
         density.dimension,
     )
 
@@ -171,8 +171,8 @@ def measured(
 def mean(rows: list[Row]) -> Row:
     """Over files: each counts the same, the errors are independent."""
     n = len(rows)
-    errors = [row.error for row in rows]
-    error = None if None in errors else math.sqrt(sum(e**2 for e in errors)) / n
+    errors = [row.error for row in rows if row.error is not None]
+    error = math.sqrt(sum(e**2 for e in errors)) / n if len(errors) == n else None
     per_dimension = sum(row.nats_per_dimension for row in rows) / n
     return Row(
         "mean",

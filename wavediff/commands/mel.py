@@ -91,7 +91,8 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
         if not setting.partition("=")[0] or "=" not in setting:
             raise UserError(f"--set takes KEY=VALUE, as in n_mels=100, not {setting!r}.")
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(list(settings)), resolve=True)
+        given = OmegaConf.from_dotlist(list(settings))
+        return OmegaConf.to_container(given, resolve=True)  # type: ignore[return-value]
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(
             f"--set {' '.join(settings)} is invalid: give plain values, as in n_mels=100."

@@ -110,6 +110,8 @@ def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:
     series = forecaster.read(reference).series
     print(*forecaster.notes, sep="\n", file=sys.stderr)
     model = forecaster.model
+    assert series is not None
+    assert model is not None
     rows = [item.values for item in series.items]
     if model.variables == 1:
         rows = [row[None] for values in rows for row in values]

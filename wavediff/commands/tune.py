@@ -52,10 +52,11 @@ def main(argv: list[str] | None = None) -> int:
     from wavediff.tasks.build import build_task
     from wavediff.tasks.checkpoint import load_task, read_checkpoint, save_task
     from wavediff.tasks.sampler import sampler_config
+    from wavediff.tasks.task import DiffusionTask
 
     path = find_checkpoint(arguments.checkpoint)
     task = load_task(path).to(device(arguments))
-    if not task.tunable:
+    if not isinstance(task, DiffusionTask) or not task.tunable:
         raise UserError(f"{task.title} is not sampled in steps of audio: there is nothing to tune")
     config, extra, state = read_checkpoint(path)
     if arguments.sampler is not None:
