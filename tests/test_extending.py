@@ -38,7 +38,7 @@ def extended(tmp_path, monkeypatch) -> Path:
     """wavediff with the page's files in it; the folder of the tests among them."""
     conf = tmp_path / "conf"
     shutil.copytree(files.conf_folder(), conf)
-    for place in ("wavediff.commands.train", "wavediff.tasks.sampler"):
+    for place in ("wavediff.commands.train", "wavediff.files"):
         monkeypatch.setattr(f"{place}.conf_folder", lambda: conf)
     for name, text in BLOCKS.items():
         path = tmp_path / name

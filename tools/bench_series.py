@@ -7,7 +7,7 @@
 Without a checkpoint: 100 paths of 24 steps of 8 hourly variables by the model that `wavediff
 forecast` would train on such a table, untrained, model loaded: the median of five times. With one:
 a line for each number of network calls, over so many windows of the recipe's test span, those of
-the largest series, which weigh most in the pooled measures.
+the largest series, which weigh most in the pooled metrics.
 """
 
 import argparse
@@ -20,13 +20,13 @@ import pandas
 import torch
 
 from wavediff.cli import run
-from wavediff.commands.arguments import positive
+from wavediff.commands.arguments import positive_int
 from wavediff.data.configured import dataset_of, settings_of
 from wavediff.errors import UserError
 from wavediff.series import backtest as rolling
 from wavediff.series.fitting import recipe_config
 from wavediff.series.forecaster import Forecaster
-from wavediff.series.metrics import measures, sums
+from wavediff.series.metrics import combined, sums
 from wavediff.series.settings import SERIES
 
 PATHS, HORIZON, VARIABLES, STEPS, REPEATS = 100, 24, 8, 500, 5
@@ -71,7 +71,7 @@ def calls_table(arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
         paths = list(forecaster.paths(places, horizon))
         seconds = time.perf_counter() - began
-        row = measures([sums(x, w.target) for x, w in zip(paths, windows, strict=True)])
+        row = combined([sums(x, w.target) for x, w in zip(paths, windows, strict=True)])
         shown = ", ".join(f"{row[name]:.4f}" for name in SHOWN)
         print(f"{calls}, {seconds:.1f}, {shown}", flush=True)
 
@@ -85,11 +85,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", help="a run folder or a file")
     parser.add_argument(
         "--calls",
-        type=lambda text: [positive(part) for part in text.split(",")],
+        type=lambda text: [positive_int(part) for part in text.split(",")],
         default=[4, 10, 50, 100],
     )
-    parser.add_argument("--windows", type=positive, default=50)
-    parser.add_argument("--threads", type=positive)
+    parser.add_argument("--windows", type=positive_int, default=50)
+    parser.add_argument("--threads", type=positive_int)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if (arguments.recipe is None) != (arguments.checkpoint is None):

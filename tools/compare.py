@@ -26,15 +26,16 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.cli import run
-from wavediff.commands.arguments import ended_by_sigterm, natural, positive
+from wavediff.commands.arguments import non_negative_int, positive_int
+from wavediff.commands.outputs import interruptible
 from wavediff.data import build_source, build_split
 from wavediff.data.utterances import Utterances
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
 from wavediff.evaluation.frechet import frechet, log_mel_statistics
 from wavediff.files import atomic_path, conf_folder
-from wavediff.tasks import load_task
 from wavediff.tasks.autoencoder import Autoencoder
+from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import sampler_by_name
 
 matplotlib.use("Agg")
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         measure(args.measure, args)
         return 0
     began = time.monotonic()
-    with ended_by_sigterm():
+    with interruptible():
         _train_and_measure(args)
     found = {name: _read(args, name) for name in METHODS if name in args.methods}
     write_results(args, found, time.monotonic() - began)
@@ -436,9 +437,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=Path("recipes/comparison"), help="for table and figure"
     )
-    parser.add_argument("--samples", type=positive, default=500, help="sounds of each row")
-    parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--jobs", type=positive, default=2, help="processes at a time, of a core")
+    parser.add_argument("--samples", type=positive_int, default=500, help="sounds of each row")
+    parser.add_argument("--seed", type=non_negative_int, default=0)
+    parser.add_argument("--jobs", type=positive_int, default=2, help="processes, each of one core")
     parser.add_argument("--measure", choices=list(METHODS), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.out, args.data = args.out.expanduser(), args.data.expanduser()

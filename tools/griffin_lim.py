@@ -22,9 +22,10 @@ import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.data.audio import read_audio, write_audio
 from wavediff.diffusion.noise import PositionNoise
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 from wavediff.representations.mel import MelFrontEnd, mel_front_end
 from wavediff.representations.mel_projection import MelProjection
 from wavediff.representations.whitened import WhitenedSTFT

@@ -33,9 +33,10 @@ from wavediff.errors import UserError
 from wavediff.memory import keep_freed
 from wavediff.series import scaling
 from wavediff.series.baselines import linear_interpolation
+from wavediff.series.condition import Window
 from wavediff.series.datasets import pm25
-from wavediff.series.metrics import measures, sums
-from wavediff.series.model import SeriesModel, Window
+from wavediff.series.metrics import combined, sums
+from wavediff.series.model import SeriesModel
 from wavediff.series.physionet import physionet
 from wavediff.series.reading import read_series
 from wavediff.series.series_set import SeriesSet
@@ -126,7 +127,7 @@ def drawn(
 def measured(
     model: SeriesModel, given: SeriesSet, truth: SeriesSet, arguments: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    """The model's measures and those of straight lines, in cells that only ``truth`` has."""
+    """The model's metrics and those of linear interpolation, in cells that only ``truth`` has."""
     stride = arguments.stride or model.length
     if not 0 < stride <= model.length:
         raise UserError(f"--stride {stride} leaves cells out: at most {model.length}, the window")
@@ -153,7 +154,7 @@ def measured(
         for item, whole, samples in zip(given.items, truth.items, filled, strict=True):
             target = np.where(np.isnan(item.values), whole.values, np.nan)
             parts.append(sums(samples, target))
-        rows[name] = measures(parts)
+        rows[name] = combined(parts)
     return rows
 
 

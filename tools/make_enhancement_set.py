@@ -30,9 +30,10 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.data import rooms
-from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.data.audio import read_audio, write_audio
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+from wavediff.inputs import find_audio
 
 ACTIVE_DB = 30.0  # frames this far below the loudest count as pauses
 FRAME = 0.02  # seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 
 from wavediff.cli import run
-from wavediff.commands.arguments import positive
+from wavediff.commands.arguments import positive_int
 from wavediff.files import atomic_path
 
 # the exact problems are those of the tests
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 1 where an order is not within 0.1 of the nominal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("docs"), help="(default: docs)")
-    parser.add_argument("--steps", type=positive, nargs="+", default=STEPS, metavar="N")
+    parser.add_argument("--steps", type=positive_int, nargs="+", default=STEPS, metavar="N")
     parser.add_argument("--paths", nargs="+", choices=list(PATHS), default=["vp", "edm", "flow"])
     options = parser.parse_args(argv)
     if len(options.steps) < 2:

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from wavediff.cli import run
-from wavediff.commands.arguments import add_sampling, device, positive
-from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.commands.arguments import device, positive_int
+from wavediff.data.audio import read_audio, write_audio
 from wavediff.data.resampling import resample
 from wavediff.evaluation.spectral import lsd
+from wavediff.inputs import find_audio
 from wavediff.tasks.restoration import (
     DRAWS,
     Posterior,
@@ -34,7 +35,6 @@ from wavediff.tasks.restoration import (
     level,
     posterior_of,
 )
-from wavediff.tasks.sampler import sampler_names
 
 EVERY = 20
 GAP = 0.1  # seconds
@@ -99,17 +99,15 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     add("folder", type=Path, help="with recordings, among them those held out")
     add("--checkpoint", help="a generator (default: prior-en-22k if bundled)")
-    add("--files", type=positive, default=10, help="at most so many (default: 10)")
+    add("--files", type=positive_int, default=10, help="at most so many (default: 10)")
     add("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    add("--draws", type=positive, default=DRAWS, help=f"to average (default: {DRAWS})")
+    add("--draws", type=positive_int, default=DRAWS, help=f"to average (default: {DRAWS})")
     add("--save", type=Path, help="a folder for the sounds of the first file")
-    add_sampling(parser, sampler_names())
+    parser.add_sampling()
     arguments = parser.parse_args(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
     posterior = posterior_of(
         arguments.checkpoint,
-        device(arguments.device),
+        device(arguments),
         arguments.sampler,
         arguments.steps,
         seed=arguments.seed,

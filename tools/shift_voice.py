@@ -15,8 +15,9 @@ import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.data.audio import read_audio, write_audio
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 
 def main(argv: list[str] | None = None) -> int:

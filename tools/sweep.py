@@ -12,7 +12,7 @@ them, the base, by one change each:
       seconds: 10                        # of each; null for all
       steps: [1, 2, 4, 8, 16]            # of sampling, at the end; before that the first only
       measures: [pesq_wb, estoi]         # the first is drawn
-      ways: {as shipped: [], network alone: [--consistency, 0]}   # options of vocode or enhance
+      ways: {as shipped: [], network alone: [--mel-iterations, 0]}   # options of vocode or enhance
     runs:
       base: []
       loss-l1: [objective=l1]            # names with the same beginning share a colour
@@ -70,20 +70,19 @@ from sweep_results import FILES, write_results
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
-    above_zero,
-    ended_by_sigterm,
-    names,
-    natural,
-    positive,
-    require_writable,
+    name_list,
+    non_negative_int,
+    positive_float,
+    positive_int,
 )
+from wavediff.commands.outputs import interruptible, require_writable
 from wavediff.data import build_data
 from wavediff.data.audio import write_audio
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS
 from wavediff.files import atomic_path, conf_folder
-from wavediff.tasks import build_task, load_task
-from wavediff.tasks.build import completed
+from wavediff.tasks.build import build_task, completed
+from wavediff.tasks.checkpoint import load_task
 from wavediff.training.checkpoint import RunCheckpoints, locked
 from wavediff.training.config import trainer_config
 
@@ -116,7 +115,7 @@ def main(argv: list[str] | None = None) -> int:
             for words in planned(sweep, name, command):
                 print(shlex.join(["python", *words[1:]]))
         return 2 if failures else 0
-    with ended_by_sigterm(), _alone(sweep.out):
+    with interruptible(), _alone(sweep.out):
         _keep_settings(sweep)
         make_audio(sweep)
         print(f"what is said in the meantime: {sweep.out / LOGS}", file=sys.stderr, flush=True)
@@ -442,10 +441,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("list", type=Path, metavar="LIST", help="a YAML file as above")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="of `wavediff train`, for every run")
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for everything")
-    add("--only", type=names, metavar="NAME,NAME", help="these runs (default: all of the list)")
-    add("--minutes", type=above_zero, metavar="M", help="of training (default: the list's)")
-    add("--seed", type=natural, default=0, metavar="N", help="of every run (default: 0)")
-    add("--threads", type=positive, metavar="N", help="of the CPU (default: PyTorch's choice)")
+    add("--only", type=name_list, metavar="NAME,NAME", help="these runs (default: all of the list)")
+    add("--minutes", type=positive_float, metavar="M", help="of training (default: the list's)")
+    add("--seed", type=non_negative_int, default=0, metavar="N", help="of every run (default: 0)")
+    add("--threads", type=positive_int, metavar="N", help="of the CPU (default: PyTorch's choice)")
     add("--dry-run", action="store_true", help="print the commands, and do nothing")
     args = parser.parse_intermixed_args(argv)
     args.out = args.out.expanduser()

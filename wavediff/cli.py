@@ -11,25 +11,26 @@ from wavediff import __version__
 from wavediff.errors import UserError
 
 COMMANDS = {
-    "train": "train a model by a recipe",
-    "vocode": "turn mel spectrograms (or audio, by copy synthesis) into audio",
-    "enhance": "take the noise out of recordings of speech",
-    "generate": "make new sounds with a generator, or extend a dataset by them",
+    "train": "train a model with a recipe",
+    "vocode": "convert mel spectrograms (or audio, by copy synthesis) to audio",
+    "enhance": "denoise recordings of speech",
+    "generate": "sample sounds from a generator, or extend a dataset with them",
     "inpaint": "fill gaps in a recording",
-    "extend": "give a recording of a low sample rate its high band",
-    "declip": "restore the peaks of a recording that was too loud",
-    "forecast": "forecast the series in a CSV",
-    "impute": "fill the gaps of the series in a CSV",
-    "synthesize": "make up series like those that a model was trained on",
-    "backtest": "measure forecasts on the end of the series, beside simple ones",
-    "mel": "turn audio into mel spectrograms",
-    "encode": "turn audio into the latent of an autoencoder",
-    "decode": "turn such a latent into audio",
-    "evaluate": "measure estimates against references",
-    "likelihood": "say how likely recordings are under a generator",
+    "extend": "extend the bandwidth of a recording",
+    "declip": "restore the clipped peaks of a recording",
+    "forecast": "forecast the time series of a table",
+    "impute": "impute the missing values of a table of time series",
+    "synthesize": "sample synthetic time series from a trained model",
+    "backtest": "evaluate forecasts at rolling origins, beside baselines",
+    "mel": "convert audio to mel spectrograms",
+    "encode": "encode audio as the latent of an autoencoder",
+    "decode": "decode the latent of an autoencoder to audio",
+    "evaluate": "compute metrics of estimates against references",
+    "likelihood": "compute the likelihood of recordings under a generator",
     "import": "convert a checkpoint of another project",
-    "tune": "find the best times for a given number of sampling steps",
-    "info": "say what a checkpoint is",
+    "tune": "search the time grid for a given number of sampling steps",
+    "bundle": "export a run as a checkpoint in half precision",
+    "info": "describe a checkpoint, or list the bundled models",
 }
 
 _EXAMPLES = """\
@@ -75,7 +76,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(argv: list[str] | None) -> int:
     command, *rest = _parse(sys.argv[1:] if argv is None else argv)
-    # Imported late: `wavediff --help` need not wait for torch.
     return importlib.import_module(f"wavediff.commands.{module_of(command)}").main(rest)
 
 

@@ -79,6 +79,11 @@ def conf_folder() -> Path:
     return next(p for p in (package / "conf", package.parent / "conf") if (p / "mel").is_dir())
 
 
+def conf_files(group: str) -> dict[str, Path]:
+    """Return the files of a group of the configuration by their names, sorted."""
+    return {path.stem: path for path in sorted((conf_folder() / group).glob("*.yaml"))}
+
+
 def _concerns(error: OSError, temporary: Path) -> bool:
     """Return whether the error is about ``temporary``, not another file used in the block."""
     if not isinstance(error.filename, str | os.PathLike):

@@ -11,8 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.data.audio import find_audio, read_audio, write_audio
+from wavediff.data.audio import read_audio, write_audio
 from wavediff.files import atomic_path
+from wavediff.inputs import find_audio
 
 SAMPLE_RATE = 22_050
 

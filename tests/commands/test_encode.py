@@ -99,7 +99,7 @@ def test_errors_are_one_sentence(model, speech, tmp_path, capsys):
         (["encode", str(speech), "-o", str(wav), "--checkpoint", "vocoder-en-22k"], "cannot write"),
         (
             ["encode", str(speech), "-o", "b.npz", "--checkpoint", "vocoder-en-22k"],
-            "is no autoencoder",
+            "is not an autoencoder",
         ),
     ):
         assert main(command) == 2, command

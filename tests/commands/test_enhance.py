@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from wavediff import cli
 from wavediff.cli import run
-from wavediff.commands import enhance
+from wavediff.commands import progress
 from wavediff.commands.enhance import main
 from wavediff.data.audio import AudioWriter
 from wavediff.errors import UserError
@@ -79,7 +79,7 @@ class Late(tqdm):
 
 @pytest.fixture(autouse=True)
 def no_bar(monkeypatch):
-    monkeypatch.setattr(enhance, "tqdm", Late)
+    monkeypatch.setattr(progress, "tqdm", Late)
 
 
 @pytest.fixture
@@ -308,12 +308,12 @@ def test_a_file_that_was_cut_off_is_enhanced_as_far_as_it_goes(model, here, caps
     data = Path("a.wav").read_bytes()
     Path("cut.wav").write_bytes(data[: len(data) // 2])
     assert command(model, "cut.wav", "-o", "b.wav") == 0
-    assert "cut.wav is cut off, 50% of" in capsys.readouterr().err
+    assert "cut.wav is truncated, 50% of" in capsys.readouterr().err
     assert soundfile.info("b.wav").frames == soundfile.info("cut.wav").frames == 4989
     header = data.index(b"data") + 4  # as a program writes that cannot know the length
     Path("piped.wav").write_bytes(data[:header] + b"\xff" * 4 + data[header + 4 :])
     assert command(model, "piped.wav", "-o", "c.wav") == 0
-    assert "cut off" not in capsys.readouterr().err
+    assert "truncated" not in capsys.readouterr().err
     assert soundfile.info("c.wav").frames == 10_000
 
 
@@ -463,7 +463,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["missing.wav", "-o", "o.wav"], "missing.wav does not exist"),
         (["*.nothing", "-o", "o"], "*.nothing"),
         (["good.wav", "-o", "o.m4a"], "cannot write o.m4a"),
-        (["good.wav", "-o", "o.xyz"], "cannot write o.xyz: its name may end in .wav"),
+        (["good.wav", "-o", "o.xyz"], "cannot write o.xyz: give a name that ends in .wav"),
         (["good.wav", "-o", "o.wav", "--format", "flac"], "--format flac"),
         (["six.wav", "-o", "o.mp3"], "cannot write o.mp3 with 6 channels"),
         (["good.wav", "six.wav", "-o", "o.wav"], "give a folder"),
@@ -476,7 +476,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["good.wav", "-o", "o.wav", "--sampler", "hein"], "ancestral, "),
         (["good.wav", "-o", "o.wav", "--sampler", "diffwave"], "does not fit the model"),
         (["good.wav", "-o", "o.wav", "--checkpoint", "nowhere"], "no checkpoint 'nowhere'"),
-        (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "is no enhancer"),
+        (["good.wav", "-o", "o.wav", "--checkpoint", "vocoder-en-22k"], "is not an enhancer"),
         (["good.wav", "-o", "o.wav", "--report", "good.wav"], "ends in .html"),
         (["good.wav", "-o", "o.wav", "--report", "page.html"], "page.html exists already"),
         (["good.wav", "-o", "o.wav", "--report", "text.txt/r.html"], "text.txt: it is a file"),
@@ -545,7 +545,7 @@ def test_a_folder_that_may_not_be_written_to(model, here, capsys, monkeypatch):
     save_sound(here / "a.wav")
     (here / "locked").mkdir()
     monkeypatch.setattr(
-        "wavediff.commands.arguments.os.access", lambda path, mode: Path(path).name != "locked"
+        "wavediff.commands.outputs.os.access", lambda path, mode: Path(path).name != "locked"
     )
     assert command(model, "a.wav", "-o", "locked/new") == 2
     error = capsys.readouterr().err
@@ -583,7 +583,7 @@ def test_progress_on_stderr(model, here, monkeypatch, capsys):
         def __init__(self, **options):
             super().__init__(**options | {"delay": 0, "mininterval": 0})
 
-    monkeypatch.setattr(enhance, "tqdm", Shown)
+    monkeypatch.setattr(progress, "tqdm", Shown)
     save_sound(here / "in" / "a.wav", 8000)
     save_sound(here / "in" / "b.wav", 44_100, 44_100)
     assert command(model, "in", "-o", "out") == 0

@@ -333,7 +333,7 @@ def test_a_folder_as_lmnt_writes_it_and_what_exists_is_kept(here, capsys):
     (here / "ours" / "model.safetensors").write_text("mine")
     capsys.readouterr()
     assert command("run", "-o", "ours") == 2
-    assert "--force" in capsys.readouterr().err
+    assert "--overwrite" in capsys.readouterr().err
     assert (here / "ours" / "model.safetensors").read_text() == "mine"
     assert command("run", "-o", "ours", "--force") == 0
     assert load_task("ours").network.width == 4

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from wavediff import cli
 from wavediff.commands.info import main
 from wavediff.files import conf_folder
-from wavediff.tasks import checkpoint
+from wavediff.tasks import names
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import load_task, save_task
 
@@ -54,7 +54,7 @@ def here(tmp_path, monkeypatch):
     """An empty folder to be in, and no bundled models but those that a test makes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("wavediff.commands.info.pretrained_folder", lambda: tmp_path / "pretrained")
-    monkeypatch.setattr(checkpoint, "pretrained_folder", lambda: tmp_path / "pretrained")
+    monkeypatch.setattr(names, "pretrained_folder", lambda: tmp_path / "pretrained")
     return tmp_path
 
 

@@ -131,4 +131,4 @@ def test_what_cannot_be_is_one_sentence(tmp_path, audio, capsys, options, messag
 
 def test_other_tasks_are_refused(audio, capsys):
     assert command("--checkpoint", "enhancer-16k", audio) == 2
-    assert "is no generator" in capsys.readouterr().err
+    assert "is not a generator" in capsys.readouterr().err

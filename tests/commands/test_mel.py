@@ -137,7 +137,7 @@ def test_files_and_globs_into_a_folder(tmp_path, sound):
         (["a.wav", "-o", "o.npy", "--set", "n_mels"], "KEY=VALUE"),
         (["a.wav", "-o", "o.npy", "--set", "n_mels=[3"], "plain values"),
         (["a.wav", "-o", "o.npy", "--set", "n_mels=${x}"], "plain values"),
-        (["a.wav", "-o", "o.npy", "--set", "n_mels=3.5"], "whole numbers"),
+        (["a.wav", "-o", "o.npy", "--set", "n_mels=3.5"], "positive integers"),
         (["short.wav", "-o", "o.npy", "--front-end", "hifigan"], "short.wav is too short"),
         (["a.wav", "-o", "bad.wav/o.npy"], "bad.wav"),
     ],

@@ -215,7 +215,7 @@ def test_pieces_overlap_and_cover_everything():
         (generate, ("-o", "new", "--guidance", "2"), "needs a class"),
         (generate, ("-o", "new", "--sampler", "no"), "heun"),
         (generate, ("-o", "a.wav"), "give a folder"),
-        (generate, ("-o", "new", "--augment", "none"), "no folder"),
+        (generate, ("-o", "new", "--augment", "none"), "is not a folder"),
     ],
 )
 def test_what_cannot_be_is_one_sentence_and_leaves_nothing(

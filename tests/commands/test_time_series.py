@@ -279,7 +279,7 @@ def test_a_horizon_longer_than_the_data_and_a_checkpoint_of_other_data(
 ):
     out = ["-o", str(tmp_path / "out.csv")]
     assert run(forecast.main, [table, "--horizon", "49", *out]) == 2
-    assert "longer than what there is to learn from, 48 steps" in capsys.readouterr().err
+    assert "longer than the data to learn from, 48 steps" in capsys.readouterr().err
     assert run(forecast.main, [table, "--targets", "sales", "--checkpoint", trained, *out]) == 2
     assert "the data has no price" in capsys.readouterr().err
     days = [[f"2020-01-{d:02}", "x", "1.5", "", "2.5"] for d in range(1, 31)]
@@ -338,12 +338,12 @@ def test_what_cannot_be_read_or_written_is_one_sentence(table, trained, tmp_path
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--horizon", "abc"], "argument --horizon: 'abc' is no whole number"),
-        (["--horizon", "0"], "argument --horizon: must be 1 or more"),
-        (["--quantiles", "0.1,q"], "'0.1,q' are no quantiles: give numbers between 0 and 1"),
-        (["--quantiles", "0.5,1"], "'0.5,1' are no quantiles: give numbers between 0 and 1"),
-        (["--fit-seconds", "soon"], "argument --fit-seconds: 'soon' is no number of seconds"),
-        (["--fit-seconds", "0"], "argument --fit-seconds: must be above 0"),
+        (["--horizon", "abc"], "argument --horizon: 'abc' is not a whole number"),
+        (["--horizon", "0"], "argument --horizon: '0' is invalid: must be 1 or more"),
+        (["--quantiles", "0.1,q"], "'0.1,q' is invalid: give numbers between 0 and 1"),
+        (["--quantiles", "0.5,1"], "'0.5,1' is invalid: give numbers between 0 and 1"),
+        (["--fit-seconds", "soon"], "argument --fit-seconds: 'soon' is not a number"),
+        (["--fit-seconds", "0"], "argument --fit-seconds: '0' is invalid: must be above 0"),
         (["--guidance", "none"], "argument --guidance: none is now called replace"),
     ],
 )
@@ -357,7 +357,7 @@ def test_options_that_cannot_be_are_one_sentence(words, reason, table, tmp_path,
 def test_reading_tells_how_far_it_is(trained, tmp_path, monkeypatch, capsys):
     """The bar of a file that takes long, also where stderr is no terminal."""
     bar = lambda *words, **options: tqdm(*words, **options | {"delay": 0, "mininterval": 0})  # noqa: E731
-    monkeypatch.setattr("wavediff.series.table.tqdm", bar)
+    monkeypatch.setattr("wavediff.series.table_files.tqdm", bar)
     path = write(tmp_path / "t.csv", rows())
     words = ["--checkpoint", trained, "-o", str(tmp_path / "out.csv"), *QUICK]
     assert run(forecast.main, [path, *words]) == 0

@@ -16,8 +16,7 @@ from safetensors.torch import load_file
 from wavediff.cli import run
 from wavediff.commands.train import main
 from wavediff.notation import PREDICTIONS
-from wavediff.tasks import load_task
-from wavediff.tasks.checkpoint import effort, read_checkpoint
+from wavediff.tasks.checkpoint import effort, load_task, read_checkpoint
 
 SMALL = [
     "recipe=tiny",
@@ -268,7 +267,7 @@ def test_a_recipe_in_an_older_notation_is_answered_by_one_sentence(tmp_path, cap
     defaults = "defaults: [tiny, override /prediction: v]"
     recipe.write_text(f"# @package _global_\n{defaults}\nname: mine\n")
     assert run(main, ["--config-dir", str(tmp_path), "recipe=mine", "--cfg", "job"]) == 2
-    assert "error: prediction is no group but a value" in capsys.readouterr().err
+    assert "error: prediction is a value, not a group" in capsys.readouterr().err
 
 
 def test_a_recipe_must_be_chosen(capsys):
@@ -422,7 +421,7 @@ def test_a_student_learns_from_a_teacher_and_resumes_bit_by_bit(notes, tmp_path:
     name = "step-000000002.pt"
     (checkpoints / name).write_bytes((tmp_path / "whole" / "checkpoints" / name).read_bytes())
     assert run(main, [*notes("again", *student), "trainer.accept_changes=true"]) == 0
-    assert "going on from step 2" in capsys.readouterr().err
+    assert "resuming from step 2" in capsys.readouterr().err
     assert same(checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "again"))
     # nothing of the teacher is kept
     names = set(load_task(teacher).network.state_dict())

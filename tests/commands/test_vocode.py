@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from wavediff import cli
 from wavediff.cli import run
-from wavediff.commands import vocode
 from wavediff.commands.vocode import main
+from wavediff.data import audio
 from wavediff.data.audio import AudioWriter
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
@@ -172,11 +172,11 @@ def test_consistency_brings_the_audio_nearer_to_the_mel(model, here):
     distance = {}
     for iterations in (0, 8):
         output = f"{iterations}.wav"
-        assert command(model, "a.wav", "-o", output, "--consistency", iterations) == 0
+        assert command(model, "a.wav", "-o", output, "--mel-iterations", iterations) == 0
         distance[iterations] = float((mel(output) - mel("a.wav"))[..., 4:-4].abs().mean())
     assert distance[8] < 0.5 * distance[0]
     with pytest.raises(SystemExit):
-        command(model, "a.wav", "-o", "b.wav", "--consistency", "-1")
+        command(model, "a.wav", "-o", "b.wav", "--mel-iterations", "-1")
 
 
 def test_a_batch_does_not_change_the_results(model, here, capsys):
@@ -197,9 +197,9 @@ def test_long_input_in_pieces_equals_the_whole(model, here, monkeypatch):
     monkeypatch.setattr("wavediff.tasks.vocoder.STATE_NUMBERS", 1)
     monkeypatch.setattr("wavediff.tasks.vocoder.HALOS", 1)
     written = []
-    original = vocode.audio_writer
+    original = audio.audio_writer
     monkeypatch.setattr(
-        vocode, "audio_writer", lambda *a, **k: written.append(a) or original(*a, **k)
+        audio, "audio_writer", lambda *a, **k: written.append(a) or original(*a, **k)
     )
     assert command(model, "a.npy", "-o", "pieces.wav", "--bits", 32) == 0
     assert len(written) == 1
@@ -320,7 +320,7 @@ class Hostile:
         (["hostile.pt", "-o", "o.wav"], "hostile.pt cannot be read"),
         (["text.pt", "-o", "o.wav"], "text.pt cannot be read"),
         (["number.pt", "-o", "o.wav"], "number.pt is not a mel"),
-        (["text.safetensors", "-o", "o.wav"], "no safetensors file"),
+        (["text.safetensors", "-o", "o.wav"], "not a safetensors file"),
         (["several.safetensors", "-o", "o.wav"], "several.safetensors is not a mel"),
         (["a.npy", "-o", "o.mp3"], ".wav or .flac"),
         (["a.npy", "-o", "o.wav", "--format", "flac"], "--format flac"),
@@ -395,7 +395,7 @@ def test_a_folder_that_may_not_be_written_to(model, here, capsys, monkeypatch):
     save_mel(here / "b.npy")
     (here / "locked").mkdir()
     monkeypatch.setattr(
-        "wavediff.commands.arguments.os.access", lambda path, mode: Path(path).name != "locked"
+        "wavediff.commands.outputs.os.access", lambda path, mode: Path(path).name != "locked"
     )
     assert command(model, "a.npy", "b.npy", "-o", "locked/new") == 2
     error = capsys.readouterr().err

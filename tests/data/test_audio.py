@@ -10,12 +10,12 @@ from wavediff.data.audio import (
     audio_info,
     audio_reader,
     audio_writer_like,
-    find_audio,
     kept_format,
     read_audio,
     write_audio,
 )
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])

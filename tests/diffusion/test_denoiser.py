@@ -154,7 +154,7 @@ def test_a_consistency_prediction_is_the_published_one_where_sigma_is_time():
 def test_edm_and_consistency_need_signal_or_noise_and_a_positive_std():
     bridge, end = Bridge(), torch.ones((), dtype=torch.float64)
     for prediction in (preconditioning.edm, preconditioning.consistency):
-        with pytest.raises(ValueError, match="both gone"):
+        with pytest.raises(ValueError, match="there is neither"):
             prediction(bridge, end)
         with pytest.raises(ValueError, match="data_std"):
             prediction(VP(), end, data_std=0.0)

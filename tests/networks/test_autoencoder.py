@@ -111,7 +111,7 @@ def test_what_cannot_be_is_refused():
         with pytest.raises(ValueError, match="audio"):
             network.encode(torch.zeros(shape, dtype=torch.float64))
     for length in (6, 13):
-        with pytest.raises(ValueError, match="z must"):
+        with pytest.raises(ValueError, match="latent must"):
             network.decode(torch.zeros(1, 3, 2, dtype=torch.float64), length)
     with pytest.raises(ValueError, match="1 or more"):
         make(strides=(2, 0))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from wavediff.diffusion.condition import Condition
-from wavediff.networks.csdi import CELLS, CSDI
+from wavediff.networks.csdi import CSDI, MAX_CELLS
 
 CHANNELS, SHARED, LAGS = 4, 3, 2
 TOLD = 2 * CHANNELS + SHARED + 2 * CHANNELS * LAGS
@@ -90,7 +90,7 @@ def test_gradients_reach_everything():
 
 
 def test_in_pieces_without_gradients_it_is_the_same():
-    length = CELLS // CHANNELS // 2  # two windows fill a piece
+    length = MAX_CELLS // CHANNELS // 2  # two windows fill a piece
     network = make(width=2, layers=1)
     x, c_noise, cond = inputs(batch=3, length=length)
     with torch.no_grad():
@@ -112,8 +112,8 @@ def test_without_a_local_condition():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shared_start": CHANNELS + 1}, "do not go with"),
-        ({"local_channels": TOLD + 1}, "do not go with"),
+        ({"shared_start": CHANNELS + 1}, "do not divide"),
+        ({"local_channels": TOLD + 1}, "do not divide"),
         ({"upsample": 2}, "upsample"),
         ({"heads": 3}, "heads"),
     ],

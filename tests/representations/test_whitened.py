@@ -59,7 +59,7 @@ def test_another_frame_length_than_the_mels():
 
 
 def test_bands_too_narrow_for_a_bin_are_passed_over():
-    with pytest.warns(UserWarning, match="all zero values"):
+    with pytest.warns(UserWarning, match="47 of 400 mel bands"):
         mel = mel_front_end("tacotron", n_mels=400)
     assert (mel.filters.sum(dim=1) == 0).any()
     assert envelope_matrix(mel, 1024).isfinite().all()

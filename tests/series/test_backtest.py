@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wavediff.errors import UserError
-from wavediff.series.backtest import backtest, cut, judge, rolling_origins, table_text
+from wavediff.series.backtest import backtest, cut, evaluate, rolling_origins, table_text
 from wavediff.series.baselines import seasonal_naive
 
 
@@ -94,7 +94,7 @@ def test_a_window_is_forecast_alike_whatever_else_is_tested():
     again = backtest(items, {"x": remember}, 8, 4, [[20, 30], [30]], **options)
     assert not np.array_equal(seen[0], seen[1])
     windows = cut(items, 4, [[30], []], 1, 8)
-    expected = judge(windows, [seen[1]])
+    expected = evaluate(windows, [seen[1]])
     assert {k: v for k, v in one["noise"].items() if k != "seconds"} == expected
     whole["noise"].pop("seconds")
     again["x"].pop("seconds")
@@ -113,11 +113,11 @@ def test_progress_is_told():
 def test_forecasts_that_do_not_fit_are_refused():
     windows = cut([ramp(12)], 2, [[8, 10]], 1)
     with pytest.raises(ValueError, match="samples must be"):
-        judge(windows, [np.zeros((5, 1, 3))] * 2)
+        evaluate(windows, [np.zeros((5, 1, 3))] * 2)
     with pytest.raises(ValueError, match="not finite"):
-        judge(windows, [np.full((5, 1, 2), math.nan)] * 2)
+        evaluate(windows, [np.full((5, 1, 2), math.nan)] * 2)
     with pytest.raises(ValueError, match="zip"):
-        judge(windows, [np.zeros((5, 1, 2))])
+        evaluate(windows, [np.zeros((5, 1, 2))])
 
 
 def test_the_table_has_a_row_for_each_measure_and_dashes_for_what_is_not_there():

@@ -167,7 +167,7 @@ def test_physionet_from_its_archive_trains_on_whole_patients(tmp_path, served):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"part": "nope"}, "nope is not known"),
+        ({"part": "nope"}, "nope is invalid"),
         ({"missing": 0}, r"data\.missing"),
         ({"fold": 5}, r"data\.fold"),
     ],
@@ -177,7 +177,7 @@ def test_physionet_settings_that_make_no_sense_are_refused(options, words, tmp_p
         physionet(str(tmp_path), **options)
     patients(tmp_path / "set-a", 2)
     (tmp_path / "set-a/132539.txt").write_text("Time,Parameter,Value\n00:07,HR,fast\n")
-    with pytest.raises(UserError, match="132539 is no patient"):
+    with pytest.raises(UserError, match="132539 is not a patient"):
         physionet(str(tmp_path))
 
 
@@ -297,5 +297,5 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
     for name in ("rolling", "ett", "pm25", "statsmodels"):
         options = {} if name == "statsmodels" else {"root": str(tmp_path)}
         options["part" if name == "pm25" else "name"] = "nope"
-        with pytest.raises(UserError, match="nope is not known"):
+        with pytest.raises(UserError, match="nope is invalid"):
             getattr(datasets, name)(**options)

@@ -49,7 +49,7 @@ def fitted(variables: int) -> Forecaster:
 
 def test_gluonts_evaluator_measures_what_ours_does(monkeypatch):
     evaluation = pytest.importorskip("gluonts.evaluation")
-    monkeypatch.setattr(ours, "TOGETHER", 2)
+    monkeypatch.setattr(ours, "BATCH", 2)
     dataset = entries([40, 33], 1)
     dataset.append(dataset[0] | {"item_id": "again"})
     predictor = GluonTSPredictor(fitted(1))

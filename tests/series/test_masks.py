@@ -58,7 +58,7 @@ def test_masks_are_drawn_by_their_shares():
 
 
 def test_masks_that_there_are_not():
-    with pytest.raises(ValueError, match="no mask 'some'"):
+    with pytest.raises(ValueError, match="'some' is not a mask"):
         masks.check({"some": 1})
     with pytest.raises(ValueError, match="positive"):
         masks.check({"forecast": 0})

@@ -10,13 +10,13 @@ from wavediff.series.metrics import (
     DECILES,
     INTERVALS,
     TWENTIETHS,
+    combined,
     coverage,
     crps_sum,
     ensemble_crps,
     interval_width,
     mae,
     mase,
-    measures,
     quantiles,
     rmse,
     seasonal_error,
@@ -162,8 +162,8 @@ def test_missing_targets_are_never_scored():
     hidden = target.copy()
     hidden[:, 4:] = NAN
     samples[:, :, 5] = NAN  # not scored, so not looked at
-    found = measures([sums(samples, hidden, [1.0, 2.0])])
-    expected = measures([sums(samples[..., :4], target[:, :4], [1.0, 2.0])])
+    found = combined([sums(samples, hidden, [1.0, 2.0])])
+    expected = combined([sums(samples[..., :4], target[:, :4], [1.0, 2.0])])
     assert found == expected
     assert found["points"] == 8
     assert np.isnan(ensemble_crps(samples, hidden)).tolist() == np.isnan(hidden).tolist()
@@ -172,8 +172,8 @@ def test_missing_targets_are_never_scored():
 def test_parts_add_up_to_the_whole():
     samples, target, scale = normal(20, 3, 2, 8), normal(3, 2, 8, seed=1), np.full((3, 2), 0.7)
     target[0, 0, :3] = NAN
-    whole = measures([sums(samples, target, scale)])
-    parts = measures(sums(samples[:, i], target[i], scale[i]) for i in range(3))
+    whole = combined([sums(samples, target, scale)])
+    parts = combined(sums(samples[:, i], target[i], scale[i]) for i in range(3))
     assert parts == pytest.approx(whole, rel=1e-12)
     assert whole == pytest.approx(
         {
@@ -197,18 +197,18 @@ def test_parts_add_up_to_the_whole():
 
 
 def test_what_a_point_forecast_or_one_variable_does_not_have_is_left_out():
-    found = measures([sums(normal(1, 1, 5), normal(1, 5, seed=1))])
+    found = combined([sums(normal(1, 1, 5), normal(1, 5, seed=1))])
     assert set(found) == {
         "CRPS (9 deciles)", "CRPS (19 quantiles)", "CRPS (ensemble)", "MAE", "RMSE", "points",
     }  # fmt: skip
 
 
 def test_nothing_to_score_is_nan_and_zero_targets_have_no_relative_error():
-    assert measures([]) == {}
-    nothing = measures([sums(np.zeros((3, 1, 2)), np.full((1, 2), NAN))])
+    assert combined([]) == {}
+    nothing = combined([sums(np.zeros((3, 1, 2)), np.full((1, 2), NAN))])
     assert nothing.pop("points") == 0
     assert all(math.isnan(value) for value in nothing.values())
-    zeros = measures([sums(np.ones((3, 1, 2)), np.zeros((1, 2)))])
+    zeros = combined([sums(np.ones((3, 1, 2)), np.zeros((1, 2)))])
     assert math.isnan(zeros["CRPS (9 deciles)"])
     assert zeros["MAE"] == 1
 

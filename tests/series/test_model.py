@@ -9,9 +9,10 @@ from wavediff.diffusion.exact import Correlated
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.schedule import VP
-from wavediff.series import gaps, rolling, scaling
+from wavediff.series import imputation, rolling, scaling
+from wavediff.series.condition import Window, network_sizes
 from wavediff.series.fitting import recipe_config
-from wavediff.series.model import SeriesModel, Window, network_sizes
+from wavediff.series.model import SeriesModel
 from wavediff.series.series_set import Series, SeriesSet
 from wavediff.series.windows import Windows
 from wavediff.tasks.build import build_task
@@ -78,7 +79,7 @@ def test_a_window_does_not_depend_on_its_batch_and_units_do_not_matter():
     model = tiny()
     given, known = window()
     samples = model.sample(given, known, 2, seed=3)
-    alone = Window(*(part if part is None else part[1:2] for part in given))
+    alone = given.map(lambda part: part[1:2])
     one = model.sample(alone, known[1:2], 2, seed=3, first=1)
     torch.testing.assert_close(one, samples[:, 1:2], rtol=1e-4, atol=1e-3)
     scaled = given._replace(values=1000 * given.values - 5, lags=1000 * given.lags - 5)
@@ -169,7 +170,7 @@ def test_gaps_of_all_kinds_are_filled_and_nothing_else_changes():
     values[1, :25] = np.nan  # longer than a window, at the beginning
     values[0, 40:75] = np.nan  # and inside
     items = [Series("a", 0, values), Series("b", 0, np.stack([values[0, :7], np.full(7, np.nan)]))]
-    filled = gaps.fill(model, SeriesSet(items, ["x", "y"]), 4, multivariate=True)
+    filled = imputation.impute(model, SeriesSet(items, ["x", "y"]), 4, multivariate=True)
     known = ~np.isnan(values)
     assert np.array_equal(filled[0].median[known], values[known])
     assert np.isfinite(filled[0].median).all()
@@ -230,7 +231,7 @@ def test_windows_in_pieces_are_sampled_as_all_at_once(multivariate, monkeypatch)
         options = {"multivariate": multivariate, "progress": told.append}
         ends = [(k, 40) for k in range(3)]
         paths = np.stack(list(rolling.paths(model, series, ends, 6, 3, **options)))
-        filled = gaps.fill(model, series, 3, **options)
+        filled = imputation.impute(model, series, 3, **options)
         return paths, np.stack([part.median for part in filled])
 
     whole = sampled()
@@ -247,7 +248,9 @@ def test_gaps_of_a_long_series_take_memory_by_its_length():
     values = 50 + np.sin(np.arange(200_000.0))[None]
     values[:, [9, 100_003, 199_990]] = np.nan
     model = tiny(variables=1, lags=())
-    (filled,) = gaps.fill(model, SeriesSet([Series("a", 0, values)], ["a"]), 2, multivariate=True)
+    (filled,) = imputation.impute(
+        model, SeriesSet([Series("a", 0, values)], ["a"]), 2, multivariate=True
+    )
     missing = np.isnan(values)
     assert np.isfinite(filled.median).all()
     assert ((filled.std > 0) == missing).all()

@@ -13,8 +13,9 @@ from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.schedule import VP, RectifiedFlow
 from wavediff.diffusion.times import fixed, log_snr_uniform
 from wavediff.errors import UserError
+from wavediff.series.condition import Window
 from wavediff.series.guidance import Guidance
-from wavediff.series.model import SeriesModel, Window
+from wavediff.series.model import SeriesModel
 from wavediff.tasks.sampler import Sampler
 
 VARIABLES, LENGTH, HORIZON, SAMPLES = 2, 7, 3, 40
@@ -178,7 +179,7 @@ def test_a_conditional_model_is_not_guided_unless_asked():
 def test_guided_windows_are_scaled_by_what_is_known():
     model = exact_model({"unconditional": 1.0}, "standard")
     window, known = a_window()
-    window, known = Window(*(p if p is None else p[:2] for p in window)), known[:2]
+    window, known = window.map(lambda part: part[:2]), known[:2]
     options = {"sampler": quick(model)}
     samples = model.sample(window, known, 2, **options)
     other = torch.where(known, 1000 * window.values - 5, 1e6)  # what is hidden has no influence

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
+from wavediff.series.condition import Window, network_sizes
 from wavediff.series.fitting import fit, recipe_config
-from wavediff.series.model import SeriesModel, Window, network_sizes
+from wavediff.series.model import SeriesModel
 from wavediff.series.series_set import Series, SeriesSet
 from wavediff.tasks.build import build_task
 

@@ -202,7 +202,7 @@ BAD = {
     "hours, then days": (
         table([*HOURS, *(f"2024-01-{day:02d} 00:00" for day in range(2, 20))]),
         {},
-        r"mixed frequencies: most stamps are 1 hour apart, but 2024-01-03 .*--freq h",
+        r"mixed frequencies: most timestamps are 1 hour apart, but 2024-01-03 .*--freq h",
     ),
     "off the grid": (
         table([*HOURS[:5], "2024-01-01 05:20", *HOURS[6:9]]),
@@ -214,7 +214,7 @@ BAD = {
         + "".join(f"{t},a,1\n" for t in HOURS)
         + "".join(f"2024-01-{day:02d} 00:00,b,1\n" for day in range(1, 9)),
         {},
-        "mixed frequencies: the stamps of b are 1 day apart",
+        "mixed frequencies: the timestamps of b are 1 day apart",
     ),
     "text": (table(HOURS[:5], [1, 2, "oops", 4, 5]), {}, "'oops' in column x, line 4"),
     "text far down": (
@@ -227,20 +227,20 @@ BAD = {
     "no value in a named column": (
         table(HOURS[:3], ["", "", ""]), {"targets": ["x"]}, "column x has no value"
     ),
-    "one row": (table(HOURS[:1]), {}, "table.csv: one stamp has no frequency: .* freq"),
+    "one row": (table(HOURS[:1]), {}, "table.csv: one timestamp has no frequency: .* freq"),
     "infinite": (table(HOURS[:3], [1, "inf", 2]), {}, "inf in column x, line 3, is too large"),
     "far too large": (table(HOURS[:3], [1, 1e300, 2]), {}, "too large"),
     "empty": ("", {}, "is empty"),
     "blank": ("\n\n", {}, "is empty"),
     "only a header": ("time,x\n", {}, "has no rows"),
-    "binary": (bytes(range(256)) * 9, {}, "no text in UTF-8"),
+    "binary": (bytes(range(256)) * 9, {}, "not text in UTF-8"),
     "fields": ("time,x\n2024-01-01,1\n2024-01-02,1,2\n", {}, "Expected 2 fields in line 3, saw 3"),
     "more fields": ("time,x\n2024-01-01,1,3\n2024-01-02,1,2\n", {}, "more fields in its rows"),
     "bad stamp": (table([*HOURS[:3], "soon"]), {}, "'soon' in the time column time, line 5"),
     "no stamp": (table([*HOURS[:3], ""]), {}, "time column time is empty in line 5"),
-    "far future": (table(["2024-01-01", "2024-01-02", "4024-01-02"]), {}, "correct the stamps"),
+    "far future": (table(["2024-01-01", "2024-01-02", "4024-01-02"]), {}, "correct the timestamps"),
     "unknown column": (table(HOURS), {"targets": ["y"]}, "no column y: it has time, x"),
-    "unknown frequency": (table(HOURS), {"freq": "xx"}, "'xx' is no frequency"),
+    "unknown frequency": (table(HOURS), {"freq": "xx"}, "'xx' is not a frequency"),
     "another frequency": (table(HOURS), {"freq": "D"}, "not on the grid of the frequency D"),
 }  # fmt: skip
 
@@ -293,12 +293,12 @@ def test_old_names_of_frequencies_are_understood():
         "h", "15min", "ME", "2YE-DEC", "W-SUN",
     ]  # fmt: skip
     for freq in ("-1h", "month", ""):
-        with pytest.raises(UserError, match="is no frequency"):
+        with pytest.raises(UserError, match="is not a frequency"):
             normalize(freq)
 
 
 def test_large_tables_are_read_in_pieces(read, monkeypatch):
-    monkeypatch.setattr("wavediff.series.table.CELLS", 3)  # the least, 1000 rows, in each
+    monkeypatch.setattr("wavediff.series.table_files.CELLS", 3)  # the least, 1000 rows, in each
     times = pandas.date_range("2024", periods=3500, freq="min")
     rows = [f"{t},{i},{n}\n" for i in "ab" for n, t in enumerate(times)]
     series = read("time,item,x\n" + "".join(rows))

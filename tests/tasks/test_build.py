@@ -27,7 +27,7 @@ FOREIGN = [
     "wavediff.tasks.vocoder.Vocoder.from_pretrained",
     "wavediff.files.atomic_path",
     "wavediff.commands.vocode.main",
-    "wavediff.series.filling.write_table",
+    "wavediff.series.writing.write_table",
     "wavediff.diffusion",
     "wavediff.diffusion.",
     "wavediff.diffusion..os.system",

@@ -6,10 +6,11 @@ import pickle
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from wavediff.errors import UserError
-from wavediff.tasks import checkpoint
+from wavediff.tasks import names
 from wavediff.tasks.checkpoint import FORMAT, effort, load_task, save_task
 
 
@@ -24,7 +25,7 @@ def saved(tmp_path, make_vocoder):
 
 def rewrite(path, *, tensors=None, **metadata):
     """Write the checkpoint again with other tensors or metadata; None removes an entry."""
-    with checkpoint.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         old = file.metadata()
     new = {k: v for k, v in (old | metadata).items() if v is not None}
     save_file(load_file(path) if tensors is None else tensors, path, new)
@@ -166,6 +167,6 @@ def test_what_is_not_there(tmp_path):
 
 
 def test_bundled_models_by_name(tmp_path, monkeypatch, saved):
-    monkeypatch.setattr(checkpoint, "pretrained_folder", lambda: tmp_path)
-    assert checkpoint.bundled_names() == ["run"]
+    monkeypatch.setattr(names, "pretrained_folder", lambda: tmp_path)
+    assert names.bundled_names() == ["run"]
     assert load_task("run").extra == {"step": 7}

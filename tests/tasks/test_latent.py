@@ -104,7 +104,7 @@ def test_a_checkpoint_holds_the_autoencoder(make_config, read_group, tmp_path):
 def test_a_checkpoint_cannot_make_us_read_another_file(make_config, read_group, tmp_path):
     config = latent_config(make_config, read_group, autoencoder=str(tmp_path / "elsewhere"))
     save_task(tmp_path / "model.safetensors", config, {}, {})
-    with pytest.raises(UserError, match="is named, not given"):
+    with pytest.raises(UserError, match="must be a module, not its name"):
         load_task(tmp_path)
 
 

@@ -14,7 +14,8 @@ from wavediff.diffusion.schedule import VP
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.tasks.build import make
-from wavediff.tasks.sampler import checked_sampler, sampler_by_name, sampler_names
+from wavediff.tasks.names import sampler_names
+from wavediff.tasks.sampler import checked_sampler, sampler_by_name
 
 SCHEDULES = ["vp", "ve", "edm", "rectified_flow", "diffwave", "bridge", "ouve"]
 WITHOUT_LEVELS = {"diffwave", "diffwave_fast", "cdiffuse_fast"}  # grids of discrete levels

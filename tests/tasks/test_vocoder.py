@@ -147,7 +147,7 @@ def test_samplers_that_do_not_exist_or_fit(make_vocoder, make_mel):
     assert vocoder(mel, sampler="diffwave", steps=2).shape == (640,)
     blind = make_vocoder(prediction="eps")
     blind.denoiser.schedule = RectifiedFlow()
-    with pytest.raises(UserError, match="says nothing where alpha = 0"):
+    with pytest.raises(UserError, match="needs signal, but alpha = 0"):
         blind(mel)
 
 

@@ -424,7 +424,7 @@ def test_one_command_trains_and_measures_and_goes_on_after_a_kill(tmp_path: Path
     child = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "out" / "logs" / "base.log"
     try:
-        while not (log.exists() and "train: beginning in" in log.read_text()):  # it trains
+        while not (log.exists() and "train: starting in" in log.read_text()):  # it trains
             assert child.poll() is None, child.stderr.read()
             time.sleep(0.05)
     finally:

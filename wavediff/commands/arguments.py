@@ -1,29 +1,39 @@
-"""What the commands share between their arguments and their work."""
+"""The parser, the types of arguments, and the options that several commands have."""
+
+from __future__ import annotations
 
 import argparse
 import difflib
-import glob
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from wavediff.errors import UserError
+from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
+
+if TYPE_CHECKING:
+    import torch
+
+ANY_MODEL = "a run folder, a model.safetensors or a bundled model (default: %(default)s)"
+A_GENERATOR = "a generator: a run folder or a model.safetensors"
 
 
 class Parser(argparse.ArgumentParser):
-    """With a description and an epilog as they are written, and a hint for a misspelt option."""
+    """Of ``wavediff COMMAND``, with a hint for a misspelt option.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        command: its name.
+        description: shown as it is written, as are the examples.
+    """
+
+    def __init__(self, command: str, description: str, examples: str) -> None:
         self._options: list[str] = []
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(
+            prog=f"wavediff {command}",
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         """As argparse's."""
@@ -31,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         self._options += action.option_strings
         return action
 
-    def parse_args(self, *args: Any, **options: Any) -> argparse.Namespace:
+    def parse_args(self, *args: Any, **options: Any) -> argparse.Namespace:  # type: ignore[override]
         """As argparse's."""
         arguments, unknown = self.parse_known_args(*args, **options)
         if unknown:
@@ -40,267 +50,177 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return arguments
 
+    def add_option(
+        self, name: str, kind: Callable[[str], Any], metavar: str, what: str, **options: Any
+    ) -> None:
+        """An option with a value.
 
-def whole(text: str) -> int:
-    """An argparse type: a whole number."""
+        Args:
+            kind: its argparse type.
+            metavar: stands for the value in the help.
+            what: the help, to which a default number is added.
+            options: others of ``add_argument``.
+        """
+        if isinstance(options.get("default"), int | float):
+            what = f"{what} (default: {options['default']:g})".strip()
+        self.add_argument(name, type=kind, metavar=metavar, help=what, **options)
+
+    def add_paths(self, what: str) -> None:
+        """One or more inputs."""
+        what = f"{what}, folders or quoted globs"
+        self.add_argument("paths", nargs="+", metavar="PATH", help=what)
+
+    def add_output(self, what: str, metavar: str = "OUT") -> None:
+        """--output, which is required, and --overwrite."""
+        self.add_argument("-o", "--output", required=True, type=path, metavar=metavar, help=what)
+        self.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+
+    def add_checkpoint(self, what: str, **options: Any) -> None:
+        """--checkpoint. ``options`` as for ``add_argument``."""
+        self.add_argument("--checkpoint", metavar="MODEL", help=what, **options)
+
+    def add_sampler(self) -> None:
+        """--sampler."""
+        self.add_option(
+            "--sampler",
+            str,
+            "NAME",
+            f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
+        )
+
+    def add_mel_iterations(self) -> None:
+        """--mel-iterations."""
+        self.add_option(
+            "--mel-iterations",
+            non_negative_int,
+            "N",
+            "iterations that project the estimate towards the mel; 0 leaves the network's own "
+            "(default: the checkpoint's)",
+        )
+
+    def add_sampling(self, **steps: Any) -> None:
+        """--sampler, --steps, --seed, --device and --threads.
+
+        Args:
+            steps: what ``add_argument`` is given for --steps beside its type.
+        """
+        self.add_sampler()
+        steps = {"help": "sampling steps (default: the sampler's own)"} | steps
+        self.add_argument("--steps", type=positive_int, metavar="N", **steps)
+        self.add_seed("noise")
+        self.add_device()
+
+    def add_seed(self, what: str) -> None:
+        """--seed."""
+        self.add_option("--seed", integer, "N", f"of the {what}", default=0)
+
+    def add_device(self) -> None:
+        """--device and --threads."""
+        self.add_argument(
+            "--device",
+            choices=["auto", "cpu", "cuda"],
+            default="auto",
+            help="auto uses a GPU if there is one (default: auto)",
+        )
+        self.add_option("--threads", positive_int, "N", "CPU threads (default: one per core)")
+
+    def add_bits(self) -> None:
+        """--bits."""
+        self.add_argument(
+            "--bits",
+            type=int,
+            choices=[16, 24, 32],
+            default=16,
+            help="per sample; 32 is floating point, for wav only (default: 16)",
+        )
+
+
+def integer(text: str) -> int:
+    """An argparse type: an integer."""
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """An argparse type: 1 or more."""
-    number = whole(text)
+    number = integer(text)
     if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid: must be 1 or more")
     return number
 
 
-def guidance(text: str) -> str:
-    """An argparse type: a guidance of series, but for an old name."""
-    if text == "none":
-        raise argparse.ArgumentTypeError("none is now called replace")
-    return text
-
-
-def natural(text: str) -> int:
+def non_negative_int(text: str) -> int:
     """An argparse type: 0 or more."""
-    number = whole(text)
+    number = integer(text)
     if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid: must be 0 or more")
     return number
 
 
-def device(name: str) -> torch.device:
-    """Of --device. Raises UserError where there is no GPU and one is asked for."""
+def real(text: str) -> float:
+    """An argparse type: a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def positive_float(text: str) -> float:
+    """An argparse type: a finite number above 0."""
+    number = real(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid: must be above 0")
+    return number
+
+
+def fraction(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    number = real(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range (0 to 1)")
+    return number
+
+
+def name_list(text: str) -> list[str]:
+    """An argparse type: names separated by commas, none twice."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("give a name, or several separated by commas")
+    return list(dict.fromkeys(found))
+
+
+def path(text: str) -> Path:
+    """An argparse type: a path, ``~`` expanded."""
+    return Path(text).expanduser()
+
+
+def require_model(arguments: argparse.Namespace) -> None:
+    """See that the checkpoint, where one is given, and the sampler exist.
+
+    Raises:
+        UserError: where they do not.
+    """
+    if arguments.checkpoint is not None:
+        find_checkpoint(arguments.checkpoint)
+    if vars(arguments).get("sampler") is not None:
+        find_sampler(arguments.sampler)
+
+
+def device(arguments: argparse.Namespace) -> torch.device:
+    """Return the device of --device, and set the number of threads to --threads.
+
+    Raises:
+        UserError: where there is no GPU and one is asked for.
+    """
+    import torch
+
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    name = arguments.device
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device that torch can use: give --device cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def folders(given: str) -> list[Path]:
-    """The folders that a path or a glob means."""
-    path = Path(given).expanduser()
-    if path.exists():
-        return [path] if path.is_dir() else []
-    return [Path(found) for found in glob.glob(str(path), recursive=True) if Path(found).is_dir()]
-
-
-def require_writable(folder: Path) -> None:
-    """Raises UserError before the work where nothing can be written to the folder."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise UserError(f"cannot write into {folder}: it is a file, not a folder; give another")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write into {folder}: permission denied; give another folder")
-
-
-def add_sampling(parser: argparse.ArgumentParser, samplers: Sequence[str]) -> None:
-    """--sampler, --steps, --seed, --device and --threads."""
-    add = parser.add_argument
-    add(
-        "--sampler",
-        metavar="NAME",
-        help=f"one of {', '.join(samplers)} (default: the checkpoint's own)",
-    )
-    add("--steps", type=positive, metavar="N", help="sampling steps (default: the sampler's own)")
-    add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    add(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="auto takes a GPU where there is one (default: auto)",
-    )
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
-
-
-def names(text: str) -> list[str]:
-    """An argparse type: names between commas."""
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
-        raise argparse.ArgumentTypeError("needs a name, or several between commas")
-    return found
-
-
-def above_zero(text: str, what: str = "number") -> float:
-    """An argparse type: a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no {what}") from None
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return number
-
-
-def seconds(text: str) -> float:
-    """An argparse type: seconds above 0."""
-    return above_zero(text, "number of seconds")
-
-
-def add_series(parser: argparse.ArgumentParser) -> None:
-    """What columns a table of series has, and the model: a checkpoint or one that is fitted."""
-    add = parser.add_argument
-    add("--time", metavar="COL", help="the column of stamps (default: found)")
-    add("--item", metavar="COL", help="the column that names the series (default: found)")
-    add("--targets", type=names, metavar="A,B", help="the variables (default: all numbers)")
-    add("--known", type=names, default=[], metavar="A,B", help="columns whose future is known")
-    add("--static", type=names, default=[], metavar="A,B", help="columns constant for an item")
-    add("--freq", metavar="F", help="h, 15min, D, B, W-SUN, MS, ... (default: found)")
-    add("--checkpoint", metavar="RUN", help="a trained model (default: one is fitted to the data)")
-    add(
-        "--fit-seconds",
-        type=seconds,
-        default=120.0,
-        metavar="S",
-        help="time to fit a model in, without a checkpoint (default: 120)",
-    )
-    add(
-        "--fit-steps",
-        type=positive,
-        metavar="N",
-        help="steps of training instead, so that the same seed gives the same result",
-    )
-    add("--context", type=positive, metavar="N", help="steps that a forecast sees")
-    add(
-        "--multivariate",
-        action=argparse.BooleanOptionalAction,
-        help="all variables in one window, or each by itself (default: together up to 16)",
-    )
-    add("--samples", type=positive, default=100, metavar="N", help="draws (default: 100)")
-    add(
-        "--guidance",
-        type=guidance,
-        choices=["replace", "mse", "quantile"],
-        help="guide an unconditional model by the known cells (default: mse for an unconditional "
-        "model; other models are conditioned on the known cells)",
-    )
-    add(
-        "--guidance-scale",
-        type=above_zero,
-        metavar="S",
-        help="strength of the guidance: one over the variance granted to what is known, where the "
-        "data's is 1 (default: by the guidance)",
-    )
-
-
-def series_options(arguments: argparse.Namespace) -> dict:
-    """Of ``add_series`` and ``add_sampling``, as ``wavediff.series.forecaster`` names them."""
-    same = (
-        "time", "item", "targets", "known", "static", "freq", "checkpoint", "fit_steps", "context",
-        "multivariate", "samples", "sampler", "steps", "seed", "guidance", "guidance_scale",
-    )  # fmt: skip
-    options = {name: getattr(arguments, name) for name in same}
-    return options | {
-        "seconds": arguments.fit_seconds,
-        "device": str(device(arguments.device)),
-    }
-
-
-def tell_fitting(arguments: argparse.Namespace, what: str) -> None:
-    """Says on stderr that a model is trained first, where that is so."""
-    if arguments.checkpoint is None:
-        budget = (
-            f"{arguments.fit_steps} steps (--fit-steps)"
-            if arguments.fit_steps
-            else f"about {arguments.fit_seconds:g} s (--fit-seconds)"
-        )
-        print(
-            f"no checkpoint is given: training a small model on {what} first, for {budget}",
-            file=sys.stderr,
-        )
-
-
-def require_new(source: Path, output: Path, overwrite: bool) -> None:
-    """Raises UserError, before the work, for an output that exists, is the input or cannot be."""
-    if output.exists() and source.exists() and output.samefile(source):
-        raise UserError(f"{output} is the input and would be overwritten: give another output")
-    if output.is_dir():
-        raise UserError(f"{output} is a folder: give the name of a file")
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists already: give --overwrite to replace it")
-    require_writable(output.parent)
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that no half-written file stays."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def outputs(
-    files: Sequence[Path], given: Sequence[str], output: Path, suffixes: Sequence[str]
-) -> list[tuple[Path, Path]]:
-    """(input, output) for every file: OUT itself for one input, or below the folder OUT.
-
-    A given folder's structure is kept; the first of ``suffixes`` is what goes into a folder.
-    Raises UserError where outputs cannot be told apart, are inputs, or cannot be written.
-    """
-    output = output.expanduser()
-    if output.suffix and not output.is_dir():
-        if output.suffix.lower() not in suffixes:
-            raise UserError(f"cannot write {output}: give the name of a {' or '.join(suffixes)}")
-        if len(files) > 1:
-            raise UserError(f"{len(files)} inputs cannot all go to {output}: give a folder")
-        targets, folder = {output: files[0]}, output.parent
-    else:
-        targets, folder = {}, output
-        roots = [root for path in given for root in folders(path)]
-        for file in files:
-            root = next((root for root in roots if file.is_relative_to(root)), file.parent)
-            target = (folder / file.relative_to(root)).with_suffix(suffixes[0])
-            if target in targets:
-                raise UserError(
-                    f"{targets[target]} and {file} would both be written to {target}: "
-                    "give them in two calls with different outputs"
-                )
-            targets[target] = file
-    inputs = {file.resolve() for file in files}
-    for target in targets:
-        if target.resolve() in inputs:
-            raise UserError(f"{target} is an input and would be overwritten: give another output")
-    require_writable(folder)
-    return [(file, target) for target, file in targets.items()]
-
-
-def each(
-    targets: Sequence[tuple[Path, Path]], work: Callable[[Path, Path], None], overwrite: bool
-) -> int:
-    """Call ``work(input, output)`` for all whose output is not there yet, and print each output.
-
-    Goes on past a bad input and lists it at the end. Returns the exit code.
-    Raises UserError where there is only one input, and it fails.
-    """
-    missing = [(file, target) for file, target in targets if overwrite or not target.exists()]
-    kept, failures = len(targets) - len(missing), []
-    if kept:
-        what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"
-        print(f"{what} already and will be kept: give --overwrite to replace", file=sys.stderr)
-    with ended_by_sigterm():
-        for file, target in tqdm(missing, unit="file", delay=1, disable=len(missing) < 2):
-            try:
-                work(file, target)
-            except UserError as error:
-                if len(targets) == 1:
-                    raise
-                failures.append(str(error))
-            else:
-                tqdm.write(str(target))
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 2 if failures else 0

@@ -1,47 +1,46 @@
-"""`wavediff backtest`: forecasts from many origins of a test span, beside simple ones."""
+"""`wavediff backtest`: evaluate forecasts at rolling origins, beside baselines."""
+
+from __future__ import annotations
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_sampling,
+from wavediff.commands.arguments import Parser, name_list, positive_int, real, require_model
+from wavediff.commands.outputs import interruptible
+from wavediff.commands.series_arguments import (
     add_series,
-    ended_by_sigterm,
-    names,
-    positive,
+    report_fitting,
+    require_table,
     series_options,
-    tell_fitting,
 )
-from wavediff.data.configured import dataset_of, settings_of
 from wavediff.errors import UserError
-from wavediff.memory import keep_freed
-from wavediff.series import backtest as rolling
-from wavediff.series import calendar
-from wavediff.series.baselines import FORECASTS
-from wavediff.series.fitting import recipe_config
-from wavediff.series.forecaster import Forecaster
-from wavediff.series.series_set import SeriesSet
-from wavediff.series.settings import SERIES
-from wavediff.tasks.sampler import sampler_names
+
+if TYPE_CHECKING:
+    from wavediff.series.backtest import Row
+    from wavediff.series.series_set import SeriesSet
 
 MODEL = "model"
-SHORT = {name.lower().replace(" ", "_"): name for name in FORECASTS}
-SHORT |= {"ets": "AutoETS", "theta": "AutoTheta", "arima": "AutoARIMA"}
+BASELINES = {  # what they are called in wavediff.series.baselines
+    "seasonal_naive": "seasonal naive",
+    "seasonal_naive_with_intervals": "seasonal naive with intervals",
+    "random_walk": "random walk",
+    "quantile_regression": "quantile regression",
+    "ets": "AutoETS",
+    "theta": "AutoTheta",
+    "arima": "AutoARIMA",
+}
 DEFAULT = (MODEL, "seasonal_naive", "seasonal_naive_with_intervals", "random_walk")
 
 DESCRIPTION = """\
-Forecast from one origin after the other in the last part of the series, with nothing that comes
-later in sight, and measure the forecasts against what came: the model and simple ones side by side.
+Evaluate forecasts at rolling origins in the last part of the series, each made without what comes
+after its origin: the model and baselines side by side.
 """
 
 EXAMPLES = f"""\
@@ -50,37 +49,91 @@ examples:
   wavediff backtest ETTh1.csv --horizon 24 --checkpoint runs/etth1 --models model,seasonal_naive,ets
   wavediff backtest --recipe m4_hourly data.root=data --checkpoint runs/m4_hourly --json
 
-Models: {MODEL}, {", ".join(SHORT)}. Those of ets, theta and arima need
-pip install 'wavediff[baselines]' and time. Without --checkpoint a small model is trained first, on
-what lies before the test span. --recipe takes data, horizon, context and test span from a recipe,
-whose settings may follow as KEY=VALUE. Baselines see all of the history unless --history limits it.
-The three kinds of CRPS are relative to mean |y|; MASE is in seasonal errors.
+Models: {MODEL}, {", ".join(BASELINES)}.
+ets, theta and arima need pip install 'wavediff[baselines]', and time. Without --checkpoint a small
+model is trained first, on what precedes the test span. --recipe takes data, horizon, context and
+test span from a recipe, whose settings may follow as KEY=VALUE. Baselines see the whole history
+unless --history limits it. The three kinds of CRPS are relative to mean |y|; MASE is in units of
+the seasonal naive error.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    chosen = models(arguments.models)
-    with ended_by_sigterm():
-        table = judged(arguments, chosen)
-    if arguments.json:
-        print(json.dumps(table, indent=2))
-    else:
-        print(rolling.table_text(table))
-    return 0
-
-
-def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, rolling.Row]:
-    """The measures of each model."""
-    options = series_options(arguments)
-    horizon, test, fitting = arguments.horizon, arguments.test, {}
     if arguments.recipe is None:
         if len(arguments.source) != 1:
             raise UserError("give one file, or --recipe NAME")
-        source: Path | SeriesSet = Path(arguments.source[0])
+        require_table(Path(arguments.source[0]).expanduser())
+    require_model(arguments)
+
+    from wavediff.series.backtest import table_text
+
+    with interruptible():
+        table = evaluate(arguments)
+    print(json.dumps(table, indent=2) if arguments.json else table_text(table))
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("backtest", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_argument(
+        "source", nargs="*", metavar="DATA", help="a CSV or Parquet file, or settings of --recipe"
+    )
+    add("--recipe", str, "NAME", "data and protocol of a recipe for time series")
+    add("--horizon", positive_int, "N", "time steps of a forecast")
+    add(
+        "--test",
+        real,
+        "N",
+        "the last steps of each item, or a share of it (default: 0.2, or the recipe's)",
+    )
+    add("--stride", positive_int, "N", "between origins (default: the horizon)")
+    add("--history", positive_int, "N", "that baselines see (default: all)")
+    add(
+        "--models",
+        models,
+        "A,B",
+        f"separated by commas (default: {','.join(DEFAULT)})",
+        default=list(DEFAULT),
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_series(parser)
+    return parser.parse_intermixed_args(argv)  # settings before and after options
+
+
+def models(text: str) -> list[str]:
+    """An argparse type: names of models separated by commas."""
+    names = name_list(text)
+    for name in names:
+        if name != MODEL and name not in BASELINES:
+            known = ", ".join(BASELINES)
+            raise argparse.ArgumentTypeError(
+                f"there is no model {name!r}; choose from model, {known}"
+            )
+    return names
+
+
+def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
+    """Return the metrics of each model."""
+    import numpy as np
+
+    from wavediff.data.configured import dataset_of, settings_of
+    from wavediff.memory import keep_freed
+    from wavediff.series import backtest as rolling
+    from wavediff.series import calendar
+    from wavediff.series.baselines import FORECASTS
+    from wavediff.series.fitting import recipe_config
+    from wavediff.series.forecaster import Forecaster
+    from wavediff.series.settings import SERIES
+
+    chosen = arguments.models
+    options = series_options(arguments)
+    horizon, test, fitting = arguments.horizon, arguments.test, {}
+    if arguments.recipe is None:
+        source: Path | SeriesSet = Path(arguments.source[0]).expanduser()
     else:
         config = recipe_config(arguments.recipe, arguments.source)
         values, settings = settings_of(config["data"], SERIES, "series")
@@ -93,11 +146,12 @@ def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, ro
     keep_freed()
     print(*forecaster.notes, sep="\n", file=sys.stderr)
     series = forecaster.series
+    assert series is not None
     horizon = horizon or (forecaster.model.horizon if forecaster.model else None)
     if not horizon:
-        raise UserError("say by --horizon how many steps to forecast")
+        raise UserError("give --horizon, how many steps to forecast")
     lengths = [item.length for item in series.items]
-    spans = [whole(test or 0.2, length, horizon) for length in lengths]
+    spans = [test_steps(test or 0.2, length, horizon) for length in lengths]
     origins = [
         rolling.rolling_origins(length, horizon, test=span, stride=arguments.stride)
         for length, span in zip(lengths, spans, strict=True)
@@ -114,16 +168,17 @@ def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, ro
     if MODEL in chosen:
         training = float(forecaster.model.extra.get("seconds", np.nan)) if forecaster.model else 0.0
         if forecaster.model is None:
-            tell_fitting(arguments, "what lies before the test span")
+            report_fitting(arguments, "what precedes the test span")
             began = time.perf_counter()
             forecaster.fit(series, stops=[own[0] for own in origins], **fitting)
             training = time.perf_counter() - began
         began = time.perf_counter()
         places = [(window.item, window.origin) for window in windows]
-        row = rolling.judge(windows, forecaster.paths(places, horizon))
+        row = rolling.evaluate(windows, forecaster.paths(places, horizon))
         table[MODEL] = {**row, "seconds": time.perf_counter() - began}
         table[MODEL]["training seconds"] = training
-    others = {SHORT[name]: FORECASTS[SHORT[name]] for name in chosen if name != MODEL}
+    baselines = [BASELINES[name] for name in chosen if name != MODEL]
+    others = {name: FORECASTS[name] for name in baselines}
     with tqdm(total=len(windows) * len(others), desc="baselines", delay=1, leave=False) as bar:
         table |= rolling.backtest(
             items,
@@ -139,49 +194,9 @@ def judged(arguments: argparse.Namespace, chosen: Sequence[str]) -> dict[str, ro
     return table
 
 
-def whole(test: float, length: int, horizon: int) -> int:
-    """The test span in steps, one horizon at least."""
+def test_steps(test: float, length: int, horizon: int) -> int:
+    """Return the length of the test span, at least one horizon."""
     return max(int(test) if test >= 1 else round(test * length), horizon)
-
-
-def models(chosen: Sequence[str]) -> list[str]:
-    """Their names, checked. Raises UserError for one that does not exist."""
-    for name in chosen:
-        if name != MODEL and name not in SHORT:
-            raise UserError(f"there is no model {name!r}; choose from {MODEL}, {', '.join(SHORT)}")
-    return list(dict.fromkeys(chosen))
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff backtest",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("source", nargs="*", metavar="DATA", help="a CSV or Parquet file, or settings of --recipe")
-    add("--recipe", metavar="NAME", help="data and protocol of a recipe for series")
-    add("--horizon", type=positive, metavar="N", help="steps of a forecast")
-    add(
-        "--test",
-        type=float,
-        metavar="N",
-        help="the last steps of each item, or a part of it (default: 0.2, or the recipe's)",
-    )
-    add("--stride", type=positive, metavar="N", help="between origins (default: the horizon)")
-    add("--history", type=positive, metavar="N", help="steps that baselines see (default: all)")
-    add(
-        "--models",
-        type=names,
-        default=list(DEFAULT),
-        metavar="A,B",
-        help=f"between commas (default: {','.join(DEFAULT)})",
-    )
-    add("--json", action="store_true", help="as JSON")
-    add_series(parser)
-    add_sampling(parser, sampler_names())
-    return parser.parse_intermixed_args(argv)  # settings before and after options
 
 
 if __name__ == "__main__":

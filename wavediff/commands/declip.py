@@ -1,24 +1,22 @@
-"""`wavediff declip`: the peaks of a recording that was too loud, restored."""
+"""`wavediff declip`: restore the clipped peaks of a recording."""
 
 import argparse
 import sys
-from pathlib import Path
-
-import torch
-from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, add_sampling, device, ended_by_sigterm, require_new
-from wavediff.data.audio import audio_reader, audio_writer_like
+from wavediff.commands.arguments import Parser, positive_float, real
+from wavediff.commands.outputs import interruptible
+from wavediff.commands.progress import move, share_bar
+from wavediff.commands.restoration_arguments import (
+    add_restoration,
+    load_posterior,
+    require_restoration,
+)
 from wavediff.errors import UserError
-from wavediff.tasks.restoration import clipping, declip, posterior_of
-from wavediff.tasks.sampler import sampler_names
-
-BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 DESCRIPTION = """\
-Restore the peaks that were cut off where a recording was too loud, as a generator knows such
-sounds. Samples that were not clipped stay as they are.
+Restore the peaks that were clipped where a recording was too loud, sampled from a generator.
+Samples that were not clipped stay as they are.
 """
 
 EXAMPLES = """\
@@ -26,26 +24,24 @@ examples:
   wavediff declip loud.wav -o restored.wav --checkpoint runs/kathleen_prior
   wavediff declip loud.wav -o restored.wav --threshold 0.5 --gain -6 --checkpoint RUN
 
-The level of clipping is found from the file: its extreme values, where many samples share them.
-Restored peaks are above that level and may pass full scale: then give --gain, or OUT.wav of a
-32-bit floating-point input. Any sample rate; every channel by itself.
+The clipping level is detected: the extreme values of the file, where many samples share them.
+Restored peaks are above that level and may exceed full scale: then give --gain, or OUT.wav for a
+32-bit floating-point input. Any sample rate; each channel is processed by itself.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    require_new(arguments.path, arguments.output, arguments.overwrite)
-    posterior = posterior_of(
-        arguments.checkpoint,
-        device(arguments.device),
-        arguments.sampler,
-        arguments.steps,
-        seed=arguments.seed,
-    )
-    with ended_by_sigterm(), audio_reader(arguments.path) as reader:
+    require_restoration(arguments)
+
+    import torch
+
+    from wavediff.data.audio import audio_reader, audio_writer_like
+    from wavediff.tasks.restoration import clipping, declip
+
+    posterior = load_posterior(arguments)
+    with interruptible(), audio_reader(arguments.path) as reader:
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
         if arguments.threshold is None:
             low, high = clipping(audio)
@@ -53,10 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             low, high = -arguments.threshold, arguments.threshold
         if not ((audio <= low) | (audio >= high)).any():
             raise UserError(f"no sample of {arguments.path} reaches the threshold, {high:g}")
-        with tqdm(total=1, desc="declip", delay=1, bar_format=BAR) as bar:
-            audio = declip(
-                posterior, audio, reader.sample_rate, low, high, lambda n: bar.update(n - bar.n)
-            )
+        with share_bar("declip") as bar:
+            rate = reader.sample_rate
+            audio = declip(posterior, audio, rate, low, high, lambda done: move(bar, done))
         with audio_writer_like(reader, arguments.output) as writer:
             writer.write(audio * 10 ** (arguments.gain / 20))
     if writer.clipped:
@@ -66,38 +61,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def level(text: str) -> float:
-    """An argparse type: above 0."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return number
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff declip",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("path", type=Path, metavar="PATH", help="an audio file")
-    add("-o", "--output", required=True, type=Path, metavar="OUT", help="an audio file")
-    add(
-        "--checkpoint",
-        metavar="MODEL",
-        help="a generator: a run folder or a model.safetensors (default: prior-en-22k if bundled)",
-    )
+    """Parse the command line."""
+    parser = Parser("declip", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
     add(
         "--threshold",
-        type=level,
-        metavar="LEVEL",
-        help="magnitude from which samples are clipped; 1 is full scale (default: found)",
+        positive_float,
+        "LEVEL",
+        "magnitude from which samples are clipped; 1 is full scale (default: detected)",
     )
-    add("--gain", type=float, default=0.0, metavar="DB", help="of the output (default: 0)")
-    add_sampling(parser, sampler_names())
-    add("--overwrite", action="store_true", help="replace OUT if it exists")
+    add("--gain", real, "DB", "of the output", default=0.0)
+    add_restoration(parser)
     return parser.parse_args(argv)
 
 

@@ -1,41 +1,41 @@
-"""`wavediff decode`: the latent of an autoencoder to audio."""
+"""`wavediff decode`: decode the latent of an autoencoder to audio."""
 
 import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, device, each, outputs, positive
-from wavediff.data.audio import find_audio, write_audio
-from wavediff.data.latents import LATENT_SUFFIXES, read_latent
+from wavediff.commands.arguments import Parser, device, require_model
+from wavediff.commands.outputs import convert_all, plan_outputs, subtype
 from wavediff.errors import UserError
-from wavediff.tasks.autoencoder import Autoencoder
+from wavediff.inputs import LATENT_SUFFIXES, find_audio
 
-SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+DESCRIPTION = "Decode the latents that `wavediff encode` writes to audio."
 
 EXAMPLES = """\
 examples:
   wavediff decode speech.npz -o speech.wav
   wavediff decode latents/ -o audio/ --checkpoint runs/autoencoder --bits 24
 
-The model is the one that the latent names, if it is not given.
+Without --checkpoint the model is the one that a latent names.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
     files = find_audio(arguments.paths, suffixes=LATENT_SUFFIXES)
-    targets = outputs(files, arguments.paths, Path(arguments.output), (".wav", ".flac"))
-    if arguments.bits == 32 and any(target.suffix.lower() == ".flac" for _, target in targets):
-        raise UserError("flac has no 32-bit floating point: give --bits 24, or wav")
-    place, models = device(arguments.device), {}
+    targets = plan_outputs(files, arguments.paths, arguments.output, (".wav", ".flac"))
+    kind = subtype(arguments.bits, targets)
+    require_model(arguments)
 
-    def work(file: Path, target: Path) -> None:
+    from wavediff.data.audio import write_audio
+    from wavediff.data.latents import read_latent
+    from wavediff.tasks.autoencoder import Autoencoder
+
+    place, models = device(arguments), {}
+
+    def decode(file: Path, target: Path) -> None:
         stored = read_latent(file)
         name = arguments.checkpoint or stored.checkpoint
         if name not in models:
@@ -50,30 +50,20 @@ def main(argv: list[str] | None = None) -> int:
             audio = model.decode(stored.latent, stored.length).cpu()
         except UserError as error:
             raise UserError(f"{file}: {error}") from error
-        write_audio(target, audio, model.sample_rate, SUBTYPES[arguments.bits])
+        write_audio(target, audio, model.sample_rate, kind)
 
-    return each(targets, work, arguments.overwrite)
+    return convert_all(targets, decode, arguments.overwrite)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff decode",
-        description="Turn latents that `wavediff encode` made into audio.",
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("paths", nargs="+", metavar="PATH", help=".npz files, folders or quoted globs")
-    add("-o", "--output", required=True, metavar="OUT", help="a .wav or .flac file, or a folder")
-    add(
-        "--checkpoint",
-        metavar="MODEL",
-        help="a run folder or a model.safetensors (default: what the latent names)",
-    )
-    add("--bits", type=int, choices=list(SUBTYPES), default=16, help="per sample (default: 16)")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
-    add("--overwrite", action="store_true", help="make outputs again that exist already")
+    """Parse the command line."""
+    parser = Parser("decode", DESCRIPTION, EXAMPLES)
+    parser.add_paths(".npz files")
+    parser.add_output("a .wav or .flac file, or a folder")
+    what = "a run folder or a model.safetensors (default: the one that the latent names)"
+    parser.add_checkpoint(what)
+    parser.add_bits()
+    parser.add_device()
     return parser.parse_args(argv)
 
 

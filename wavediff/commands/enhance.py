@@ -1,4 +1,6 @@
-"""`wavediff enhance`: noisy recordings to clean ones."""
+"""`wavediff enhance`: denoise recordings of speech."""
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -9,32 +11,36 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    device,
-    ended_by_sigterm,
-    folders,
-    positive,
+from wavediff.commands.arguments import ANY_MODEL, Parser, device, fraction, path, require_model
+from wavediff.commands.outputs import (
+    interruptible,
+    missing_outputs,
+    names_file,
+    plan_file,
+    plan_folder,
+    report_failures,
+    require_format,
     require_writable,
 )
-from wavediff.data.audio import CONTAINERS, audio_info, audio_reader, audio_writer_like, find_audio
+from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError
-from wavediff.tasks.enhancer import Enhancer
-from wavediff.tasks.sampler import sampler_names
+from wavediff.inputs import CONTAINERS, find_audio, folders
+
+if TYPE_CHECKING:
+    from wavediff.tasks.enhancer import Enhancer
 
 PIPE = "-"
 READ_SAMPLES = 1 << 16  # of all channels together, at a time
 FORMATS = ("wav", "flac", "aiff", "ogg", "opus", "mp3")
-NOT_WRITTEN = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr")  # else taken for folders
 
 DESCRIPTION = """\
-Take the noise out of recordings of speech. What comes out is like what went in: its sample rate,
-channels, length to the sample, level, container and sample format.
+Denoise recordings of speech. The output is like the input: its sample rate, channels, length to the
+sample, level, container and sample format.
 """
 
 EXAMPLES = """\
@@ -45,18 +51,18 @@ examples:
   wavediff enhance 'day1/*.flac' day2/ -o cleaned/ --checkpoint runs/enhance --steps 4
   cat a.wav | wavediff enhance - -o - > b.wav
 
-A folder's structure is kept below OUT. What exists there is left alone, so the same command goes
-on with a folder that was interrupted; --overwrite makes it again. A single file OUT that exists is
-an error without --overwrite. Recordings may be as long as you like: memory does not grow with them.
+A folder's structure is kept below OUT. Outputs that exist there are kept, so the same command
+resumes a folder that was interrupted; --overwrite replaces them. A single file OUT that exists is
+an error without --overwrite. Memory does not grow with the length of a recording.
 
-Every channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
-kept in the measure in which the model kept the octave below: hiss goes, sibilants stay. Where the
-result would be above full scale, it is turned down for an instant instead of clipped.
+Each channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
+attenuated as much as the model attenuates the octave below: hiss goes, sibilants stay. Where the
+result would exceed full scale, it is turned down for an instant instead of clipped.
 
-mp3, ogg and opus stay what they are, but are encoded once more: give OUT the name of a .wav file,
-or --format wav for a folder, to avoid that. From - (stdin) comes any of the formats, to - (stdout)
-goes wav, or --format; both pass through a temporary file (in TMPDIR), whole. A file that was cut
-off is enhanced as far as it goes. Exit code 2: some input failed.
+mp3, ogg and opus keep their format, but are encoded once more: give OUT the name of a .wav file, or
+--format wav for a folder, to avoid that. - (stdin) may be any of the formats, - (stdout) is wav, or
+--format; both pass through a temporary file (in TMPDIR), whole. A truncated file is enhanced as far
+as it goes. Exit code 2: some input failed.
 """
 
 
@@ -64,114 +70,80 @@ off is enhanced as far as it goes. Exit code 2: some input failed.
 class Job:
     """One recording and where it goes.
 
-    `name` is what to call it, `seconds` what its header tells; `told` says whether the target is
-    the user's, to be printed.
+    `name` is for messages, `seconds` by its header; `printed` says whether the target is the user's
+    and its name printed.
     """
 
     source: Path
     target: Path
     name: str
     seconds: float
-    told: bool = True
+    printed: bool = True
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
     piped = PIPE in (*arguments.paths, str(arguments.output))
     temporary = (
         tempfile.TemporaryDirectory(prefix="wavediff-") if piped else nullcontext(os.devnull)
     )
-    with ended_by_sigterm(), temporary as scratch:
+    with interruptible(), temporary as scratch:
         return enhance_all(arguments, Path(scratch))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff enhance",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("paths", nargs="+", metavar="PATH", help="audio files, folders, quoted globs, or - (stdin)")
-    add(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help="an audio file for one input, or a folder, or - (stdout)",
-    )
-    add(
-        "--checkpoint",
-        default="enhancer-16k",
-        metavar="MODEL",
-        help="a run folder, a model.safetensors or a bundled model (default: %(default)s)",
-    )
+    """Parse the command line."""
+    parser = Parser("enhance", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_paths("audio files, - (stdin)")
+    parser.add_output("an audio file for one input, or a folder, or - (stdout)")
+    parser.add_checkpoint(ANY_MODEL, default="enhancer-16k")
     add(
         "--dry",
-        type=share,
+        fraction,
+        "SHARE",
+        "of the input in the output: 0 is clean, 1 is the input",
         default=0.0,
-        metavar="SHARE",
-        help="of the input in the output: 0 is clean, 1 is the input (default: 0)",
     )
-    add(
-        "--sampler",
-        metavar="NAME",
-        help=f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
+    steps = "sampling steps (default: the sampler's own; enhancer-16k is trained for 1)"
+    parser.add_sampling(help=steps)
+    parser.add_argument(
+        "--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)"
     )
-    add(
-        "--steps",
-        type=positive,
-        metavar="N",
-        help="sampling steps (default: the sampler's own; enhancer-16k is trained for 1)",
-    )
-    add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    add(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="auto takes a GPU where there is one (default: auto)",
-    )
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
-    add("--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)")
-    add("--overwrite", action="store_true", help="replace outputs that exist")
     add(
         "--report",
-        type=Path,
-        metavar="HTML",
-        help="write a page with spectrograms, levels and players of before and after",
+        path,
+        "HTML",
+        "write a page with spectrograms, levels and players of before and after",
     )
     return parser.parse_args(argv)
-
-
-def share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")
-    return number
 
 
 def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
     """All inputs, one after the other; the exit code. What is piped passes through `scratch`."""
     if arguments.report is not None:
         require_report(arguments.report, arguments.overwrite)
-    output = arguments.output.expanduser()
+    output = arguments.output
     piped = str(output) == PIPE
     if piped and sys.stdout.isatty():
         raise UserError("audio is not for a terminal: send stdout to a file or a command, or -o")
     sources = inputs(arguments.paths, output, scratch)
     names = {source: source.name if source.parent == scratch else str(source) for source in sources}
     if piped:
+        if len(sources) > 1:
+            raise UserError(f"{len(sources)} inputs cannot all go to stdout: give a folder")
         output = scratch / f"stdout.{arguments.format or 'wav'}"
     targets = outputs(sources, output, arguments)
-    missing = targets if arguments.overwrite else without_existing(targets, output)
+    require_model(arguments)
+    if targets[0][1] == output and output.exists() and not arguments.overwrite:
+        raise UserError(f"{output} exists already: give --overwrite to replace it")
+    missing = missing_outputs(targets, arguments.overwrite)
 
     failures: dict[Path, str] = {}
     jobs = []
+    if missing:
+        from wavediff.data.audio import audio_info
     for source, target in missing:
         try:
             frames, rate = audio_info(source)
@@ -192,14 +164,16 @@ def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
         print(f"{done} of {len(missing)} files enhanced into {output}", file=sys.stderr)
     if arguments.report is not None:
         report(arguments.report, [(names[s], s, t) for s, t in targets if t not in failures])
-    for failure in failures.values():
-        print(f"failed: {failure}", file=sys.stderr)
-    return 2 if failures else 0
+    return report_failures(list(failures.values()))
 
 
 def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Path, str]:
     """Load the model and enhance; returns a sentence for each target that failed."""
-    enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments.device))
+    import torch
+
+    from wavediff.tasks.enhancer import Enhancer
+
+    enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
     enhancer.with_sampler(arguments.sampler, arguments.steps)  # refused before the first file
     options = {
         "sampler": arguments.sampler,
@@ -210,14 +184,7 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
     }
     failures: dict[Path, str] = {}
     done = 0.0
-    with tqdm(
-        total=sum(job.seconds for job in jobs),
-        desc="enhance",
-        unit="s",
-        delay=1,
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
-        "[{elapsed}<{remaining}{postfix}]",
-    ) as progress:
+    with audio_bar("enhance", sum(job.seconds for job in jobs)) as progress:
         for job in jobs:
             try:
                 enhance(enhancer, job, options, progress, done)
@@ -228,7 +195,7 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
                     f"{job.name}: the GPU has too little memory: give --device cpu"
                 )
             done += job.seconds
-            progress.update(done - progress.n)
+            move(progress, done)
     return failures
 
 
@@ -237,12 +204,15 @@ def enhance(
 ) -> None:
     """Enhance one recording block by block, and print what was written.
 
-    before: seconds of audio done already, from which `progress` goes on.
-    Raises UserError where it cannot be read or written, or the model's output is no audio.
+    before: seconds of audio that are done, at which `progress` stands.
+    Raises UserError where it cannot be read or written, or the model's output is not audio.
     """
+    import torch
+
+    from wavediff.data.audio import audio_reader, audio_writer_like
 
     def advance(seconds: float) -> None:
-        progress.update(before + min(seconds, job.seconds) - progress.n)
+        move(progress, before + min(seconds, job.seconds))
 
     with audio_reader(job.source) as reader:
         stream = enhancer.stream(reader.sample_rate, reader.channels, progress=advance, **options)
@@ -252,19 +222,19 @@ def enhance(
             writer.write(torch.from_numpy(stream.finish()))
     if reader.missing:
         lost = (
-            f"{job.name} is cut off, {reader.missing:.0%} of what its header promises is missing: "
-            "what is there was enhanced"
+            f"{job.name} is truncated, {reader.missing:.0%} of what its header promises is "
+            "missing: the rest was enhanced"
         )
         tqdm.write(lost, file=sys.stderr)
     if writer.clipped:
         tqdm.write(writer.clipping, file=sys.stderr)
-    if job.told:
+    if job.printed:
         tqdm.write(str(job.target))
         sys.stdout.flush()
 
 
 def inputs(paths: Sequence[str], output: Path, scratch: Path) -> list[Path]:
-    """The files that are meant; what lies below OUT, from a call before, is none of them.
+    """Return the input files, without those below OUT, which an earlier call wrote.
 
     Raises UserError where there are none.
     """
@@ -297,52 +267,21 @@ def received(scratch: Path) -> Path:
 def outputs(
     sources: Sequence[Path], output: Path, arguments: argparse.Namespace
 ) -> list[tuple[Path, Path]]:
-    """(input, output) for every file: OUT itself, or below it with a given folder's structure.
+    """Return (input, output) for every file: OUT itself, or below it as in a given folder.
 
-    Raises UserError where outputs cannot be told apart, are inputs, or cannot be written.
+    Raises UserError where outputs coincide, are inputs, or cannot be written.
     """
-    given_folders = [root for given in arguments.paths for root in folders(given)]
-    one_file = len(sources) == 1 and not given_folders
-    suffix = output.suffix.lower()
-    named = output.suffix == sources[0].suffix != "" or (one_file and suffix[1:].isalpha())
-    if suffix not in CONTAINERS and (suffix in NOT_WRITTEN or named) and not output.is_dir():
-        raise UserError(
-            f"cannot write {output}: its name may end in {', '.join(CONTAINERS)}; if you mean a "
-            "folder, make it first"
-        )
-    if is_file_name(output):
-        if len(sources) > 1:
-            where = "stdout" if str(arguments.output) == PIPE else output
-            raise UserError(f"{len(sources)} inputs cannot all go to {where}: give a folder")
-        if arguments.format and suffix != f".{arguments.format}":
-            raise UserError(f"--format {arguments.format} does not go with {output}: leave it out")
-        targets, folder = {output: sources[0]}, output.parent
-    else:
-        targets, folder = {}, output
-        for file in sources:
-            root = next((root for root in given_folders if file.is_relative_to(root)), file.parent)
-            target = folder / file.relative_to(root)
-            if arguments.format:
-                target = target.with_suffix(f".{arguments.format}")
-            elif target.suffix.lower() not in CONTAINERS:
-                target = target.with_name(f"{target.name}.wav")
-            if target in targets:
-                raise UserError(
-                    f"{targets[target]} and {file} would both be written to {target}: "
-                    "give them in two calls with different outputs"
-                )
-            targets[target] = file
-    taken = {file.resolve() for file in sources}
-    for target in targets:
-        if target.resolve() in taken:
-            raise UserError(f"{target} is an input and would be overwritten: give another output")
-    require_writable(folder)
-    return [(file, target) for target, file in targets.items()]
 
+    def rename(name: Path) -> Path:
+        if arguments.format:
+            return name.with_suffix(f".{arguments.format}")
+        return name if name.suffix.lower() in CONTAINERS else name.with_name(f"{name.name}.wav")
 
-def is_file_name(output: Path) -> bool:
-    """Whether OUT means an audio file, not a folder."""
-    return output.suffix.lower() in CONTAINERS and not output.is_dir()
+    if names_file(output, tuple(CONTAINERS), sources, arguments.paths):
+        targets = plan_file(sources, output)
+        require_format(arguments.format, targets)
+        return targets
+    return plan_folder(sources, arguments.paths, output, rename)
 
 
 def below(path: Path, folder: Path) -> bool:
@@ -350,28 +289,15 @@ def below(path: Path, folder: Path) -> bool:
     return folder.resolve() in path.resolve().parents
 
 
-def without_existing(targets: Sequence[tuple[Path, Path]], output: Path) -> list[tuple[Path, Path]]:
-    """Those that are still to be made; stderr is told about the others.
-
-    Raises UserError where OUT itself, a file, is there.
-    """
-    missing = [(source, target) for source, target in targets if not target.exists()]
-    if targets[0][1] == output and not missing:
-        raise UserError(f"{output} exists already: give --overwrite to replace it")
-    if kept := len(targets) - len(missing):
-        what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"
-        print(f"{what} already and will be kept: give --overwrite to replace", file=sys.stderr)
-    return missing
-
-
 def require_report(path: Path, overwrite: bool) -> None:
-    """Raises UserError for a report that cannot be written, before the work. One that was written
-    before is written anew, since it is on all recordings; what is no report is kept."""
-    path = path.expanduser()
+    """See that the report can be written. An old report is replaced, since the new one is on all
+    recordings. Raises UserError where it cannot, or the file is not a report."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the report is a web page: give it a name that ends in .html, not {path}")
     if path.is_file() and not overwrite and not is_report(path):
-        raise UserError(f"{path} exists already and is no report: give --overwrite to replace it")
+        raise UserError(
+            f"{path} exists already and is not a report: give --overwrite to replace it"
+        )
     require_writable(path.parent)
 
 
@@ -384,11 +310,11 @@ def is_report(path: Path) -> bool:
 
 
 def report(path: Path, recordings: Sequence[tuple[str, Path, Path]]) -> None:
-    """The page on all (name, input, output), those of a call before too."""
+    """Write the page on all (name, input, output), those of earlier calls too."""
     from wavediff.evaluation.report import Entry, write_report
 
     if recordings:
-        write_report(path.expanduser(), [Entry(*recording) for recording in recordings])
+        write_report(path, [Entry(*recording) for recording in recordings])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`wavediff generate`: new sounds from a generator."""
+"""`wavediff generate`: sample sounds from a generator."""
+
+from __future__ import annotations
 
 import argparse
 import csv
@@ -7,30 +9,34 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
+    A_GENERATOR,
     Parser,
-    add_sampling,
     device,
-    ended_by_sigterm,
-    positive,
-    require_writable,
+    path,
+    positive_float,
+    positive_int,
+    real,
+    require_model,
 )
-from wavediff.data.audio import audio_info, find_audio, write_audio
+from wavediff.commands.outputs import interruptible, require_writable
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
-from wavediff.tasks.generator import Generator
-from wavediff.tasks.sampler import sampler_names
+from wavediff.inputs import find_audio
+
+if TYPE_CHECKING:
+    from wavediff.tasks.generator import Generator
 
 MANIFEST = "manifest.csv"
 
 DESCRIPTION = """\
-Make new sounds with a trained generator, each into a wav file of its own. With --augment they
-extend a dataset, with a manifest to train other models on.
+Sample sounds from a trained generator, each into a wav file of its own. With --augment they extend
+a dataset, with a manifest to train other models on.
 """
 
 EXAMPLES = """\
@@ -40,9 +46,9 @@ examples:
   wavediff generate --checkpoint runs/drums --augment drums/ -o more-drums/
   wavediff train recipe=folder data.root=[drums,more-drums/manifest.csv] data.labels=true
 
---augment makes as many sounds of each class as the dataset has files in the folder of that name, or
---n of each, about as long as they are. A sound is a function of the seed and its number. Files that
-exist are an error without --overwrite.
+--augment samples as many sounds of each class as the dataset has files in the folder of that name,
+or --n of each, of the dataset's median length. A sound is a function of the seed and its number.
+Files that exist are an error without --overwrite.
 """
 
 
@@ -58,13 +64,22 @@ class Group:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    folder = arguments.output.expanduser()
+    folder = arguments.output
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give a folder with -o")
     require_writable(folder)
-    generator = Generator.from_pretrained(arguments.checkpoint).to(device(arguments.device))
+    if arguments.augment is not None:
+        if arguments.label is not None:
+            raise UserError("--class and --augment exclude each other: a dataset has its classes")
+        if not arguments.augment.is_dir():
+            raise UserError(f"--augment {arguments.augment} is not a folder: give the dataset's")
+    require_model(arguments)
+
+    from wavediff.data.audio import write_audio
+    from wavediff.tasks.generator import Generator
+
+    folder = arguments.output
+    generator = Generator.from_pretrained(arguments.checkpoint).to(device(arguments))
     sampler = generator.with_sampler(arguments.sampler, arguments.steps)
     groups = planned(generator, arguments)
     jobs = [
@@ -77,10 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     existing = [path for path in made if path.exists()]
     if existing and not arguments.overwrite:
         raise UserError(f"{existing[0]} exists already: give --overwrite or another folder")
-    with (
-        ended_by_sigterm(),
-        tqdm(total=len(jobs), desc="generate", unit="sound", delay=1) as progress,
-    ):
+    with interruptible(), tqdm(total=len(jobs), desc="generate", unit="sound", delay=1) as progress:
         for first in range(0, len(jobs), arguments.batch_size):
             batch = jobs[first : first + arguments.batch_size]
             for part in parts(batch):
@@ -110,6 +122,34 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("generate", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_output("a folder for wav files", metavar="DIR")
+    parser.add_checkpoint(A_GENERATOR, required=True)
+    add("--n", positive_int, "N", "how many, of each class with --augment (16)")
+    parser.add_argument(
+        "--class",
+        "--label",
+        dest="label",
+        metavar="NAME",
+        help="number or name, for a model that has classes",
+    )
+    add("--seconds", positive_float, "S", "length (default: as in training)")
+    add(
+        "--guidance",
+        real,
+        "W",
+        "scale of the classifier-free guidance: more than 1 makes a class's sounds more typical",
+        default=1.0,
+    )
+    add("--augment", path, "DATASET", "a folder of audio to extend")
+    parser.add_sampling()
+    add("--batch-size", positive_int, "N", "sounds at a time", default=8)
+    return parser.parse_args(argv)
+
+
 def parts(jobs: Sequence[tuple[Path, int, Group]]) -> list[list[tuple[Path, int, Group]]]:
     """Jobs of one group together."""
     together: dict[Group, list[tuple[Path, int, Group]]] = {}
@@ -119,12 +159,10 @@ def parts(jobs: Sequence[tuple[Path, int, Group]]) -> list[list[tuple[Path, int,
 
 
 def planned(generator: Generator, arguments: argparse.Namespace) -> list[Group]:
-    """What is to be made. Raises UserError for a class or guidance that the model lacks."""
+    """Return what to sample. Raises UserError for a class or guidance that the model lacks."""
     label, seconds = arguments.label, arguments.seconds
     if arguments.augment is None:
         groups = [Group(named(generator, label), arguments.n or 16, seconds)]
-    elif label is not None:
-        raise UserError("--class and --augment do not go together: a dataset has its own classes")
     else:
         groups = extension(generator, arguments)
     for group in groups:
@@ -142,9 +180,9 @@ def named(generator: Generator, label: str | None) -> str | None:
 
 def extension(generator: Generator, arguments: argparse.Namespace) -> list[Group]:
     """As many sounds per class as `arguments.augment` has, or --n; as long as its median file."""
-    root = Path(arguments.augment).expanduser()
-    if not root.is_dir():
-        raise UserError(f"--augment {root} is no folder: give that of the dataset")
+    from wavediff.data.audio import audio_info
+
+    root = arguments.augment
     files = find_audio([root])
     lengths = sorted(frames / rate for frames, rate in map(audio_info, files))
     seconds = arguments.seconds or lengths[len(lengths) // 2]
@@ -152,7 +190,7 @@ def extension(generator: Generator, arguments: argparse.Namespace) -> list[Group
         return [Group(None, arguments.n or len(files), seconds)]
     folders = Counter(file.relative_to(root).parts[0] for file in files if file.parent != root)
     if not folders:
-        raise UserError(f"{root} has no folders named after the classes: put its files into such")
+        raise UserError(f"{root} has no folders named after the classes: sort its files into such")
     return [
         Group(named(generator, name), arguments.n or folders[name], seconds) for name in folders
     ]
@@ -167,52 +205,6 @@ def write_manifest(path: Path, made: Sequence[tuple[Path, str | None]]) -> None:
         for sound, label in made:
             name = sound.relative_to(path.parent).as_posix()
             writer.writerow([name, label] if labelled else [name])
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff generate",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("-o", "--output", required=True, type=Path, metavar="DIR", help="a folder for wav files")
-    add(
-        "--checkpoint",
-        required=True,
-        metavar="MODEL",
-        help="a run folder or a model.safetensors of a generator",
-    )
-    add("--n", type=positive, metavar="N", help="how many, of each class with --augment (16)")
-    add(
-        "--class",
-        "--label",
-        dest="label",
-        metavar="NAME",
-        help="number or name, for a model that has classes",
-    )
-    add("--seconds", type=seconds, metavar="S", help="length (default: that of the training)")
-    add(
-        "--guidance",
-        type=float,
-        default=1.0,
-        metavar="W",
-        help="more than 1 makes a class's sounds more typical (default: 1)",
-    )
-    add("--augment", metavar="DATASET", help="a folder of audio to extend")
-    add_sampling(parser, sampler_names())
-    add("--batch-size", type=positive, default=8, metavar="N", help="sounds at a time (default: 8)")
-    add("--overwrite", action="store_true", help="replace files that exist")
-    return parser.parse_args(argv)
-
-
-def seconds(text: str) -> float:
-    """An argparse type: above 0."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return number
 
 
 if __name__ == "__main__":

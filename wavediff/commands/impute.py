@@ -1,31 +1,31 @@
-"""`wavediff impute`: fill the gaps of a table of series."""
+"""`wavediff impute`: impute the missing values of a table of time series."""
+
+from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_sampling,
+from wavediff.commands.arguments import Parser, require_model
+from wavediff.commands.outputs import interruptible
+from wavediff.commands.series_arguments import (
     add_series,
-    ended_by_sigterm,
-    require_new,
+    add_table,
+    report_fitting,
+    require_new_table,
+    require_table,
     series_options,
-    tell_fitting,
 )
 from wavediff.errors import UserError
-from wavediff.series.filling import TABLES, is_parquet, write_filled
-from wavediff.series.forecaster import Forecaster
-from wavediff.series.series_set import SeriesSet
-from wavediff.tasks.sampler import sampler_names
+from wavediff.inputs import is_parquet
+
+if TYPE_CHECKING:
+    from wavediff.series.series_set import SeriesSet
 
 DESCRIPTION = """\
-Fill the missing values in a CSV or Parquet file of series. Only empty cells change: all others,
-other columns and the order of the rows stay as they are.
+Impute the missing values in a CSV or Parquet file of time series. Only empty cells change: all
+others, other columns and the order of the rows stay as they are.
 """
 
 EXAMPLES = """\
@@ -35,30 +35,35 @@ examples:
   wavediff impute ETTh1.csv --checkpoint runs/etth1 -o filled.csv
 
 Without --checkpoint a small model is trained on the file itself first. A missing value becomes the
-median of the samples; a column NAME_std beside each variable that had gaps holds their standard
-deviation, 0 where the value was there. Rows that are absent stay absent.
+median of the samples; a column NAME_std beside each variable with missing values holds their
+standard deviation, 0 where the value was observed. Absent rows stay absent.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    output = arguments.output.expanduser()
-    if not output.name.lower().endswith(TABLES):
-        raise UserError(f"cannot write {output}: give the name of a .csv or .parquet file")
-    if is_parquet(output) != is_parquet(arguments.data):
-        raise UserError(f"{output} must be of the format of {arguments.data}: give the same ending")
-    require_new(arguments.data, output, arguments.overwrite)
-    with ended_by_sigterm():
+    source, output = arguments.data, arguments.output
+    require_new_table(output, arguments.overwrite, source)
+    if is_parquet(output) != is_parquet(source):
+        raise UserError(f"{output} must be of the format of {source}: give the same ending")
+    require_table(source)
+    require_model(arguments)
+
+    import numpy as np
+
+    from wavediff.series.forecaster import Forecaster
+    from wavediff.series.writing import write_imputed
+
+    with interruptible():
         forecaster = Forecaster(**series_options(arguments))
         forecaster.read(arguments.data)
         print(*forecaster.notes, sep="\n", file=sys.stderr)
         series = forecaster.series
-        told(series)
+        assert series is not None
+        report_missing(series)
         if any(np.isnan(item.values).any() for item in series.items):
-            tell_fitting(arguments, str(arguments.data))
+            report_fitting(arguments, str(arguments.data))
             forecaster.fit(series)
             filled = [(part.median, part.std) for part in forecaster.gaps()]
         else:
@@ -70,40 +75,35 @@ def main(argv: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
         medians, stds = zip(*filled, strict=True)
-        write_filled(series, medians, stds, output)
-        print(output)
+        write_imputed(series, medians, stds, arguments.output)
+        print(arguments.output)
     return 0
 
 
-def told(series: SeriesSet) -> None:
-    """Says how many values are missing, and how many rows."""
-    origin = series.origin
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("impute", DESCRIPTION, EXAMPLES)
+    add_table(parser)
+    parser.add_output("a file of the same format")
+    add_series(parser)
+    return parser.parse_args(argv)
+
+
+def report_missing(series: SeriesSet) -> None:
+    """Say on stderr how many rows are absent, and whether no value is missing."""
+    import numpy as np
+
+    assert series.origin is not None
     missing = sum(int(np.isnan(item.values).sum()) for item in series.items)
-    absent = sum(item.length for item in series.items) - len(origin.step)
+    absent = sum(item.length for item in series.items) - len(series.origin.step)
     if not missing:
         print("nothing is missing: the file is copied", file=sys.stderr)
     if absent > 0:
         print(
-            f"{absent} steps have no row: they stay so; add rows with their stamps and empty cells "
-            "to have them filled",
+            f"{absent} steps have no row and stay absent: add rows with their timestamps and empty "
+            "cells to have them imputed",
             file=sys.stderr,
         )
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff impute",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="a CSV (.gz too) or Parquet file")
-    add("-o", "--output", required=True, type=Path, metavar="OUT", help="a file of the same format")
-    add_series(parser)
-    add_sampling(parser, sampler_names())
-    add("--overwrite", action="store_true", help="replace OUT if it exists")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

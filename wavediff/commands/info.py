@@ -1,34 +1,31 @@
-"""`wavediff info`: what a checkpoint is."""
+"""`wavediff info`: describe a checkpoint, or list the bundled models."""
+
+from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
-from wavediff.notation import in_full
-from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import (
-    bundled_names,
-    effort,
-    find_checkpoint,
-    is_effort,
-    load_task,
-    pretrained_folder,
-)
-from wavediff.tasks.importers import foreign_file, read_foreign
+from wavediff.errors import UserError
+from wavediff.tasks.names import FILE_NAME, bundled_names, find_checkpoint, pretrained_folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DESCRIPTION = "Describe a checkpoint, or list the bundled models."
 
 EXAMPLES = """\
 examples:
-  wavediff info                          the models that come with wavediff
+  wavediff info                          the bundled models
   wavediff info vocoder-en-22k           one of them, with its model card
-  wavediff info runs/ljspeech            what a run has saved
+  wavediff info runs/ljspeech            the checkpoint of a run
   wavediff info runs/ljspeech --json
   wavediff info diffwave-ljspeech.pt     a checkpoint that `wavediff import` can convert
 """
@@ -44,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.json:
             print(json.dumps(models, indent=2))
         elif not models:
-            print("no models came with this installation", file=sys.stderr)
+            print("no models are bundled with this installation", file=sys.stderr)
         for model in () if arguments.json else models:
             print(f"{model['name']}  {model['parameters']:,} parameters  {model['summary']}")
         return 0
@@ -61,12 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff info",
-        description="Say what a checkpoint is, or list the models that come with wavediff.",
-        epilog=EXAMPLES,
-    )
+    """Parse the command line."""
+    parser = Parser("info", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "checkpoint", nargs="?", help="a bundled model's name, a run folder, or a file"
     )
@@ -75,21 +68,28 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def describe(name_or_path: str) -> dict[str, Any]:
-    """What a checkpoint says of itself, ours or a foreign one, as JSON has it.
+    """Return the facts about a checkpoint, ours or a foreign one, as for JSON.
 
     Raises:
         UserError: where there is none, or it is damaged, or not safe to open.
     """
+    if not Path(name_or_path).expanduser().exists():
+        find_checkpoint(name_or_path)
+    from wavediff.notation import in_full
+    from wavediff.tasks.build import build_task
+    from wavediff.tasks.checkpoint import load_task
+    from wavediff.tasks.importers import foreign_file, read_foreign
+
     foreign = foreign_file(name_or_path)
     if foreign is not None:
         model = read_foreign(foreign)
-        task, path, extra = build_task(model.config), foreign, model.extra
+        task, path, extra = build_task(model.config), foreign, dict(model.extra)
         command = shlex.join(["wavediff", "import", str(path), "-o", path.stem])
         origin = {"origin": model.origin, "import": command}
     else:
         path = find_checkpoint(name_or_path)
         task = load_task(path)
-        extra, origin = task.extra, {}
+        extra, origin = dict(task.extra), {}
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -98,20 +98,34 @@ def describe(name_or_path: str) -> dict[str, Any]:
         "parameters": count(task.network),
         **{group: short(value) for group, value in in_full(task.config).items() if group != "task"},
         **task.summary(),
-        "extra": dict(extra),
+        "extra": extra,
     }
 
 
 def bundled(name: str) -> dict[str, Any]:
-    """A bundled model in a line."""
-    facts = describe(str(pretrained_folder() / name))
-    prose = [line for line in (card_of(facts) or "").splitlines() if line and line[0] != "#"]
-    summary = prose[0] if prose else f"{facts['task']}, {mel_line(facts['mel'])}"
-    return {"name": name, "parameters": facts["parameters"], "summary": summary}
+    """Return a bundled model in a line, from the header of its file alone.
+
+    Raises:
+        UserError: for a damaged file.
+    """
+    path = pretrained_folder() / name / FILE_NAME
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        config = json.loads(header.pop("__metadata__")["config"])
+        parameters = sum(math.prod(tensor["shape"]) for tensor in header.values())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: install wavediff again") from error
+    prose = [
+        line for line in (card_of({"file": path}) or "").splitlines() if line and line[0] != "#"
+    ]
+    task = config["task"]["_target_"].rpartition(".")[2]
+    summary = prose[0] if prose else f"{task}, {mel_line(config['mel'])}"
+    return {"name": name, "parameters": parameters, "summary": summary}
 
 
 def card_of(facts: Mapping[str, Any]) -> str | None:
-    """The model card of a bundled model, where it has one."""
+    """Return the model card of a bundled model, if it has one."""
     folder = Path(facts["file"]).parent
     if folder.parent != pretrained_folder() or not (folder / "README.md").is_file():
         return None
@@ -119,7 +133,7 @@ def card_of(facts: Mapping[str, Any]) -> str | None:
 
 
 def count(network: nn.Module) -> int:
-    """Number of learnable numbers."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -135,6 +149,8 @@ def short(value: Any) -> Any:
 
 def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, value) of each line of the text."""
+    from wavediff.tasks.checkpoint import effort, is_effort
+
     found = [("checkpoint", f"{facts['file']} ({size(facts['bytes'])})")]
     if "origin" in facts:
         found += [("origin", facts["origin"]), ("to import it", facts["import"])]

@@ -1,4 +1,6 @@
-"""`wavediff likelihood`: the log-density of recordings under a generator."""
+"""`wavediff likelihood`: compute the log-density of recordings under a generator."""
+
+from __future__ import annotations
 
 import argparse
 import csv
@@ -8,24 +10,32 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, device, ended_by_sigterm, positive
-from wavediff.data.audio import find_audio, read_audio
-from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.likelihood import log_density
-from wavediff.diffusion.noise import PositionNoise
+from wavediff.commands.arguments import (
+    A_GENERATOR,
+    Parser,
+    device,
+    path,
+    positive_int,
+    real,
+    require_model,
+)
+from wavediff.commands.outputs import interruptible, report_failures
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
-from wavediff.tasks.generator import Generator
+from wavediff.inputs import find_audio
+
+if TYPE_CHECKING:
+    from wavediff.tasks.generator import Generator
 
 DESCRIPTION = """\
-Say how likely recordings are under a generator, by its probability flow: the negative log-density
-in nats, in nats and in bits per dimension (less is likelier), and the standard error that the
-random estimate of the divergence leaves in the nats.
+Compute the likelihood of recordings under a generator with its probability-flow ODE: the negative
+log-density in nats, in nats and in bits per dimension (lower is more likely), and the standard
+error of the nats due to the stochastic estimate of the divergence.
 """
 
 EXAMPLES = """\
@@ -33,12 +43,12 @@ examples:
   wavediff likelihood --checkpoint runs/kathleen_prior speech/
   wavediff likelihood --checkpoint runs/drums --class snare *.wav --probes 32 --csv nats.csv
 
-The density is one of what the model's representation makes of the audio, at full scale +-1: for an
+The density is that of the model's representation of the audio, at full scale +-1: for an
 orthonormal one that of the waveform itself (on whole frames), for others it differs by a constant.
-It is that of the data with the noise of the model's first time, --t-min, added; a density of audio
-with few bits has no bounds, so compare numbers of one representation and one --t-min only.
+It is that of the data with the noise of the model's first time, --t-min, added; the density of
+quantised audio is unbounded, so compare numbers of one representation and one --t-min only.
 
-A recording is taken whole, in the model's sample rate and one channel: memory grows with its
+A recording is processed whole, at the model's sample rate and in one channel: memory grows with its
 length. Each step takes 4 network calls. Exit code 2: some input failed.
 """
 
@@ -58,14 +68,18 @@ class Row:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    files = find_audio(arguments.files)
-    generator = Generator.from_pretrained(arguments.checkpoint).to(device(arguments.device))
+    files = find_audio(arguments.paths)
+    require_model(arguments)
+
+    import torch
+
+    from wavediff.tasks.generator import Generator
+
+    generator = Generator.from_pretrained(arguments.checkpoint).to(device(arguments))
     generator.eval().requires_grad_(False)
     label = generator.label_number(arguments.label)
     rows, failures = [], []
-    with ended_by_sigterm(), ExitStack() as stack:
+    with interruptible(), ExitStack() as stack:
         # opened before the work: a place that cannot be written to should not cost an hour
         table = stack.enter_context(atomic_path(arguments.csv)) if arguments.csv else None
         record = stack.enter_context(atomic_path(arguments.json)) if arguments.json else None
@@ -86,30 +100,23 @@ def main(argv: list[str] | None = None) -> int:
         if record is not None:
             record.write_text(json.dumps(summary(rows, arguments), indent=1) + "\n")
     print(report(rows))
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 2 if failures else 0
+    return report_failures(failures)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff likelihood",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("files", nargs="+", metavar="PATH", help="audio files, folders or quoted globs")
-    add("--checkpoint", required=True, metavar="MODEL", help="a generator: run folder or file")
-    add("--class", dest="label", metavar="CLASS", help="number or name, for a model of classes")
-    add("--probes", type=positive, default=8, metavar="K", help="of the divergence (default: 8)")
-    add("--steps", type=positive, default=50, metavar="N", help="Runge-Kutta steps (default: 50)")
-    add("--t-min", type=float, metavar="T", help="first time (default: the model's own)")
-    add("--seed", type=int, default=0, metavar="N", help="of the probes (default: 0)")
-    add("--csv", type=Path, metavar="FILE", help="write a row for each file")
-    add("--json", type=Path, metavar="FILE", help="write everything")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(default: auto)")
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
+    """Parse the command line."""
+    parser = Parser("likelihood", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_paths("audio files")
+    parser.add_checkpoint(A_GENERATOR, required=True)
+    add("--class", str, "CLASS", "number or name, for a model of classes", dest="label")
+    add("--probes", positive_int, "K", "of the divergence", default=8)
+    add("--steps", positive_int, "N", "Runge-Kutta steps", default=50)
+    add("--t-min", real, "T", "first time (default: the model's own)")
+    add("--csv", path, "FILE", "write a row for each file")
+    add("--json", path, "FILE", "write everything")
+    parser.add_seed("probes")
+    parser.add_device()
     return parser.parse_args(argv)
 
 
@@ -120,7 +127,14 @@ def measured(
     arguments: argparse.Namespace,
     progress: tqdm,
 ) -> Row:
-    """One file. Raises UserError where it cannot be read, or no density comes out."""
+    """One file. Raises UserError where it cannot be read, or has no density."""
+    import torch
+
+    from wavediff.data.audio import read_audio
+    from wavediff.diffusion.condition import Condition
+    from wavediff.diffusion.likelihood import log_density
+    from wavediff.diffusion.noise import PositionNoise
+
     audio, _ = read_audio(file, generator.sample_rate)
     audio = audio[None].to(generator.device)
     labels = None if label is None else torch.full((1,), label, device=generator.device)
@@ -138,18 +152,18 @@ def measured(
             callback=progress.update,
         )
     except ValueError as error:
-        raise UserError(f"this model has no likelihood as asked for: {error}") from error
+        raise UserError(f"the likelihood of this model cannot be computed so: {error}") from error
     # of the representation itself, before the model's scale
     nats = -float(density.nats) - density.dimension * math.log(generator.scale)
     if not math.isfinite(nats):
         raise UserError(f"{file} has no finite density under this model: its checkpoint is broken")
-    error = float(density.error)
+    spread = float(density.error)
     return Row(
         str(file),
         nats,
         nats / density.dimension,
         nats / density.dimension / math.log(2),
-        None if math.isnan(error) else error,
+        None if math.isnan(spread) else spread,
         density.dimension,
     )
 
@@ -157,8 +171,8 @@ def measured(
 def mean(rows: list[Row]) -> Row:
     """Over files: each counts the same, the errors are independent."""
     n = len(rows)
-    errors = [row.error for row in rows]
-    error = None if None in errors else math.sqrt(sum(e**2 for e in errors)) / n
+    errors = [row.error for row in rows if row.error is not None]
+    error = math.sqrt(sum(e**2 for e in errors)) / n if len(errors) == n else None
     per_dimension = sum(row.nats_per_dimension for row in rows) / n
     return Row(
         "mean",

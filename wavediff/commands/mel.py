@@ -1,27 +1,26 @@
-"""`wavediff mel`: audio files to mel spectrograms."""
+"""`wavediff mel`: convert audio to mel spectrograms."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from safetensors.torch import save_file
-from torch import Tensor
-from yaml import YAMLError
+from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, each, outputs
-from wavediff.data.audio import find_audio, read_audio
+from wavediff.commands.arguments import Parser
+from wavediff.commands.outputs import convert_all, plan_outputs
 from wavediff.errors import UserError
-from wavediff.files import atomic_path
-from wavediff.representations.mel import MelFrontEnd, front_ends, mel_front_end
+from wavediff.files import atomic_path, conf_files
+from wavediff.inputs import MEL_SUFFIXES, find_audio
 
-SUFFIXES = (".npy", ".pt", ".safetensors")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wavediff.representations.mel import MelFrontEnd
+
+DESCRIPTION = "Convert audio to mel spectrograms."
 
 EXAMPLES = """\
 examples:
@@ -39,38 +38,31 @@ the name of each output.
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when a file of several failed."""
     arguments = parse(argv)
+    files = find_audio(arguments.paths)
+    suffixes = sorted(MEL_SUFFIXES, key=lambda suffix: suffix != f".{arguments.format}")
+    targets = plan_outputs(files, arguments.paths, arguments.output, suffixes)
+
+    from wavediff.representations.mel import mel_front_end
+
     front_end = mel_front_end(arguments.front_end, **overrides(arguments.set))
-    files = find_audio(arguments.audio)
-    suffixes = sorted(SUFFIXES, key=lambda suffix: suffix != f".{arguments.format}")
-    targets = outputs(files, arguments.audio, arguments.output, suffixes)
 
     def work(file: Path, target: Path) -> None:
         write_mel(target, mel_of(file, front_end), front_end)
 
-    return each(targets, work, arguments.overwrite)
+    return convert_all(targets, work, arguments.overwrite)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff mel",
-        description="Turn audio into mel spectrograms.",
-        epilog=EXAMPLES,
-    )
-    parser.add_argument("audio", nargs="+", help="audio files, folders or quoted globs")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="a file (.npy, .pt or .safetensors) for one input, or a folder",
-    )
-    parser.add_argument(
+    """Parse the command line."""
+    parser = Parser("mel", DESCRIPTION, EXAMPLES)
+    parser.add_paths("audio files")
+    parser.add_output("a file (.npy, .pt or .safetensors) for one input, or a folder")
+    parser.add_option(
         "--front-end",
+        str,
+        "NAME",
+        f"one of {', '.join(conf_files('mel'))} (default: tacotron)",
         default="tacotron",
-        metavar="NAME",
-        help=f"one of {', '.join(front_ends())} (default: tacotron)",
     )
     parser.add_argument(
         "--set",
@@ -82,48 +74,58 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--format",
-        choices=[suffix[1:] for suffix in SUFFIXES],
+        choices=[suffix[1:] for suffix in MEL_SUFFIXES],
         default="npy",
-        help="what is written into a folder (default: npy)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="make outputs again that exist already"
+        help="of the files in a folder (default: npy)",
     )
     return parser.parse_args(argv)
 
 
 def overrides(settings: Sequence[str]) -> dict[str, Any]:
     """`["n_mels=100", "norm=null"]` to `{"n_mels": 100, "norm": None}`."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
     for setting in settings:
         if not setting.partition("=")[0] or "=" not in setting:
             raise UserError(f"--set takes KEY=VALUE, as in n_mels=100, not {setting!r}.")
     try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(list(settings)), resolve=True)
+        given = OmegaConf.from_dotlist(list(settings))
+        return OmegaConf.to_container(given, resolve=True)  # type: ignore[return-value]
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(
-            f"--set {' '.join(settings)} cannot be read: give plain values, as in n_mels=100."
+            f"--set {' '.join(settings)} is invalid: give plain values, as in n_mels=100."
         ) from error
 
 
-@torch.inference_mode()
 def mel_of(file: Path, front_end: MelFrontEnd) -> Tensor:
-    """Mel [n_mels, frames], float32, of an audio file.
+    """Return the mel ``[n_mels, frames]``, float32, of an audio file.
 
     Raises:
-        UserError: when the file is no usable audio.
+        UserError: when the file is not usable audio.
     """
+    import torch
+
+    from wavediff.data.audio import read_audio
+
     audio, _ = read_audio(file, sample_rate=front_end.sample_rate)
     if front_end.frames(audio.shape[-1]) < 1:
         raise UserError(f"{file} is too short: it has not one frame of {front_end.hop_length}.")
-    return front_end(audio)[0]
+    with torch.inference_mode():
+        return front_end(audio)[0]
 
 
 def write_mel(path: Path, mel: Tensor, front_end: MelFrontEnd) -> None:
-    """Write mel [n_mels, frames] as .npy, .pt or .safetensors, whole or not at all.
+    """Write a mel ``[n_mels, frames]`` as .npy, .pt or .safetensors, whole or not at all.
 
     Raises:
         UserError: when the place cannot be written to.
     """
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".npy":
             np.save(temporary, mel.numpy())

@@ -1,32 +1,26 @@
-"""`wavediff synthesize`: made-up series of a trained model."""
+"""`wavediff synthesize`: sample synthetic time series from a trained model."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    add_sampling,
-    device,
-    ended_by_sigterm,
-    positive,
-    require_new,
-)
+from wavediff.commands.arguments import Parser, device, path, positive_int, require_model
+from wavediff.commands.outputs import interruptible
+from wavediff.commands.series_arguments import require_new_table, require_table
 from wavediff.errors import UserError
-from wavediff.series.filling import TABLES, write_table
-from wavediff.series.forecaster import Forecaster
-from wavediff.series.synthesis import (
-    complete_windows,
-    discriminative_score,
-    predictive_score,
-    series_frechet,
-)
-from wavediff.tasks.sampler import sampler_names
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from wavediff.series.forecaster import Forecaster
+
+DESCRIPTION = "Sample synthetic time series from a trained model."
 
 EXAMPLES = """\
 examples:
@@ -34,7 +28,7 @@ examples:
   wavediff synthesize --checkpoint runs/sales --n 100 -o series.csv
 
 OUT has the columns series (1 to N), time and one for each variable. A series is as long as a window
-of the model; its level and scale are those of a window that the model was trained on.
+of the model; its level and scale are those of a training window.
 
 --reference prints how far the synthetic series are from windows of real ones, lower is better:
   discriminative score  |accuracy - 1/2| of a network that learns to tell the two apart
@@ -42,42 +36,67 @@ of the model; its level and scale are those of a window that the model was train
   predictive score      absolute error of a network that learns from the one to predict the next
                         step of the other, relative to the range of the real values
   Frechet distance      between the two sets' features of random convolutions
-The first two are the mean and the deviation of five trainings. All depend on how many windows there
-are: read them beside the last column, where other real windows are in place of the synthetic ones.
+The first two are the mean and the standard deviation of five trainings. All depend on the number of
+windows: compare them with the last column, where other real windows replace the synthetic ones.
 """
 FEWEST = 10  # windows of a set that is scored
-TRAINED = {"discriminative score": discriminative_score, "predictive score": predictive_score}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    output = arguments.output.expanduser()
-    if not output.name.lower().endswith(TABLES):
-        raise UserError(f"cannot write {output}: give the name of a .csv or .parquet file")
-    require_new(Path(arguments.checkpoint), output, arguments.overwrite)
-    if arguments.reference is not None and arguments.n < FEWEST:
-        raise UserError(f"--n {arguments.n} series are too few for --reference: give {FEWEST}")
-    with ended_by_sigterm():
+    require_new_table(arguments.output, arguments.overwrite, Path(arguments.checkpoint))
+    if arguments.reference is not None:
+        if arguments.n < FEWEST:
+            raise UserError(f"--n {arguments.n} series are too few for --reference: give {FEWEST}")
+        require_table(arguments.reference)
+    require_model(arguments)
+
+    from wavediff.series.forecaster import Forecaster
+    from wavediff.series.writing import write_table
+
+    with interruptible():
         forecaster = Forecaster(
             checkpoint=arguments.checkpoint,
             seed=arguments.seed,
             sampler=arguments.sampler,
             steps=arguments.steps,
-            device=str(device(arguments.device)),
+            device=str(device(arguments)),
         )
         real = None
         if arguments.reference is not None:
             real = real_windows(forecaster, arguments.reference, arguments.n)
         made = forecaster.synthesize(arguments.n)
-        write_table(made, output)
-        print(output, flush=True)
+        write_table(made, arguments.output)
+        print(arguments.output, flush=True)
         if real is not None:
             synthetic = made[made.columns[2:]].to_numpy().reshape(arguments.n, -1, real.shape[1])
             print(scores(real, synthetic.swapaxes(1, 2), arguments))
     return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = Parser("synthesize", DESCRIPTION, EXAMPLES)
+    add = parser.add_option
+    parser.add_checkpoint("a run folder or a model.safetensors", required=True)
+    add("--n", positive_int, "N", "how many", default=100)
+    parser.add_output("a CSV or Parquet file")
+    add(
+        "--reference",
+        path,
+        "DATA",
+        "a CSV or Parquet file of real series to score the synthetic ones by",
+    )
+    add(
+        "--score-steps",
+        positive_int,
+        "N",
+        "training steps of the networks that score",
+        default=1000,
+    )
+    parser.add_sampling()
+    return parser.parse_args(argv)
 
 
 def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:
@@ -86,9 +105,13 @@ def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:
     Raises:
         UserError: for a table that does not fit the model, or has too few.
     """
+    from wavediff.series.synthesis_metrics import complete_windows
+
     series = forecaster.read(reference).series
     print(*forecaster.notes, sep="\n", file=sys.stderr)
     model = forecaster.model
+    assert series is not None
+    assert model is not None
     rows = [item.values for item in series.items]
     if model.variables == 1:
         rows = [row[None] for values in rows for row in values]
@@ -107,11 +130,18 @@ def scores(real: np.ndarray, synthetic: np.ndarray, arguments: argparse.Namespac
     Args:
         real, synthetic: ``[2 N, V, length]`` and ``[N or more, V, length]``.
     """
+    from wavediff.series.synthesis_metrics import (
+        discriminative_score,
+        predictive_score,
+        series_frechet,
+    )
+
+    trained = {"discriminative score": discriminative_score, "predictive score": predictive_score}
     n, variables, length = len(real) // 2, *real.shape[1:]
     options = {"seed": arguments.seed, "steps": arguments.score_steps}
     rows: dict[str, list[str]] = {"": ["synthetic", "real"]}
     with tqdm(total=4, desc="scores", delay=1, leave=False) as bar:
-        for name, score in TRAINED.items():
+        for name, score in trained.items():
             rows[name] = []
             for estimate in (synthetic[:n], real[1::2]):
                 found = score(real[::2], estimate, **options)
@@ -122,35 +152,6 @@ def scores(real: np.ndarray, synthetic: np.ndarray, arguments: argparse.Namespac
     steps = f"{n} windows of {length} steps, {variables} variable{'s' * (variables > 1)}"
     table = [f"{name:20}  {one:>16}  {other:>16}" for name, (one, other) in rows.items()]
     return "\n".join([f"{steps}:", *table])
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff synthesize",
-        description="Make up series like those that a model was trained on.",
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("--checkpoint", required=True, metavar="RUN", help="a run folder or a model.safetensors")
-    add("--n", type=positive, default=100, metavar="N", help="how many (default: 100)")
-    add("-o", "--output", required=True, type=Path, metavar="OUT", help="a CSV or Parquet file")
-    add(
-        "--reference",
-        type=Path,
-        metavar="DATA",
-        help="a CSV or Parquet file of real series to score the synthetic ones by",
-    )
-    add(
-        "--score-steps",
-        type=positive,
-        default=1000,
-        metavar="N",
-        help="training steps of the networks that score (default: 1000)",
-    )
-    add_sampling(parser, sampler_names())
-    add("--overwrite", action="store_true", help="replace OUT if it exists")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

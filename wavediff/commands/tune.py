@@ -1,29 +1,27 @@
-"""`wavediff tune`: the best times for a given number of sampling steps, kept in the checkpoint."""
+"""`wavediff tune`: search the time grid for a given number of sampling steps."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, device, positive, require_writable
-from wavediff.data.audio import find_audio, read_audio
-from wavediff.diffusion import search
-from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.ddim import DDIM
-from wavediff.diffusion.noise import ItemNoise
-from wavediff.diffusion.sampler import Sampler
+from wavediff.commands.arguments import Parser, device, positive_int, require_model
+from wavediff.commands.outputs import require_new
 from wavediff.errors import UserError
-from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import find_checkpoint, load_task, read_checkpoint, save_task
-from wavediff.tasks.sampler import sampler_config, sampler_names
+from wavediff.inputs import find_audio
+from wavediff.tasks.names import find_checkpoint
 
-METHODS = {"dp": search.dynamic_programming, "straightness": search.equal_straightness}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wavediff.diffusion.condition import Condition
+    from wavediff.diffusion.sampler import Sampler
+
+DESCRIPTION = "Search the time grid for a given number of sampling steps."
 
 EXAMPLES = """\
 examples:
@@ -32,29 +30,39 @@ examples:
   wavediff tune runs/notes --steps 8 -o tuned.safetensors      a generator needs no audio
   wavediff vocode mels/ -o audio/ --checkpoint tuned.safetensors
 
-A fine run of the model over a few examples shows where its steps must be short. The checkpoint OUT
-has the same weights; its sampler takes N steps at the times found, unless told otherwise by
---sampler or --steps. stdout gets both grids' loss: how far N steps end from the fine run, relative
-to its own size, with noise that the search has not seen.
+The grid is searched on a reference run of many steps over a few examples. The checkpoint OUT has
+the same weights; its sampler takes N steps at the times found, unless --sampler or --steps say
+otherwise. stdout gets the loss of both grids: the distance of N steps from the end of the reference
+run, relative to its root mean square, with noise that the search has not seen.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     arguments = parse(argv)
-    output = arguments.output.expanduser()
-    check_output(output, arguments.overwrite)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    output = arguments.output
+    if output.suffix != ".safetensors":
+        raise UserError(f"cannot write {output}: give the name of a .safetensors file")
+    require_new(output, arguments.overwrite)
+    require_model(arguments)
+    files = None if arguments.audio is None else find_audio(arguments.audio)
+
+    from wavediff.diffusion import search
+    from wavediff.diffusion.noise import ItemNoise
+    from wavediff.tasks.build import build_task
+    from wavediff.tasks.checkpoint import load_task, read_checkpoint, save_task
+    from wavediff.tasks.sampler import sampler_config
+    from wavediff.tasks.task import DiffusionTask
+
     path = find_checkpoint(arguments.checkpoint)
-    task = load_task(path).to(device(arguments.device))
-    if not task.tunable:
+    task = load_task(path).to(device(arguments))
+    if not isinstance(task, DiffusionTask) or not task.tunable:
         raise UserError(f"{task.title} is not sampled in steps of audio: there is nothing to tune")
     config, extra, state = read_checkpoint(path)
     if arguments.sampler is not None:
         config["sampler"] = sampler_config(arguments.sampler)
     sampler = task.with_sampler(arguments.sampler, arguments.steps)
-    batch = crops(task, arguments)
+    batch = crops(task, files, arguments.examples)
 
     def drawn(first: int) -> tuple[Tensor, Condition]:
         count = len(batch["audio"])
@@ -62,10 +70,11 @@ def main(argv: list[str] | None = None) -> int:
         z, cond = task.examples(batch, noise)
         return z, task.denoiser.prepare(cond)
 
+    methods = {"dp": search.dynamic_programming, "straightness": search.equal_straightness}
     reference = search.reference_run(task.denoiser, *drawn(0))
     grids = {
         "before": sampler.grid(task.denoiser.schedule),
-        arguments.method: METHODS[arguments.method](reference, arguments.steps),
+        arguments.method: methods[arguments.method](reference, arguments.steps),
     }
     losses = grid_losses(task.denoiser, sampler, drawn(len(batch["audio"])), grids)
     for name, grid in grids.items():
@@ -73,69 +82,43 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:12}  loss {losses[name]:.4f}  times {times}")
     best = min(grids, key=losses.__getitem__)
     if best == "before":
-        print("the search found nothing better: the times of before are kept", file=sys.stderr)
+        print("the search found no better grid: the times are unchanged", file=sys.stderr)
     config["sampler"]["times"] = {
         "_target_": "wavediff.diffusion.times.fixed",
         "times": grids[best].tolist(),
     }
     build_task(config)
-    save_task(output, config, state, extra | {"tuned": best, "tuned_loss": losses[best]})
-    print(f"{output} samples in {arguments.steps} steps by default", file=sys.stderr)
+    save_task(arguments.output, config, state, extra | {"tuned": best, "tuned_loss": losses[best]})
+    print(f"{arguments.output} samples in {arguments.steps} steps by default", file=sys.stderr)
     return 0
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff tune",
-        description="Find the best times for a given number of sampling steps.",
-        epilog=EXAMPLES,
+    """Parse the command line."""
+    parser = Parser("tune", DESCRIPTION, EXAMPLES)
+    parser.add_argument(
+        "checkpoint", metavar="MODEL", help="a run folder, a file, or a bundled model"
     )
-    add = parser.add_argument
-    add("checkpoint", metavar="MODEL", help="a run folder, a file, or a bundled model")
-    add("-o", "--output", type=Path, required=True, metavar="OUT", help="a .safetensors file")
-    add("--steps", type=positive, required=True, metavar="N", help="steps that may be taken")
-    add(
+    parser.add_output("a .safetensors file")
+    parser.add_argument(
         "--method",
-        choices=list(METHODS),
+        choices=["dp", "straightness"],
         default="dp",
         help="dp: dynamic programming; straightness: equal changes of direction (default: dp)",
     )
-    add(
-        "--sampler",
-        metavar="NAME",
-        help=f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
-    )
-    add(
+    parser.add_argument(
         "--from",
         dest="audio",
         nargs="+",
         metavar="AUDIO",
         help="files, folders or quoted globs: speech for a vocoder, noisy speech for an enhancer",
     )
-    add("--examples", type=positive, default=4, metavar="N", help="how many (default: 4)")
-    add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    add(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="auto takes a GPU where there is one (default: auto)",
-    )
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
-    add("--overwrite", action="store_true", help="replace OUT where it exists")
+    parser.add_option("--examples", positive_int, "N", "how many", default=4)
+    parser.add_sampling(required=True, help="sampling steps")
     return parser.parse_args(argv)
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raises UserError, before the work, for a file that cannot be written."""
-    if output.suffix != ".safetensors" or output.is_dir():
-        raise UserError(f"the tuned model is a file: give it a name in .safetensors, not {output}")
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists already: give --overwrite to replace it")
-    require_writable(output.parent)
-
-
-def crops(task: Any, arguments: argparse.Namespace) -> dict[str, Tensor]:
+def crops(task: Any, files: list[Path] | None, count: int) -> dict[str, Tensor]:
     """Examples as in training, ``audio`` and ``noisy [n, 1, crop_length]`` the same signal.
 
     The loudest part of each of so many files, spread over all; silence for a generator.
@@ -143,15 +126,16 @@ def crops(task: Any, arguments: argparse.Namespace) -> dict[str, Tensor]:
     Raises:
         UserError: without audio for a model that is conditioned on it.
     """
-    length, count = task.crop_length, arguments.examples
-    if arguments.audio is None:
+    import torch
+
+    length = task.crop_length
+    if files is None:
         if task.command != "generate":
             raise UserError(
                 f"this model, a {type(task).__name__}, is tuned on recordings: give --from AUDIO"
             )
         audio = torch.zeros(count, 1, length)
     else:
-        files = find_audio(arguments.audio)
         count = min(count, len(files))
         chosen = [files[k * len(files) // count] for k in range(count)]
         audio = torch.stack([loudest(file, task.sample_rate, length) for file in chosen])
@@ -167,31 +151,38 @@ def loudest(file: Path, sample_rate: int, length: int) -> Tensor:
     Raises:
         BadAudio: where it cannot be read.
     """
+    from torch.nn import functional as F
+
+    from wavediff.data.audio import read_audio
+
     audio, _ = read_audio(file, sample_rate=sample_rate)
     audio = F.pad(audio, (0, max(0, length - audio.shape[-1])))
     pieces = audio[0].unfold(0, length, max(1, length // 2))
     return pieces[pieces.square().sum(1).argmax()][None]
 
 
-@torch.no_grad()
 def grid_losses(
-    denoiser: Any,
-    sampler: Sampler,
-    drawn: tuple[Tensor, Condition],
-    grids: Mapping[str, Tensor],
+    denoiser: Any, sampler: Sampler, drawn: tuple[Tensor, Condition], grids: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """How far each grid's samples end from a fine run's, over its root mean square.
+    """Return the distance of each grid's samples from a reference run's, over its root mean square.
 
-    A sampler that adds noise ends elsewhere by nature: DDIM stands in for it.
+    A sampler that adds noise ends elsewhere by nature: DDIM is used instead.
     """
+    import torch
+
+    from wavediff.diffusion.ddim import DDIM
+    from wavediff.diffusion.sampler import Sampler
+    from wavediff.diffusion.search import reference_run
+
     z, cond = drawn
-    end = search.reference_run(denoiser, z, cond).x[-1]
     losses = {}
-    for name, grid in grids.items():
-        on_grid = DDIM(grid) if sampler.stochastic else Sampler(sampler.method, grid)
-        sample = on_grid(denoiser, z, cond)
-        error = (sample - end).square().mean() / end.square().mean()
-        losses[name] = float(error.sqrt())
+    with torch.no_grad():
+        end = reference_run(denoiser, z, cond).x[-1]
+        for name, grid in grids.items():
+            on_grid = DDIM(grid) if sampler.stochastic else Sampler(sampler.method, grid)
+            sample = on_grid(denoiser, z, cond)
+            error = (sample - end).square().mean() / end.square().mean()
+            losses[name] = float(error.sqrt())
     return losses
 
 

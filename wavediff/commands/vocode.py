@@ -1,4 +1,6 @@
-"""`wavediff vocode`: mel spectrograms, or audio by copy synthesis, to audio."""
+"""`wavediff vocode`: convert mel spectrograms, or audio by copy synthesis, to audio."""
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -6,32 +8,33 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import (
-    Parser,
-    device,
-    ended_by_sigterm,
-    folders,
-    natural,
-    positive,
-    require_writable,
+from wavediff.commands.arguments import ANY_MODEL, Parser, device, positive_int, require_model
+from wavediff.commands.outputs import (
+    interruptible,
+    missing_outputs,
+    plan_outputs,
+    report_failures,
+    require_format,
+    subtype,
 )
-from wavediff.data.audio import AUDIO_SUFFIXES, audio_info, audio_writer, find_audio, read_audio
-from wavediff.data.mels import MEL_SUFFIXES, read_mel
+from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError
-from wavediff.tasks.sampler import sampler_names
-from wavediff.tasks.vocoder import Vocoder
+from wavediff.inputs import AUDIO_SUFFIXES, MEL_SUFFIXES, find_audio
 
-SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wavediff.tasks.vocoder import Vocoder
+
 FORMATS = ("wav", "flac")
 
 DESCRIPTION = """\
-Turn mel spectrograms into audio by a trained vocoder. Audio files are analysed and synthesised
+Convert mel spectrograms to audio with a trained vocoder. Audio files are analysed and synthesised
 again (copy synthesis): resampled to the model's rate, several channels averaged to one.
 """
 
@@ -43,9 +46,9 @@ examples:
   wavediff vocode 'tts/*.npy' more.safetensors -o audio/ --format flac --bits 24
 
 A mel is one array [n_mels, frames] in the model's own front-end (`wavediff mel` makes them).
-A folder's structure is kept below OUT. Outputs that exist are left alone, so the same command
-goes on with a folder that was interrupted; --overwrite makes them again. The same seed gives the
-same audio, whatever the batch and however long the input. Exit code 2: some input failed.
+A folder's structure is kept below OUT. Outputs that exist are kept, so the same command resumes a
+folder that was interrupted; --overwrite replaces them. The same seed gives the same audio,
+independent of the batch and the length of the input. Exit code 2: some input failed.
 """
 
 
@@ -70,17 +73,23 @@ class Loaded:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
     files = find_audio(arguments.paths, suffixes=(*AUDIO_SUFFIXES, *MEL_SUFFIXES))
-    targets = outputs(files, arguments)
-    if not arguments.overwrite:
-        targets = without_existing(targets)
-        if not targets:
-            return 0
-    vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments.device))
-    if arguments.consistency is not None:
-        vocoder.mel_iterations = arguments.consistency
+    suffixes = sorted(
+        (f".{f}" for f in FORMATS), key=lambda s: s != f".{arguments.format or 'wav'}"
+    )
+    targets = plan_outputs(files, arguments.paths, arguments.output, suffixes)
+    require_format(arguments.format, targets)
+    kind = subtype(arguments.bits, targets)
+    require_model(arguments)
+    targets = missing_outputs(targets, arguments.overwrite)
+    if not targets:
+        return 0
+
+    from wavediff.tasks.vocoder import Vocoder
+
+    vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments))
+    if arguments.mel_iterations is not None:
+        vocoder.mel_iterations = arguments.mel_iterations
     options = {
         "sampler": vocoder.with_sampler(arguments.sampler, arguments.steps),
         "seed": arguments.seed,
@@ -99,159 +108,49 @@ def main(argv: list[str] | None = None) -> int:
 
     batch_size = arguments.batch_size or (8 if vocoder.device.type == "cuda" else 1)
     seconds = vocoder.mel.hop_length / vocoder.sample_rate
-    with (
-        ended_by_sigterm(),
-        tqdm(
-            total=sum(job.frames for job in jobs) * seconds,
-            desc="vocode",
-            unit="s",
-            delay=1,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total:.1f} s of audio "
-            "[{elapsed}<{remaining}{postfix}]",
-        ) as progress,
-    ):
+    total = sum(job.frames for job in jobs) * seconds
+    with interruptible(), audio_bar("vocode", total) as progress:
         for batch in batches(jobs, batch_size):
-            failures += vocode(vocoder, batch, SUBTYPES[arguments.bits], options, progress)
+            failures += vocode(vocoder, batch, kind, options, progress)
 
     if len(targets) == 1 and failures:
         raise UserError(failures[0])
     if len(targets) > 1:
         done = len(targets) - len(failures)
         print(f"{done} of {len(targets)} files vocoded into {arguments.output}", file=sys.stderr)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 2 if failures else 0
+    return report_failures(failures)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = Parser(
-        prog="wavediff vocode",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-    )
-    add = parser.add_argument
-    add("paths", nargs="+", metavar="PATH", help="mels, audio files, folders or quoted globs")
-    add(
-        "-o",
-        "--output",
-        required=True,
-        type=Path,
-        metavar="OUT",
-        help="a .wav or .flac file for one input, or a folder",
-    )
-    add(
-        "--checkpoint",
-        default="vocoder-en-22k",
-        metavar="MODEL",
-        help="a run folder, a model.safetensors or a bundled model (default: %(default)s)",
-    )
-    add(
-        "--sampler",
-        metavar="NAME",
-        help=f"one of {', '.join(sampler_names())} (default: the checkpoint's own)",
-    )
-    add("--steps", type=positive, metavar="N", help="sampling steps (default: the sampler's own)")
-    add(
-        "--consistency",
-        type=natural,
-        metavar="N",
-        help="iterations that move the estimate towards the mel; 0 leaves the network's own "
-        "(default: the checkpoint's)",
-    )
-    add("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
-    add(
+    """Parse the command line."""
+    parser = Parser("vocode", DESCRIPTION, EXAMPLES)
+    parser.add_paths("mels, audio files")
+    parser.add_output("a .wav or .flac file for one input, or a folder")
+    parser.add_checkpoint(ANY_MODEL, default="vocoder-en-22k")
+    parser.add_sampling()
+    parser.add_mel_iterations()
+    parser.add_argument(
         "--label",
         "--speaker",
         metavar="NAME",
         help="number or name of the speaker or class, for a model that has several",
     )
-    add(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="auto takes a GPU where there is one (default: auto)",
-    )
-    add(
+    parser.add_option(
         "--batch-size",
-        type=positive,
-        metavar="N",
-        help="mels of one length at a time (default: 8 on a GPU, 1 on a CPU)",
+        positive_int,
+        "N",
+        "mels of one length at a time (default: 8 on a GPU, 1 on a CPU)",
     )
-    add("--threads", type=positive, metavar="N", help="CPU threads (default: one per core)")
-    add("--format", choices=FORMATS, help="what goes into a folder (default: wav)")
-    add(
-        "--bits",
-        type=int,
-        choices=list(SUBTYPES),
-        default=16,
-        help="per sample; 32 is floating point, for wav only (default: 16)",
-    )
-    add("--overwrite", action="store_true", help="make outputs again that exist already")
-    arguments = parser.parse_args(argv)
-    if len(arguments.paths) != 1 or not is_file_name(arguments.output):
-        arguments.format = arguments.format or "wav"
-    return arguments
-
-
-def is_file_name(output: Path) -> bool:
-    """Whether OUT means an audio file, not a folder."""
-    return output.suffix.lower() in AUDIO_SUFFIXES and not output.is_dir()
-
-
-def outputs(files: Sequence[Path], arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """(input, output) for every file: OUT itself, or below it with a given folder's structure.
-
-    Raises UserError where outputs cannot be told apart, are inputs, or cannot be written.
-    """
-    output, suffix = arguments.output.expanduser(), f".{arguments.format or 'wav'}"
-    if is_file_name(output):
-        suffix = output.suffix.lower()
-        if len(files) > 1:
-            raise UserError(f"{len(files)} inputs cannot all go to {output}: give a folder")
-        if suffix[1:] not in FORMATS:
-            raise UserError(f"cannot write {output}: give the name of a .wav or .flac file")
-        if arguments.format and suffix != f".{arguments.format}":
-            raise UserError(f"--format {arguments.format} does not go with {output}: leave it out")
-        targets = {output: files[0]}
-        folder = output.parent
-    else:
-        if output.suffix and not output.is_dir() and len(files) == 1:
-            raise UserError(f"cannot write {output}: give the name of a .wav or .flac, or a folder")
-        targets = {}
-        folder = output
-        roots = [root for given in arguments.paths for root in folders(given)]
-        for file in files:
-            root = next((root for root in roots if file.is_relative_to(root)), file.parent)
-            target = (folder / file.relative_to(root)).with_suffix(suffix)
-            if target in targets:
-                raise UserError(
-                    f"{targets[target]} and {file} would both be written to {target}: "
-                    "give them in two calls with different outputs"
-                )
-            targets[target] = file
-    if suffix == ".flac" and arguments.bits == 32:
-        raise UserError("flac has no 32-bit floating point: give --bits 24, or wav")
-    inputs = {file.resolve() for file in files}
-    for target in targets:
-        if target.resolve() in inputs:
-            raise UserError(f"{target} is an input and would be overwritten: give another output")
-    require_writable(folder)
-    return [(file, target) for target, file in targets.items()]
-
-
-def without_existing(targets: Sequence[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Those that are still to be made; stderr is told about the others."""
-    missing = [(source, target) for source, target in targets if not target.exists()]
-    kept = len(targets) - len(missing)
-    if kept:
-        what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"
-        print(f"{what} already and will be kept: give --overwrite to replace", file=sys.stderr)
-    return missing
+    parser.add_argument("--format", choices=FORMATS, help="of the files in a folder (default: wav)")
+    parser.add_bits()
+    return parser.parse_args(argv)
 
 
 def mel_frames(source: Path, vocoder: Vocoder) -> int:
-    """Mel frames of an input, by its header where that tells."""
+    """Return the mel frames of an input, by its header if that says so."""
+    from wavediff.data.audio import audio_info
+    from wavediff.data.mels import read_mel
+
     if source.suffix.lower() in MEL_SUFFIXES:
         shape = read_mel(source).shape
         return shape[-1] if shape else 0
@@ -260,12 +159,17 @@ def mel_frames(source: Path, vocoder: Vocoder) -> int:
     return max(vocoder.mel.frames(length), -(-length // vocoder.mel.hop_length))
 
 
-@torch.inference_mode()
 def load(job: Job, vocoder: Vocoder) -> Loaded:
-    """The mel of an input. Raises UserError for one that is no mel of this model, nor audio."""
+    """Return the mel of an input. Raises UserError if it is not audio or a mel of this model."""
+    import torch
+
+    from wavediff.data.audio import read_audio
+    from wavediff.data.mels import read_mel
+
     if job.source.suffix.lower() not in MEL_SUFFIXES:
         audio, _ = read_audio(job.source, vocoder.sample_rate)
-        mel = vocoder.analyse(audio[None].to(vocoder.device)).cpu()
+        with torch.inference_mode():
+            mel = vocoder.analyse(audio[None].to(vocoder.device)).cpu()
         return Loaded(job, mel[0], audio.shape[-1])
     mel = vocoder.mel.check(read_mel(job.source), source=str(job.source))
     if mel.ndim == 3 and len(mel) > 1:
@@ -288,6 +192,8 @@ def vocode(
     vocoder: Vocoder, jobs: Sequence[Job], subtype: str, options: dict, progress: tqdm
 ) -> list[str]:
     """Vocode one batch and print what was written; returns a sentence for each failure."""
+    import torch
+
     failures, loaded = [], []
     for job in jobs:
         try:
@@ -321,8 +227,12 @@ def write(
 ) -> None:
     """Vocode mels of one length into their files, piece by piece: all files or none.
 
-    Raises UserError where a file cannot be written, or the model's output is no audio.
+    Raises UserError where a file cannot be written, or the model's output is not audio.
     """
+    import torch
+
+    from wavediff.data.audio import audio_writer
+
     mel = torch.stack([item.mel for item in group])
     label = options["label"]
     start, frames = progress.n, sum(item.job.frames for item in group)
@@ -360,8 +270,7 @@ def write(
 def advance(progress: tqdm, frames: float, vocoder: Vocoder, start: float | None = None) -> None:
     """Move the bar on by mel frames, counted from where it stands or from `start`."""
     start = progress.n if start is None else start
-    reached = start + frames * vocoder.mel.hop_length / vocoder.sample_rate
-    progress.update(min(reached, progress.total) - progress.n)
+    move(progress, start + frames * vocoder.mel.hop_length / vocoder.sample_rate)
 
 
 if __name__ == "__main__":

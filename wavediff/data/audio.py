@@ -3,11 +3,9 @@
 A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 """
 
-import glob
-import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +17,8 @@ from torch import Tensor
 from wavediff.data.resampling import resample
 from wavediff.errors import UserError, shorten
 from wavediff.files import atomic_path
+from wavediff.inputs import CONTAINERS
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 FLOATS = {"FLOAT": np.float32, "DOUBLE": np.float64}
 READ_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
@@ -149,16 +147,6 @@ def audio_writer(
         raise UserError(f"cannot write {path}: {_brief(error)}") from error
 
 
-CONTAINERS = {  # by suffix; the first is for audio that comes from another container
-    ".wav": ("WAV", "WAVEX", "RF64"),
-    ".w64": ("W64",),
-    ".flac": ("FLAC",),
-    ".aif": ("AIFF",),
-    ".aiff": ("AIFF",),
-    ".ogg": ("OGG",),
-    ".opus": ("OGG",),
-    ".mp3": ("MP3",),
-}
 LOSSY = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}  # subtype -> container
 EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 WAV_BYTES = 4_290_000_000  # a wav file stores its size in 32 bits
@@ -332,51 +320,6 @@ def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
     if bits <= 16:
         return integers.astype(np.int16) << (16 - bits)
     return integers.astype(np.int32) << (32 - bits)
-
-
-def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """The files meant by `paths`: files as they are, folders (with all below them) and globs by
-    suffix and sorted; none twice. Raises UserError when one of `paths` matches nothing."""
-    found: dict[Path, None] = {}
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        expanded = Path(path).expanduser()
-        if expanded.is_dir():
-            matches = _below(expanded, suffixes)
-        elif expanded.exists():
-            matches = [expanded]
-        elif glob.has_magic(str(path)):
-            matches = []
-            for match in sorted(map(Path, glob.glob(str(expanded), recursive=True))):
-                if match.is_dir():
-                    matches += _below(match, suffixes)
-                elif match.suffix.lower() in suffixes:
-                    matches.append(match)
-        else:
-            raise UserError(f"{path} does not exist: give a file, a folder or a quoted glob")
-        if not matches:
-            raise UserError(f"no files ending in {', '.join(suffixes)} in {path}")
-        found.update(dict.fromkeys(matches))
-    if not found:
-        raise UserError("no input: give at least one file, folder or glob")
-    return list(found)
-
-
-def _below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Sorted files below a folder, through symbolic links, without hidden ones (macOS's ._x)."""
-    files, seen = [], set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:  # a link back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [
-            Path(here, name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes
-        ]
-    return sorted(files)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Public datasets, by torchaudio's downloaders or as zip files, whole or not at all."""
+"""Download public datasets, by torchaudio's downloaders or as files, completely or not at all."""
 
 import fcntl
 import os
@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,21 +18,31 @@ from wavediff.packages import import_torchaudio
 STAGING = ".download"
 
 
-def fetch(dataset: str, root: Path, folder: str, size: str, **settings) -> Path:
-    """`root/folder`, downloaded and unpacked by torchaudio.datasets.`dataset` where it is absent.
-    Raises UserError, above all where there is no network."""
+def fetch(dataset: str, root: Path, folder: str, size: str, **settings: Any) -> Path:
+    """Return ``root/folder``, which ``torchaudio.datasets`` downloads if it is absent.
+
+    Args:
+        dataset: a class of ``torchaudio.datasets``, called with ``settings``.
+        size: of the download, for messages.
+
+    Raises:
+        UserError: if it cannot be downloaded.
+    """
 
     def download(staging: Path) -> None:
         getattr(import_torchaudio().datasets, dataset)(str(staging), download=True, **settings)
 
     if not (root / folder).is_dir():
-        import_torchaudio()  # what is said when it is missing is no fault of the network
+        import_torchaudio()  # fails here, with its own message, if it is not installed
     return _fetch(download, root, folder, size)
 
 
 def fetch_zip(url: str, root: Path, folder: str, size: str) -> Path:
-    """`root/folder`, which the archive at `url` holds, downloaded and unpacked where it is absent.
-    Raises UserError, above all where there is no network."""
+    """Return ``root/folder``, downloaded in the zip archive at ``url`` if it is absent.
+
+    Raises:
+        UserError: if it cannot be downloaded.
+    """
 
     def download(staging: Path) -> None:
         archive, inside = staging / f"{folder}.zip", staging / "unpacked"
@@ -49,8 +60,11 @@ def fetch_zip(url: str, root: Path, folder: str, size: str) -> Path:
 
 
 def fetch_file(url: str, root: Path, size: str) -> Path:
-    """The file at `url`, in `root` under its own name, downloaded where it is absent. Raises
-    UserError, above all where there is no network."""
+    """Return the file of ``url`` in ``root``, downloaded if it is absent.
+
+    Raises:
+        UserError: if it cannot be downloaded.
+    """
     place = root / url.rsplit("/", 1)[-1]
     if place.is_file():
         return place
@@ -64,10 +78,10 @@ def fetch_file(url: str, root: Path, size: str) -> Path:
 
 
 def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str) -> Path:
-    """`root/folder`, which `download` makes in the folder that it is given.
+    """Return ``root/folder``, which ``download`` makes in the folder that it is given.
 
-    Downloaders take a folder that is there for a complete one. So they work in a hidden folder,
-    from which only a finished dataset moves to its place; an archive that came whole is kept until
+    Downloaders take a folder that exists for a complete one. So they work in a hidden folder, from
+    which only a finished dataset moves to its place; an archive that is complete is kept until
     then. Processes that want the same dataset wait for each other.
     """
     place, staging = root / folder, root / STAGING
@@ -96,7 +110,7 @@ def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str)
 
 @contextmanager
 def _explained(name: str, root: Path, size: str) -> Iterator[None]:
-    """Whatever network, server, disk or archive can come up with, as one sentence."""
+    """Turn any error of the network, server, disk or archive into one sentence."""
     try:
         yield
     except Exception as error:

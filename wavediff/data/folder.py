@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wavediff.data.audio import find_audio
 from wavediff.data.source import Source, labelled, paired
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 Value = TypeVar("Value")
 

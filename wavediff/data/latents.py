@@ -11,8 +11,6 @@ from torch import Tensor
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 
-LATENT_SUFFIXES = (".npz",)
-
 
 @dataclass(frozen=True)
 class StoredLatent:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.download import fetch
 from wavediff.data.source import Source
+from wavediff.inputs import find_audio
 
 
 def ljspeech(root: str) -> Source:

@@ -9,8 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavediff.errors import UserError
-
-MEL_SUFFIXES = (".npy", ".pt", ".safetensors")
+from wavediff.inputs import MEL_SUFFIXES
 
 
 def read_mel(path: str | Path) -> np.ndarray | Tensor:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.download import fetch
 from wavediff.data.source import Source, labelled
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 AUDIO = "wav48_silence_trimmed"
 

@@ -6,10 +6,10 @@ The training sets have 28 or 56 speakers at SNRs of 0 to 15 dB; the test set has
 
 from pathlib import Path
 
-from wavediff.data.audio import find_audio
 from wavediff.data.download import fetch_zip
 from wavediff.data.source import Source, paired
 from wavediff.errors import UserError
+from wavediff.inputs import find_audio
 
 ADDRESS = "https://datashare.ed.ac.uk/bitstream/handle/10283/2791"
 PARTS = {"trainset_28spk": "2.6 GB", "trainset_56spk": "5 GB", "testset": "0.2 GB"}

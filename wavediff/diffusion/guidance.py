@@ -90,12 +90,16 @@ class ClassifierFree(Guided):
         t = as_float64(t)
         prepared = (None, None) if cond.prepared is None else cond.prepared
         conds = (cond, without_label(cond))
-        with_, without = (replace(c, prepared=p) for c, p in zip(conds, prepared, strict=True))
+        labelled, unlabelled = (
+            replace(c, prepared=p) for c, p in zip(conds, prepared, strict=True)
+        )
         if self.scale == 1:
-            return self.denoiser(x, t, with_)
+            return self.denoiser(x, t, labelled)
         if self.scale == 0:
-            return self.denoiser(x, t, without)
-        return torch.lerp(self.denoiser(x, t, without), self.denoiser(x, t, with_), self.scale)
+            return self.denoiser(x, t, unlabelled)
+        return torch.lerp(
+            self.denoiser(x, t, unlabelled), self.denoiser(x, t, labelled), self.scale
+        )
 
 
 def without_label(cond: Condition) -> Condition:

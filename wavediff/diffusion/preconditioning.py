@@ -1,7 +1,9 @@
-"""What a network's output F means: x0_hat = c_skip x_t + c_out F(c_in x_t, c_noise) + c_anchor y.
+"""Predictions: what the output F of a network means.
 
-Each prediction is a function ``(schedule, t) -> Coefficients``; ``c_anchor`` only counts where
-there is a known signal y.
+    x0_hat = c_skip x_t + c_out F(c_in x_t, c_noise) + c_anchor y
+
+A prediction is a function ``(schedule, t) -> Coefficients``. ``c_anchor`` only applies with a
+known signal y.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from wavediff.diffusion.schedule import Schedule
 
 
 class Coefficients(NamedTuple):
-    """Float64 tensors like ``t``."""
+    """The coefficients of a prediction, float64 tensors like ``t``."""
 
     c_skip: Tensor
     c_out: Tensor
@@ -31,22 +33,39 @@ def _without_anchor(schedule: Schedule, t: Tensor, c_skip: Tensor, c_out: Tensor
 def _needs_signal(alpha: Tensor, name: str) -> None:
     if (alpha == 0).any():
         raise ValueError(
-            f"a {name} prediction says nothing where alpha = 0 (zero terminal SNR): "
-            "use prediction x0 or v, or start sampling at a time with some signal left"
+            f"a {name} prediction needs signal, but alpha = 0 (zero terminal SNR): "
+            "use prediction x0 or v, or start sampling at a time with some signal"
         )
 
 
 def eps(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is the noise (Ho et al. 2020): x0_hat = (x_t - anchor y - sigma F) / alpha."""
+    """The network predicts the noise eps (Ho et al. 2020).
+
+        x0_hat = (x_t - anchor y - sigma F) / alpha
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+
+    Raises:
+        ValueError: if alpha = 0.
+    """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     _needs_signal(alpha, "eps")
     return _without_anchor(schedule, t, 1 / alpha, -sigma / alpha)
 
 
 def score(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is the score, -eps / sigma (Song et al. 2021; SGMSE+, Richter et al. 2023).
+    """The network predicts the score, -eps / sigma (Song et al. 2021; SGMSE+, Richter et al. 2023).
 
-    x0_hat = (x_t - anchor y + sigma^2 F) / alpha
+        x0_hat = (x_t - anchor y + sigma^2 F) / alpha
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+
+    Raises:
+        ValueError: if alpha = 0.
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     _needs_signal(alpha, "score")
@@ -54,9 +73,16 @@ def score(schedule: Schedule, t: Tensor) -> Coefficients:
 
 
 def ncsn(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is sigma times the score, NCSNv2's (Song & Ermon 2020, technique 3): score = F / sigma.
+    """The network predicts sigma times the score (NCSNv2; Song & Ermon 2020, technique 3).
 
-    x0_hat = (x_t - anchor y + sigma F) / alpha
+        x0_hat = (x_t - anchor y + sigma F) / alpha
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+
+    Raises:
+        ValueError: if alpha = 0.
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     _needs_signal(alpha, "ncsn")
@@ -64,20 +90,40 @@ def ncsn(schedule: Schedule, t: Tensor) -> Coefficients:
 
 
 def x0(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is the clean signal."""
+    """The network predicts the clean signal: x0_hat = F.
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+    """
     one = torch.ones_like(schedule.alpha(t))
     return Coefficients(torch.zeros_like(one), one, one, torch.zeros_like(one))
 
 
 def v(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F = (alpha eps - sigma x0) / nu, nu^2 = alpha^2 + sigma^2 (Salimans & Ho 2022, app. D)."""
+    """The network predicts v = (alpha eps - sigma x_0) / nu (Salimans & Ho 2022, appendix D).
+
+        x0_hat = (alpha (x_t - anchor y) - sigma nu F) / nu^2        nu^2 = alpha^2 + sigma^2
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+    """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     nu = torch.hypot(alpha, sigma)
     return _without_anchor(schedule, t, alpha / nu**2, -sigma / nu)
 
 
 def velocity(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F = dx/dt = alpha' x0 + anchor' y + sigma' eps (Lipman et al. 2023; Liu et al. 2023)."""
+    """The network predicts the velocity of the path (Lipman et al. 2023; Liu et al. 2023).
+
+        F = dx/dt = alpha' x_0 + anchor' y + sigma' eps
+        x0_hat = (sigma' (x_t - anchor y) - sigma (F - anchor' y)) / (alpha sigma' - alpha' sigma)
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+    """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     d_alpha, d_anchor, d_sigma = schedule.derivatives(t)
     wronskian = alpha * d_sigma - d_alpha * sigma
@@ -87,12 +133,17 @@ def velocity(schedule: Schedule, t: Tensor) -> Coefficients:
 
 
 def edm(schedule: Schedule, t: Tensor, data_std: float = 1.0) -> Coefficients:
-    """Inputs and targets of variance 1 at every time (Karras et al. 2022, table 1).
+    """EDM's preconditioning: inputs and targets of unit variance at all times (Karras et al. 2022).
 
-    With n^2 = alpha^2 s^2 + sigma^2: c_skip = alpha s^2 / n^2, c_out = sigma s / n, c_in = 1 / n.
+        x0_hat = alpha s^2 / n^2 x_t + sigma s / n F(x_t / n)        n^2 = alpha^2 s^2 + sigma^2
 
     Args:
-        data_std: s, the standard deviation of x_0.
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+        data_std: s, the standard deviation of x_0, positive.
+
+    Raises:
+        ValueError: if ``data_std`` is not positive, or there is neither signal nor noise.
     """
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     n = _total_std(alpha, sigma, data_std)
@@ -101,18 +152,24 @@ def edm(schedule: Schedule, t: Tensor, data_std: float = 1.0) -> Coefficients:
 
 
 def consistency(schedule: Schedule, t: Tensor, data_std: float = 1.0) -> Coefficients:
-    """Like ``edm``, but x0_hat = x_t for any F at the smallest noise, t_0 = ``schedule.t_min``.
+    """The preconditioning of consistency models: x0_hat = x_t at the smallest time, for any F.
 
-    Song et al. 2023, appendix C, where sigma_t = t: c_skip = s^2 / ((t - t_0)^2 + s^2) and
-    c_out = s (t - t_0) / sqrt(s^2 + t^2). Any schedule is that one in x / alpha and sigma / alpha;
-    carried back, so that the output is x at t_0, with d = sigma - alpha sigma_0 / alpha_0:
+    For sigma_t = t it is that of Song et al. 2023, appendix C, with t_0 = ``schedule.t_min``:
+    c_skip = s^2 / ((t - t_0)^2 + s^2) and c_out = s (t - t_0) / sqrt(s^2 + t^2). Any schedule is
+    this one in terms of x / alpha and sigma / alpha. Transformed back, such that the output is x at
+    t_0, with d = sigma - alpha sigma_0 / alpha_0 and n^2 = alpha^2 s^2 + sigma^2:
 
         c_skip = alpha_0 alpha s^2 / (d^2 + alpha^2 s^2)        c_out = alpha_0 d s / n
 
-    Times below t_0 count as t_0: the identity.
+    Times below t_0 count as t_0.
 
     Args:
-        data_std: s, the standard deviation of x_0.
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+        data_std: s, the standard deviation of x_0, positive.
+
+    Raises:
+        ValueError: if ``data_std`` is not positive, or there is neither signal nor noise.
     """
     first = torch.as_tensor(schedule.t_min, dtype=torch.float64, device=t.device)
     t = torch.maximum(t, first)
@@ -134,20 +191,28 @@ def _total_std(alpha: Tensor, sigma: Tensor, data_std: float) -> Tensor:
     n = torch.hypot(alpha * data_std, sigma)
     if (n == 0).any():
         raise ValueError(
-            "an edm or consistency prediction says nothing where signal and noise are both gone "
-            "(a bridge's start): use prediction x0"
+            "an edm or consistency prediction needs signal or noise, but there is neither (at the "
+            "start of a bridge): use prediction x0"
         )
     return n
 
 
 def combined_noise(schedule: Schedule, t: Tensor) -> Coefficients:
-    """F is all that is not x0, the known signal's noise too (CDiffuSE, Lu et al. 2022).
+    """The network predicts all noise, including that in y (CDiffuSE; Lu et al. 2022).
 
-    x_t = rho x0 + sqrt(1 - rho^2) F with rho = alpha + anchor, which CDiffuSE has as
-    sqrt(alpha_bar). Defined where y stands for x0 plus noise; y itself drops out.
+        x_t = rho x_0 + sqrt(1 - rho^2) F        with rho = alpha + anchor
+
+    rho is CDiffuSE's sqrt(alpha_bar). y is x_0 plus noise and does not appear explicitly.
+
+    Args:
+        schedule: alpha, anchor and sigma as functions of time.
+        t: times, float64 ``[]`` or ``[batch]``.
+
+    Raises:
+        ValueError: if rho is not in (0, 1).
     """
     rho = schedule.alpha(t) + schedule.anchor(t)
-    # weights that sum to 1 may do so but for rounding
+    # a sum of 1 may be off by rounding
     if (rho > 1 - 1e-12).any() or (rho <= 0).any():
         raise ValueError(
             "a combined-noise prediction needs 0 < alpha + anchor < 1: use the cdiffuse schedule, "

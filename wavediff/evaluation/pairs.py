@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wavediff.data.audio import find_audio, read_audio
+from wavediff.data.audio import read_audio
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS, UndefinedMetric
+from wavediff.inputs import find_audio
 
 LENGTH_TOLERANCE = 0.05  # seconds; a larger difference in length is noted
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wavediff.packages import import_torchaudio
+from wavediff.representations.mel_filters import mel_filters
 
 # (n_fft, hop_length) in samples
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
@@ -162,10 +162,7 @@ def log_mel(
 @functools.cache
 def mel_bank(sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float) -> Tensor:
     """Return librosa's mel filter bank (Slaney), float32 ``[n_mels, n_fft // 2 + 1]``."""
-    bank = import_torchaudio().functional.melscale_fbanks(
-        n_fft // 2 + 1, f_min, f_max, n_mels, sample_rate, norm="slaney", mel_scale="slaney"
-    )
-    return bank.T.contiguous()
+    return mel_filters(sample_rate, n_fft, n_mels, f_min, f_max).float()
 
 
 def paired(estimate: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:

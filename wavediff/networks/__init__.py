@@ -1,7 +1,10 @@
 """Denoising networks: ``network(x [batch, channels, time], c_noise [batch], cond) -> like x``.
 
-A network may offer ``prepare(cond)``, whose result arrives in ``cond.prepared`` at every call, also
-where x holds several samples of each item that was prepared, all items of a sample together; and
-``receptive_field``: how many frames on either side of a frame its output depends on. Where it
-has strides, ``stride`` is the number of frames by whose multiples it commutes with shifts.
+Optional members of a network:
+
+    prepare(cond)     features that do not depend on x and t, passed as ``cond.prepared`` to every
+                      call; x may hold several samples of each prepared item, all items of a sample
+                      together
+    receptive_field   frames on either side that a frame of the output depends on
+    stride            the network commutes with shifts by multiples of this number of frames
 """

@@ -1,7 +1,7 @@
 """A 1-D convolutional variational autoencoder (Kingma & Welling 2014) for audio.
 
 Strided residual convolutions as in SoundStream (Zeghidour et al. 2021) with snake activations
-(Ziyin et al. 2020), as in DAC (Kumar et al. 2023); the code is Gaussian, not quantised.
+(Ziyin et al. 2020) as in DAC (Kumar et al. 2023), and a Gaussian latent instead of quantisation.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from wavediff.networks.resampling import (
     widened,
 )
 
-ENDS, TAPS = 7, 3  # kernel sizes: of the outer convolutions, of the residual units
+OUTER_KERNEL, KERNEL = 7, 3  # of the first and last convolution; of the residual units
 
 
 class Posterior(NamedTuple):
-    """N(mean, exp(log_variance)) for each number, both ``[batch, latent_channels, frames]``."""
+    """A diagonal Gaussian N(mean, exp(log_variance)), both ``[batch, latent_channels, frames]``."""
 
     mean: Tensor
     log_variance: Tensor
 
     def sample(self, eps: Tensor) -> Tensor:
-        """mean + deviation * eps: the reparameterisation."""
+        """mean + std * eps for standard normal ``eps``: the reparameterisation trick."""
         return self.mean + torch.exp(self.log_variance / 2) * eps
 
     def kl(self) -> Tensor:
-        """KL(q || N(0, 1)) of each number, in nats (Kingma & Welling 2014, app. B)."""
+        """KL(q || N(0, 1)) of each dimension in nats (Kingma & Welling 2014, appendix B)."""
         return (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance) / 2
 
     def entropy(self) -> Tensor:
-        """Differential entropy of each number, in nats."""
+        """Differential entropy of each dimension in nats, like ``mean``."""
         return (math.log(2 * math.pi) + 1 + self.log_variance) / 2
 
 
 class Reconstruction(NamedTuple):
-    """The decoded sample, ``[batch, 1, time]``, with the posterior that it was drawn from."""
+    """A decoded sample ``[batch, channels, time]`` with the parameters of its posterior."""
 
     audio: Tensor
     mean: Tensor
@@ -56,7 +56,7 @@ class Reconstruction(NamedTuple):
 
 
 class Snake(nn.Module):
-    """x + sin^2(a x) / a with one learnt a per channel: what is periodic stays so."""
+    """Snake activation x + sin^2(a x) / a with a learned a per channel (Ziyin et al. 2020)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -68,14 +68,14 @@ class Snake(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """A dilated convolution and one of a single tap, beside a skip."""
+    """A dilated and a pointwise convolution with a residual connection."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        self.reach = dilation * (TAPS // 2)
+        self.reach = dilation * (KERNEL // 2)
         self.layers = nn.Sequential(
             Snake(width),
-            nn.Conv1d(width, width, TAPS, padding=self.reach, dilation=dilation),
+            nn.Conv1d(width, width, KERNEL, padding=self.reach, dilation=dilation),
             Snake(width),
             nn.Conv1d(width, width, 1),
         )
@@ -85,29 +85,29 @@ class ResidualUnit(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Audio to a Gaussian over latent frames, and latent frames to audio.
+    """A convolutional variational autoencoder of audio.
 
-    A frame of ``latent_channels`` numbers stands for ``hop_length`` samples: ``compression`` =
-    hop_length / latent_channels samples per number. Without strides that overlap a signal's end,
-    norms or attention it commutes with shifts by whole frames, and its reach is finite.
+    A latent frame of ``latent_channels`` numbers represents ``hop_length`` samples. The network has
+    no norms or attention: apart from the ends of a signal it commutes with shifts by whole frames,
+    and its receptive field is finite. Autocast to bfloat16 computes in float32 on a CPU without
+    bfloat16 arithmetic.
 
     Args:
         channels: of the audio.
-        latent_channels: numbers per frame.
-        width: channels at the audio's rate; each level doubles them, up to ``max_width``.
-        strides: from each level to the next; their product is ``hop_length``.
-        dilations: of the residual units of a level.
-        max_width: see ``width``.
+        latent_channels: numbers per latent frame.
+        width: channels at the rate of the audio, doubled at each lower resolution.
+        strides: between the resolutions; their product is ``hop_length``.
+        dilations: of the residual units of each resolution.
+        max_width: upper bound of the channels.
 
     Attributes:
-        hop_length, compression: see above.
-        encoder_reach: samples on either side of a frame's own that its mean depends on.
-        decoder_reach: frames on either side of its own that a sample depends on.
+        hop_length: samples per latent frame.
+        compression: numbers of audio per latent number.
+        encoder_reach: samples beyond its own on either side that a latent frame depends on.
+        decoder_reach: latent frames beyond its own on either side that a sample depends on.
 
     Raises:
-        ValueError: for numbers below 1.
-
-    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
+        ValueError: if a number is below 1.
     """
 
     def __init__(
@@ -126,37 +126,42 @@ class Autoencoder(nn.Module):
         self.strides, self.dilations = list(strides), list(dilations)
         self.hop_length = math.prod(strides)
         self.compression = self.hop_length * channels / latent_channels
-        widths = [min(width * 2**level, max_width) for level in range(len(strides) + 1)]
-        levels = list(zip(widths[:-1], widths[1:], strides, strict=True))
+        widths = [min(width * 2**i, max_width) for i in range(len(strides) + 1)]
+        stages = list(zip(widths[:-1], widths[1:], strides, strict=True))
 
         def units(width: int) -> list[nn.Module]:
             return [ResidualUnit(width, dilation) for dilation in dilations]
 
-        encoder: list[nn.Module] = [nn.Conv1d(channels, widths[0], ENDS, padding=ENDS // 2)]
-        for fine, coarse, stride in levels:
+        encoder: list[nn.Module] = [
+            nn.Conv1d(channels, widths[0], OUTER_KERNEL, padding=OUTER_KERNEL // 2)
+        ]
+        for fine, coarse, stride in stages:
             encoder += [*units(fine), Snake(fine), downsampler(fine, coarse, stride)]
         encoder += [
             *units(widths[-1]),
             Snake(widths[-1]),
-            nn.Conv1d(widths[-1], 2 * latent_channels, TAPS, padding=TAPS // 2),
+            nn.Conv1d(widths[-1], 2 * latent_channels, KERNEL, padding=KERNEL // 2),
         ]
         decoder: list[nn.Module] = [
-            nn.Conv1d(latent_channels, widths[-1], TAPS, padding=TAPS // 2),
+            nn.Conv1d(latent_channels, widths[-1], KERNEL, padding=KERNEL // 2),
             *units(widths[-1]),
         ]
-        for fine, coarse, stride in reversed(levels):
+        for fine, coarse, stride in reversed(stages):
             decoder += [Snake(coarse), upsampler(coarse, fine, stride), *units(fine)]
-        decoder += [Snake(widths[0]), nn.Conv1d(widths[0], channels, ENDS, padding=ENDS // 2)]
+        decoder += [
+            Snake(widths[0]),
+            nn.Conv1d(widths[0], channels, OUTER_KERNEL, padding=OUTER_KERNEL // 2),
+        ]
         self.encoder, self.decoder = nn.Sequential(*encoder), nn.Sequential(*decoder)
         self.encoder_reach = self._encoder_reach()
         self.decoder_reach = max(map(self._decoder_reach, range(self.hop_length)))
 
     def frames(self, length: int) -> int:
-        """Latent frames of ``length`` samples: the last may be partly silence."""
+        """Number of latent frames of ``length`` samples, rounded up."""
         return -(-length // self.hop_length)
 
     def encode(self, audio: Tensor) -> Posterior:
-        """``[batch, channels, time]`` to the Gaussian over ``frames(time)`` latent frames.
+        """Posterior over the latent frames of ``audio [batch, channels, time]``.
 
         Raises:
             ValueError: for another shape.
@@ -171,32 +176,35 @@ class Autoencoder(nn.Module):
         return Posterior(mean, log_variance.clamp(-30, 20))
 
     def decode(self, latent: Tensor, length: int) -> Tensor:
-        """``[batch, latent_channels, frames(length)]`` to audio ``[batch, channels, length]``.
+        """Decode ``latent [batch, latent_channels, frames(length)]``.
+
+        Returns:
+            Audio, ``[batch, channels, length]``.
 
         Raises:
-            ValueError: where these are not the frames of ``length`` samples.
+            ValueError: for another shape.
         """
         expected = (self.latent_channels, self.frames(length))
         if latent.ndim != 3 or length < 1 or latent.shape[1:] != expected:
-            raise ValueError(f"z must be [batch, *{list(expected)}], got {list(latent.shape)}")
+            raise ValueError(f"latent must be [batch, *{list(expected)}], got {list(latent.shape)}")
         with precision(latent):
             return self.decoder(latent)[..., :length]
 
     def forward(self, audio: Tensor, eps: Tensor) -> Reconstruction:
-        """Encode, sample with the standard normal ``eps`` and decode: one training pass."""
+        """Encode, sample with standard normal ``eps`` and decode: the pass of a training step."""
         posterior = self.encode(audio)
         return Reconstruction(self.decode(posterior.sample(eps), audio.shape[-1]), *posterior)
 
     def _encoder_reach(self) -> int:
-        units = sum(self.dilations) * (TAPS // 2)
-        span: Span = widened((0, 0), TAPS // 2 + units)
+        units = sum(self.dilations) * (KERNEL // 2)
+        span: Span = widened((0, 0), KERNEL // 2 + units)
         for stride in reversed(self.strides):
             span = widened(seen_by_downsampler(span, stride), units)
-        return reach_of(widened(span, ENDS // 2), (0, self.hop_length - 1))
+        return reach_of(widened(span, OUTER_KERNEL // 2), (0, self.hop_length - 1))
 
     def _decoder_reach(self, sample: int) -> int:
-        units = sum(self.dilations) * (TAPS // 2)
-        span: Span = widened((sample, sample), ENDS // 2)
+        units = sum(self.dilations) * (KERNEL // 2)
+        span: Span = widened((sample, sample), OUTER_KERNEL // 2)
         for stride in self.strides:
             span = seen_by_upsampler(widened(span, units), stride)
-        return reach_of(widened(span, units + TAPS // 2), (0, 0))
+        return reach_of(widened(span, units + KERNEL // 2), (0, 0))

@@ -1,4 +1,4 @@
-"""What networks over time do with their conditions."""
+"""The base class of networks over time: noise level, label, anchor and local condition."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ EMBEDDING, HIDDEN = 128, 256
 
 
 class Conditioned(nn.Module):
-    """The noise level and the label as one vector per item, the anchor joined to the input, and the
-    local condition at the signal's rate, to be added once.
+    """Base class of networks over time, which prepares their conditions for ``_predict``.
+
+    The noise level and the label become one vector per item; the anchor is concatenated to the
+    input; the local condition is upsampled and projected, to be added to features once. Autocast to
+    bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
 
     Args:
-        width: of what the local condition is added to.
-        local_channels, upsample: of the local condition; no channels for none.
-        local_kernel: frames of it that are seen at once; odd.
-        labels: number of classes; 0 for none.
+        width: channels of the features that the local condition is added to.
+        local_channels: of the local condition; 0 for none.
+        upsample: frames of the signal per frame of the local condition.
+        labels: number of classes or speakers; 0 for none. The label -1 is unconditional.
         anchor_channels: of the known signal y; 0 for none.
-
-    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
+        local_kernel: kernel size of the projection of the local condition, odd.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Conditioned(nn.Module):
             )
 
     def prepare(self, cond: Condition) -> Tensor | None:
-        """The local condition at the signal's rate, ``[batch, width, time]``, kept."""
+        """The local condition, upsampled and projected, ``[batch, width, time]``, if any."""
         if self.local_projection is None:
             return None
         local = cond.needed("local")
@@ -62,7 +64,7 @@ class Conditioned(nn.Module):
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
 
         Raises:
-            ValueError: where a condition that the network was built for is missing.
+            ValueError: if a condition that the network was built for is missing.
         """
         with precision(x):
             step = self.embedding_projection(self.embedding(c_noise))
@@ -74,6 +76,12 @@ class Conditioned(nn.Module):
             return self._predict(x, step, None if local is None else local[..., : x.shape[-1]])
 
     def _predict(self, x: Tensor, step: Tensor, local: Tensor | None) -> Tensor:
-        """For ``x [batch, channels + anchor_channels, time]``, ``step [batch, HIDDEN]`` and
-        ``local``, ``prepare``'s, which may be of fewer items than ``x`` (``add_to_each_``)."""
+        """The prediction with prepared conditions.
+
+        Args:
+            x: the signal and the anchor, ``[batch, channels + anchor_channels, time]``.
+            step: embedding of noise level and label, ``[batch, HIDDEN]``.
+            local: the result of ``prepare``, possibly of fewer items than ``x``, see
+                ``add_to_each_``.
+        """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""From a local condition (a mel spectrogram) to features at the denoiser's own rate."""
+"""Upsampling of a local condition (a mel spectrogram) to the rate of the signal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 
 def upsampling_strides(factor: int) -> list[int]:
-    """Two strides as equal as possible whose product is ``factor``; fewer for small ones.
+    """Factor ``factor`` into at most two strides that are as equal as possible.
 
-    256 gives [16, 16] (DiffWave's), 300 [15, 20], 12 [12], 1 none.
+    256 gives [16, 16] (DiffWave), 300 gives [15, 20], 12 gives [12] and 1 gives [].
     """
     if factor <= 1:
         return []
@@ -22,10 +22,10 @@ def upsampling_strides(factor: int) -> list[int]:
 
 
 class Upsampler(nn.Module):
-    """Transposed 2-d convolutions over (band, time), each with a leaky ReLU of 0.4 (DiffWave).
+    """DiffWave's upsampler: transposed 2-D convolutions over (band, time) with leaky ReLUs.
 
     Args:
-        factor: frames out per frame in.
+        factor: output frames per input frame.
     """
 
     def __init__(self, factor: int) -> None:
@@ -51,8 +51,10 @@ class Upsampler(nn.Module):
 
 
 def add_to_each_(y: Tensor, part: Tensor) -> Tensor:
-    """``y`` plus ``part``, in place. ``y`` may hold several samples of each item of ``part``, all
-    items of a sample together."""
+    """Add ``part [items, ...]`` to ``y [samples items, ...]`` in place.
+
+    ``y`` may hold several samples of each item, with all items of a sample together.
+    """
     if len(y) == len(part):
         return y.add_(part)
     y.unflatten(0, (-1, len(part))).add_(part)

@@ -12,8 +12,11 @@ from wavediff.networks.norm import FrameNorm
 
 
 class ConvNeXtBlock(nn.Module):
-    """A depthwise convolution, a norm that the noise level scales and shifts, and two layers per
-    frame, wide in between; what comes out is scaled per channel (Touvron et al. 2021)."""
+    """A ConvNeXt block with adaptive norm and layer scale.
+
+    A depthwise convolution, a norm with scale and shift by the noise level, and an inverted
+    bottleneck, scaled per channel (Touvron et al. 2021) and added to the input.
+    """
 
     def __init__(self, width: int, expansion: int, kernel_size: int, scale: float) -> None:
         super().__init__()
@@ -33,25 +36,25 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(Conditioned):
-    """A stack of ConvNeXt blocks at the signal's own rate, meant for wide signals at a low rate.
+    """A stack of ConvNeXt blocks at the rate of the signal, for STFT frames.
 
     Args:
-        channels: of the signal, in and out.
-        out_channels: of the output, where it is not like the signal.
-        anchor_channels: of the known signal y, joined to x at the input; 0 for none.
-        local_channels: of the local condition, added after the input's layer; 0 for none.
+        channels: of the input signal.
+        local_channels: of the local condition, added after the input projection; 0 for none.
         upsample: frames of the signal per frame of the local condition.
-        labels: number of classes or speakers; 0 for none. The label -1 is none of them.
+        labels: number of classes or speakers; 0 for none. The label -1 is unconditional.
         width: residual channels.
         layers: number of blocks.
-        expansion: width within a block, relative to ``width``.
-        kernel_size: of the blocks and of the local condition's layer; odd.
+        expansion: channels within a block, relative to ``width``.
+        kernel_size: of the blocks and of the projection of the local condition, odd.
+        anchor_channels: of the known signal y, concatenated to the input; 0 for none.
+        out_channels: of the output; ``channels`` by default.
 
     Attributes:
         receptive_field: frames on either side that a frame depends on.
 
     Raises:
-        ValueError: for an even kernel_size, or numbers below 1.
+        ValueError: if ``kernel_size`` is even, or a number is below 1.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""DiffWave on every channel of a signal, with attention across the channels (CSDI).
+"""CSDI: residual blocks over time for each channel, with attention across channels.
 
 Tashiro et al. 2021, "CSDI: Conditional Score-based Diffusion Models for Probabilistic Time Series
-Imputation", with dilated convolutions over time in the place of their transformer.
+Imputation", with DiffWave's dilated convolutions instead of the transformer over time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from wavediff.networks.diffwave import EMBEDDING, HIDDEN, ResidualBlock, kaiming
 from wavediff.networks.embedding import SinusoidalEmbedding
 from wavediff.networks.precision import precision
 
-CELLS = 1 << 16  # channels times steps that are computed at once where no gradient is asked for
+MAX_CELLS = 1 << 16  # channels times steps of one pass without gradients: bounds memory
 
 
 class ChannelAttention(nn.Module):
-    """Self-attention among the channels of one step (Vaswani et al. 2017), with its residual.
+    """Self-attention across the channels of one time step (Vaswani et al. 2017).
 
-    Queries and keys see which channel they are of beside what is there.
+    Queries and keys include an embedding of their channel.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -52,23 +52,28 @@ class ChannelAttention(nn.Module):
 class CSDI(nn.Module):
     """One network for all channels: gated dilated blocks over time, attention across channels.
 
-    A channel is told what it is by a learnt vector alone: where the vectors are permuted with the
-    channels, so is the output.
+    Channels are identified by a learned embedding only: permuting the embeddings with the channels
+    permutes the output.
+
+    The local condition consists of features of each channel, features shared by all channels, and
+    again features of each channel. The first part is ordered by feature, then channel; the last
+    consists of two halves, each ordered by channel, then feature.
 
     Args:
-        channels: of the signal, in and out.
-        local_channels: of the local condition: some for each channel of the signal, those of a
-            kind side by side as the signal's channels are or, with n of a kind, all of a channel's
-            together; and in between some for all.
-        upsample: frames of the signal per frame of the local condition: 1.
-        shared_start, shared_channels: which of the local condition's channels are for all.
+        channels: of the signal.
+        local_channels: of the local condition, in all.
+        upsample: frames of the signal per frame of the local condition; must be 1.
+        shared_start, shared_channels: first shared feature of the local condition, and their
+            number.
         width: residual channels of each channel of the signal.
         layers: number of blocks; block i has dilation 2^(i mod dilation_cycle).
-        attention_every: blocks from one attention to the next; 0 for none.
-        heads: of the attention.
+        dilation_cycle: see ``layers``.
+        kernel_size: of the dilated convolutions, odd.
+        attention_every: blocks per attention layer; 0 for no attention.
+        heads: of the attention; must divide ``width``.
 
     Raises:
-        ValueError: for sizes that do not fit.
+        ValueError: if the sizes are inconsistent.
     """
 
     blocks: Any  # ModuleList of ResidualBlock
@@ -91,8 +96,8 @@ class CSDI(nn.Module):
         own, after = shared_start, local_channels - shared_start - shared_channels
         if own < 0 or after < 0 or own % channels or after % (2 * channels):
             raise ValueError(
-                f"{local_channels} local channels with {shared_channels} from {shared_start} on "
-                f"for all do not go with {channels} channels"
+                f"{local_channels} local channels, {shared_channels} of them shared from "
+                f"{shared_start} on, do not divide among {channels} channels"
             )
         if upsample != 1:
             raise ValueError("the local condition must have the signal's rate (upsample=1)")
@@ -100,18 +105,19 @@ class CSDI(nn.Module):
             raise ValueError(f"width {width} does not divide into {heads} heads")
         self.channels, self.width = channels, width
         self.shared = slice(shared_start, shared_start + shared_channels)
-        self.told = own // channels + after // channels
+        self.own_features = own // channels + after // channels
         self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
         self.channel_embedding = nn.Parameter(torch.randn(channels, width))
-        # the signal with what its channel alone is told: where a value is known, it is seen at once
-        self.input_projection = kaiming_conv(1 + self.told, width, 1)
+        # the features of a channel enter with the signal too, as they include its known values
+        self.input_projection = kaiming_conv(1 + self.own_features, width, 1)
         self.embedding = SinusoidalEmbedding(EMBEDDING)
         self.embedding_projection = nn.Sequential(
             nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
         self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
         self.own_projections = nn.ModuleList(
-            kaiming_conv(self.told, 2 * width, 1) for _ in range(layers if self.told else 0)
+            kaiming_conv(self.own_features, 2 * width, 1)
+            for _ in range(layers if self.own_features else 0)
         )
         self.shared_projections = nn.ModuleList(
             kaiming_conv(shared_channels, 2 * width, 1)
@@ -134,27 +140,26 @@ class CSDI(nn.Module):
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
 
         Raises:
-            ValueError: where the local condition is missing that the network was built for.
+            ValueError: if the local condition is missing.
         """
-        if self.told or self.shared.stop > self.shared.start:
+        if self.own_features or self.shared.stop > self.shared.start:
             cond.needed("local")
         with precision(x):
             if torch.is_grad_enabled():
                 return self._predict(x, c_noise, cond.local)
-            rows = max(1, CELLS // (x.shape[1] * x.shape[2]))
-            locals_ = [None] * -(-len(x) // rows) if cond.local is None else cond.local.split(rows)
-            parts = zip(x.split(rows), c_noise.split(rows), locals_, strict=True)
+            rows = max(1, MAX_CELLS // (x.shape[1] * x.shape[2]))
+            local = [None] * -(-len(x) // rows) if cond.local is None else cond.local.split(rows)
+            parts = zip(x.split(rows), c_noise.split(rows), local, strict=True)
             return torch.cat([self._predict(*part) for part in parts])
 
-    def _told(self, local: Tensor) -> tuple[Tensor, Tensor]:
-        """(``[batch, channels, told, time]`` of each channel, ``[batch, shared, time]`` of all)."""
+    def _split(self, local: Tensor) -> tuple[Tensor, Tensor]:
+        """(features of each channel ``[batch, channels, features, time]``, shared features)."""
         before, after = local[:, : self.shared.start], local[:, self.shared.stop :]
-        # kinds of one channel each come first, then two kinds of n channels each
         before = before.unflatten(1, (-1, self.channels)).transpose(1, 2)
         parts = [before]
         if after.shape[1]:
-            kinds = after.unflatten(1, (2, self.channels, -1))
-            parts.append(kinds.transpose(1, 2).flatten(2, 3))
+            halves = after.unflatten(1, (2, self.channels, -1))
+            parts.append(halves.transpose(1, 2).flatten(2, 3))
         return torch.cat(parts, dim=2), local[:, self.shared]
 
     def _predict(self, x: Tensor, c_noise: Tensor, local: Tensor | None) -> Tensor:
@@ -162,7 +167,7 @@ class CSDI(nn.Module):
         if local is None:
             own, shared = x.new_zeros(batch, channels, 0, length), None
         else:
-            own, shared = self._told(local[..., :length])
+            own, shared = self._split(local[..., :length])
         step = self.embedding_projection(self.embedding(c_noise))
         rows = torch.cat([x[:, :, None], own], dim=2).flatten(0, 1)
         own = own.flatten(0, 1)
@@ -170,15 +175,15 @@ class CSDI(nn.Module):
         h = (h + self.channel_embedding[:, :, None]).flatten(0, 1)
         total: Any = None  # sum of the skip connections
         for i, block in enumerate(self.blocks):
-            told = self.channel_projections[i](self.channel_embedding)[:, :, None]
-            told = told + block.dilated_conv.bias[:, None]
+            bias = self.channel_projections[i](self.channel_embedding)[:, :, None]
+            bias = bias + block.dilated_conv.bias[:, None]
             if shared is not None and shared.shape[1]:
-                told = told + self.shared_projections[i](shared)[:, None]
-            told = told.expand(batch, channels, -1, length).flatten(0, 1)
-            if self.told:
-                told = told + self.own_projections[i](own)
+                bias = bias + self.shared_projections[i](shared)[:, None]
+            bias = bias.expand(batch, channels, -1, length).flatten(0, 1)
+            if self.own_features:
+                bias = bias + self.own_projections[i](own)
             shift = block.step_projection(step).repeat_interleave(channels, dim=0)[..., None]
-            h, skip = block(h, shift, told, False)
+            h, skip = block(h, shift, bias, False)
             if self.attentions[i] is not None:
                 h = h.unflatten(0, (batch, channels))
                 h = self.attentions[i](h, self.channel_embedding).flatten(0, 1)

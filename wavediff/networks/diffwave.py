@@ -1,4 +1,4 @@
-"""DiffWave (Kong et al. 2021): a stack of gated, dilated convolutions without recurrence."""
+"""DiffWave (Kong et al. 2021): a stack of gated dilated convolutions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, Tab
 from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 512
-SCALE = math.sqrt(0.5)  # of the residual connection
+SCALE = math.sqrt(0.5)  # keeps the variance of a residual connection
 
 
 def kaiming_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
-    """A convolution with DiffWave's initial weights."""
+    """A 1-D convolution with DiffWave's initialisation (He et al. 2015)."""
     conv = nn.Conv1d(*args, **kwargs)
     nn.init.kaiming_normal_(conv.weight)
     return conv
 
 
 class ResidualBlock(nn.Module):
-    """One gated dilated convolution with its 1x1 outputs."""
+    """A gated dilated convolution with a residual and a skip connection."""
 
     def __init__(self, width: int, dilation: int, kernel_size: int) -> None:
         super().__init__()
@@ -42,10 +42,17 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Tensor, step: Tensor, local: Tensor | None, step_in_residual: bool
     ) -> tuple[Tensor, Tensor]:
-        """(the next block's input, the skip connection).
+        """One block.
 
-        ``local`` is added before the gate; it holds the dilated convolution's bias too. It may be
-        of fewer items than ``x``, see ``add_to_each_``.
+        Args:
+            x: ``[batch, width, time]``.
+            step: embedding of the noise level, ``[batch, width, 1]``.
+            local: added before the gate, ``[batch, 2 width, time]``, including the bias of the
+                dilated convolution; possibly of fewer items, see ``add_to_each_``. None for none.
+            step_in_residual: whether the residual connection includes ``step``.
+
+        Returns:
+            The input of the next block and the skip connection, like ``x``.
         """
         y = x + step
         if step_in_residual:
@@ -62,7 +69,7 @@ class ResidualBlock(nn.Module):
 def gated(y: Tensor) -> Tensor:
     """sigmoid of the first half of the channels times tanh of the second; may overwrite ``y``.
 
-    tanh v = 2 sigmoid(2 v) - 1: on a CPU one sigmoid over all is twice as fast as both.
+    With tanh v = 2 sigmoid(2 v) - 1, one sigmoid over all is twice as fast on a CPU.
     """
     if torch.is_grad_enabled() and y.requires_grad:
         return _Gate.apply(y)
@@ -71,7 +78,7 @@ def gated(y: Tensor) -> Tensor:
 
 
 def _sigmoid_and_tanh_(y: Tensor) -> Tensor:
-    """In place, the first half of the channels and the second."""
+    """sigmoid of the first half of the channels and tanh of the second, in place."""
     value = y.chunk(2, dim=1)[1]
     value.mul_(2)
     y.sigmoid_()
@@ -80,7 +87,7 @@ def _sigmoid_and_tanh_(y: Tensor) -> Tensor:
 
 
 class _Gate(torch.autograd.Function):
-    """``gated`` for training; keeps one tensor like y."""
+    """``gated`` for training; saves a single tensor like y."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor) -> Tensor:
@@ -104,28 +111,33 @@ class _Gate(torch.autograd.Function):
 
 
 class DiffWave(nn.Module):
-    """DiffWave at any rate: of samples, of subbands, of STFT frames.
+    """DiffWave for waveforms, subbands or STFT frames (Kong et al. 2021).
 
-    BASE is 30 layers of 64 channels, LARGE of 128. As lmnt-com/diffwave by default;
-    ``embedding="sinusoidal"``, ``shared_upsampler=False`` and ``step_in_residual=True`` make it
-    the authors' own (philsyn/DiffWave-Vocoder).
+    BASE has 30 layers of 64 channels, LARGE of 128. ``embedding="table"`` gives the network of
+    lmnt-com/diffwave; ``shared_upsampler=False`` and ``step_in_residual=True`` that of the authors
+    (philsyn/DiffWave-Vocoder). Autocast to bfloat16 computes in float32 on a CPU without bfloat16
+    arithmetic.
 
     Args:
-        channels: of the signal, in and out.
-        out_channels: of the output, where it is not like the signal.
-        anchor_channels: of the known signal y, joined to x at the input; 0 for none.
+        channels: of the input signal.
         local_channels: of the local condition; 0 for none.
         upsample: frames of the signal per frame of the local condition.
-        labels: number of classes or speakers; 0 for none. The label -1 is none of them.
+        labels: number of classes or speakers; 0 for none. The label -1 is unconditional.
         width: residual channels.
         layers: number of blocks; block i has dilation 2^(i mod dilation_cycle).
+        dilation_cycle: see ``layers``.
+        kernel_size: of the dilated convolutions, odd.
         embedding: of the noise level, ``table`` (with ``steps`` rows) or ``sinusoidal``.
-        shared_upsampler: one upsampler for all blocks, or one for each.
-        step_in_residual: whether the residual connection carries the step's embedding.
-        rectify_input: a ReLU after the input projection, DiffWave's; without it wide signals such
-            as STFT frames enter unharmed.
+        steps: rows of the table, the number of noise levels.
+        shared_upsampler: whether all blocks share one upsampler.
+        step_in_residual: whether the residual connection includes the embedding of the noise level.
+        rectify_input: whether a ReLU follows the input projection, as in DiffWave; it loses
+            information of signals with many channels, such as STFT frames.
+        anchor_channels: of the known signal y, concatenated to the input; 0 for none.
+        out_channels: of the output; ``channels`` by default.
 
-    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
+    Attributes:
+        receptive_field: frames on either side that a frame depends on.
     """
 
     blocks: Any  # ModuleList of ResidualBlock
@@ -173,14 +185,14 @@ class DiffWave(nn.Module):
         nn.init.zeros_(self.output_projection.weight)
 
     def prepare(self, cond: Condition) -> Sequence[Tensor | None]:
-        """What each block adds for the local condition, ``[batch, 2 width, time]``, kept."""
+        """What each block adds before its gate, ``[batch, 2 width, time]``; None for nothing."""
         if cond.local is None:
             return list(self._projected(cond))
         with precision(cond.local):
             return list(self._projected(cond))
 
     def _upsampled(self, cond: Condition) -> Iterator[Tensor | None]:
-        """The local condition at the signal's rate, for each block."""
+        """The upsampled local condition of each block."""
         local = None
         for i in range(len(self.blocks)):
             if i < len(self.upsamplers):
@@ -188,7 +200,7 @@ class DiffWave(nn.Module):
             yield local
 
     def _projected(self, cond: Condition) -> Iterator[Tensor | None]:
-        """What each block adds before its gate: the local condition, with both biases."""
+        """The projected local condition of each block, with the bias of its dilated convolution."""
         for i, local in enumerate(self._upsampled(cond)):
             if local is None:
                 yield None
@@ -201,7 +213,7 @@ class DiffWave(nn.Module):
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
 
         Raises:
-            ValueError: where a condition that the network was built for is missing.
+            ValueError: if a condition that the network was built for is missing.
         """
         with precision(x):
             return self._predict(x, c_noise, cond)

@@ -1,4 +1,4 @@
-"""Discriminators: networks that tell signals from estimates of them."""
+"""Discriminators of adversarial training, see ``wavediff.diffusion.adversarial``."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-SLOPE = 0.2  # of the leaky rectifiers
-FLOOR = 1e-9  # of a bin's power, for the gradients of root and logarithm
-MIDDLE = 5.0  # nepers below noise of standard deviation 1 that become 0
+SLOPE = 0.2  # of the leaky ReLUs
+MIN_POWER = 1e-9  # of a bin: bounds the gradients of root and logarithm
+LOG_SCALE = 5.0  # nepers: log magnitudes x become 1 + x / LOG_SCALE
 
 
 class MultiResolutionSpectrogram(nn.Module):
     """UnivNet's multi-resolution spectrogram discriminator (Jang et al. 2021).
 
-    Each part sees the magnitudes of one STFT. They are divided by the root of the window's energy,
-    so that noise of standard deviation 1 has magnitudes around 1 at every resolution.
+    The input of each part is the magnitude of an STFT, divided by the root of the window's energy:
+    white noise of standard deviation 1 has magnitudes around 1 at every resolution.
 
     Args:
-        resolutions: ``(n_fft, hop_length, win_length)`` in samples, one part for each.
+        resolutions: ``(n_fft, hop_length, win_length)`` of each part, in samples.
         width: channels of the hidden layers.
-        log: give them the logarithm of the magnitudes, in which what is quiet counts too; they
-            learn many times faster from it.
+        log: whether the input is the logarithm of the magnitude, which gives quiet components more
+            weight and trains several times faster.
 
     Raises:
-        ValueError: without resolutions, for one with a window longer than its FFT, or for a `log`
-            that is neither true nor false.
+        ValueError: without resolutions, for a window longer than its FFT, or if ``log`` is not a
+            bool.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class MultiResolutionSpectrogram(nn.Module):
         )
 
     def forward(self, audio: Tensor) -> list[list[Tensor]]:
-        """Outputs of the layers by part, scores last, for ``audio [batch, 1, time]``."""
+        """The layers' outputs of each part, the score last, for ``audio [batch, 1, time]``."""
         return [part(audio) for part in self.parts]
 
 
 class Spectrogram(nn.Module):
-    """One part: convolutions over the magnitudes, with strides of 2 along time.
+    """One part: 2-D convolutions over the magnitudes of an STFT, with strides in time.
 
     Args:
         n_fft, hop_length, win_length: in samples, 1 <= hop_length <= win_length <= n_fft.
         width: channels of the hidden layers.
-        log: of the magnitudes.
+        log: whether the input is the logarithm of the magnitude.
 
     Raises:
-        ValueError: for lengths that do not fit each other.
+        ValueError: if the lengths are inconsistent.
     """
 
     window: Tensor
@@ -91,17 +91,17 @@ class Spectrogram(nn.Module):
         self.score = _conv(width, 1, (3, 3))
 
     def forward(self, audio: Tensor) -> list[Tensor]:
-        """``[batch, width, bins, frames]`` of each layer and ``[batch, 1, bins, frames]``."""
+        """Features ``[batch, width, bins, frames]`` of each layer, then the one-channel score."""
         x, outputs = self.magnitudes(audio)[:, None], []
         if self.log:
-            x = 1 + x.log() / MIDDLE
+            x = 1 + x.log() / LOG_SCALE
         for layer in self.layers:
             x = nn.functional.leaky_relu(layer(x), SLOPE)
             outputs.append(x)
         return [*outputs, self.score(x)]
 
     def magnitudes(self, audio: Tensor) -> Tensor:
-        """``[batch, bins, frames]`` of ``audio [batch, 1, time]``, zeros beyond either end."""
+        """Magnitudes ``[batch, bins, frames]`` of ``audio [batch, 1, time]``, padded with zeros."""
         with torch.autocast(audio.device.type, enabled=False):
             spectrum = torch.stft(
                 audio[:, 0].float(),
@@ -112,7 +112,7 @@ class Spectrogram(nn.Module):
                 pad_mode="constant",
                 return_complex=True,
             )
-            return torch.view_as_real(spectrum).square().sum(-1).clamp_min(FLOOR).sqrt()
+            return torch.view_as_real(spectrum).square().sum(-1).clamp_min(MIN_POWER).sqrt()
 
 
 def _conv(

@@ -1,4 +1,4 @@
-"""Embeddings of the noise level and of classes."""
+"""Embeddings of noise levels and classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 class SinusoidalEmbedding(nn.Module):
-    """sin and cos of c_noise * 10^(-4k / (n - 1)), k = 0 .. n - 1 (Vaswani et al. 2017).
+    """Sinusoidal embedding of the noise level (Vaswani et al. 2017).
+
+    sin and cos of c_noise 10^(-4 k / (n - 1)) for k = 0 .. n - 1.
 
     Args:
         dim: 2 n, size of the embedding.
@@ -24,16 +26,16 @@ class SinusoidalEmbedding(nn.Module):
         self.register_buffer("frequency", frequency, persistent=False)
 
     def forward(self, c_noise: Tensor) -> Tensor:
-        """``[batch]`` to ``[batch, dim]``."""
+        """Embed ``c_noise [batch]`` as ``[batch, dim]``."""
         angle = c_noise[:, None] * self.frequency
         return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 class TableEmbedding(nn.Module):
-    """lmnt's: a table of sin and cos of n * 10^(4k / 63), linear between integer steps n.
+    """The embedding of lmnt-com/diffwave: a table of sin and cos of n 10^(4 k / 63).
 
-    The frequencies grow with k, so in between the steps only the table's interpolation means
-    anything.
+    Rows are linearly interpolated between integer noise levels n. (The frequencies are too high to
+    evaluate the sinusoids between them.)
 
     Args:
         steps: rows of the table, T.
@@ -45,13 +47,13 @@ class TableEmbedding(nn.Module):
     def __init__(self, steps: int, dim: int = 128) -> None:
         super().__init__()
         n = dim // 2
-        # in float32 and in this order: at angles near 5e5 the rounding is part of the embedding
+        # float32, in this order: the rounding of angles up to 5e5 is part of trained embeddings
         angle = torch.arange(steps)[:, None] * 10.0 ** (torch.arange(n)[None] * 4.0 / (n - 1))
         table = torch.cat([angle.sin(), angle.cos()], dim=1)
         self.register_buffer("table", table, persistent=False)
 
     def forward(self, c_noise: Tensor) -> Tensor:
-        """``[batch]``, 0 to T - 1, to ``[batch, dim]``."""
+        """Embed ``c_noise [batch]``, 0 to T - 1, as ``[batch, dim]``."""
         last = len(self.table) - 1
         low = c_noise.floor().clamp(0, last).long()
         high = c_noise.ceil().clamp(0, last).long()
@@ -59,9 +61,9 @@ class TableEmbedding(nn.Module):
 
 
 class LabelEmbedding(nn.Embedding):
-    """One learnt vector per class or speaker; the label -1 is no class, a vector of zeros."""
+    """One learned vector per class or speaker; the label -1 (unconditional) gives zeros."""
 
     def forward(self, label: Tensor) -> Tensor:
-        """``[batch]``, -1 to classes - 1, to ``[batch, dim]``."""
+        """Embed ``label [batch]``, -1 to classes - 1, as ``[batch, dim]``."""
         known = (label >= 0)[:, None]
         return torch.where(known, super().forward(label.clamp(min=0)), 0.0)

@@ -1,7 +1,8 @@
 """A convolutional U-Net over frequency around a network over time, for STFT frames.
 
-Convolutional recurrent networks' shape (Tan & Wang 2018) with a dilated network for the recurrent
-one: what is learned about a harmonic holds at any pitch, and the reach in time stays finite.
+The structure of convolutional recurrent networks (Tan & Wang 2018) with a convolutional network
+instead of the recurrent one, so that the receptive field is finite. Convolutions over frequency
+share weights between harmonics.
 """
 
 from __future__ import annotations
@@ -22,24 +23,23 @@ KERNEL = 5  # bins
 
 
 class FrequencyUNet(nn.Module):
-    """F = mask * y + residual, where mask and residual are complex, one number per bin.
+    """F = mask * y + residual, with a complex mask and a complex residual for each bin.
 
-    Strided convolutions over frequency, of each frame with its ``time_kernel - 1`` neighbours;
-    ``network`` over time on what is left, all bins and widths as channels; transposed convolutions
-    back, each joined with what the encoder had at its resolution. The mask is 1 before training
-    (Williamson et al. 2016).
+    Strided convolutions over frequency; ``network`` over time with the remaining bins and their
+    features as channels; transposed convolutions over frequency with skip connections. The mask is
+    initialised to 1 (complex ratio mask, Williamson et al. 2016).
 
     Args:
-        network: makes the network over time, called with ``channels`` and ``options``.
-        widths: of the levels; each has half the bins of the one before.
-        time_kernel: frames that each convolution over frequency sees, an odd number.
-        channels: of the signal, the representation's n_fft.
-        anchor_channels: of y; must be ``channels``.
-        options: for the network over time.
+        network: constructor of the network over time, called with ``channels`` and ``options``.
+        channels: of the signal, n_fft of the representation.
+        anchor_channels: of y; must equal ``channels``.
+        widths: channels of the resolutions; each has half the bins of the one before.
+        time_kernel: kernel size in time of the convolutions over frequency, odd.
+        options: of the network over time.
 
     Raises:
-        ValueError: for an anchor that is not like the signal, no STFT frames, or an even
-            ``time_kernel``.
+        ValueError: if the anchor is not like the signal, the channels are not STFT frames, or
+            ``time_kernel`` is even.
     """
 
     network: Any  # any of this folder, with ``receptive_field`` and ``prepare``
@@ -68,7 +68,7 @@ class FrequencyUNet(nn.Module):
         planes = [5, *widths]  # x, y and the magnitude of y
         conv = partial(_conv, time_kernel=time_kernel)
         self.down = nn.ModuleList(conv(nn.Conv2d, a, b) for a, b in pairwise(planes))
-        self.place = nn.Parameter(torch.zeros(widths[0], 1, bins[1]))  # tells the bins apart
+        self.place = nn.Parameter(torch.zeros(widths[0], 1, bins[1]))  # embedding of the bins
         self.network = network(channels=widths[-1] * bins[-1], **options)
         self.receptive_field = self.network.receptive_field + len(widths) * (time_kernel - 1)
         self.stride = getattr(self.network, "stride", 1)
@@ -80,7 +80,7 @@ class FrequencyUNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def prepare(self, cond: Condition) -> Any:
-        """The inner network's own."""
+        """See the network over time."""
         return self.network.prepare(cond)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
@@ -93,20 +93,20 @@ class FrequencyUNet(nn.Module):
         y = _planes(anchor)
         h = torch.cat([_planes(x), y, magnitude(anchor).mT[:, None]], dim=1)
         h = h.to(memory_format=torch.channels_last)
-        levels = []
+        skips = []
         for i, conv in enumerate(self.down):
             h = conv(h) if i else conv(h) + self.place
             h = F.silu(h)
-            levels.append(h)
+            skips.append(h)
         batch, width, frames, bins = h.shape
         inner = h.permute(0, 3, 1, 2).reshape(batch, bins * width, frames)
         inner = self.network(inner, c_noise, cond)
         h = h + inner.reshape(batch, bins, width, frames).permute(0, 2, 3, 1)
-        for level, conv, size in zip(
-            reversed(levels), reversed(self.up), reversed(self.bins[:-1]), strict=True
+        for skip, conv, size in zip(
+            reversed(skips), reversed(self.up), reversed(self.bins[:-1]), strict=True
         ):
-            # an even and an odd number of bins have the same half: say which it was
-            h = conv(torch.cat([h, level], dim=1), output_size=[frames, size])
+            # an even and an odd number of bins have the same half
+            h = conv(torch.cat([h, skip], dim=1), output_size=[frames, size])
             h = h if conv is self.up[0] else F.silu(h)
         mask, residual = h.chunk(2, dim=1)
         (m_re, m_im), (y_re, y_im) = mask.unbind(1), y.unbind(1)
@@ -124,5 +124,5 @@ def _conv(
 
 
 def _planes(z: Tensor) -> Tensor:
-    """``[batch, n_fft, frames]`` to real and imaginary part, ``[batch, 2, frames, bins]``."""
+    """Real and imaginary parts ``[batch, 2, frames, bins]`` of ``z [batch, n_fft, frames]``."""
     return from_channels(z).permute(0, 3, 2, 1)

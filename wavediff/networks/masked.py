@@ -1,4 +1,4 @@
-"""A network that filters the anchor: what is in the recording already need not be made anew."""
+"""A network that predicts a complex mask on the anchor and a residual."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from wavediff.representations.stft import from_channels, magnitude, to_channels
 
 
 class Masked(nn.Module):
-    """F = mask * y + residual, both from one network, for STFT frames.
+    """F = mask * y + residual for STFT frames, with mask and residual from one network.
 
-    The mask is complex, one number per bin (Williamson et al. 2016), and 1 before training. The
-    network sees x_t, the anchor y and the magnitudes of y.
+    The mask is complex, with one number per bin, and initialised to 1 (complex ratio mask,
+    Williamson et al. 2016). The input of the network is x_t, the anchor y and the magnitude of y.
 
     Args:
-        network: makes the inner network, called with ``channels`` (in) and ``out_channels``.
-        channels: of the signal, the representation's n_fft.
-        anchor_channels: of y; must be ``channels``.
-        options: for the inner network.
+        network: constructor of the inner network, called with ``channels``, ``out_channels`` and
+            ``options``.
+        channels: of the signal, n_fft of the representation.
+        anchor_channels: of y; must equal ``channels``.
+        options: of the inner network.
 
     Raises:
-        ValueError: for an anchor that is not like the signal, or an odd number of channels.
+        ValueError: if the anchor is not like the signal, or the number of channels is odd.
     """
 
     network: Any  # any of this folder, with ``receptive_field`` and ``prepare``
@@ -45,7 +46,7 @@ class Masked(nn.Module):
         self.stride = getattr(self.network, "stride", 1)
 
     def prepare(self, cond: Condition) -> Any:
-        """The inner network's own."""
+        """See the inner network."""
         return self.network.prepare(cond)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
@@ -61,6 +62,6 @@ class Masked(nn.Module):
 
 
 def _complex_product(a: Tensor, b: Tensor) -> Tensor:
-    """Bin by bin, in the layout of ``to_channels``."""
+    """Product of two spectra bin by bin, in the layout of ``to_channels``."""
     (a_re, a_im), (b_re, b_im) = from_channels(a).unbind(-1), from_channels(b).unbind(-1)
     return to_channels(torch.stack([a_re * b_re - a_im * b_im, a_re * b_im + a_im * b_re], dim=-1))

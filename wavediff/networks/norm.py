@@ -1,4 +1,4 @@
-"""Normalisation that leaves frames apart."""
+"""Normalisation of single frames."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class FrameNorm(nn.Module):
-    """Each frame divided by the root mean square of its channels (Zhang & Sennrich 2019).
+    """RMS norm of each frame over its channels (Zhang & Sennrich 2019).
 
-    A group norm would average over time, and a frame would know of those far away.
+    Unlike a group norm it does not average over time, so the receptive field stays finite.
     """
 
     def __init__(self, width: int) -> None:
@@ -20,7 +20,7 @@ class FrameNorm(nn.Module):
     def forward(
         self, h: Tensor, scale: Tensor | float = 0.0, shift: Tensor | float = 0.0
     ) -> Tensor:
-        """``h [batch, width, frames]`` normalised, then scaled and shifted per item."""
+        """Normalise ``h [batch, width, frames]``, then scale and shift each item."""
         square = h.float().square() if h.dtype in (torch.bfloat16, torch.float16) else h.square()
         h = h * torch.rsqrt(square.mean(dim=1, keepdim=True) + 1e-6).to(h.dtype)
         return torch.addcmul(self.bias * (1 + scale) + shift, h, self.weight * (1 + scale))

@@ -1,4 +1,4 @@
-"""In what precision a network computes."""
+"""The precision of a network under autocast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def precision(x: Tensor) -> AbstractContextManager:
-    """Autocast, except to a bfloat16 that the CPU would only emulate: float32 is far faster."""
+    """Disable autocast on a CPU that emulates bfloat16, where float32 is much faster."""
     if (
         x.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")

@@ -17,14 +17,14 @@ from wavediff.networks.precision import precision
 from wavediff.representations.stft import from_channels, to_channels
 
 EMBEDDING, HIDDEN = 128, 256
-SCALE = math.sqrt(0.5)  # of a sum of two
+SCALE = math.sqrt(0.5)  # keeps the variance of a residual connection
 
-# Within the network a tensor is [batch, frames, bins, width]. To a convolution that is an image in
-# the channels-last layout, and one frame's numbers lie together for the norm and the attention.
+# Tensors are [batch, frames, bins, width]: channels-last images for the convolutions, with each
+# frame contiguous for the norms and the attention.
 
 
 class Conv(nn.Conv2d):
-    """3x3 over (time, frequency) of ``[batch, frames, bins, width]``, dilated in time."""
+    """A 3x3 convolution of ``[batch, frames, bins, width]``, dilated in time."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int = 1) -> None:
         super().__init__(inputs, outputs, 3, padding=(dilation, 1), dilation=(dilation, 1))
@@ -34,7 +34,7 @@ class Conv(nn.Conv2d):
 
 
 class SpectrumNorm(nn.Module):
-    """Group norm with one group for each frame, so that no frame knows of those far away."""
+    """Layer norm of each frame over bins and channels; the receptive field stays finite."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -44,15 +44,15 @@ class SpectrumNorm(nn.Module):
     def forward(
         self, h: Tensor, scale: Tensor | float = 0.0, shift: Tensor | float = 0.0
     ) -> Tensor:
-        """``h [batch, frames, bins, width]`` normalised, then scaled and shifted per item."""
+        """Normalise ``h [batch, frames, bins, width]``, then scale and shift each item."""
         weight, bias = self.weight * (1 + scale), self.bias * (1 + scale) + shift
         return torch.addcmul(bias, F.layer_norm(h, h.shape[-2:], eps=1e-6), weight)
 
 
 class Block(nn.Module):
-    """Norm, SiLU and convolution twice, beside a skip; the noise level scales and shifts.
+    """A residual block of two norms, SiLUs and convolutions.
 
-    Adaptive group norm: Dhariwal and Nichol 2021, eq. 10.
+    The noise level scales and shifts the second norm (Dhariwal & Nichol 2021, eq. 10).
     """
 
     def __init__(self, inputs: int, outputs: int, dilation: int) -> None:
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class FrequencyAttention(nn.Module):
-    """Self-attention among the bins of one frame (Vaswani et al. 2017)."""
+    """Self-attention across the bins of each frame (Vaswani et al. 2017)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -89,30 +89,30 @@ class FrequencyAttention(nn.Module):
 
 
 class ScoreUNet(nn.Module):
-    """A U-Net for STFT frames that halves the frequencies only, never the time.
+    """A U-Net for STFT frames with strides in frequency only.
 
-    Real and imaginary parts are planes of an image of bins by frames. Without strides or norms in
-    time it commutes with any shift by whole frames, and its reach is finite, so that a long
-    recording may be cut anywhere; dilation in the deeper levels widens it.
+    Real and imaginary parts are channels of an image of bins by frames. Without strides or norms in
+    time the network commutes with shifts by whole frames, and its receptive field is finite: a long
+    recording can be processed in chunks. Autocast to bfloat16 computes in float32 on a CPU without
+    bfloat16 arithmetic.
 
     Args:
-        channels: of the signal, a frame of ``n_fft`` numbers as in ``representations.stft``.
-        anchor_channels: of the known signals joined at the input, a multiple of ``channels``.
-        local_channels: of the local condition, which becomes one more plane; 0 for none.
+        channels: of the signal, n_fft of the representation.
+        local_channels: of the local condition, projected to one image channel; 0 for none.
         upsample: frames of the signal per frame of the local condition.
-        labels: number of classes or speakers; 0 for none. The label -1 is none of them.
-        widths: of the levels, the finest first; each has half the bins of the one before.
-        dilations: in time, of each level's blocks.
-        heads: of the attention among a frame's bins in the coarsest level; 0 for none.
+        labels: number of classes or speakers; 0 for none. The label -1 is unconditional.
+        widths: channels of the resolutions, the finest first; each has half the bins of the one
+            before.
+        dilations: in time, of the blocks of each resolution.
+        heads: of the attention across bins at the coarsest resolution; 0 for no attention.
+        anchor_channels: of the known signals at the input, a multiple of ``channels``.
 
     Attributes:
         receptive_field: frames on either side that a frame depends on.
 
     Raises:
-        ValueError: for channels that are no STFT frame, an anchor that is not like them, or widths
-            that the dilations or heads do not fit.
-
-    Autocast to bfloat16 computes in float32 on a CPU without bfloat16 arithmetic.
+        ValueError: if the channels are not STFT frames, the anchor is not like the signal, or
+            widths, dilations and heads are inconsistent.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ScoreUNet(nn.Module):
         if heads and widths[-1] % heads:
             raise ValueError(f"{heads} heads do not divide the coarsest width, {widths[-1]}")
         self.channels, self.anchor_channels = channels, anchor_channels
-        # a block reaches 1 + dilation; each level has one on the way down and one on the way up
+        # 1 + dilation for each block; each resolution has one in the encoder and one in the decoder
         self.receptive_field = 2 + sum(2 * (1 + dilation) for dilation in dilations)
         bins, planes = channels // 2 + 1, 2 + 2 * anchor_channels // channels
         self.embedding = SinusoidalEmbedding(EMBEDDING)
@@ -150,7 +150,7 @@ class ScoreUNet(nn.Module):
             self.upsampler = Upsampler(upsample)
             self.local_projection = nn.Linear(local_channels, bins)
         self.input = Conv(planes + bool(local_channels), widths[0])
-        self.frequency = nn.Parameter(torch.zeros(bins, widths[0]))  # tells the bins apart
+        self.frequency = nn.Parameter(torch.zeros(bins, widths[0]))  # embedding of the bins
         before = [widths[0], *widths[:-1]]
         self.down = nn.ModuleList(map(Block, before, widths, dilations))
         self.attention = FrequencyAttention(widths[-1], heads) if heads else nn.Identity()
@@ -166,7 +166,7 @@ class ScoreUNet(nn.Module):
         """The prediction for ``x [batch, channels, frames]`` at ``c_noise [batch]``.
 
         Raises:
-            ValueError: where a condition that the network was built for is missing.
+            ValueError: if a condition that the network was built for is missing.
         """
         with precision(x):
             return self._predict(x, c_noise, cond)
@@ -188,7 +188,7 @@ class ScoreUNet(nn.Module):
         return to_channels(h.transpose(1, 2))
 
     def _planes(self, x: Tensor, cond: Condition) -> Tensor:
-        """All that the network sees, ``[batch, frames, bins, planes]``."""
+        """The input of the network, ``[batch, frames, bins, planes]``."""
         signals = [x]
         if self.anchor_channels:
             signals += cond.needed("anchor").split(self.channels, dim=1)
@@ -200,15 +200,15 @@ class ScoreUNet(nn.Module):
 
 
 def halved(h: Tensor) -> Tensor:
-    """Every second bin of ``[batch, frames, bins, width]``, of n ceil(n / 2), after a [1 2 1] / 4.
+    """Downsample ``h [batch, frames, bins, width]`` to ceil(bins / 2), with the filter [1 2 1] / 4.
 
-    The same filter as ``doubled``'s, so that no bin is favoured; 2^k + 1 bins nest exactly.
+    It matches the interpolation of ``doubled``; 2^k + 1 bins nest exactly.
     """
     h = torch.cat([h[:, :, :1], h, h[:, :, -1:]], dim=2)
     return (h[:, :, :-2:2] + 2 * h[:, :, 1:-1:2] + h[:, :, 2::2]) / 4
 
 
 def doubled(h: Tensor, bins: int) -> Tensor:
-    """Linear interpolation back to ``bins`` of them."""
+    """Upsample ``h [batch, frames, ceil(bins / 2), width]`` to ``bins`` by linear interpolation."""
     after = torch.cat([h[:, :, 1:], h[:, :, -1:]], dim=2)
     return torch.stack([h, (h + after) / 2], dim=3).flatten(2, 3)[:, :, :bins]

@@ -1,7 +1,7 @@
-"""A 1-D U-Net over time with attention at the coarse levels, for any signal.
+"""A 1-D U-Net over time with attention at the coarse resolutions.
 
-After DDPM's U-Net (Ho et al. 2020) with the adaptive norms of Dhariwal and Nichol (2021); norms and
-attention are local, so that a long signal may be cut.
+DDPM's U-Net (Ho et al. 2020) with adaptive norms (Dhariwal & Nichol 2021). Norms and attention are
+local, so that a long signal can be processed in chunks.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from wavediff.networks.resampling import (
     widened,
 )
 
-SCALE = math.sqrt(0.5)  # of a sum of two
+SCALE = math.sqrt(0.5)  # keeps the variance of a residual connection
 
 
 class Block(nn.Module):
-    """Norm, SiLU and convolution twice, beside a skip; the noise level scales and shifts."""
+    """A residual block of two norms, SiLUs and convolutions.
 
-    reach = 2  # frames on either side
+    The noise level scales and shifts the second norm (Dhariwal & Nichol 2021, eq. 10).
+    """
+
+    reach = 2  # frames on either side that a frame depends on
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -51,11 +54,11 @@ class Block(nn.Module):
 
 
 class LocalAttention(nn.Module):
-    """Self-attention of each frame to those within ``window`` of it (Vaswani et al. 2017).
+    """Self-attention of each frame to those within ``window`` frames (Vaswani et al. 2017).
 
-    What it adds to the logits is learnt for each distance (Shaw et al. 2018). Computed in blocks of
-    ``window`` queries with three blocks of keys, so that memory grows with the length only, and the
-    result does not depend on where blocks begin.
+    A learned bias for each distance is added to the logits (Shaw et al. 2018). Computed in blocks
+    of ``window`` queries with three blocks of keys: memory is linear in the length, and the result
+    does not depend on the position of the blocks.
     """
 
     distance: Tensor
@@ -80,7 +83,7 @@ class LocalAttention(nn.Module):
             F.pad(x, (window, missing + window)).unfold(-1, 3 * window, window)
             for x in (key, value)
         )
-        # [batch, blocks, heads, frames of the block, width of the head]
+        # [batch, blocks, heads, frames of a block, width of a head]
         query, key, value = (
             x.unflatten(1, (self.heads, -1)).permute(0, 3, 1, 4, 2) for x in (query, key, value)
         )
@@ -90,7 +93,7 @@ class LocalAttention(nn.Module):
         return SCALE * (h + self.output(y))
 
     def _mask(self, frames: int, blocks: int) -> Tensor:
-        """What is added to the logits, ``[blocks, heads, window, 3 window]``."""
+        """The bias of the logits, ``[blocks, heads, window, 3 window]``; -inf where masked."""
         window, distance = self.window, self.distance
         bias = self.bias[:, distance.clamp(-window, window) + window]
         bias = bias.masked_fill(distance.abs() > window, -math.inf)
@@ -101,7 +104,7 @@ class LocalAttention(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one level, and attention where ``heads`` are given."""
+    """The blocks of one resolution, and attention if ``heads`` is not 0."""
 
     def __init__(self, inputs: int, outputs: int, blocks: int, heads: int, window: int) -> None:
         super().__init__()
@@ -117,32 +120,32 @@ class Stage(nn.Module):
 
 
 class UNet(Conditioned):
-    """A U-Net over time for samples, subbands or frames, of any length.
+    """A U-Net over time for waveforms, subbands or STFT frames of any length.
 
-    The input is filled up with zeros to a multiple of ``stride`` frames. Shifted by a multiple of
-    that, a signal gives the shifted result, and its reach is finite: a long one may be cut at such
-    places.
+    The input is padded with zeros to a multiple of ``stride`` frames. The network commutes with
+    shifts by multiples of ``stride``, and its receptive field is finite: a long signal can be
+    processed in chunks.
 
     Args:
-        channels: of the signal, in and out.
-        out_channels: of the output, where it is not like the signal.
-        anchor_channels: of the known signal y, joined to x at the input; 0 for none.
-        local_channels: of the local condition, added at the finest level; 0 for none.
+        channels: of the input signal.
+        local_channels: of the local condition, added at the finest resolution; 0 for none.
         upsample: frames of the signal per frame of the local condition.
-        labels: number of classes or speakers; 0 for none.
-        widths: of the levels, the finest first.
-        strides: from each level to the next: one number less.
-        blocks: residual blocks of a level, on the way down and again on the way up.
-        attention: this many of the coarsest levels have attention.
-        heads: of the attention.
-        window: frames of the level on either side that attention sees.
+        labels: number of classes or speakers; 0 for none. The label -1 is unconditional.
+        widths: channels of the resolutions, the finest first.
+        strides: between the resolutions, one fewer than ``widths``.
+        blocks: residual blocks of each resolution, in the encoder and in the decoder.
+        attention: number of the coarsest resolutions that have attention.
+        heads: of the attention; must divide their widths.
+        window: frames on either side that attention covers.
+        anchor_channels: of the known signal y, concatenated to the input; 0 for none.
+        out_channels: of the output; ``channels`` by default.
 
     Attributes:
-        stride: frames, see above.
+        stride: product of ``strides``.
         receptive_field: frames on either side that a frame depends on, at most.
 
     Raises:
-        ValueError: for widths that strides or heads do not fit, or numbers that are too small.
+        ValueError: if widths, strides and heads are inconsistent, or a number is too small.
     """
 
     down: Any  # ModuleList of Stage, as ``up``
@@ -173,24 +176,23 @@ class UNet(Conditioned):
         self.strides, self.stride = list(strides), math.prod(strides)
         self.input_projection = nn.Conv1d(channels + anchor_channels, widths[0], 3, padding=1)
 
-        def stage(level: int, inputs: int) -> Stage:
-            coarse = level >= len(widths) - attention
-            return Stage(inputs, widths[level], blocks, heads if coarse else 0, window)
+        def stage(i: int, inputs: int) -> Stage:
+            coarse = i >= len(widths) - attention
+            return Stage(inputs, widths[i], blocks, heads if coarse else 0, window)
 
-        levels = range(len(widths))
         steps = list(zip(widths[:-1], widths[1:], strides, strict=True))
         self.coarser = nn.ModuleList(downsampler(*step) for step in steps)
-        self.down = nn.ModuleList(stage(level, widths[level]) for level in levels)
+        self.down = nn.ModuleList(stage(i, width) for i, width in enumerate(widths))
         self.middle = Block(widths[-1], widths[-1])
         self.finer = nn.ModuleList(upsampler(b, a, stride) for a, b, stride in steps)
-        self.up = nn.ModuleList(stage(level, 2 * widths[level]) for level in levels[:-1])
+        self.up = nn.ModuleList(stage(i, 2 * width) for i, width in enumerate(widths[:-1]))
         self.output_projection = nn.Conv1d(widths[0], out_channels or channels, 3, padding=1)
         for parameter in self.output_projection.parameters():
             nn.init.zeros_(parameter)
         self.receptive_field = max(map(self._reach, range(self.stride)))
 
     def _reach(self, frame: int) -> int:
-        """How far the inputs of one output frame lie from it: follows them back through all."""
+        """The largest distance of the inputs that one output frame depends on."""
         span, skips = widened((frame, frame), 1), []
         for stage, stride in zip(self.up, self.strides, strict=True):
             span = widened(span, stage.reach)
@@ -210,8 +212,8 @@ class UNet(Conditioned):
         if local is not None:
             h = add_to_each_(h, F.pad(local, (0, missing)))
         skips: list[Tensor] = []
-        for level, stage in enumerate(self.down):
-            h = stage(self.coarser[level - 1](h) if level else h, step)
+        for i, stage in enumerate(self.down):
+            h = stage(self.coarser[i - 1](h) if i else h, step)
             skips.append(h)
         h = self.middle(skips.pop(), step)
         for stage, finer in zip(reversed(self.up), reversed(self.finer), strict=True):

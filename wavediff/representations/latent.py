@@ -1,4 +1,4 @@
-"""The latent of an autoencoder, for diffusion within it (Rombach et al. 2022)."""
+"""The latent of an autoencoder, for latent diffusion (Rombach et al. 2022)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from wavediff.representations.representation import Representation
 
 
 class Latent(Representation):
-    """Audio as the mean of an autoencoder's latent, each channel at mean 0 and deviation 1.
+    """The mean of an autoencoder's posterior, with zero mean and unit variance in each channel.
 
-    The weights, and the mean and deviation that ``fit`` measured, are part of every checkpoint.
-    Not invertible: ``decode`` gives what the autoencoder keeps.
+    Unlike other representations it is not invertible: ``decode`` reconstructs the audio as well as
+    the autoencoder does. Checkpoints include the weights of the autoencoder, and the mean and the
+    standard deviation from ``fit``.
 
     Args:
-        autoencoder: has ``encode(audio).mean``, ``decode(latent, length)``, ``frames(length)``,
-            ``latent_channels``, ``hop_length`` and ``decoder_reach``.
-        frozen: whether its weights are left alone.
-        mel: accepted for uniform construction; not used.
+        autoencoder: has ``encode(audio).mean``, ``decode(latent, length)``, ``latent_channels``,
+            ``hop_length`` and ``decoder_reach``, as ``wavediff.networks.autoencoder.Autoencoder``.
+        frozen: whether its weights are excluded from training.
+        mel: not used; all representations accept it.
 
     Raises:
-        ValueError: for an autoencoder that is only named.
+        ValueError: if ``autoencoder`` is a name instead of a module.
     """
 
     mean: Tensor
@@ -37,7 +38,8 @@ class Latent(Representation):
         super().__init__()
         if not isinstance(autoencoder, nn.Module):
             raise ValueError(
-                f"the autoencoder {autoencoder!r} is named, not given: a checkpoint must hold it"
+                f"the autoencoder must be a module, not its name {autoencoder!r}: a checkpoint "
+                "must include its weights"
             )
         self.autoencoder = cast(Any, autoencoder).requires_grad_(not frozen)
         self.channels = self.autoencoder.latent_channels
@@ -47,27 +49,31 @@ class Latent(Representation):
         self.register_buffer("std", torch.ones(self.channels, 1))
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Audio [B, 1, T] to z [B, channels, ceil(T / hop)].
+        """z ``[batch, channels, frames(time)]`` of ``audio [batch, 1, time]``.
 
         Raises:
-            ValueError: when audio is not [B, 1, T] with T >= 1.
+            ValueError: for another shape.
         """
         with torch.autocast(audio.device.type, enabled=False):
             latent = self.autoencoder.encode(audio.to(self.mean)).mean
             return (latent - self.mean) / self.std
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
-        """z [B, channels, ceil(length / hop)] to audio [B, 1, length].
+        """Audio ``[batch, 1, length]`` of ``z [batch, channels, frames(length)]``.
 
         Raises:
-            ValueError: when z has not the channels or frames of `length` samples.
+            ValueError: for another shape.
         """
         with torch.autocast(z.device.type, enabled=False):
             return self.autoencoder.decode(z.to(self.mean) * self.std + self.mean, length)
 
     @torch.no_grad()
     def fit(self, examples: Iterable[Tensor]) -> None:
-        """Measure the latent's mean and deviation over all frames of ``examples``, [1, T] each."""
+        """Estimate mean and standard deviation of each channel from audio.
+
+        Args:
+            examples: audio, each ``[1, time]``.
+        """
         device = self.mean.device
         latents = [
             self.autoencoder.encode(audio[None].to(self.mean)).mean[0].double()
@@ -76,5 +82,5 @@ class Latent(Representation):
         frames = torch.cat(latents, dim=-1)
         self.mean.copy_(frames.mean(dim=-1, keepdim=True).to(device))
         std = frames.std(dim=-1, correction=0, keepdim=True)
-        # a channel that says nothing must not be blown up
+        # do not amplify a channel without information
         self.std.copy_(std.clamp(min=1e-3 * std.max().clamp(min=1e-6)).to(device))

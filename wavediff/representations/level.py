@@ -1,4 +1,4 @@
-"""The running level of a recording, to divide by before a model and to multiply with after it."""
+"""The running level of a recording, to normalise the input of a model."""
 
 import torch
 from torch import Tensor, nn
@@ -6,16 +6,16 @@ from torch.nn import functional as F
 
 
 class RunningLevel(nn.Module):
-    """Root mean square over a window that reaches ``past`` back and ``ahead`` forward.
+    """Root mean square over a sliding window.
 
-    A model that sees ``audio / level`` and whose result is multiplied by the level is exactly
-    scale-equivariant: a recording at -50 dBFS is treated like one at full scale. The window is
-    finite, so that a long recording may be cut; parts of digital silence do not count.
+    A model of ``audio / level`` whose output is multiplied by the level is exactly scale-
+    equivariant. The window is finite, so that a long recording can be processed in chunks. Digital
+    silence is excluded from the mean.
 
     Args:
         sample_rate: in Hz.
-        hop_length: samples between estimates; a linear interpolation joins them.
-        past, ahead: seconds.
+        hop_length: samples between estimates, which are interpolated linearly.
+        past, ahead: extent of the window before and after a sample, in seconds.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class RunningLevel(nn.Module):
         self.ahead = round(ahead * sample_rate / hop_length)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Level like ``audio [batch, 1, time]``; 0 where the whole window is digital silence."""
+        """The level, like ``audio [batch, 1, time]``; 0 if the window is digital silence."""
         length, hop = audio.shape[-1], self.hop_length
         energy = F.avg_pool1d(audio.square(), hop, ceil_mode=True)
         window, size = (self.past, self.ahead), self.past + self.ahead + 1
@@ -39,5 +39,5 @@ class RunningLevel(nn.Module):
 
 
 def normalised(audio: Tensor, level: Tensor) -> Tensor:
-    """``audio / level``, and 0 where the level is."""
+    """``audio / level``, and 0 where the level is 0."""
     return torch.where(level > 0, audio / level.clamp(min=torch.finfo(level.dtype).tiny), 0.0)

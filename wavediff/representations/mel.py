@@ -1,7 +1,7 @@
-"""Mel front-ends: the log-mel spectrograms of the vocoders that people use, by name.
+"""Mel front-ends: the log-mel spectrograms of common vocoders, by name.
 
-Each name is one file of `conf/mel/`; `mel_front_end("tacotron", n_mels=100)` is the same from
-Python. A front-end also knows which arrays cannot be its own (`MelFrontEnd.check`).
+Each name is a file in ``conf/mel/``. From Python: ``mel_front_end("tacotron", n_mels=100)``.
+``MelFrontEnd.check`` detects arrays that are not from a front-end.
 """
 
 import inspect
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
-from wavediff.packages import import_torchaudio
 from wavediff.representations.mel_check import check_mel
+from wavediff.representations.mel_filters import mel_filters
 
 LOGS = {
     "ln": "natural logarithms",
@@ -25,38 +25,38 @@ LOGS = {
     "unit_db": "decibels mapped to [0, 1]",
 }
 
-FRAMES_AT_ONCE = 8192  # bounds the memory that a long recording takes; a minute and a half
+FRAMES_AT_ONCE = 8192  # bounds the memory of long recordings; 95 s at hop 256 and 22.05 kHz
 
 
 class MelFrontEnd(nn.Module):
-    """Audio to log-mel: STFT magnitude, mel filter bank, logarithm.
+    """Log-mel spectrogram of audio.
 
-    m = filters @ |STFT|^power, then with m' = max(m, floor):
+    m = max(filters @ |STFT|^power, floor), then
 
-        log = "ln":      ln m'
-        log = "log10":   log10 m'
-        log = "unit_db": clip((20 log10 m' - 20 + 100) / 100, 0, 1)
+        log = "ln":      ln m
+        log = "log10":   log10 m
+        log = "unit_db": clip((20 log10 m - 20 + 100) / 100, 0, 1)
 
     Args:
-        name: what to call it in messages and checkpoints.
+        name: in messages and checkpoints.
         sample_rate: in Hz.
-        n_fft, win_length, hop_length: frame, window (Hann, periodic) and hop in samples.
+        n_fft, win_length, hop_length: frame, window (periodic Hann) and hop in samples.
         n_mels: number of bands.
-        f_min, f_max: edges of the filter bank in Hz; f_max None is half the sample rate.
-        mel_scale: "slaney" or "htk".
-        norm: "slaney" (unit area) or None (unit peak).
+        f_min, f_max: edges of the filter bank in Hz; None is half the sample rate.
+        mel_scale: ``slaney`` or ``htk``.
+        norm: ``slaney`` (filters of unit area) or None (unit peak).
         power: 1 for magnitudes, 2 for energies.
-        center: True centres frame m on sample m * hop_length (padding n_fft / 2 by reflection);
-            False pads (n_fft - hop_length) / 2, as HiFi-GAN does: frame m is centred on sample
-            (m + 1/2) * hop_length.
-        normalized: divide the STFT by the root of the window's energy, as torchaudio's
-            `normalized=True`.
+        center: True centres frame m on sample m hop_length (padding n_fft / 2 by reflection);
+            False pads (n_fft - hop_length) / 2 as HiFi-GAN does, which centres frame m on sample
+            (m + 1/2) hop_length.
+        normalized: whether the STFT is divided by the root of the window's energy, as with
+            torchaudio's ``normalized=True``.
         magnitude_eps: |X| is sqrt(re^2 + im^2 + magnitude_eps).
-        log: "ln", "log10" or "unit_db".
-        floor: smallest mel value before the logarithm.
+        log: ``ln``, ``log10`` or ``unit_db``, see above.
+        floor: lower bound before the logarithm, positive.
 
     Raises:
-        ValueError: for parameters that make no front-end.
+        ValueError: if a parameter is out of range.
     """
 
     filters: Tensor
@@ -86,13 +86,16 @@ class MelFrontEnd(nn.Module):
         for size in (sample_rate, n_fft, win_length, hop_length, n_mels):
             if not isinstance(size, int) or size < 1:
                 raise ValueError(
-                    "sample_rate, n_fft, win_length, hop_length and n_mels must be whole numbers "
-                    f"above 0, got {size!r}"
+                    "sample_rate, n_fft, win_length, hop_length and n_mels must be positive "
+                    f"integers, got {size!r}"
                 )
         if win_length > n_fft or hop_length > n_fft:
             raise ValueError(f"win_length and hop_length must not exceed n_fft = {n_fft}")
         if not 0 <= f_min < f_max <= sample_rate / 2:
-            raise ValueError(f"need 0 <= f_min < f_max <= {sample_rate / 2}: {f_min}, {f_max}")
+            raise ValueError(
+                f"f_min and f_max must be 0 <= f_min < f_max <= {sample_rate / 2}, "
+                f"not {f_min} and {f_max}"
+            )
         if mel_scale not in ("slaney", "htk") or norm not in ("slaney", None):
             raise ValueError("mel_scale must be 'slaney' or 'htk' and norm 'slaney' or None")
         if log not in LOGS or floor <= 0 or power <= 0 or magnitude_eps < 0:
@@ -114,31 +117,24 @@ class MelFrontEnd(nn.Module):
         self.log = log
         self.floor = floor
 
-        filters = _filters(
-            n_freqs=n_fft // 2 + 1,
-            f_min=float(f_min),
-            f_max=sample_rate / 2 if f_max is None else float(f_max),
-            n_mels=n_mels,
-            sample_rate=sample_rate,
-            norm=norm,
-            mel_scale=mel_scale,
-        )
+        top = sample_rate / 2 if f_max is None else f_max
+        filters = mel_filters(sample_rate, n_fft, n_mels, f_min, top, mel_scale, norm)
         window = torch.hann_window(win_length, dtype=torch.float64)
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", window, persistent=False)
 
     def settings(self) -> dict[str, Any]:
-        """What this front-end was made with: `MelFrontEnd(**that)` is the same."""
+        """The arguments of the constructor."""
         return {key: getattr(self, key) for key in inspect.signature(MelFrontEnd).parameters}
 
     @property
     def silence(self) -> float:
-        """The value of digital silence."""
+        """The mel value of digital silence."""
         zeros = torch.zeros(1, self.n_fft, device=self.filters.device)
         return float(self(zeros).min())
 
     def frames(self, length: int) -> int:
-        """Number of mel frames of `length` samples."""
+        """Number of mel frames of ``length`` samples."""
         return (length + 2 * self._padding - self.n_fft) // self.hop_length + 1
 
     @property
@@ -146,10 +142,15 @@ class MelFrontEnd(nn.Module):
         return self.n_fft // 2 if self.center else (self.n_fft - self.hop_length) // 2
 
     def forward(self, audio: Tensor | np.ndarray) -> Tensor | np.ndarray:
-        """Audio [B, 1, T] or [B, T], full scale +-1, to mel [B, n_mels, frames(T)].
+        """The mel ``[batch, n_mels, frames(time)]`` of audio.
 
-        [T] gives [n_mels, frames(T)], and an array an array. Computes in float32, or float64 for
-        float64 audio.
+        Args:
+            audio: ``[batch, 1, time]``, ``[batch, time]`` or ``[time]`` (which gives ``[n_mels,
+                frames(time)]``), full scale +-1. float64 is computed in float64, other types in
+                float32.
+
+        Returns:
+            A tensor for a tensor, an array for an array.
 
         Raises:
             ValueError: for another shape, or audio too short for one frame.
@@ -166,15 +167,15 @@ class MelFrontEnd(nn.Module):
             audio = audio if audio.dtype == torch.float64 else audio.float()
             padded = reflect(audio, self._padding)
             frames = self.frames(audio.shape[1])
-            pieces = []
+            chunks = []
             for first in range(0, frames, FRAMES_AT_ONCE):
                 count = min(FRAMES_AT_ONCE, frames - first)
                 start, stop = first * self.hop_length, (first + count - 1) * self.hop_length
-                pieces.append(self._frames_of(padded[:, start : stop + self.n_fft]))
-            return torch.cat(pieces, dim=-1)
+                chunks.append(self._frames_of(padded[:, start : stop + self.n_fft]))
+            return torch.cat(chunks, dim=-1)
 
     def _frames_of(self, audio: Tensor) -> Tensor:
-        """Mel of audio [B, T] that is padded already."""
+        """The mel of padded audio ``[batch, time]``."""
         spectrum = torch.stft(
             audio,
             self.n_fft,
@@ -197,7 +198,7 @@ class MelFrontEnd(nn.Module):
 
     @property
     def window_norm(self) -> float:
-        """Root of the window's energy."""
+        """Root of the energy of the window."""
         return math.sqrt(float(self.window.square().sum()))
 
     def _log(self, linear: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ class MelFrontEnd(nn.Module):
         return ((20 * linear.log10() - 20 + 100) / 100).clamp(0, 1)
 
     def band_magnitude(self, mel: Tensor) -> Tensor:
-        """Undo the logarithm (and a power other than 1): linear magnitudes, same shape as mel."""
+        """Linear magnitudes of the bands, like ``mel``: the inverse of logarithm and power."""
         mel = mel if mel.dtype == torch.float64 else mel.float()
         if self.log == "ln":
             linear = mel.exp()
@@ -221,9 +222,9 @@ class MelFrontEnd(nn.Module):
 
     @property
     def largest(self) -> float:
-        """No audio within full scale (+-1) has a higher mel value in any band.
+        """An upper bound of the mel values of audio within full scale (+-1).
 
-        By Cauchy-Schwarz and Parseval: |filter . |X|| <= |filter| sqrt(n_fft sum(window^2)).
+        By Cauchy-Schwarz and Parseval, |filter . |X|| <= |filter| sqrt(n_fft sum(window^2)).
         """
         norm = math.sqrt(self.n_fft) * (1 if self.normalized else self.window_norm)
         if self.power == 1:
@@ -233,37 +234,24 @@ class MelFrontEnd(nn.Module):
         return float(self._log(torch.tensor(bound)))
 
     def check(self, array: np.ndarray | Tensor, source: str = "the mel") -> Tensor:
-        """Make sure that an array can be a mel of this front-end.
+        """Check that an array may be a mel of this front-end.
 
         Args:
-            array: [n_mels, frames] or [batch, n_mels, frames].
-            source: what to call it in the message, e.g. the file's name.
+            array: ``[n_mels, frames]`` or ``[batch, n_mels, frames]``.
+            source: its name in messages, such as the name of the file.
 
         Returns:
-            The mel as a float32 tensor of the same shape.
+            The mel, a float32 tensor like ``array``.
 
         Raises:
-            UserError: for another shape, NaN or infinite values, or a range of values that this
-                front-end cannot give; the message names the likely one.
+            UserError: for another shape, NaN or infinite values, or values outside the range of
+                this front-end; the message names the likely front-end.
         """
         return check_mel(self, array, source, known=front_ends())
 
 
-def _filters(**settings: Any) -> Tensor:
-    """librosa's bank, float64 [n_mels, n_fft // 2 + 1], by torchaudio, which is lighter to import.
-
-    It computes in torch's default type, whose single precision would cost two digits.
-    """
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        return import_torchaudio().functional.melscale_fbanks(**settings).T.contiguous()
-    finally:
-        torch.set_default_dtype(before)
-
-
 def reflect(audio: Tensor, padding: int) -> Tensor:
-    """Pad [B, T] by reflection on both sides; audio shorter than the padding bounces to and fro."""
+    """Pad ``audio [batch, time]`` by (repeated) reflection on both sides."""
     length = audio.shape[-1]
     if length > padding:
         return nn.functional.pad(audio, (padding, padding), mode="reflect")
@@ -273,7 +261,7 @@ def reflect(audio: Tensor, padding: int) -> Tensor:
 
 
 def front_ends() -> dict[str, dict[str, Any]]:
-    """The named front-ends and their parameters."""
+    """The parameters of the named front-ends, by name."""
     named = {file.stem: _read(file) for file in sorted((conf_folder() / "mel").glob("*.yaml"))}
     for parameters in named.values():
         del parameters["_target_"]
@@ -288,21 +276,25 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def mel_front_end(name: str, **overrides: Any) -> MelFrontEnd:
-    """A front-end by name, e.g. `mel_front_end("tacotron", n_mels=100)`.
+    """A front-end by name, such as ``mel_front_end("tacotron", n_mels=100)``.
+
+    Args:
+        name: a file in ``conf/mel/``.
+        overrides: parameters of ``MelFrontEnd`` that differ.
 
     Raises:
-        UserError: for a name or parameter that does not exist, or a value that cannot be.
+        UserError: for an unknown name or parameter, or a parameter out of range.
     """
     known = front_ends()
     if name not in known:
-        raise UserError(f"there is no mel front-end {name!r}; choose one of {', '.join(known)}.")
+        raise UserError(f"unknown mel front-end {name!r}: use one of {', '.join(known)}.")
     unknown = sorted(set(overrides) - set(known[name]))
     if unknown:
         raise UserError(
-            f"a mel front-end has no parameter {', '.join(map(repr, unknown))}; "
-            f"it has {', '.join(known[name])}."
+            f"unknown parameter of a mel front-end {', '.join(map(repr, unknown))}: "
+            f"use {', '.join(known[name])}."
         )
     try:
         return MelFrontEnd(**known[name] | overrides)
     except (TypeError, ValueError) as error:
-        raise UserError(f"the mel front-end {name} cannot be made so: {error}.") from error
+        raise UserError(f"invalid parameters of the mel front-end {name}: {error}.") from error

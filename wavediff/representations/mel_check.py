@@ -1,8 +1,8 @@
-"""Which arrays cannot be a front-end's own mels, and what they probably are instead.
+"""Detection of arrays that are not mels of a front-end, and of what they are instead.
 
-A mel of the wrong kind makes a vocoder hiss or go silent without any error. Kinds are told apart by
-what all audio has in common: logarithms spread over many units, magnitudes are small almost
-everywhere, and noise alone makes neighbouring bands differ by about a quarter of a neper.
+A vocoder turns a mel of another kind into noise or silence without an error. Kinds are recognised
+by properties common to all audio: logarithms have a wide range, most magnitudes are small, and
+noise makes adjacent bands differ by about a quarter of a neper.
 """
 
 import math
@@ -17,10 +17,10 @@ from wavediff.errors import UserError
 if TYPE_CHECKING:
     from wavediff.representations.mel import MelFrontEnd
 
-# Networks overshoot what audio can give a little: allowed beyond the range, by kind.
+# Tolerance beyond the range of audio, by kind: networks overshoot slightly.
 MARGIN = {"ln": 1.0, "log10": 0.45, "unit_db": 0.1}
 
-# Nepers: median difference between neighbouring bands. White noise has 0.24, speech 0.33 and more.
+# Bound on the median difference of adjacent bands, in nepers; white noise has 0.24, speech more.
 ROUGHNESS = 0.215
 
 
@@ -30,15 +30,15 @@ def check_mel(
     source: str,
     known: dict[str, dict[str, Any]],
 ) -> Tensor:
-    """`MelFrontEnd.check`, with the parameters of the named front-ends in `known`."""
+    """``MelFrontEnd.check``, with the parameters of the named front-ends in ``known``."""
     mel = _numbers(array, source)
     own = f"a mel of the front-end {front_end.name!r}"
-    again = _advice(front_end, known)
+    advice = _advice(front_end, known)
 
     if mel.ndim not in (2, 3) or mel.numel() == 0:
         raise UserError(
             f"{source} has the shape {list(mel.shape)}, but {own} has "
-            f"[{front_end.n_mels} bands, frames >= 1]: {again}."
+            f"[{front_end.n_mels} bands, frames >= 1]: {advice}."
         )
     bands, frames = mel.shape[-2:]
     flat = mel if mel.ndim == 2 else mel.transpose(0, 1).reshape(bands, -1)
@@ -50,13 +50,12 @@ def check_mel(
             )
         raise UserError(
             f"{source} has {bands} bands, but {own} has {front_end.n_mels}; "
-            f"{_likely(kind_of(flat), bands, known)}: {again}."
+            f"{_likely(kind_of(flat), bands, known)}: {advice}."
         )
     if not mel.isfinite().all():
         count = int((~mel.isfinite()).sum())
         raise UserError(
-            f"{source} has {count} NaN or infinite values of {mel.numel()}: "
-            "it was damaged where it was made; make it again."
+            f"{source} has {count} NaN or infinite values of {mel.numel()}: compute it again."
         )
 
     kind = kind_of(flat, front_end.power)
@@ -69,20 +68,25 @@ def check_mel(
     values = f"{source} has values from {low:.4g} to {high:.4g}"
     if kind == front_end.log:
         raise UserError(
-            f"{values}, but {own} lies between {lowest:.4g} (silence) and {highest:.4g} "
-            f"(full scale), so it was made with another floor, scale or level: {again}."
+            f"{values}, but {own} is between {lowest:.4g} (silence) and {highest:.4g} "
+            f"(full scale); it has another floor, scale or level: {advice}."
         )
     raise UserError(
-        f"{values}, which cannot be {own} ({lowest:.4g} to {highest:.4g}); "
-        f"{_likely(kind, bands, known)}: {_conversion(kind, front_end) or again}."
+        f"{values}, but {own} is between {lowest:.4g} and {highest:.4g}; "
+        f"{_likely(kind, bands, known)}: {_conversion(kind, front_end) or advice}."
     )
 
 
 def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
-    """How a mel [bands, frames] was compressed, judging by its values.
+    """The scale of a mel, inferred from its values.
 
-    "ln", "log10", "unit_db" as in `MelFrontEnd`, "linear" (no logarithm), "db" (decibels), or None
-    for constant values, which tell nothing.
+    Args:
+        mel: ``[bands, frames]``.
+        power: 1 for magnitudes, 2 for energies.
+
+    Returns:
+        ``ln``, ``log10`` or ``unit_db`` as in ``MelFrontEnd``, ``linear`` (no logarithm), ``db``
+        (decibels), or None for constant values.
     """
     mel = torch.nan_to_num(mel)
     low, high = float(mel.min()), float(mel.max())
@@ -94,7 +98,7 @@ def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
         return "unit_db" if high <= 1.1 else "ln"
     if low < -25 or high > 13.5:
         return "db"
-    # The lowest value of log10 max(m, 1e-5) is -5; real ln mels that reach no lower are noisy.
+    # log10 max(m, 1e-5) is at least -5; ln mels with such a minimum are from noisy recordings
     if low > -5.2 and high < 1.3 and high - low > 1 and mel.shape[1] >= 8:
         roughness = float((mel[1:] - mel[:-1]).abs().median()) / power
         if roughness < ROUGHNESS:
@@ -103,7 +107,7 @@ def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
 
 
 def _is_linear(mel: Tensor) -> bool:
-    """Whether values >= 0 are magnitudes: few large ones, or loud neighbours that differ much."""
+    """Whether values >= 0 are magnitudes: few are large, or large ones differ between bands."""
     high = float(mel.max())
     strong = mel[mel > 0.1 * high]
     if strong.numel() < 0.15 * int((mel > 0).sum()) and float(strong.median()) < 0.3 * high:
@@ -112,13 +116,13 @@ def _is_linear(mel: Tensor) -> bool:
     loud = mean > 0.3 * high
     if mel.shape[1] < 8 or not loud.any():
         return False
-    # Decibels mapped to [0, 1] differ by about 0.03 whatever their value, magnitudes by a share.
+    # decibels mapped to [0, 1] differ by about 0.03 at any value, magnitudes in proportion to it
     difference = float(((mel[1:] - mel[:-1]).abs() / mean)[loud].median())
     return difference > max(0.18, 0.15 / high)
 
 
 def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
-    """As float32 on the CPU."""
+    """Convert to float32 on the CPU; refuse other than real numbers."""
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "fiu":
             raise UserError(f"{source} holds {array.dtype} values: a mel is an array of numbers.")
@@ -129,7 +133,7 @@ def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
 
 
 def _likely(kind: str | None, bands: int, known: dict[str, dict[str, Any]]) -> str:
-    """What an array of this kind and number of bands probably is."""
+    """Describe the likely origin of an array of this kind and number of bands."""
     names = [name for name, p in known.items() if kind == p["log"] and p["n_mels"] == bands]
     if names:
         return f"it looks like a mel of {' or '.join(names)}"
@@ -145,7 +149,7 @@ def _likely(kind: str | None, bands: int, known: dict[str, dict[str, Any]]) -> s
 
 
 def _conversion(kind: str | None, front_end: "MelFrontEnd") -> str | None:
-    """How to turn one scale into another where only the logarithm differs."""
+    """How to convert to the scale of the front-end, if only the logarithm differs."""
     kind = kind or ""
     if front_end.log == "ln":
         return {
@@ -163,13 +167,13 @@ def _conversion(kind: str | None, front_end: "MelFrontEnd") -> str | None:
 
 
 def _advice(front_end: "MelFrontEnd", known: dict[str, dict[str, Any]]) -> str:
-    """How to make a mel that fits."""
+    """How to compute a mel of the front-end."""
     if front_end.name not in known:
-        return "make it with that front-end"
+        return "compute it with that front-end"
     changed = " ".join(
         f"{key}={'null' if value is None else value}"
         for key, value in front_end.settings().items()
         if value != known[front_end.name].get(key)
     )
     options = f" --set {changed}" if changed else ""
-    return f"make it by `wavediff mel --front-end {front_end.name}{options}`"
+    return f"compute it with `wavediff mel --front-end {front_end.name}{options}`"

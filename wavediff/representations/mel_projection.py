@@ -1,4 +1,4 @@
-"""Audio moved towards the signals that have a given mel."""
+"""Iterative projection of audio onto signals with a given mel."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.stft import STFT
 from wavediff.representations.whitened import band_interpolation
 
-LARGEST_GAIN = 20.0  # of one iteration: keeps bins that are almost empty from exploding
-FAINT = 0.1  # a bin of which every band sees less than this share is left alone
-SMALLEST = 1e-6  # magnitude of a band below which there is nothing to scale
+MAX_GAIN = 20.0  # of one iteration: bounds the gain of bins that are almost empty
+MIN_WEIGHT = 0.1  # relative filter weight below which a bin is not determined by the mel
+MIN_MAGNITUDE = 1e-6  # lower bound of the magnitude of a band in the gain
 
 
 class MelProjection(nn.Module):
-    """Alternate between two sets: spectra that have the mel, and spectra that some signal has.
+    """Alternating projections between spectra with the given mel and spectra of signals.
 
-    One iteration scales every bin by how much its bands miss of the mel (interpolated between
-    the bands' centres), then takes the spectrum of the resulting signal. This is the fast
-    Griffin-Lim algorithm (Perraudin et al. 2013) with the mel in place of a known magnitude: what
-    the mel leaves open, the harmonics within a band and everything above ``f_max``, stays as the
-    signal had it. Masuyama et al. 2023 ("bi-level consistency") treat the same two sets.
+    An iteration scales every bin by the ratio of the given mel to the current one, interpolated
+    between the centres of the bands, then takes the STFT of the resulting signal. This is the fast
+    Griffin-Lim algorithm (Perraudin et al. 2013) with a known mel instead of a known magnitude. The
+    harmonics within a band, and frequencies above ``f_max``, are kept from the signal. Masuyama et
+    al. 2023 use the same two sets.
 
     Args:
-        mel: the front-end of the mels; its window must be as long as its FFT.
-        iterations: how often; 0 leaves the signal alone.
-        momentum: 0 is Griffin and Lim's own iteration; Perraudin's accelerated one has 0.99 for a
-            known magnitude, for a known mel a little less is better.
+        mel: the front-end of the mels, with ``win_length = n_fft``.
+        iterations: number of iterations; 0 returns the signal unchanged.
+        momentum: 0 is the Griffin-Lim algorithm. Perraudin et al. use 0.99 with a known magnitude;
+            slightly less is better with a known mel.
 
     Raises:
-        ValueError: for a front-end whose window is shorter than its FFT.
+        ValueError: if the window of the front-end is shorter than its FFT.
     """
 
     spread: Tensor
@@ -41,25 +41,25 @@ class MelProjection(nn.Module):
         super().__init__()
         if mel.win_length != mel.n_fft:
             raise ValueError(
-                f"mel consistency needs win_length = n_fft, not {mel.win_length} and {mel.n_fft}"
+                f"MelProjection needs win_length = n_fft, not {mel.win_length} and {mel.n_fft}"
             )
         self.mel, self.iterations, self.momentum = mel, iterations, momentum
         self.stft = STFT(mel.n_fft, mel.hop_length)
-        # frames of a front-end that is not centred lie half a hop later: one more comes first
+        # the frames of a front-end that is not centred are half a hop later: prepend one
         self.lead = 0 if mel.center else 1
         self.shift = 0 if mel.center else mel.hop_length // 2
         spread = band_interpolation(mel, mel.n_fft).float()
-        seen = (mel.filters / mel.filters.amax(dim=1, keepdim=True).clamp_min(1e-12)).amax(dim=0)
-        free = (seen < FAINT)[:, None]
-        # the last column is for bins that are left alone; above `bins` no band sees any
+        weight = (mel.filters / mel.filters.amax(dim=1, keepdim=True).clamp_min(1e-12)).amax(dim=0)
+        free = (weight < MIN_WEIGHT)[:, None]
+        # the last column gives undetermined bins the gain 1; from ``bins`` on no filter is positive
         spread = torch.cat([spread.masked_fill(free, 0.0), free.float()], dim=1)
-        self.bins = int(seen.nonzero()[-1, 0]) + 1
+        self.bins = int(weight.nonzero()[-1, 0]) + 1
         self.register_buffer("spread", spread[: self.bins], persistent=False)
         self.register_buffer("filters", mel.filters[:, : self.bins].float(), persistent=False)
 
     @property
     def reach(self) -> int:
-        """Mel frames on either side of a sample that its result depends on."""
+        """Mel frames on either side that a sample of the result depends on."""
         overlap = -(-self.mel.n_fft // self.mel.hop_length) - 1
         return (self.iterations + 1) * overlap
 
@@ -77,13 +77,13 @@ class MelProjection(nn.Module):
             seen = spectrum[:, : self.bins, inner]
             seen *= self._gain(seen, target)
             consistent = self.stft.stft(self.stft.istft(spectrum, length + self.shift))
-            # consistent + momentum (consistent - previous), in place for the memory's sake
+            # consistent + momentum (consistent - previous), in place to save memory
             spectrum = previous.lerp_(consistent, 1 + self.momentum)
             previous = consistent
         return self.stft.istft(previous, length + self.shift)[..., self.shift :]
 
     def _inner(self, length: int) -> slice:
-        """Frames that lie within the signal; beyond its ends the mel saw reflections of it."""
+        """Frames without reflections at the ends of the signal."""
         half, hop = self.mel.n_fft // 2, self.mel.hop_length
         first = -(-(half + self.shift) // hop)
         return slice(first, max(first, (length - half + self.shift) // hop + 1))
@@ -99,6 +99,6 @@ class MelProjection(nn.Module):
         energy = torch.view_as_real(seen).square()
         energy = energy[..., 0] + energy[..., 1]
         bands = self.filters @ energy ** (self.mel.power / 2)
-        gain = (target / bands.clamp_min(SMALLEST)) ** (1 / self.mel.power)
-        gain = gain.clamp(1 / LARGEST_GAIN, LARGEST_GAIN)
+        gain = (target / bands.clamp_min(MIN_MAGNITUDE)) ** (1 / self.mel.power)
+        gain = gain.clamp(1 / MAX_GAIN, MAX_GAIN)
         return self.spread @ F.pad(gain, (0, 0, 0, 1), value=1.0)

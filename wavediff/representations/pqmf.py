@@ -1,4 +1,4 @@
-"""Critically sampled subbands: an orthogonal cosine-modulated filter bank of any even size."""
+"""Critically sampled subbands by an orthogonal cosine-modulated filter bank."""
 
 import functools
 import math
@@ -13,24 +13,23 @@ from wavediff.representations.representation import Representation
 
 
 class PQMF(Representation):
-    """Audio in M subbands at 1/M of the rate, by an exactly orthogonal bank.
+    """Audio as M subbands at 1/M of the rate, by an exactly orthogonal filter bank.
 
-    The analysis filters are h(n) cos((2k + 1) pi (n + 1/2) / (2 M)) with one low-pass prototype h
-    of 2 * overlap * M taps. They are realised as the extended lapped transform (Malvar, 1992):
-    plane rotations across block boundaries, then a DCT-IV of each block. Each step is orthogonal,
-    so the inverse is the transpose whatever the prototype; at the ends of the signal rotations
-    that lack a partner are left out, so this holds for any length. (The usual pseudo-QMF bank,
-    Nguyen 1994, is only nearly invertible.)
+    The analysis filters are h(n) cos((2k + 1) pi (n + 1/2) / (2 M)) with a low-pass prototype h of
+    2 overlap M taps. They are computed as an extended lapped transform (Malvar 1992): plane
+    rotations across block boundaries, then a DCT-IV of each block. Each step is orthogonal, so the
+    inverse is the transpose for any prototype. Rotations across the ends of the signal are omitted,
+    so this holds for any length. (The pseudo-QMF bank, Nguyen 1994, is only nearly invertible.)
 
     Args:
-        bands: M, even; the hop too.
-        overlap: prototype length over 2 M; the frames on either side that a frame touches.
-            Peaks beyond the neighbouring band lie about 33 dB down for 4.
-        scale: factor on the result (1 keeps the energy).
-        mel: accepted for uniform construction; not used.
+        bands: M, even; also the hop.
+        overlap: length of the prototype over 2 M, at least 1; frames on either side that a frame
+            overlaps. For 4, the leakage beyond adjacent bands is below -33 dB.
+        scale: factor on the result; 1 preserves the energy.
+        mel: not used; all representations accept it.
 
     Raises:
-        ValueError: for an odd number of bands or an overlap below 1.
+        ValueError: if ``bands`` is odd, or ``overlap`` is below 1.
     """
 
     angles: Tensor
@@ -57,14 +56,14 @@ class PQMF(Representation):
 
     @property
     def centres(self) -> Tensor:
-        """Middle frequencies of the bands in cycles per sample, [bands], float64."""
+        """Centre frequencies of the bands in cycles per sample, float64 ``[bands]``."""
         return (torch.arange(self.channels, dtype=torch.float64) + 0.5) / (2 * self.channels)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Audio [B, 1, T] to z [B, bands, ceil(T / bands)], low bands first.
+        """z ``[batch, bands, frames(time)]`` of ``audio [batch, 1, time]``, low bands first.
 
         Raises:
-            ValueError: when audio is not [B, 1, T] with T >= 1.
+            ValueError: for another shape.
         """
         if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
             raise ValueError(f"audio must be [batch, 1, time >= 1], got {list(audio.shape)}")
@@ -78,10 +77,10 @@ class PQMF(Representation):
             return self.scale * (folded @ self.dct.to(audio.dtype)).mT
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
-        """z [B, bands, ceil(length / bands)] to audio [B, 1, length].
+        """Audio ``[batch, 1, length]`` of ``z [batch, bands, frames(length)]``.
 
         Raises:
-            ValueError: when z has not the channels or frames of `length` samples.
+            ValueError: for another shape.
         """
         if z.ndim != 3 or length < 1 or z.shape[1:] != (self.channels, self.frames(length)):
             raise ValueError(
@@ -95,16 +94,19 @@ class PQMF(Representation):
 
 
 def dct_iv(size: int) -> Tensor:
-    """Orthonormal DCT-IV matrix [size, size], float64; symmetric and its own inverse."""
+    """Orthonormal DCT-IV matrix, float64 ``[size, size]``; symmetric and its own inverse."""
     n = torch.arange(size, dtype=torch.float64) + 0.5
     return math.sqrt(2 / size) * torch.cos(math.pi / size * torch.outer(n, n))
 
 
 def rotate(blocks: Tensor, angles: Tensor) -> Tensor:
-    """Rotate samples that mirror each other about block boundaries.
+    """Rotate pairs of samples that are mirrored at block boundaries.
 
-    blocks [B, F, M], angles [overlap, M / 2]. Stage 0, 2, ... turns the halves that meet at a
-    boundary, stage 1, 3, ... the halves that look away from it.
+    Even stages rotate the halves of two blocks next to their boundary, odd stages the other halves.
+
+    Args:
+        blocks: ``[batch, frames, bands]``.
+        angles: ``[overlap, bands / 2]``.
     """
     for stage, angle in enumerate(angles):
         blocks = _stage(blocks, angle, outer=stage % 2 == 1)
@@ -112,7 +114,7 @@ def rotate(blocks: Tensor, angles: Tensor) -> Tensor:
 
 
 def unrotate(blocks: Tensor, angles: Tensor) -> Tensor:
-    """The inverse of `rotate`."""
+    """The inverse of ``rotate``."""
     for stage in reversed(range(len(angles))):
         blocks = _stage(blocks, -angles[stage], outer=stage % 2 == 1)
     return blocks
@@ -122,7 +124,7 @@ def _stage(blocks: Tensor, angle: Tensor, outer: bool) -> Tensor:
     if blocks.shape[1] == 1:
         return blocks
     half = blocks.shape[-1] // 2
-    first, second = blocks[..., :half], blocks[..., half:].flip(-1)  # distances i from the edges
+    first, second = blocks[..., :half], blocks[..., half:].flip(-1)  # by distance from the edges
     cos, sin = angle.cos(), angle.sin()
     if outer:
         a, b = first[:, :-1], second[:, 1:]
@@ -139,14 +141,14 @@ def _stage(blocks: Tensor, angle: Tensor, outer: bool) -> Tensor:
 
 
 def prototype(angles: Tensor) -> Tensor:
-    """Low-pass prototype h [2 * overlap * M] of the bank with these angles [overlap, M / 2]."""
+    """Low-pass prototype ``[2 overlap bands]`` of the bank with ``angles [overlap, bands / 2]``."""
     overlap, bands = len(angles), 2 * angles.shape[1]
     blocks = 2 * overlap + 1
     unit = torch.zeros(bands, blocks, bands, dtype=angles.dtype)
     unit[:, overlap] = torch.eye(bands, dtype=angles.dtype)
-    rows = unrotate(unit, angles)  # weight of every sample in each folded sample of the middle
+    rows = unrotate(unit, angles)  # weights of all samples in each folded sample of the middle
     n = torch.arange(-overlap * bands, (overlap + 1) * bands)
-    # Fold position n as the DCT-IV's cosine continues: even about 0, odd about M.
+    # fold position n like the cosine of the DCT-IV: even about 0, odd about M
     phase = n % (4 * bands)
     mirrored = (phase // bands) % 2 == 1
     sign = torch.where((phase >= bands) & (phase < 3 * bands), -1.0, 1.0).to(angles.dtype)
@@ -159,9 +161,12 @@ def prototype(angles: Tensor) -> Tensor:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def design(bands: int, overlap: int) -> Tensor:
-    """Angles [overlap, bands / 2] whose prototype has the least energy beyond pi / bands.
+    """Angles that minimise the energy of the prototype above the frequency pi / bands.
 
-    The search starts from the sine window (the MDCT) and adds one stage after the other.
+    The optimisation starts from the sine window (the MDCT) and adds one stage at a time.
+
+    Returns:
+        float64 ``[overlap, bands / 2]``.
     """
     position = (torch.arange(bands // 2, dtype=torch.float64) + 0.5) / bands
     angles = (math.pi / 4 * (1 - 2 * position)).unsqueeze(0)

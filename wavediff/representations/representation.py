@@ -1,4 +1,4 @@
-"""What every representation is."""
+"""The base class of representations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from torch import Tensor, nn
 
 
 class Representation(nn.Module):
-    """An invertible map from audio to ``channels`` rows of frames, for audio of any length.
+    """An invertible map from audio to a signal of ``channels`` at a lower rate.
+
+    ``decode(encode(audio), length)`` is the audio, for any length.
 
     Attributes:
-        channels: rows of z.
+        channels: of z.
         hop_length: audio samples per frame of z.
         halo: frames of z on either side that a decoded frame depends on.
     """

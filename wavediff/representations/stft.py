@@ -1,4 +1,4 @@
-"""Audio as complex STFT frames: real and imaginary parts as channels at the frame rate."""
+"""Complex STFT frames, with real and imaginary parts as channels."""
 
 import math
 
@@ -10,31 +10,29 @@ from wavediff.representations.representation import Representation
 
 
 class STFT(Representation):
-    """Short-time Fourier transform, laid out as real channels and exactly invertible.
+    """The short-time Fourier transform as real channels, exactly invertible.
 
-    Frame m is centred on sample m * hop_length (periodic Hann window, zeros outside the signal),
-    so that it lines up with a centred mel of the same hop. With p = compression, a bin X becomes
-    scale * |X|^p e^{j arg X}. Channels are the n_fft / 2 + 1 real parts, then the n_fft / 2 - 1
-    imaginary parts that are not zero by symmetry: n_fft channels, as many numbers as a frame has.
-
-    Amplitude compression: Braun and Tashev, 2021; Richter et al., 2023 (SGMSE+), eq. 22.
+    A bin X becomes scale |X|^p e^(j arg X) with p = compression (Braun & Tashev 2021; SGMSE+,
+    Richter et al. 2023, eq. 22). Frame m is centred on sample m hop_length (periodic Hann window,
+    zeros outside the signal) and aligned with a centred mel of the same hop. The n_fft channels are
+    the n_fft / 2 + 1 real parts, then the n_fft / 2 - 1 imaginary parts that are not 0 by symmetry.
 
     Args:
         n_fft: frame and window length in samples, even.
-        hop_length: samples between frames; at most n_fft / 3, so that the last samples are still
-            well inside a window.
-        compression: exponent p in (0, 1]; 1 leaves magnitudes alone.
+        hop_length: samples between frames, 1 to n_fft / 3, so that the last samples are well within
+            a window.
+        compression: exponent p in (0, 1]; 1 is no compression.
         scale: factor on the result.
-        mel: accepted for uniform construction; not used.
+        mel: not used; all representations accept it.
 
     Raises:
-        ValueError: for an odd n_fft, a hop that is too long, or p outside (0, 1].
+        ValueError: if ``n_fft`` is odd, or ``hop_length`` or ``compression`` is out of range.
     """
 
     window: Tensor
 
-    # Below this magnitude (-140 dB against a full-scale sine) compression is linear: its gradient
-    # stays finite and its inverse exact.
+    # Below this magnitude (-140 dB relative to a full-scale sine) compression is linear, for a
+    # finite gradient and an exact inverse.
     LINEAR_BELOW = 2.5e-5
 
     def __init__(
@@ -63,20 +61,24 @@ class STFT(Representation):
 
     @property
     def centres(self) -> Tensor:
-        """Frequencies of the channels in cycles per sample, [n_fft], float64."""
+        """Frequencies of the channels in cycles per sample, float64 ``[n_fft]``."""
         bins = torch.arange(self.n_fft // 2 + 1, dtype=torch.float64) / self.n_fft
         return torch.cat([bins, bins[1:-1]])
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Audio [B, 1, T] to z [B, n_fft, ceil(T / hop_length)]."""
+        """z ``[batch, n_fft, frames(time)]`` of ``audio [batch, 1, time]``.
+
+        Raises:
+            ValueError: for another shape.
+        """
         spectrum = torch.view_as_real(self.stft(audio))
         return to_channels(self.scale * power_law(spectrum, self.compression, self.LINEAR_BELOW))
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
-        """z [B, n_fft, F] to audio [B, 1, length].
+        """Audio ``[batch, 1, length]`` of ``z [batch, n_fft, frames(length)]``.
 
         Raises:
-            ValueError: when z has not the channels or frames of `length` samples.
+            ValueError: for another shape.
         """
         compressed = from_channels(z) / self.scale
         below = self.LINEAR_BELOW**self.compression
@@ -84,10 +86,10 @@ class STFT(Representation):
         return self.istft(torch.view_as_complex(spectrum.contiguous()), length)
 
     def stft(self, audio: Tensor) -> Tensor:
-        """Audio [B, 1, T] to complex frames [B, n_fft / 2 + 1, ceil(T / hop_length)].
+        """Complex frames ``[batch, n_fft / 2 + 1, frames(time)]`` of ``audio [batch, 1, time]``.
 
         Raises:
-            ValueError: when audio is not [B, 1, T] with T >= 1.
+            ValueError: for another shape.
         """
         if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
             raise ValueError(f"audio must be [batch, 1, time >= 1], got {list(audio.shape)}")
@@ -106,12 +108,17 @@ class STFT(Representation):
         return spectrum[..., : self.frames(audio.shape[-1])]
 
     def istft(self, spectrum: Tensor, length: int) -> Tensor:
-        """The least-squares inverse of `stft` (Griffin and Lim, 1984, eq. 6).
+        """The least-squares inverse of ``stft`` (Griffin & Lim 1984, eq. 6).
 
-        Complex frames [B, n_fft / 2 + 1, ceil(length / hop_length)] to audio [B, 1, length].
+        Args:
+            spectrum: complex, ``[batch, n_fft / 2 + 1, frames(length)]``.
+            length: samples of the audio, at least 1.
+
+        Returns:
+            Audio, ``[batch, 1, length]``.
 
         Raises:
-            ValueError: when the number of frames is not that of `length` samples.
+            ValueError: if the number of frames is not that of ``length`` samples.
         """
         if length < 1 or spectrum.shape[-1] != self.frames(length):
             raise ValueError(
@@ -127,9 +134,14 @@ class STFT(Representation):
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
-    """Frames [B, F, N] added up, each hop_length after the one before: [B, >= (F - 1) hop + N].
+    """Overlap-add of frames, several times as fast on a CPU as ``torch.nn.functional.fold``.
 
-    torch.istft does this by way of `fold`, and for the window too: several times slower on a CPU.
+    Args:
+        frames: ``[batch, frames, length]``.
+        hop_length: samples between frames.
+
+    Returns:
+        ``[batch, time]`` with at least (frames - 1) hop_length + length samples.
     """
     short = -frames.shape[-1] % hop_length
     blocks = nn.functional.pad(frames, (0, short)) if short else frames
@@ -142,14 +154,28 @@ def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
 
 
 def to_channels(spectrum: Tensor) -> Tensor:
-    """[B, n_fft / 2 + 1, F, 2] to [B, n_fft, F]: all real parts, then the free imaginary ones."""
+    """Real parts, then the non-zero imaginary parts of a spectrum.
+
+    Args:
+        spectrum: real and imaginary parts, ``[batch, n_fft / 2 + 1, frames, 2]``.
+
+    Returns:
+        ``[batch, n_fft, frames]``.
+    """
     return torch.cat([spectrum[..., 0], spectrum[:, 1:-1, :, 1]], dim=1)
 
 
 def from_channels(z: Tensor) -> Tensor:
-    """The inverse of `to_channels`; the imaginary parts of DC and Nyquist are zero.
+    """The inverse of ``to_channels``, with zero imaginary parts of DC and Nyquist.
 
-    Computes in float32 (float64 where z is). Raises ValueError when z is not [B, even, F].
+    Args:
+        z: ``[batch, n_fft, frames]``, n_fft even.
+
+    Returns:
+        ``[batch, n_fft / 2 + 1, frames, 2]``, float64 for float64 and float32 for other types.
+
+    Raises:
+        ValueError: for another shape.
     """
     if z.ndim != 3 or z.shape[1] % 2:
         raise ValueError(f"z must be [batch, n_fft, frames], got {list(z.shape)}")
@@ -160,15 +186,24 @@ def from_channels(z: Tensor) -> Tensor:
 
 
 def magnitude(z: Tensor) -> Tensor:
-    """|z| per bin, [B, n_fft, F] to [B, n_fft / 2 + 1, F], with a finite gradient at 0."""
+    """Magnitude of each bin, ``[batch, n_fft / 2 + 1, frames]``, with a finite gradient at 0.
+
+    Args:
+        z: ``[batch, n_fft, frames]``.
+    """
     return (from_channels(z).square().sum(-1) + 1e-12).sqrt()
 
 
 def power_law(spectrum: Tensor, exponent: float, linear_below: float) -> Tensor:
-    """Raise magnitudes to `exponent`, keeping phases; linear where |X| < linear_below.
+    """Raise magnitudes to a power, with unchanged phases; linear for small magnitudes.
 
-    spectrum is [..., 2] (real, imaginary). The linear part joins the power continuously, so the
-    inverse is the power 1 / exponent with linear_below ** exponent.
+    The function is continuous, and its inverse has the exponent 1 / exponent and the threshold
+    linear_below^exponent.
+
+    Args:
+        spectrum: real and imaginary parts, ``[..., 2]``.
+        exponent: positive.
+        linear_below: magnitude below which the function is linear.
     """
     if exponent == 1:
         return spectrum

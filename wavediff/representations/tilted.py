@@ -1,4 +1,4 @@
-"""A linear representation divided by the spectrum that its sounds have on average."""
+"""A linear representation normalised by an average spectrum."""
 
 import math
 
@@ -10,29 +10,28 @@ from wavediff.representations.representation import Representation
 
 
 class Tilted(Representation):
-    """Each channel of another representation over its usual deviation, so that all are alike.
+    """Another representation with each channel divided by its typical standard deviation.
 
-    Without it a loss hardly sees the upper half of speech, which lies 40 dB below the lower. The
-    spectrum is flat up to a corner and falls by so many dB per octave above:
+    Without it, a loss has little weight on the upper half of the spectrum of speech, which is 40 dB
+    below the lower. The spectrum is flat up to ``corner`` and falls by ``tilt`` above:
 
         z_k = encode(audio)_k / d(f_k),   d(f)^2 = floor^2 + (1 + (f / corner)^4)^(-tilt / 12.04)
 
-    with 12.04 = 40 log10(2). It is fixed, not fitted to a signal, so a linear representation
-    remains linear.
+    with 12.04 = 40 log10(2). It is independent of the signal, so a linear representation stays
+    linear.
 
     Args:
-        representation: to scale; has `centres`, the frequencies of its channels in cycles per
+        representation: to normalise; has ``centres``, the frequencies of its channels in cycles per
             sample.
         sample_rate: in Hz.
-        corner: in Hz.
-        tilt: dB per octave, 0 or more; speech has about 9.
-        floor: smallest deviation, relative to the lowest channel's.
-        scale: factor on the result.
-        mel: accepted for uniform construction; not used.
+        corner: corner frequency in Hz, positive.
+        tilt: slope in dB per octave, 0 or more; about 9 for speech.
+        floor: lower bound of the standard deviation, relative to low frequencies.
+        scale: factor on the result, positive.
+        mel: not used; all representations accept it.
 
     Raises:
-        ValueError: for a representation whose channels have no frequencies, or numbers out of
-            range.
+        ValueError: if the representation has no ``centres``, or a parameter is out of range.
     """
 
     deviation: Tensor
@@ -50,7 +49,9 @@ class Tilted(Representation):
         super().__init__()
         centres = getattr(representation, "centres", None)
         if not isinstance(centres, Tensor):
-            raise ValueError(f"{type(representation).__name__} has no channels of known frequency")
+            raise ValueError(
+                f"{type(representation).__name__} has no centre frequencies of its channels"
+            )
         if not (sample_rate > 0 and corner > 0 and tilt >= 0 and floor >= 0 and scale > 0):
             raise ValueError(
                 "sample_rate, corner and scale must be positive, tilt and floor not negative: "
@@ -64,15 +65,19 @@ class Tilted(Representation):
         self.register_buffer("deviation", (power.sqrt() / scale)[:, None], persistent=False)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Audio [B, 1, T] to z [B, channels, frames]."""
+        """z ``[batch, channels, frames(time)]`` of ``audio [batch, 1, time]``.
+
+        Raises:
+            ValueError: for another shape.
+        """
         z = self.representation.encode(audio)
         return z / self.deviation.to(z.dtype)
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
-        """z [B, channels, frames] to audio [B, 1, length].
+        """Audio ``[batch, 1, length]`` of ``z [batch, channels, frames(length)]``.
 
         Raises:
-            ValueError: when z has not the channels or frames of `length` samples.
+            ValueError: for another shape.
         """
         z = z if z.dtype == torch.float64 else z.float()
         return self.representation.decode(z * self.deviation.to(z.dtype), length)

@@ -1,4 +1,4 @@
-"""The samples themselves."""
+"""Audio samples without a transform."""
 
 from torch import Tensor
 
@@ -7,10 +7,10 @@ from wavediff.representations.representation import Representation
 
 
 class Waveform(Representation):
-    """Audio [B, 1, T] as it is: z is the audio, one channel at the sample rate.
+    """The identity: z is the audio, one channel at the sample rate.
 
     Args:
-        mel: accepted for uniform construction; not used.
+        mel: not used; all representations accept it.
     """
 
     channels = 1
@@ -21,20 +21,20 @@ class Waveform(Representation):
         super().__init__()
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Audio [B, 1, T] to z [B, 1, T].
+        """z = ``audio [batch, 1, time]``.
 
         Raises:
-            ValueError: when audio is not [B, 1, T] with T >= 1.
+            ValueError: for another shape.
         """
         if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
             raise ValueError(f"audio must be [batch, 1, time >= 1], got {list(audio.shape)}")
         return audio
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
-        """z [B, 1, length] to audio [B, 1, length].
+        """Audio = ``z [batch, 1, length]``.
 
         Raises:
-            ValueError: when z has not `length` samples.
+            ValueError: for another shape.
         """
         if z.ndim != 3 or z.shape[1:] != (1, length):
             raise ValueError(f"z must be [batch, 1, {length}], got {list(z.shape)}")

@@ -1,4 +1,4 @@
-"""STFT frames divided by the envelope that the mel already tells."""
+"""STFT frames divided by the spectral envelope that the mel determines."""
 
 import math
 
@@ -11,22 +11,22 @@ from wavediff.representations.stft import STFT, from_channels, to_channels
 
 
 class WhitenedSTFT(STFT):
-    """Complex STFT frames over the standard deviation that the mel predicts for each bin.
+    """Complex STFT frames divided by the standard deviation of each bin given the mel.
 
-    The mel's bands give the mean magnitude E|X| at their centres; between centres it is
-    interpolated, beyond the first and last held (times `beyond` above f_max, where speech has its
-    sharpest fricatives). For a complex Gaussian bin (Rayleigh magnitude)
-    the real and imaginary parts then have the deviation sqrt(2 / pi) E|X|, by which X is divided:
-    z has about unit variance in every channel, loud or soft, low or high. The idea is PriorGrad's
-    (Lee et al., 2022) energy prior, applied per bin and to both signal and noise.
+    The bands of the mel give the mean magnitude E|X| at their centres. It is interpolated between
+    the centres, and constant below the first and above the last (times ``beyond`` above f_max,
+    where fricatives have energy). The real and imaginary parts of a complex Gaussian bin have the
+    standard deviation sqrt(2 / pi) E|X|, so z has about unit variance in every channel at every
+    level. This is the energy prior of PriorGrad (Lee et al. 2022) for each bin, applied to both
+    signal and noise.
 
     Args:
-        n_fft, hop_length: as in `STFT`.
-        mel: the front-end whose mel `encode` and `decode` receive; its hop must be hop_length.
-        floor: smallest envelope, as a mean STFT magnitude (full scale +-1, unnormalised Hann), so
-            that silence and what lies outside the mel's bands is not blown up.
-        beyond: factor on the envelope above the front-end's f_max, which no band describes.
+        n_fft, hop_length: as in ``STFT``.
+        floor: lower bound of the envelope, as a mean STFT magnitude (full scale +-1, unnormalised
+            Hann window); bounds the gain in silence and outside the bands.
+        beyond: factor on the envelope above f_max of the front-end.
         scale: factor on the result.
+        mel: the front-end of the mels that ``encode`` and ``decode`` receive, with the same hop.
 
     Raises:
         ValueError: without a mel front-end, or for another hop.
@@ -56,28 +56,36 @@ class WhitenedSTFT(STFT):
         self.register_buffer("envelope_matrix", matrix, persistent=False)
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
-        """Audio [B, 1, T] and its mel [B, n_mels, >= F] to z [B, n_fft, F = ceil(T / hop)].
+        """z ``[batch, n_fft, frames(time)]`` of ``audio [batch, 1, time]`` and its mel.
 
         Raises:
-            ValueError: without a mel, or when it has too few frames.
+            ValueError: for another shape, without a mel, or if it has too few frames.
         """
         spectrum = torch.view_as_real(self.stft(audio))
         return to_channels(spectrum / self.deviation(mel, spectrum.shape[2])[..., None])
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
-        """z [B, n_fft, F] and the same mel to audio [B, 1, length].
+        """Audio ``[batch, 1, length]`` of ``z [batch, n_fft, frames(length)]`` and the same mel.
 
         Raises:
-            ValueError: without a mel, when it has too few frames, or z not those of `length`.
+            ValueError: for another shape, without a mel, or if it has too few frames.
         """
         spectrum = from_channels(z) * self.deviation(mel, z.shape[-1])[..., None]
         return self.istft(torch.view_as_complex(spectrum.contiguous()), length)
 
     def deviation(self, mel: Tensor | None, frames: int) -> Tensor:
-        """Deviation of a bin's real part over `scale`, [B, n_fft / 2 + 1, frames].
+        """Standard deviation of the real part of each bin over ``scale``.
 
-        A front-end that is not centred leaves the last, partial frame out: the last mel frame
-        then serves for it too. Further mel frames are cut.
+        Args:
+            mel: ``[batch, n_mels, mel_frames]``. The last frame is repeated if one is missing, as
+                for a front-end that is not centred; excess frames are ignored.
+            frames: of the STFT.
+
+        Returns:
+            ``[batch, n_fft / 2 + 1, frames]``.
+
+        Raises:
+            ValueError: without a mel, or for another shape.
         """
         if mel is None:
             raise ValueError("WhitenedSTFT needs the mel to encode and decode")
@@ -94,23 +102,22 @@ class WhitenedSTFT(STFT):
 
 
 def envelope_matrix(mel: MelFrontEnd, n_fft: int) -> Tensor:
-    """Matrix [n_fft / 2 + 1, n_mels] from a mel's band magnitudes to mean STFT magnitudes.
+    """Matrix ``[n_fft / 2 + 1, n_mels]`` from band magnitudes to mean STFT magnitudes.
 
-    Interpolates between the neighbouring bands, each divided by its filter's sum.
+    Interpolates between adjacent bands, each divided by the sum of its filter.
     """
     area = mel.filters.cpu().double().sum(dim=1)
-    # For noise-like sound magnitudes grow with the root of the window's energy.
+    # magnitudes of noise are proportional to the root of the window's energy
     window_norm = math.sqrt(3 / 8 * n_fft) / (1 if mel.normalized else mel.window_norm)
     gain = window_norm / area.clamp_min(1e-12) ** (1 / mel.power)
     return band_interpolation(mel, n_fft) * gain
 
 
 def band_interpolation(mel: MelFrontEnd, n_fft: int) -> Tensor:
-    """Matrix [n_fft / 2 + 1, n_mels] that spreads one number per band over the bins, float64.
+    """Matrix that interpolates values of bands to bins, float64 ``[n_fft / 2 + 1, n_mels]``.
 
-    Each row interpolates linearly in frequency between the two neighbouring bands' centres; below
-    the first and above the last it is held. Bands so narrow that they share their only bin, or
-    have none, are passed over.
+    The interpolation is linear in frequency between the centres of adjacent bands, and constant
+    below the first and above the last. Bands without a bin of their own are skipped.
     """
     filters = mel.filters.cpu().double().numpy()
     area = filters.sum(axis=1)

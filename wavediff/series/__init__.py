@@ -1,1 +1,1 @@
-"""Tables of time series: reading, windows, the model, forecasts and their measures."""
+"""Time series: reading tables, windows, the model, forecasts, imputation, synthesis, metrics."""

@@ -1,14 +1,14 @@
-"""Rolling backtests: forecasts from many origins in the test span, against what came.
+"""Rolling backtests: forecasts from many origins in the test span, compared with the data.
 
-A window is one item and one origin, the index of the first step to forecast: a model sees what
-lies before it and nothing after. ``judge`` measures any forecasts of windows, ``backtest`` asks
-for those of models that forecast one history at a time (``wavediff.series.baselines``).
+A window is one item and one origin, the index of the first step to forecast: a model sees the steps
+before the origin and nothing after. ``evaluate`` scores any forecasts of windows, ``backtest``
+those of models that forecast one history at a time (``wavediff.series.baselines``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 
 from wavediff.errors import UserError
 from wavediff.series.baselines import Forecast
-from wavediff.series.metrics import measures, seasonal_error, sums
+from wavediff.series.metrics import combined, seasonal_error, sums
 
 Row = dict[str, float]
 Progress = Callable[[str, int, int], None]  # the model's name, windows done, windows in all
@@ -24,14 +24,14 @@ Progress = Callable[[str, int, int], None]  # the model's name, windows done, wi
 
 @dataclass(frozen=True)
 class Window:
-    """What a model is given, and what came.
+    """The history that a model sees, and the target.
 
     Attributes:
         item: the number of the item.
         origin: index into it of the first step to forecast.
         history: ``[V, <= context]``, the steps before the origin, NaN where missing.
         target: ``[V, horizon]``, NaN where missing.
-        scale: ``[V]``, the seasonal error of all that lies before the origin, for MASE.
+        scale: ``[V]``, the seasonal error of all steps before the origin, for MASE.
     """
 
     item: int
@@ -54,17 +54,16 @@ def rolling_origins(
     Args:
         length: steps of the item.
         horizon: steps that are forecast from each origin; all lie inside the item.
-        windows: the last that many windows, the last one ending with the item (GluonTS's rolling
-            split). One where neither this nor `test` is given.
-        test: instead, every window inside the last `test` steps (an int) or the last share of
-            steps (a float in (0, 1]), the first one beginning with that span. What is left at
-            the end and shorter than a horizon is not used.
-        stride: steps from origin to origin, the horizon by default, so that windows do not
-            overlap.
+        windows: number of windows, the last one ending with the item (GluonTS's rolling split).
+            One where neither this nor ``test`` is given.
+        test: instead, all windows inside the last ``test`` steps (an int) or the last share of
+            steps (a float in (0, 1]), from the beginning of that span on. A rest that is shorter
+            than a horizon is not used.
+        stride: steps between origins, the horizon by default, so that windows do not overlap.
 
     Raises:
-        UserError: where the item has no room for the windows and one step before them.
-        ValueError: for numbers that make no sense.
+        UserError: where the item is too short for the windows and one step before them.
+        ValueError: for numbers out of range.
     """
     stride = horizon if stride is None else stride
     if horizon < 1 or stride < 1 or (windows is not None and windows < 1):
@@ -99,10 +98,14 @@ def cut(
     season: int,
     context: int | None = None,
 ) -> list[Window]:
-    """The windows of items ``[V, T]`` (T may differ) at each one's origins.
+    """The windows of items at their origins.
 
     Args:
-        context: a model sees at most that many steps; all of them where None.
+        items: ``[V, T]`` each; T may differ.
+        horizon: steps of a forecast.
+        origins: of each item.
+        season: in steps, for MASE.
+        context: steps of history that a model sees at most; all of them where None.
 
     Raises:
         ValueError: for an origin with nothing before it or without a whole horizon after it.
@@ -123,16 +126,18 @@ def cut(
     return found
 
 
-def judge(windows: Iterable[Window], forecasts: Iterable[np.ndarray]) -> Row:
-    """Every measure of forecasts ``[S, V, horizon]``, one for each window, over all windows.
+def evaluate(windows: Iterable[Window], forecasts: Iterable[np.ndarray]) -> Row:
+    """All metrics of forecasts, over all windows.
 
-    Forecasts may come from a generator: only one is held at a time.
+    Args:
+        windows: to forecast.
+        forecasts: ``[S, V, horizon]`` of each window; of a generator only one is held at a time.
 
     Raises:
         ValueError: for a forecast of another shape, or not finite where there is a target, or
             another number of forecasts than of windows.
     """
-    return measures(
+    return combined(
         sums(samples, window.target, window.scale)
         for window, samples in zip(windows, forecasts, strict=True)
     )
@@ -150,19 +155,22 @@ def backtest(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Row]:
-    """Models side by side on the same windows: name -> measure -> value.
+    """Compare models on the same windows: name -> metric -> value.
 
     Args:
         items: each ``[V, T]`` with NaN where missing; T may differ, V may not.
-        models: forecast functions, which get each window's history and a seed of its own that
-            depends on `seed`, the item and the origin alone.
-        context: steps of history that a model sees; all of them where None.
+        models: forecast functions by name. Each window has its own seed, a function of ``seed``,
+            the item and the origin.
+        context: steps of history that a model sees at most; all of them where None.
+        horizon: steps of a forecast.
         origins: of each item (``rolling_origins``).
-        season: steps of a season, for the models and for MASE.
+        season: in steps, for the models and for MASE.
+        samples: paths of each forecast.
+        seed: of the samples.
         progress: called after every forecast.
 
     Returns:
-        The measures of ``wavediff.series.metrics.measures`` and "seconds", the time that the
+        The metrics of ``wavediff.series.metrics.combined`` and ``seconds``, the time that the
         forecasts took.
     """
     windows = cut(items, horizon, origins, season, context)
@@ -170,7 +178,9 @@ def backtest(
     for name, model in models.items():
         seconds = [0.0]
 
-        def forecasts(name: str = name, model: Forecast = model, seconds: list[float] = seconds):
+        def forecasts(
+            name: str = name, model: Forecast = model, seconds: list[float] = seconds
+        ) -> Iterator[np.ndarray]:
             for done, window in enumerate(windows, 1):
                 own = np.random.SeedSequence([seed, window.item, window.origin])
                 start = time.perf_counter()
@@ -179,14 +189,14 @@ def backtest(
                 if progress is not None:
                     progress(name, done, len(windows))
 
-        table[name] = {**judge(windows, forecasts()), "seconds": seconds[0]}
+        table[name] = {**evaluate(windows, forecasts()), "seconds": seconds[0]}
     return table
 
 
 def table_text(table: Mapping[str, Mapping[str, float]]) -> str:
-    """The table for a reader: a row for each measure, a column for each model."""
+    """The table as text: a row for each metric, a column for each model."""
     frame = pd.DataFrame({name: pd.Series(dict(row)) for name, row in table.items()})
-    found = dict.fromkeys(measure for row in table.values() for measure in row)
-    order = sorted(found, key=("points", "seconds").__contains__)  # these last, else as they come
+    found = dict.fromkeys(metric for row in table.values() for metric in row)
+    order = sorted(found, key=("points", "seconds").__contains__)  # these last
     cells = frame.loc[order].map(lambda value: "-" if pd.isna(value) else f"{value:.5g}")
     return cells.to_string()

@@ -1,15 +1,14 @@
-"""Simple forecasts that a model has to beat.
+"""Baseline forecasts.
 
 Each forecast is a function of one item's history::
 
     forecast(history, horizon, season, samples, seed) -> float64 [S, V, horizon]
 
-``history`` is ``[V, T]`` with NaN where missing, ``season`` the steps after which it repeats,
-``samples`` how many paths are wanted (a point forecast gives S = 1), ``seed`` an int. Variables
-are forecast apart, but for the random walk; one without any value is forecast as 0. The same
-arguments give the same paths.
+``history`` is ``[V, T]`` with NaN where missing, ``season`` in steps, ``samples`` the number S of
+paths (a point forecast has S = 1). Variables are forecast independently, except for the random
+walk; one without any value is forecast as 0. The same arguments give the same paths.
 
-Those of statsforecast (`pip install 'wavediff[baselines]'`) are loaded when they are called.
+Models of statsforecast (``pip install 'wavediff[baselines]'``) are imported when they are called.
 """
 
 from __future__ import annotations
@@ -25,17 +24,16 @@ from wavediff.errors import UserError
 
 Forecast = Callable[[np.ndarray, int, int, int, int], np.ndarray]
 
-# The levels between which quantile forecasts are drawn from.
+# Levels of the quantiles that samples are drawn from.
 LEVELS = (0.025, *(k / 10 for k in range(1, 10)), 0.975)
 
 
 def seasonal_naive(
     history: np.ndarray, horizon: int, season: int, samples: int, seed: int
 ) -> np.ndarray:
-    """The value one season before, over and over; a point forecast ``[1, V, horizon]``.
+    """The last season repeated, a point forecast ``[1, V, horizon]``.
 
-    A phase whose last value is missing takes the one a season earlier, and so on; a phase without
-    any, the variable's last value.
+    A phase of the season has its last known value; one without any, the variable's last value.
     """
     del samples, seed
     history = _checked(history, horizon, season)
@@ -46,10 +44,10 @@ def seasonal_naive(
 def seasonal_naive_intervals(
     history: np.ndarray, horizon: int, season: int, samples: int, seed: int
 ) -> np.ndarray:
-    """Seasonal naive with noise: y_{t + season} = y_t + e, with e drawn from the past's.
+    """Seasonal naive with bootstrapped residuals: y_{t + season} = y_t + e.
 
     The residuals y_t - y_{t - season} of the whole history, without their mean, are drawn with
-    replacement and add up from season to season (Hyndman & Athanasopoulos, Forecasting, section
+    replacement and accumulate from season to season (Hyndman & Athanasopoulos, Forecasting, section
     5.5), so that the variance grows with every season ahead.
     """
     history = _checked(history, horizon, season)
@@ -68,11 +66,11 @@ def seasonal_naive_intervals(
 def random_walk(
     history: np.ndarray, horizon: int, season: int, samples: int, seed: int, steps: int = 60
 ) -> np.ndarray:
-    """A Gaussian random walk without drift from the last value, fitted on the last `steps` steps.
+    """A Gaussian random walk without drift from the last value, fitted to the last ``steps`` steps.
 
-    Its steps have the mean square and the correlations between variables of the last ones. Over a
-    gap of k missing steps a difference counts as one step of 1 / sqrt(k) of it; a gap at the end
-    adds its steps to the walk. Paths come in mirrored pairs, so that their median has no error.
+    Its steps have the covariance between variables of the last differences. A difference over a gap
+    of k steps counts as one step of 1 / sqrt(k) of it; a gap at the end adds its steps to the walk.
+    Paths are antithetic, so that their median is exact.
     """
     history = _checked(history, horizon, season)
     n_variables, length = history.shape
@@ -105,9 +103,9 @@ def quantile_regression(
     """Linear quantile regression on lags (Koenker & Bassett 1978), one for each step ahead.
 
     A step is regressed on the last value, the values one and two seasons before the step and the
-    mean of the last season, over the last `rows` origins in the history, for the ``LEVELS``;
-    samples are drawn between them. Gaps are filled by ``linear_interpolation`` beforehand, but
-    are no targets. A history too short for 20 origins is forecast by ``seasonal_naive_intervals``.
+    mean of the last season, over the last ``rows`` origins in the history, for the ``LEVELS``,
+    which samples are drawn from. Gaps are imputed by ``linear_interpolation``, but are not
+    targets. A history too short for 20 origins is forecast by ``seasonal_naive_intervals``.
     """
     history = _checked(history, horizon, season)
     ahead = season * -(-np.arange(1, horizon + 1) // season)  # whole seasons that cover the step
@@ -142,17 +140,18 @@ def fit_quantiles(
     weights: np.ndarray | None = None,
     iterations: int = 40,
 ) -> np.ndarray:
-    """Coefficients of linear quantile regressions, many at a time.
+    """Coefficients of many linear quantile regressions.
 
-    Least squares weighted by |q - 1(r < 0)| / max(|r|, tolerance), over and over: the
-    majorize-minimize algorithm of Hunter & Lange (2000), whose tolerance shrinks to 1e-5 of the
-    targets' unit.
+    Iterated least squares with weights |q - 1(r < 0)| / max(|r|, tolerance), the majorize-minimize
+    algorithm of Hunter & Lange (2000), with a tolerance that decreases to 1e-5 in the targets'
+    unit.
 
     Args:
         design: ``[B, n, p]``, of unit scale.
         target: ``[B, n]``.
         levels: Q quantiles in (0, 1).
-        weights: ``[B, n]``, of each row.
+        weights: ``[B, n]``, of each row; 1 by default.
+        iterations: of the algorithm.
 
     Returns:
         ``[B, Q, p]``.
@@ -175,31 +174,31 @@ def fit_quantiles(
 
 
 def auto_ets(history: np.ndarray, horizon: int, season: int, samples: int, seed: int) -> np.ndarray:
-    """Exponential smoothing chosen by AICc (Hyndman et al. 2002), statsforecast's AutoETS."""
+    """Exponential smoothing chosen by AICc (Hyndman et al. 2002), AutoETS of statsforecast."""
     return _statsforecast("AutoETS", history, horizon, season, samples, seed)
 
 
 def auto_theta(
     history: np.ndarray, horizon: int, season: int, samples: int, seed: int
 ) -> np.ndarray:
-    """The best of the Theta methods (Fiorucci et al. 2016), statsforecast's AutoTheta."""
+    """The best of the Theta methods (Fiorucci et al. 2016), AutoTheta of statsforecast."""
     return _statsforecast("AutoTheta", history, horizon, season, samples, seed)
 
 
 def auto_arima(
     history: np.ndarray, horizon: int, season: int, samples: int, seed: int
 ) -> np.ndarray:
-    """ARIMA chosen by AICc (Hyndman & Khandakar 2008), statsforecast's AutoARIMA.
+    """ARIMA chosen by AICc (Hyndman & Khandakar 2008), AutoARIMA of statsforecast.
 
-    Like R's auto.arima it chooses by approximate likelihoods where the history has more than 150
-    steps or the season more than 12. Long histories of long seasons still take minutes.
+    As in R's auto.arima, the likelihoods are approximate where the history has more than 150 steps
+    or the season more than 12. Long histories with long seasons still take minutes.
     """
     rough = np.shape(history)[-1] > 150 or season > 12
     return _statsforecast("AutoARIMA", history, horizon, season, samples, seed, approximation=rough)
 
 
 def linear_interpolation(values: np.ndarray) -> np.ndarray:
-    """Gaps of each variable filled by straight lines, and beyond its ends by its end values.
+    """Impute gaps linearly, and beyond the first and last value of a variable by these.
 
     Args:
         values: ``[V, T]``, NaN where missing.
@@ -249,11 +248,10 @@ def _robust(x: np.ndarray) -> tuple[float, float]:
 
 
 def _draw(found: np.ndarray, samples: int, generator: np.random.Generator) -> np.ndarray:
-    """Paths ``[samples, horizon]`` whose quantiles at ``LEVELS`` are `found` ``[levels, horizon]``.
+    """Paths ``[samples, horizon]`` whose quantiles at ``LEVELS`` are ``found [levels, horizon]``.
 
-    A path keeps its rank over time, and the ranks are spread evenly. Between two levels the
-    quantile is linear in the normal quantile, and beyond the outer ones goes on so: exact for a
-    Gaussian.
+    A path keeps its rank over time, and the ranks are evenly spaced. Quantiles are interpolated and
+    extrapolated linearly in the normal quantile, which is exact for a Gaussian.
     """
     rank = generator.permutation((np.arange(samples) + 0.5) / samples)
     z, knots = ndtri(rank), ndtri(LEVELS)
@@ -271,7 +269,7 @@ def _statsforecast(
     seed: int,
     **options: bool,
 ) -> np.ndarray:
-    """Samples drawn between the prediction intervals of one of statsforecast's models."""
+    """Samples by the prediction intervals of a model of statsforecast."""
     history = _checked(history, horizon, season)
     models = _statsforecast_models()
     widths = [round(100 * (2 * q - 1)) for q in LEVELS if q > 0.5]
@@ -286,12 +284,12 @@ def _statsforecast(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             fitted = getattr(models, model)(season_length=length, **options)
-            told = fitted.forecast(x, horizon, level=widths)
-        rows = [told[f"lo-{w}"] for w in reversed(widths)]
-        rows += [told["mean"], *(told[f"hi-{w}"] for w in widths)]
+            intervals = fitted.forecast(x, horizon, level=widths)
+        rows = [intervals[f"lo-{w}"] for w in reversed(widths)]
+        rows += [intervals["mean"], *(intervals[f"hi-{w}"] for w in widths)]
         found = np.stack(rows)
         if not np.isfinite(found).all():  # a fit without residuals has no intervals
-            found = np.broadcast_to(np.nan_to_num(told["mean"], nan=x[-1]), found.shape)
+            found = np.broadcast_to(np.nan_to_num(intervals["mean"], nan=x[-1]), found.shape)
         paths[:, v] = _draw(found, samples, generator)
     return paths
 

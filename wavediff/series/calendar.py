@@ -1,12 +1,14 @@
-"""What a frequency says about a series: features of the calendar, its season, and useful lags."""
+"""Calendar features, season and lags of a frequency."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas
 
 from wavediff.series.frequency import DAY, FIXED, MONTHS, parts
 
-# As GluonTS has them, all between -0.5 and 0.5 (`gluonts.time_feature`).
-FEATURES = {
+# As in ``gluonts.time_feature``, all in [-0.5, 0.5].
+FEATURES: dict[str, Callable[[pandas.DatetimeIndex], np.ndarray]] = {
     "minute": lambda time: time.minute / 59 - 0.5,
     "hour": lambda time: time.hour / 23 - 0.5,
     "day_of_week": lambda time: time.day_of_week / 6 - 0.5,
@@ -20,7 +22,7 @@ YEAR = 365.25
 
 
 def names(freq: str | None) -> tuple[str, ...]:
-    """Which features of the calendar change within a year at this frequency."""
+    """The calendar features that change within a year at this frequency."""
     if freq is None:
         return ()
     number, unit, _ = parts(freq)
@@ -36,15 +38,17 @@ def names(freq: str | None) -> tuple[str, ...]:
 
 
 def features(index: pandas.Index, freq: str | None) -> np.ndarray:
-    """float32 [F, T], in [-0.5, 0.5]: `names(freq)` of the stamps, GluonTS's choice."""
+    """The features ``names(freq)`` of timestamps, float32 ``[F, T]`` in [-0.5, 0.5]."""
     rows = [np.asarray(FEATURES[name](index), np.float32) for name in names(freq)]
     return np.stack(rows) if rows else np.zeros((0, len(index)), np.float32)
 
 
 def season(freq: str | None) -> int:
-    """Steps in the season that a seasonal naive forecast repeats: a day of hours or minutes, a week
-    of days (five business days), a year of months and quarters, else 1. As GluonTS, but for days:
-    it has 1 there."""
+    """The season of a seasonal naive forecast, in steps.
+
+    An hour of seconds, a day of hours or minutes, a week of days (five business days), a year of
+    months and quarters, else 1. As in GluonTS, except that it has 1 for days.
+    """
     if freq is None:
         return 1
     number, unit, _ = parts(freq)
@@ -62,11 +66,11 @@ def season(freq: str | None) -> int:
 
 
 def lags(freq: str | None, horizon: int) -> list[int]:
-    """Lags in steps at which a series resembles itself, ascending, none shorter than the horizon:
-    so a forecast never needs what it has yet to say.
+    """Lags in steps, ascending; none is shorter than the horizon, so that no lag of a forecast lies
+    in the forecast.
 
-    Days 1 to 7, 14, 21 and 28 for hours and minutes (TSDiff's choice), weeks 1 to 4 and a year for
-    days, years 1 to 3 for months and quarters, none for others.
+    Days 1 to 7, 14, 21 and 28 for hours and minutes (as TSDiff), weeks 1 to 4 and a year for days
+    and business days, years 1 and 2 for weeks, years 1 to 3 for months and quarters, else none.
     """
     if freq is None:
         return []

@@ -1,14 +1,16 @@
-"""Public datasets of time series, by their names.
+"""Public datasets of time series by name.
 
-Those from the network are read from the files that their authors publish, which are downloaded to
-`root` where they are absent; those of statsmodels come with its wheel (the extra `series`).
+Files that their authors publish are downloaded to ``root`` where they are absent. Series of
+statsmodels come with its wheel (the extra ``series``).
 """
 
 import io
 import json
 import tarfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -19,7 +21,7 @@ from wavediff.series.reading import read_series
 from wavediff.series.series_set import Series, SeriesSet
 
 # Salinas et al. 2019, "High-dimensional multivariate forecasting with low-rank Gaussian copula
-# processes", as GluonTS gets them: {name: (frequency, size)}.
+# processes", from where GluonTS has them: {name: (frequency, size)}.
 COPULA = (
     "https://raw.githubusercontent.com/mbohlkeschneider/gluon-ts/mv_release/datasets/{}_nips.tar.gz"
 )
@@ -40,27 +42,38 @@ M4 = "https://raw.githubusercontent.com/Mcompetitions/M4-methods/master/Dataset/
 STMVL = "https://www.microsoft.com/en-us/research/wp-content/uploads/2016/06/STMVL-Release.zip"
 PM25_TEST_MONTHS = (3, 6, 9, 12)
 
+Row = Mapping[str, Any]  # {"start", "target", ...}
+
 
 def csv(
     path: str,
     time: str | None = None,
     item: str | None = None,
     targets: list[str] | None = None,
-    known: list[str] = (),
-    static: list[str] = (),
+    known: Sequence[str] = (),
+    static: Sequence[str] = (),
     freq: str | None = None,
 ) -> SeriesSet:
-    """Any CSV or Parquet file (`wavediff.series.reading.read_series`)."""
+    """Any CSV or Parquet file; the arguments are those of ``read_series``."""
     return read_series(
         path, time=time, item=item, targets=targets, known=known, static=static, freq=freq
     )
 
 
 def rolling(root: str, name: str) -> SeriesSet:
-    """exchange_rate, electricity, solar or traffic, in GluonTS's split: the last test windows of
-    each series are the end of what is returned. Reads NAME_nips.tar.gz or the folder NAME_nips."""
+    """exchange_rate, electricity, solar or traffic in GluonTS's split.
+
+    The test windows are the end of each series.
+
+    Args:
+        root: folder with ``NAME_nips.tar.gz`` or the folder ``NAME_nips``.
+        name: one of ``ROLLING``.
+
+    Raises:
+        UserError: for another name, or files that cannot be read.
+    """
     if name not in ROLLING:
-        raise UserError(f"data.name={name} is not known: choose one of {', '.join(ROLLING)}")
+        raise UserError(f"data.name={name} is invalid: choose one of {', '.join(ROLLING)}")
     freq, size = ROLLING[name]
     folder = _root(root)
     unpacked = folder / f"{name}_nips"
@@ -80,19 +93,31 @@ def rolling(root: str, name: str) -> SeriesSet:
 
 
 def ett(root: str, name: str) -> SeriesSet:
-    """ETTh1, ETTh2, ETTm1 or ETTm2: seven loads and temperatures of a transformer, hourly or every
-    15 minutes (Zhou et al. 2021, "Informer")."""
+    """Seven loads and temperatures of a transformer, hourly or every 15 minutes (Zhou et al. 2021,
+    "Informer").
+
+    Args:
+        root: folder with ``NAME.csv``.
+        name: ETTh1, ETTh2, ETTm1 or ETTm2.
+
+    Raises:
+        UserError: for another name, or a file that cannot be read.
+    """
     if name not in ("ETTh1", "ETTh2", "ETTm1", "ETTm2"):
-        raise UserError(f"data.name={name} is not known: choose ETTh1, ETTh2, ETTm1 or ETTm2")
+        raise UserError(f"data.name={name} is invalid: choose ETTh1, ETTh2, ETTm1 or ETTm2")
     size = "2.6 MB" if name.startswith("ETTh") else "10 MB"
     return read_series(fetch_file(ETT.format(name), _root(root), size))
 
 
 def m4_hourly(root: str) -> SeriesSet:
-    """The 414 hourly series of the M4 competition; the last 48 steps of each are its test part.
+    """The 414 hourly series of the M4 competition; the last 48 steps of each are its test span.
 
-    The files have no stamps: as in GluonTS, all series begin at 1750-01-01. Reads Hourly-train.csv
-    and Hourly-test.csv, or the same names with M4- before them."""
+    The files have no timestamps: as in GluonTS, all series begin at 1750-01-01.
+
+    Args:
+        root: folder with ``Hourly-train.csv`` and ``Hourly-test.csv``, or ``M4-Hourly-train.csv``
+            and ``M4-Hourly-test.csv``.
+    """
     folder, tables = _root(root), []
     for part, size in (("train", "2.3 MB"), ("test", "0.1 MB")):
         local = folder / f"M4-Hourly-{part}.csv"
@@ -111,13 +136,21 @@ def m4_hourly(root: str) -> SeriesSet:
 
 
 def pm25(root: str, part: str = "train") -> SeriesSet:
-    """PM2.5 in Beijing, 36 stations, hourly, in CSDI's protocol: months 3, 6, 9 and 12 are for
-    testing, each of them an item; the runs of months between are for training.
+    """PM2.5 in Beijing, 36 stations, hourly, in the protocol of CSDI.
 
-    part: "train"; "test": the test months complete; "masked": the same without the values that are
-    to be imputed and scored. Reads pm25_ground.txt and pm25_missing.txt, or STMVL-Release.zip."""
+    Months 3, 6, 9 and 12 are for testing, each of them an item; the runs of months between are for
+    training.
+
+    Args:
+        root: folder with ``pm25_ground.txt`` and ``pm25_missing.txt``, or ``STMVL-Release.zip``.
+        part: ``train``; ``test``, the complete test months; or ``masked``, the same without the
+            values to be imputed and scored.
+
+    Raises:
+        UserError: for another part, or files that cannot be read.
+    """
     if part not in ("train", "test", "masked"):
-        raise UserError(f"data.part={part} is not known: choose train, test or masked")
+        raise UserError(f"data.part={part} is invalid: choose train, test or masked")
     folder = _root(root)
     name = "pm25_missing.txt" if part == "masked" else "pm25_ground.txt"
     if (folder / name).is_file():
@@ -140,11 +173,18 @@ def pm25(root: str, part: str = "train") -> SeriesSet:
 
 
 def statsmodels(name: str) -> SeriesSet:
-    """Series that come with statsmodels: sunspots of each year, 1700 to 2008; co2, carbon dioxide
-    over Mauna Loa of each week, 1958 to 2001, some missing; or elnino, temperature of the sea's
-    surface in the eastern Pacific of each month, 1950 to 2010."""
+    """Series that come with statsmodels.
+
+    Args:
+        name: ``sunspots``, yearly, 1700 to 2008; ``co2``, carbon dioxide at Mauna Loa, weekly, 1958
+            to 2001, some missing; or ``elnino``, sea surface temperature in the eastern Pacific,
+            monthly, 1950 to 2010.
+
+    Raises:
+        UserError: for another name, or where statsmodels is not installed.
+    """
     if name not in STATSMODELS:
-        raise UserError(f"data.name={name} is not known: choose one of {', '.join(STATSMODELS)}")
+        raise UserError(f"data.name={name} is invalid: choose one of {', '.join(STATSMODELS)}")
     variable, freq = STATSMODELS[name]
     try:
         from statsmodels import datasets
@@ -164,22 +204,23 @@ def _root(root: str) -> Path:
     return Path(root).expanduser()
 
 
-def _lines(path: Path) -> list[dict]:
+def _lines(path: Path) -> list[Row]:
     try:
         return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): download it again") from error
 
 
-def _archive(path: Path) -> dict[str, list[dict]]:
-    """The rows of train.json and test.json (or data.json in folders of these names)."""
-    parts: dict[str, list[dict]] = {"train": [], "test": []}
+def _archive(path: Path) -> dict[str, list[Row]]:
+    """The rows of train.json and test.json, or of data.json in folders of these names."""
+    parts: dict[str, list[Row]] = {"train": [], "test": []}
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 inside = Path(member.name)
                 if member.isfile() and inside.suffix == ".json" and inside.parent.name in parts:
-                    lines = archive.extractfile(member).read().splitlines()
+                    file = archive.extractfile(member)
+                    lines = file.read().splitlines() if file else []
                     parts[inside.parent.name] += [json.loads(line) for line in lines if line]
     except (OSError, tarfile.TarError, EOFError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): remove it and try again") from error
@@ -188,7 +229,7 @@ def _archive(path: Path) -> dict[str, list[dict]]:
     return parts
 
 
-def _longest(rows: list[dict]) -> tuple[pandas.Timestamp, np.ndarray]:
-    """Of the same series up to one test window after the other, the last."""
+def _longest(rows: list[Row]) -> tuple[pandas.Timestamp, np.ndarray]:
+    """The longest of the versions of a series, which end with one test window after the other."""
     row = max(rows, key=lambda row: len(row["target"]))
     return pandas.Timestamp(row["start"]), np.array(row["target"], np.float64)

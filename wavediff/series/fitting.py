@@ -1,4 +1,4 @@
-"""A small model of given series, trained within seconds."""
+"""A small model fitted to given series within a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.series import calendar
-from wavediff.series.model import SeriesModel, facts, network_sizes
+from wavediff.series.model import SeriesModel, facts, sized
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.settings import default_context
 from wavediff.series.windows import Windows
@@ -28,11 +28,11 @@ from wavediff.training.learner import Learner
 from wavediff.training.loop import Counters, train
 from wavediff.training.optim import configured_optimizer
 
-LONGEST_BLOCK = 96  # steps that a forecast fills at once, or two seasons
-TOGETHER = 16  # variables that are modelled together unless told otherwise
+MAX_BLOCK = 96  # steps that are forecast at once, or two seasons
+MAX_JOINT_VARIABLES = 16  # modelled jointly by default
 INTERRUPTED = (
     "stopped after {} steps of training: the model that was being fitted is not kept, and the same "
-    "command begins anew; `wavediff train recipe=series data.path=FILE` makes one that resumes "
+    "command starts again; `wavediff train recipe=series data.path=FILE` makes one that resumes "
     "after a stop, for --checkpoint"
 )
 
@@ -41,7 +41,7 @@ def recipe_config(recipe: str = "series", overrides: Sequence[str] = ()) -> dict
     """The configuration that ``wavediff train recipe=... overrides`` composes, as plain values."""
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
         config = compose("train", [f"recipe={recipe}", *overrides])
-    # what belongs to a run alone refers to Hydra itself
+    # the other keys belong to a run and refer to Hydra itself
     chosen = {key: config[key] for key in (*SeriesModel.groups, "data", "optimizer", "trainer")}
     return {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -63,25 +63,29 @@ def fit(
     progress: bool = True,
     config: Mapping[str, Any] | None = None,
 ) -> SeriesModel:
-    """A model of ``series``, with the averaged weights of its training.
+    """Fit a model to ``series``; it has the averaged weights of the training.
 
     The number of steps follows from ``seconds`` (``TimeBudget``), so that the decay of the learning
     rate is complete when they are over, however the speed of the machine changes.
 
     Args:
-        horizon: steps that forecasts are wanted for; longer ones than a window should hold are
-            forecast in equal blocks. None: a season.
+        series: to learn from.
+        horizon: steps of a forecast; one that is too long for a window is divided into equal
+            blocks. None: a season.
         context: steps that a forecast sees; None: three blocks or two seasons.
-        multivariate: the variables of an item in one window; None: up to 16 of them.
-        stops: where training ends in each item; None: everywhere at its end.
-        seconds: of training; reading the data and the like come before them.
-        steps: so many instead of what fits into ``seconds``: the same seed then gives the same
-            model.
-        config: of a recipe for series (``recipe_config``), whose data's settings count where they
-            are not given here; the one for any table by default.
+        multivariate: whether a window has all variables of an item; None: if they are at most
+            ``MAX_JOINT_VARIABLES``.
+        stops: the step of each item where training ends; None: its last.
+        seconds: time for the training alone.
+        steps: of training instead, so that the same seed gives the same model.
+        seed: of weights, windows and noise.
+        device: to train on.
+        progress: whether to show a bar on stderr.
+        config: of a recipe for series (``recipe_config``), for what is not given here; that of the
+            recipe ``series`` by default.
 
     Raises:
-        UserError: where the series are too short for the horizon, or cannot be learnt.
+        UserError: where the series are shorter than the horizon, or training diverges.
         KeyboardInterrupt: at Ctrl-C; nothing is kept.
     """
     config = recipe_config() if config is None else config
@@ -90,26 +94,17 @@ def fit(
     lags = config["data"]["lags"]
     data = Windows(series, **settings, lags=lags, stops=ends, seed=seed)
     kind = config["data"]["scaling"]
-    sizes = {
-        "variables": data.variables,
-        "features": data.local_channels,
-        "lags": data.lags,
-        "context": data.context,
-        "horizon": data.horizon,
-        "scaling": kind,
-    }
-    groups = {key: config[key] for key in SeriesModel.groups}
-    groups["task"] = groups["task"] | sizes
-    groups["network"] = groups["network"] | network_sizes(groups["network"], **sizes)
+    groups = sized({key: config[key] for key in SeriesModel.groups}, data, kind)
     limits = {"device": str(device), "progress": progress, "max_minutes": None}
     if steps is not None:
         warmup = min(config["trainer"]["warmup_steps"], steps // 10)
         limits |= {"max_steps": steps, "warmup_steps": warmup}
     trainer = trainer_config(config["trainer"] | limits)
-    remembered = facts(data, series, kind)
+    about_data = facts(data, series, kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_task(groups)
+        assert isinstance(model, SeriesModel)
         world = World(0, 1, torch.device(device))
         optimizer = partial(configured_optimizer, config["optimizer"])
         learner = Learner(model, trainer, world, optimizer, seed)
@@ -122,8 +117,13 @@ def fit(
                 print(INTERRUPTED.format(counters.step), file=sys.stderr)
             raise
     model.network.load_state_dict(learner.exported())
-    model.extra = {"recipe": "series", "seed": seed, **remembered, "step": counters.step}
-    model.extra["seconds"] = round(time.monotonic() - began)
+    model.extra = {
+        "recipe": "series",
+        "seed": seed,
+        **about_data,
+        "step": counters.step,
+        "seconds": round(time.monotonic() - began),
+    }
     return model.eval()
 
 
@@ -135,21 +135,29 @@ def window_settings(
     multivariate: bool | None,
     data: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Context, horizon and multivariate of the windows of series, ``longest`` steps at most.
+    """The arguments ``context``, ``horizon`` and ``multivariate`` of ``Windows``.
+
+    Args:
+        series: to learn from.
+        longest: steps of the longest series.
+        horizon: of ``fit``.
+        context: of ``fit``.
+        multivariate: of ``fit``.
+        data: the configuration that has the defaults.
 
     Raises:
         UserError: for a horizon that is longer than all series.
     """
     season = calendar.season(series.freq)
-    wanted = horizon or (season if 1 < season <= LONGEST_BLOCK else data["horizon"])
+    wanted = horizon or (season if 1 < season <= MAX_BLOCK else data["horizon"])
     if horizon is not None and horizon > longest:
         raise UserError(
-            f"a horizon of {horizon} steps is longer than what there is to learn from, {longest} "
-            "steps: ask for fewer, or give more data"
+            f"a horizon of {horizon} steps is longer than the data to learn from, {longest} "
+            "steps: give a shorter horizon, or more data"
         )
-    most = max(1, min(max(LONGEST_BLOCK, 2 * season), longest // 3))
+    most = max(1, min(max(MAX_BLOCK, 2 * season), longest // 3))
     block = math.ceil(wanted / math.ceil(wanted / most)) if horizon else min(wanted, most)
     if multivariate is None:
-        multivariate = data["multivariate"] and 1 < len(series.variables) <= TOGETHER
+        multivariate = data["multivariate"] and 1 < len(series.variables) <= MAX_JOINT_VARIABLES
     context = context or data["context"] or default_context(series.freq, block, longest)
     return {"context": context, "horizon": block, "multivariate": multivariate}

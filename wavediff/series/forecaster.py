@@ -1,4 +1,4 @@
-"""Forecasts, filled gaps and made-up series of a table: fit, then predict."""
+"""Forecasting, imputation and synthesis of the series in a table."""
 
 from __future__ import annotations
 
@@ -6,32 +6,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas
 import torch
 from tqdm import tqdm
 
+from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
-from wavediff.series import calendar, frequency, scaling
+from wavediff.series import calendar
 from wavediff.series.fitting import fit
-from wavediff.series.gaps import Filled, fill
 from wavediff.series.guidance import Guidance
+from wavediff.series.imputation import Imputed, impute
 from wavediff.series.metrics import quantiles as sample_quantiles
-from wavediff.series.model import SeriesModel, Window
+from wavediff.series.model import SeriesModel
 from wavediff.series.reading import read_series
 from wavediff.series.rolling import paths
-from wavediff.series.series_set import Series, SeriesSet
+from wavediff.series.series_set import SeriesSet
+from wavediff.series.synthesis import synthesize
 from wavediff.series.windows import Windows
 from wavediff.tasks.checkpoint import save_task
 from wavediff.tasks.sampler import sampler_config
 
-Data = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
+Data: TypeAlias = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
 
 
 class Forecaster:
-    """A model of series and the series that it goes on with.
+    """A model of series, and the series that it is applied to.
 
         Forecaster().fit("sales.csv").predict(24)
         Forecaster(checkpoint="runs/etth1").fit(frame).sample(24)
@@ -40,26 +42,36 @@ class Forecaster:
     the data and checks that the checkpoint fits.
 
     Args:
-        horizon: steps of a forecast; the model's block by default. Longer ones than the model's go
-            on block by block, each sample path with its own past.
-        context: steps that a forecast sees; by the horizon and the season by default.
+        horizon: steps of a forecast; the model's block by default. A longer forecast than a block
+            continues block by block, each sample path conditioned on its own past.
+        context: steps that a forecast sees; by default a function of horizon and season.
         checkpoint: a run folder or a file.
-        seconds: for training.
-        fit_steps: so many steps of training instead, so that the seed alone decides the result.
+        seconds: time to train in.
+        fit_steps: steps of training instead, so that the seed alone decides the result.
         seed: of training and of the samples.
-        time, item, targets, known, static, freq: of the table (``wavediff.series.reading``).
-        multivariate: all variables of an item together, or each by itself; by default together up
-            to 16 of them.
-        samples: paths of a forecast, and draws of a missing cell.
-        sampler, steps: how to sample; the model's own by default.
-        guidance, guidance_scale: of ``SeriesModel.guide``; what suits the model by default.
-        device: auto (a GPU where there is one), cpu, cuda.
-        progress: bars on stderr.
+        time: the time column; found by default.
+        item: the column that names the items; found by default.
+        targets: columns to model; all with numbers by default.
+        known: columns whose future is known.
+        static: columns that are constant for an item.
+        freq: the frequency; found by default.
+        multivariate: whether all variables of an item are modelled jointly; by default if there
+            are at most 16.
+        samples: paths of a forecast, and draws of a missing value.
+        sampler: name of a sampler; the model's own by default.
+        steps: of the sampler.
+        guidance: of ``SeriesModel.guide``; the default suits the model.
+        guidance_scale: of ``SeriesModel.guide``.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``.
+        progress: whether to show bars on stderr.
 
     Attributes:
         model: the ``SeriesModel``, after ``fit`` or with a checkpoint.
         series: the ``SeriesSet`` that was read.
         notes: sentences about what was found in the data.
+
+    Raises:
+        UserError: for an argument out of range, or a checkpoint that cannot be used.
     """
 
     def __init__(
@@ -90,10 +102,10 @@ class Forecaster:
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}: it must be 1 or more")
         if not seconds > 0:
-            raise UserError(f"the seconds for training are {seconds}: they must be above 0")
+            raise UserError(f"seconds is {seconds}: it must be above 0")
         self.horizon, self.context, self.multivariate = horizon, context, multivariate
         self.seconds, self.fit_steps, self.seed = seconds, fit_steps, seed
-        self.columns = {
+        self.columns: dict[str, Any] = {
             "time": time,
             "item": item,
             "targets": targets,
@@ -121,7 +133,7 @@ class Forecaster:
         self.pretrained = checkpoint
 
     def read(self, data: Data) -> Forecaster:
-        """Read the data, and check that it fits the checkpoint where there is one; no training."""
+        """Read the data without training, and check that it fits the checkpoint if there is one."""
         series = (
             data
             if isinstance(data, SeriesSet)
@@ -132,21 +144,21 @@ class Forecaster:
         return self
 
     def fit(self, data: Data, stops: Sequence[int] | None = None, **options: Any) -> Forecaster:
-        """Read the data, and train a model of it unless there is a checkpoint.
+        """Read the data, and train a model on it unless there is a checkpoint.
 
         Args:
             data: a CSV or Parquet file, a frame, an array ``[T, V]`` or ``[items, T, V]``, or a
                 ``SeriesSet``.
-            stops: the step of each item at which training ends, as for a backtest.
+            stops: the step of each item where training ends, as for a backtest.
             options: of ``wavediff.series.fitting.fit``.
 
         Raises:
             UserError: for data that cannot be used, or does not fit the checkpoint.
         """
-        self.read(data)
+        series = self.read(data)._read()
         if self.pretrained is None:
             self.model = fit(
-                self.series,
+                series,
                 horizon=self.horizon,
                 context=self.context,
                 multivariate=self.multivariate,
@@ -165,22 +177,28 @@ class Forecaster:
     def predict(
         self, horizon: int | None = None, quantiles: Sequence[float] = (0.1, 0.5, 0.9)
     ) -> pandas.DataFrame:
-        """Quantiles of the ``horizon`` steps that follow the data.
+        """Forecast quantiles of the steps that follow the data.
 
-        One row for each item and step, with the data's own time column (its stamps go on at its
-        frequency), the item column where there are several items, and for each variable and
-        quantile a column ``NAME_q0.1``, ``NAME_q0.5``, ... . Quantiles are over the samples: the
-        sorted sample at index round((n - 1) q).
+        Args:
+            horizon: number of steps; the forecaster's by default.
+            quantiles: in [0, 1]; of the samples, the sorted one at index round((n - 1) q).
+
+        Returns:
+            One row for each item and step, with the time column of the data, the item column where
+            there are several items, and the columns ``NAME_q0.1``, ``NAME_q0.5``, ... of each
+            variable.
         """
         return self.frame(self.sample(horizon), quantiles)
 
     def frame(
         self, samples: np.ndarray, quantiles: Sequence[float], *, as_written: bool = False
     ) -> pandas.DataFrame:
-        """The frame of ``predict`` of these samples ``[S, items, V, horizon]``.
+        """The frame of ``predict`` for given samples.
 
         Args:
-            as_written: stamps as the file that was read writes them, not as time stamps.
+            samples: ``[S, items, V, horizon]``.
+            quantiles: of ``predict``.
+            as_written: timestamps as the file that was read writes them, not as time stamps.
         """
         series = self._read()
         frames = []
@@ -199,18 +217,18 @@ class Forecaster:
         return pandas.concat(frames, ignore_index=True)
 
     def sample(self, horizon: int | None = None) -> np.ndarray:
-        """Paths ``[samples, items, V, horizon]`` of the steps that follow each item's last one."""
+        """Sample paths ``[samples, items, V, horizon]`` of the steps that follow the data."""
         ends = [(number, item.length) for number, item in enumerate(self._read().items)]
         return np.stack(list(self.paths(ends, horizon)), axis=1)
 
     def paths(
         self, origins: Sequence[tuple[int, int]], horizon: int | None = None
     ) -> Iterator[np.ndarray]:
-        """``[samples, V, horizon]`` from each origin (item, step), by what lies before it."""
+        """Sample paths ``[samples, V, horizon]`` from each origin (item, step) on."""
         series, model = self._read(), self._model()
         horizon = horizon or self.horizon or model.horizon
         if model.horizon < 1:
-            raise UserError("this model was trained for gaps only: give one with a horizon")
+            raise UserError("this model only imputes: give one with a horizon")
         each = 1 if self._together() else len(series.variables)
         with self._bar("forecast", each * len(origins), "series") as bar:
             yield from paths(
@@ -225,12 +243,12 @@ class Forecaster:
                 progress=bar.update,
             )
 
-    def gaps(self) -> list[Filled]:
-        """For each item its values with the gaps filled, and the standard deviations there."""
+    def gaps(self) -> list[Imputed]:
+        """Each item with its missing values imputed, and their standard deviations."""
         series, model = self._read(), self._model()
         missing = sum(int(np.isnan(item.values).sum()) for item in series.items)
         with self._bar("impute", missing, "cell") as bar:
-            return fill(
+            return impute(
                 model,
                 series,
                 self.samples,
@@ -241,85 +259,49 @@ class Forecaster:
             )
 
     def impute(self, data: Data | None = None) -> pandas.DataFrame:
-        """All steps of the data with its gaps filled: time, item where there are several, and each
-        variable, with a column ``NAME_std`` (0 where the value was known) beside those that had
-        gaps. A missing value becomes the samples' median.
+        """Impute the missing values of the data by the samples' median.
 
         Args:
-            data: to be filled; what was given to ``fit`` by default.
+            data: to impute; what was given to ``fit`` by default.
+
+        Returns:
+            All steps: time, item where there are several, and each variable; beside a variable
+            with missing values ``NAME_std``, 0 where the value was known.
         """
         if data is not None:
             self.read(data)
-        series, filled = self._read(), self.gaps()
+        series, imputed = self._read(), self.gaps()
         items = [
             replace(item, values=part.median)
-            for item, part in zip(series.items, filled, strict=True)
+            for item, part in zip(series.items, imputed, strict=True)
         ]
         frame = replace(series, items=items).frame()
-        std = np.concatenate([part.std for part in filled], axis=1)
+        std = np.concatenate([part.std for part in imputed], axis=1)
         for variable, row in zip(series.variables, std, strict=True):
             if row.any():
                 frame.insert(frame.columns.get_loc(variable) + 1, f"{variable}_std", row)
         return frame
 
     def synthesize(self, n: int) -> pandas.DataFrame:
-        """``n`` made-up series as long as a window of the model: series (1 to n), time and each
-        variable. Levels and scales are those of training windows, stamps lie in the training span.
-
-        Raises:
-            UserError: where the model needs columns that only data has.
-        """
-        model = self._model()
-        facts = model.extra
-        if not facts.get("scales"):
-            raise UserError("this checkpoint remembers no scales of its data: train it anew")
-        freq, start = facts["frequency"], facts["start"]
-        if list(facts["local"]) != list(calendar.names(freq)):
-            raise UserError(
-                "a model with known or static columns cannot make up series: train one without "
-                f"{', '.join(name for name in facts['local'] if name not in calendar.names(freq))}"
-            )
-        start = int(start) if freq is None else pandas.Timestamp(start)
-        generator = np.random.default_rng(self.seed)
-        scales = torch.tensor(facts["scales"], dtype=torch.float64)
-        scales = scales[generator.integers(len(scales), size=n)]
-        first = generator.integers(max(facts["steps"] - model.length, 0) + 1, size=n)
-        times = [frequency.stamps(start, freq, at, at + model.length) for at in first.tolist()]
-        local = np.stack([calendar.features(index, freq) for index in times])
-        shape = (n, model.variables, model.length)
-        values, nothing = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
-        lags = torch.zeros(n, model.variables * len(model.lags), model.length)
-        window = Window(values, nothing, torch.from_numpy(local), lags, lags.bool())
-        wide = scaling.Affine(scales[..., :1], scales[..., 1:])
-        options = {"sampler": self._sampler(), "seed": self.seed, "wide": wide}
-        made = model.sample(window, nothing, 1, **options)[0].cpu().numpy()
-        names = facts["variables"] or ["value"]
-        items = [
-            Series(str(number + 1), index[0], series)
-            for number, (index, series) in enumerate(zip(times, made, strict=True))
-        ]
-        frame = SeriesSet(items, names, freq).frame()
-        if "item" not in frame:
-            frame.insert(1, "item", "1")
-        frame = frame.rename(columns={"item": "series"})
-        return frame[["series", "time", *names]]
+        """Sample ``n`` synthetic series; see ``wavediff.series.synthesis.synthesize``."""
+        return synthesize(self._model(), n, sampler=self._sampler(), seed=self.seed)
 
     def save(self, path: str | Path) -> None:
-        """The model as a file that ``checkpoint`` takes; its name should be model.safetensors."""
+        """Write the model to a file that ``checkpoint`` accepts, best named model.safetensors."""
         model = self._model()
         save_task(Path(path), model.config, model.network.state_dict(), model.extra)
 
     def _model(self) -> SeriesModel:
         if self.model is None:
-            raise UserError("there is no model yet: call fit first, or give a checkpoint")
+            raise UserError("no model has been fitted: call fit first, or give a checkpoint")
         return self.model
 
     def _read(self) -> SeriesSet:
         if self.series is None:
-            raise UserError("there is no data yet: call fit first")
+            raise UserError("no data has been read: call fit first")
         return self.series
 
-    def _sampler(self) -> Any:
+    def _sampler(self) -> Sampler:
         return self._model().with_sampler(self.sampler, self.steps)
 
     def _together(self) -> bool:
@@ -333,14 +315,14 @@ class Forecaster:
             yield bar
 
     def _fitting(self, series: SeriesSet) -> SeriesSet:
-        """The part of ``series`` that the checkpoint is about.
+        """The part of ``series`` that the checkpoint models.
 
         Raises:
-            UserError: where it does not fit.
+            UserError: where the checkpoint does not fit.
         """
         model, name = self._model(), self.pretrained
         if "frequency" not in model.extra:
-            raise UserError(f"{name} does not say what it was trained on: train it anew")
+            raise UserError(f"{name} has no record of its training data: train it again")
         freq, variables = model.extra["frequency"], model.extra["variables"]
         if freq != series.freq:
             of, has = (one or "none (plain numbers)" for one in (freq, series.freq))
@@ -350,7 +332,7 @@ class Forecaster:
             )
         if variables is not None and list(series.variables) != variables:
             lacking = [variable for variable in variables if variable not in series.variables]
-            if lacking and len(variables) == 1:  # there is no other that it would have to know
+            if lacking and len(variables) == 1:  # it depends on no other
                 self.notes.append(f"the model of {variables[0]} is used for each variable")
                 variables = list(series.variables)
             elif lacking:
@@ -364,12 +346,12 @@ class Forecaster:
             if left:
                 self.notes.append(f"the model does not know {', '.join(left)}: left as they are")
             series = replace(series, items=items, variables=variables)
-        told = Windows(series, 1, 1, places=[], lags=[]).local_names
+        given = Windows(series, 1, 1, places=[], lags=[]).local_names
         trained = model.extra.get("local")
-        if len(told) != model.features or (trained is not None and told != trained):
+        if len(given) != model.features or (trained is not None and given != trained):
             raise UserError(
                 f"{name} was trained with the columns {', '.join(_columns(trained, freq))} beside "
-                f"the variables, and the data gives {', '.join(_columns(told, freq))}: name the "
+                f"the variables, and the data gives {', '.join(_columns(given, freq))}: name the "
                 "same known and static columns"
             )
         return series

@@ -1,7 +1,7 @@
-"""Regular grids of time: which frequency stamps have, which step of a grid each one is, and on.
+"""Regular time grids: the frequency of timestamps, their steps on the grid, and its continuation.
 
 A frequency is a pandas offset alias ("h", "15min", "B", "W-SUN", "MS", "QE-DEC", ...), or None for
-plain numbered steps. Months, quarters and years, weeks and business days keep their calendar.
+plain numbered steps. Months, quarters, years, weeks and business days follow the calendar.
 """
 
 import re
@@ -18,7 +18,7 @@ DAY = 86_400_000_000  # microseconds
 FIXED = {"W": 7 * DAY, "D": DAY, "h": DAY // 24, "min": 60_000_000, "s": 1_000_000, "ms": 1000}
 FIXED |= {"us": 1}
 MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "YS": 12, "YE": 12}
-# What pandas called them before 2.2.
+# Aliases of pandas before 2.2.
 OLD = {"H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "M": "ME", "BM": "BME", "Q": "QE"}
 OLD |= {"A": "YE", "Y": "YE", "AS": "YS"}
 NAMES = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
@@ -27,7 +27,11 @@ WEEKDAYS = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]
 
 @lru_cache
 def parts(freq: str) -> tuple[int, str, str]:
-    """ "2QS-FEB" -> (2, "QS", "FEB"). Raises UserError for what is no frequency."""
+    """The parts of an alias: "2QS-FEB" -> (2, "QS", "FEB").
+
+    Raises:
+        UserError: for what is not a frequency.
+    """
     match = re.fullmatch(r"\s*(\d*)\s*([A-Za-z]+)((?:-[A-Z]+)?)\s*", freq)
     if match:
         number, unit, anchor = match.groups()
@@ -39,7 +43,7 @@ def parts(freq: str) -> tuple[int, str, str]:
             raise ValueError("negative")
     except (ValueError, AttributeError) as error:
         raise UserError(
-            f"{freq!r} is no frequency: give one like h, 15min, D, B (business days), W-SUN, MS "
+            f"{freq!r} is not a frequency: give one like h, 15min, D, B (business days), W-SUN, MS "
             "(month's first day), ME (its last), QS or YS"
         ) from error
     return offset.n, match[2], match[3] or ""
@@ -54,9 +58,16 @@ def normalize(freq: str) -> str:
 def stamps(
     start: pandas.Timestamp | int, freq: str | None, first: int, last: int, stride: int = 1
 ) -> pandas.DatetimeIndex | pandas.RangeIndex:
-    """The stamps of the steps `first` to `last` (not included) of a grid whose step 0 is `start`;
-    both may be negative, or beyond any data. Plain numbers are `stride` apart."""
-    if freq is None:
+    """The timestamps of steps of a grid.
+
+    Args:
+        start: step 0.
+        freq: the frequency; None for plain numbers, ``stride`` apart.
+        first: step; it may be negative.
+        last: step, not included.
+        stride: distance of plain numbers.
+    """
+    if freq is None or isinstance(start, int | np.integer):
         return pandas.RangeIndex(int(start) + first * stride, int(start) + last * stride, stride)
     number, unit, _ = parts(freq)
     zone, origin = start.tz, start.tz_localize(None).as_unit("us").to_datetime64()
@@ -84,8 +95,15 @@ def stamps(
 
 
 def positions(times: np.ndarray, freq: str) -> np.ndarray:
-    """times: datetime64[us], ascending -> int64 steps from the first of them. Raises UserError for
-    one that is not on the grid of the frequency."""
+    """The steps of timestamps from the first of them, int64.
+
+    Args:
+        times: datetime64[us], ascending.
+        freq: the frequency.
+
+    Raises:
+        UserError: for one that is not on the grid of the frequency.
+    """
     number, unit, _ = parts(freq)
     origin = times[0]
     if unit in FIXED:
@@ -106,30 +124,36 @@ def positions(times: np.ndarray, freq: str) -> np.ndarray:
     if wrong.any():
         raise UserError(
             f"{text(times[np.argmax(wrong)])} is not on the grid of the frequency {freq} that "
-            f"begins at {text(origin)}: put the stamps on one grid (pandas: resample), or give "
+            f"begins at {text(origin)}: put the timestamps on one grid (pandas: resample), or give "
             "another --freq"
         )
     return steps
 
 
 def first(time: pandas.Timestamp, freq: str) -> pandas.Timestamp:
-    """The first stamp of a frequency that is not before `time`."""
+    """The first timestamp of a frequency that is not before ``time``."""
     return pandas.date_range(time, periods=1, freq=freq)[0]
 
 
 def infer(groups: Sequence[np.ndarray], names: Sequence[str]) -> str:
-    """The frequency of stamps (datetime64[us], ascending and unique, one array for each item,
-    whose names are given for messages).
+    """The frequency of timestamps.
 
-    Missing steps are allowed; stamps between the steps, a stretch at another frequency and items
-    of different frequencies are not. Raises UserError for those, and where no item has two stamps.
+    Missing steps are allowed; timestamps between the steps, a stretch at another frequency and
+    items of different frequencies are not.
+
+    Args:
+        groups: datetime64[us] of each item, ascending and unique.
+        names: of the items, for messages.
+
+    Raises:
+        UserError: for mixed frequencies, or where no item has two timestamps.
     """
     items = [(times, name) for times, name in zip(groups, names, strict=True) if len(times) > 1]
     groups = [times for times, _ in items]
     if not groups:
         raise UserError(
-            "one stamp has no frequency: give more rows, or say it by --freq (in Python freq=): h, "
-            "D, B, MS, ..."
+            "one timestamp has no frequency: give more rows, or --freq (in Python freq=): h, D, B, "
+            "MS, ..."
         )
     freq = _months(groups) or _fixed(groups)
     for times, name in items:
@@ -138,7 +162,7 @@ def infer(groups: Sequence[np.ndarray], names: Sequence[str]) -> str:
 
 
 def _months(groups: Sequence[np.ndarray]) -> str | None:
-    """MS, QE-DEC, 2YS-JAN, ... where every stamp is of a month's same place; else None."""
+    """MS, QE-DEC, 2YS-JAN, ... where all timestamps are at the same place of months; else None."""
     if min(np.diff(times).min().astype("int64") for times in groups) < 28 * DAY:
         return None
     times = np.concatenate(groups)
@@ -190,19 +214,19 @@ def _fixed(groups: Sequence[np.ndarray]) -> str:
 
 
 def _check(times: np.ndarray, freq: str, name: str) -> None:
-    """Raises UserError where the steps of `freq` are not what these stamps mostly are apart, or
-    where a long stretch of them is a multiple of it apart."""
+    """Raises UserError unless ``freq`` is the usual distance of these timestamps, and no long
+    stretch has a multiple of it."""
     steps = np.diff(positions(times, freq))
     sizes, counts = np.unique(steps, return_counts=True)
     usual = sizes[np.argmax(counts)]
     odd = steps % usual != 0
     if odd.any():
-        _refuse(times, int(np.argmax(odd)), int(np.argmax(steps == usual)))
+        raise _mixed(times, int(np.argmax(odd)), int(np.argmax(steps == usual)))
     if usual != 1:
         gap = _gap(times, int(np.argmax(steps == usual)))
         raise UserError(
-            f"mixed frequencies: the stamps of {name} are {gap} apart, those of others have the "
-            f"frequency {freq}: give files of one frequency each, or --freq {freq} to take the "
+            f"mixed frequencies: the timestamps of {name} are {gap} apart, those of others have "
+            f"the frequency {freq}: give files of one frequency each, or --freq {freq} to take the "
             "steps between as missing"
         )
     ends = np.flatnonzero(np.append(np.diff(steps) != 0, True))
@@ -210,27 +234,30 @@ def _check(times: np.ndarray, freq: str, name: str) -> None:
     lengths[steps[ends] == 1] = 0
     longest = int(np.argmax(lengths))
     if lengths[longest] >= max(6, min(20, len(times) // 4)):
-        _refuse(times, int(ends[longest] - lengths[longest] + 1), int(np.argmax(steps == 1)), freq)
+        odd = int(ends[longest] - lengths[longest] + 1)
+        raise _mixed(times, odd, int(np.argmax(steps == 1)), freq)
 
 
-def _refuse(times: np.ndarray, odd: int, usual: int, freq: str | None = None) -> None:
+def _mixed(times: np.ndarray, odd: int, usual: int, freq: str | None = None) -> UserError:
     way = f", or --freq {freq} to take the steps between as missing" if freq else ""
-    raise UserError(
-        f"mixed frequencies: most stamps are {_gap(times, usual)} apart, but "
-        f"{text(times[odd + 1])} comes {_gap(times, odd)} after the one before it: give stamps on "
-        f"one grid (pandas: resample){way}"
+    return UserError(
+        f"mixed frequencies: most timestamps are {_gap(times, usual)} apart, but "
+        f"{text(times[odd + 1])} comes {_gap(times, odd)} after the one before it: give timestamps "
+        f"on one grid (pandas: resample){way}"
     )
 
 
 def _gap(times: np.ndarray, number: int) -> str:
-    """How far apart stamp `number` and the next one are, for people."""
+    """The distance of timestamp ``number`` from the next one, for messages."""
     gap = int((times[number + 1] - times[number]).astype("int64"))
     unit = next(name for name, size in FIXED.items() if name != "W" and gap % size == 0)
     number, word = gap // FIXED[unit], {"D": "day", "h": "hour", "min": "minute"}.get(unit, unit)
     return f"{number} {word}{'s' if number > 1 and word != unit else ''}"
 
 
-def text(time: np.datetime64 | pandas.Timestamp) -> str:
-    """A stamp without a time of day where it is midnight."""
+def text(time: np.datetime64 | np.integer | pandas.Timestamp) -> str:
+    """A timestamp for messages, without the time of day where it is midnight; a number as it is."""
+    if isinstance(time, np.integer):
+        return str(time)
     time = pandas.Timestamp(time)
     return str(time.date()) if time == time.normalize() else str(time)

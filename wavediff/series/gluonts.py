@@ -1,4 +1,4 @@
-"""A forecaster as a predictor of GluonTS, for comparisons that are made there."""
+"""A forecaster as a predictor of GluonTS."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ import pandas
 from wavediff.errors import UserError
 from wavediff.series import calendar, frequency
 from wavediff.series.forecaster import Forecaster
+from wavediff.series.model import SeriesModel
 from wavediff.series.rolling import paths
 from wavediff.series.series_set import Series, SeriesSet
 
 if TYPE_CHECKING:
     from gluonts.model.forecast import SampleForecast
 
-TOGETHER = 64  # entries of a dataset that are forecast at once
+BATCH = 64  # entries of a dataset that are forecast at once
 
 
 class GluonTSPredictor:
-    """What ``gluonts.evaluation.make_evaluation_predictions`` calls a predictor.
+    """A predictor for ``gluonts.evaluation.make_evaluation_predictions``.
 
         predictor = GluonTSPredictor(Forecaster(checkpoint="runs/m4_hourly"), 48)
         forecasts, series = make_evaluation_predictions(dataset.test, predictor, num_samples=100)
 
     The samples of an entry are a function of the forecaster's seed, of the entry's place in the
-    dataset and of the entries around it in its batch of ``TOGETHER``.
+    dataset and of the other entries in its batch of ``BATCH``.
 
     Args:
-        forecaster: fitted, or with a checkpoint; of series without columns beside the variables.
+        forecaster: fitted, or with a checkpoint; of series without known or static columns.
         prediction_length: steps of a forecast; the forecaster's horizon by default.
 
     Attributes:
@@ -39,7 +40,7 @@ class GluonTSPredictor:
         lead_time: steps between the data and the forecast: 0.
 
     Raises:
-        UserError: where GluonTS is not installed, or the model cannot be asked through it.
+        UserError: where GluonTS is not installed, or the model has other columns.
     """
 
     lead_time = 0
@@ -55,33 +56,39 @@ class GluonTSPredictor:
         if own:
             raise UserError(
                 f"a model with the columns {', '.join(sorted(own))} beside its variables cannot be "
-                "asked through GluonTS: train one without known and static columns"
+                "used by GluonTS: train one without known and static columns"
             )
         self.forecaster = forecaster
         self.prediction_length = prediction_length or forecaster.horizon or model.horizon
         if self.prediction_length < 1:
-            raise UserError("this model was trained for gaps only: give one with a horizon")
+            raise UserError("this model only imputes: give one with a horizon")
+
+    @property
+    def model(self) -> SeriesModel:
+        """The forecaster's."""
+        assert self.forecaster.model is not None
+        return self.forecaster.model
 
     def predict(
         self, dataset: Iterable[Mapping[str, Any]], num_samples: int | None = None, **rest: Any
     ) -> Iterator[SampleForecast]:
-        """A forecast of the steps that follow each entry, in order.
+        """Forecast the steps that follow each entry, in order.
 
         Args:
             dataset: entries with ``start`` (a Period), ``target`` ``[T]``, or ``[V, T]`` with the
-                variables of a multivariate model, NaN where missing, and ``item_id`` if it likes.
+                variables of a multivariate model, NaN where missing, and optionally ``item_id``.
             num_samples: the forecaster's by default.
-            rest: what GluonTS gives to predictors of its own; not used.
+            rest: options of GluonTS's own predictors, ignored.
 
         Raises:
             UserError: for entries of another frequency or other variables than the model's.
         """
         kind = _sample_forecast()
-        model, samples = self.forecaster.model, num_samples or self.forecaster.samples
+        model, samples = self.model, num_samples or self.forecaster.samples
         sampler = model.with_sampler(self.forecaster.sampler, self.forecaster.steps)
         left = iter(dataset)
         for number in count():
-            entries = list(islice(left, TOGETHER))
+            entries = list(islice(left, BATCH))
             if not entries:
                 return
             series = self._series(entries)
@@ -104,8 +111,9 @@ class GluonTSPredictor:
                 )
 
     def _series(self, entries: Iterable[Mapping[str, Any]]) -> SeriesSet:
-        extra = self.forecaster.model.extra
-        names, items = extra["variables"], []
+        extra = self.model.extra
+        names = extra["variables"]
+        items: list[Series] = []
         for entry in entries:
             values = np.atleast_2d(np.asarray(entry["target"], np.float64))
             name = str(entry.get("item_id", len(items)))
@@ -121,7 +129,11 @@ class GluonTSPredictor:
 
 
 def _start(period: pandas.Period, freq: str | None) -> pandas.Timestamp | int:
-    """The model's stamp of a period. Raises UserError where its steps are not the periods'."""
+    """The model's timestamp of a period.
+
+    Raises:
+        UserError: where the steps of the model are not the periods'.
+    """
     if freq is None:
         return 0
     start = frequency.first(period.to_timestamp(), freq)
@@ -135,7 +147,7 @@ def _start(period: pandas.Period, freq: str | None) -> pandas.Timestamp | int:
 
 
 def _seed(seed: int, number: int) -> int:
-    """Of a batch of entries: its own, so that no two see the same noise."""
+    """The seed of a batch of entries, so that no two share their noise."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 

@@ -1,9 +1,9 @@
-"""How a network that was told nothing samples what agrees with known cells.
+"""Guidance of an unconditional model to known cells.
 
-The default scales are those that forecast an AR(1) process of coefficient 0.9 and variance 1 (24
-steps of context, 12 ahead) best by a network that was trained for 2500 steps with nothing known, 10
-steps of DPM-Solver++(2M). The slope of the forecast's mean in the last value, relative to the exact
-one, and the ratio of the standard deviations, at 1, 4 and 12 steps ahead:
+The default scales forecast an AR(1) process of coefficient 0.9 and variance 1 (24 steps of context,
+12 ahead) best, with an unconditional network trained for 2500 steps and 10 steps of
+DPM-Solver++(2M). The slope of the forecast's mean in the last value, relative to the exact one, and
+the ratio of the standard deviations, at 1, 4 and 12 steps ahead:
 
     replace                0.55 0.27 0.07    1.47 1.17 0.93
     mse, scale 1           0.88 0.94 0.79    1.27 1.01 0.91
@@ -20,9 +20,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wavediff.diffusion.guidance import ProjectionGuidance
+from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.guidance import Guided, ProjectionGuidance
 from wavediff.diffusion.self_guidance import SelfGuidance, mean_square, pinball, quantiles
 from wavediff.errors import UserError
 
@@ -32,13 +33,15 @@ SCALES = {"mse": 4.0, "quantile": 2.0}
 
 @dataclass(frozen=True)
 class Guidance:
-    """Of data of variance 1.
+    """Guidance for data of variance 1.
 
     Attributes:
-        kind: TSDiff's observation self-guidance, ``mse`` with its scale lowered in noise (the
-            ``data_std`` of ``diffusion.self_guidance``) or ``quantile``, whose force is bounded;
-            ``replace`` puts the known cells into every estimate.
-        scale: one over the variance that is granted to the known cells; of ``quantile``, the force.
+        kind: ``mse`` or ``quantile``, the observation self-guidance of TSDiff (Kollovieh et al.
+            2023), or ``replace``, which puts the known cells into every estimate. ``mse`` has a
+            lower scale at high noise (``data_std`` of ``diffusion.self_guidance``); the gradient of
+            ``quantile`` is bounded.
+        scale: of ``mse``, one over the variance of the known cells given an estimate; of
+            ``quantile``, the bound of the gradient.
     """
 
     kind: str
@@ -46,23 +49,26 @@ class Guidance:
 
     @classmethod
     def of(cls, kind: str, scale: float | None = None) -> Guidance:
-        """With the default scale of its kind where none is given.
+        """Guidance of a kind, with the default scale of it where none is given.
 
         Raises:
-            UserError: for a kind or a scale that cannot be.
+            UserError: for an unknown kind, or a scale out of range.
         """
         if kind not in KINDS:
-            raise UserError(f"there is no guidance {kind!r}; choose one of {', '.join(KINDS)}")
+            raise UserError(f"{kind!r} is not a guidance: choose one of {', '.join(KINDS)}")
         scale = SCALES.get(kind, 1.0) if scale is None else scale
         if not 0 < scale < float("inf"):
             raise UserError(f"the scale of guidance is {scale:g}: it must be above 0 and finite")
         return cls(kind, scale)
 
-    def around(self, denoiser: nn.Module, y: Tensor, known: Tensor, samples: int) -> nn.Module:
-        """The denoiser that knows ``y`` where ``known``, for ``samples`` of each window.
+    def around(self, denoiser: Denoiser, y: Tensor, known: Tensor, samples: int) -> Guided:
+        """The denoiser guided to ``y`` where ``known``.
 
         Args:
-            y, known: ``[samples * batch, variables, length]``, those of a sample together.
+            denoiser: unconditional, or conditioned on the known cells for ``replace``.
+            y: ``[samples * batch, variables, length]``, the windows of a sample together.
+            known: bool, like ``y``.
+            samples: of each window.
         """
         if self.kind == "replace":
             return ProjectionGuidance(denoiser, lambda x0_hat, cond: torch.where(known, y, x0_hat))

@@ -1,8 +1,8 @@
-"""Which cells of a window a model is shown while it trains (CSDI, Tashiro et al. 2021).
+"""Training masks: the cells of a window that a model is conditioned on (CSDI, Tashiro et al. 2021).
 
-Each is a function ``(present [variables, time], other, horizon, generator) -> known``, bool like
-``present``: what is known to the model, always a part of what is there. ``other`` is what is there
-in another window.
+Each is a function ``(present, other, horizon, generator) -> known`` of bool tensors
+``[variables, time]``. ``known`` is a part of ``present``, ``other`` the ``present`` of another
+window.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def forecast(present: Tensor, other: Tensor, horizon: int, generator: torch.Gene
 
 
 def random(present: Tensor, other: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
-    """Any share of the cells is hidden, each by itself."""
+    """A random share of the cells is hidden, each independently."""
     share, cells = (
         torch.rand((), generator=generator),
         torch.rand(present.shape, generator=generator),
@@ -39,7 +39,7 @@ def random(present: Tensor, other: Tensor, horizon: int, generator: torch.Genera
 
 
 def block(present: Tensor, other: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
-    """A stretch of up to the longer of ``horizon`` and half the window, of all or each variable."""
+    """A block is hidden, at most ``horizon`` or half the window, the same or one per variable."""
     variables, length = present.shape
     longest = max(1, min(length, max(horizon, length // 2)))
     together = bool(torch.rand((), generator=generator) < 0.5)
@@ -51,7 +51,7 @@ def block(present: Tensor, other: Tensor, horizon: int, generator: torch.Generat
 
 
 def historical(present: Tensor, other: Tensor, horizon: int, generator: torch.Generator) -> Tensor:
-    """What is missing in another window is hidden in this one."""
+    """The cells that are missing in another window are hidden."""
     return present & other
 
 
@@ -67,10 +67,17 @@ def drawn(
     horizon: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """The known cells by a mask drawn with these shares (weights, which need not sum to 1).
+    """The known cells by a mask that is drawn.
+
+    Args:
+        shares: weights of the masks by name, which need not sum to 1.
+        present: of the window.
+        other: of another window.
+        horizon: steps at the end that ``forecast`` hides.
+        generator: to draw from.
 
     Raises:
-        ValueError: for a mask that does not exist, or shares that cannot be.
+        ValueError: as ``check``.
     """
     check(shares)
     place = float(torch.rand((), generator=generator)) * sum(shares.values())
@@ -82,9 +89,13 @@ def drawn(
 
 
 def check(shares: Mapping[str, float]) -> None:
-    """Raises ValueError for a mask that does not exist, or shares that cannot be."""
+    """Check the weights of masks.
+
+    Raises:
+        ValueError: for an unknown mask, a negative weight, or no positive one.
+    """
     unknown = sorted(set(shares) - set(MASKS))
     if unknown:
-        raise ValueError(f"there is no mask {unknown[0]!r}; choose from {', '.join(MASKS)}")
+        raise ValueError(f"{unknown[0]!r} is not a mask: choose from {', '.join(MASKS)}")
     if not any(shares.values()) or any(share < 0 for share in shares.values()):
         raise ValueError(f"the masks' shares must be positive, not {dict(shares)}")

@@ -1,11 +1,11 @@
-"""Measures of probabilistic forecasts and of filled gaps, from samples.
+"""Metrics of probabilistic forecasts and imputations, from samples.
 
 ``samples`` are ``[S, ...]``, the S draws of a target ``[...]``, in the data's own units. A target
-that is NaN was never observed and is never scored. The relative measures (each CRPS) divide a sum
-over all scored points by the sum of |target| there, so that parts of a test set are put together
-by their sums and not by their means: ``sums`` of each part, ``measures`` of them all.
+that is NaN is missing and is not scored. The relative metrics (each CRPS) divide a sum over all
+scored points by the sum of |target| there. The parts of a test set are therefore put together by
+their sums and not by their means: ``sums`` of each part, ``combined`` for all.
 
-The CRPS of the literature is not one number. Three are given, each under its own name:
+The literature has several definitions of the CRPS. Three are given, each under its own name:
 
 - ``CRPS (9 deciles)``: GluonTS's mean weighted quantile loss, quantiles from the nearest sample.
 - ``CRPS (19 quantiles)``: CSDI's (Tashiro et al. 2021), quantiles interpolated between samples.
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 Interpolation = Literal["nearest", "linear"]
-Part = tuple[float, float]  # a sum over scored points and what divides it in the end
+Part = tuple[float, float]  # a sum over scored points, and its divisor
 Sums = Mapping[str, Part]
 
 DECILES = tuple(k / 10 for k in range(1, 10))
@@ -34,16 +34,17 @@ INTERVALS = (0.5, 0.8, 0.95)
 def quantiles(
     samples: ArrayLike, levels: Sequence[float], interpolation: Interpolation = "nearest"
 ) -> np.ndarray:
-    """Quantiles of samples ``[S, ...]``, float64 ``[len(levels), ...]``.
+    """Quantiles of samples, float64 ``[len(levels), ...]``.
 
     Args:
+        samples: ``[S, ...]``.
         levels: each in [0, 1].
-        interpolation: "nearest" takes the sorted sample at index round((S - 1) q), halves to the
-            even index (GluonTS's SampleForecast); "linear" interpolates between the two samples
-            around (S - 1) q (NumPy's and PyTorch's default, CSDI's).
+        interpolation: ``nearest`` takes the sorted sample at index round((S - 1) q), halves to the
+            even index (GluonTS's SampleForecast); ``linear`` interpolates between the two samples
+            around (S - 1) q (the default of NumPy and PyTorch, CSDI's choice).
 
     Raises:
-        ValueError: for a level or an interpolation that there is not, or no samples.
+        ValueError: for a level out of range, an unknown interpolation, or no samples.
     """
     samples = _float64(samples)
     if samples.ndim < 1 or len(samples) < 1:
@@ -59,9 +60,15 @@ def weighted_quantile_loss(
     levels: Sequence[float] = DECILES,
     interpolation: Interpolation = "nearest",
 ) -> float:
-    """Mean over the levels of sum(2 QL_q) / sum |y|, with QL the pinball loss.
+    """The mean over the levels q of sum(2 QL_q) / sum |y|, with the pinball loss QL.
 
     For one sample (a point forecast) and levels symmetric about 1/2 it is sum |error| / sum |y|.
+
+    Args:
+        samples: ``[S, ...]``.
+        target: ``[...]``.
+        levels: each in [0, 1].
+        interpolation: of ``quantiles``.
     """
     ordered, y = _scored(samples, target)
     return _ratio(_quantile_sums(ordered, y, levels, interpolation))
@@ -71,8 +78,12 @@ def ensemble_crps(samples: ArrayLike, target: ArrayLike) -> np.ndarray:
     """The CRPS of the empirical distribution at each point, in the data's units, ``[...]``.
 
     E|X - y| - E|X - X'| / 2 with X, X' drawn from the S samples with replacement (Gneiting &
-    Raftery 2007, equation 21; not the "fair" one, which divides by S (S - 1)). NaN where the
+    Raftery 2007, equation 21; not the "fair" CRPS, which divides by S (S - 1)). NaN where the
     target is missing.
+
+    Args:
+        samples: ``[S, ...]``.
+        target: ``[...]``.
     """
     samples, y = _paired(samples, target)
     known = ~np.isnan(y)
@@ -92,6 +103,8 @@ def crps_sum(
     Args:
         samples: ``[S, ..., V, T]``.
         target: ``[..., V, T]``; a step where any variable is missing is not scored.
+        levels: each in [0, 1].
+        interpolation: of ``quantiles``.
     """
     samples, y = _paired(samples, target)
     if y.ndim < 2:
@@ -110,9 +123,11 @@ def rmse(samples: ArrayLike, target: ArrayLike) -> float:
 
 
 def seasonal_error(history: ArrayLike, season: int) -> np.ndarray:
-    """Mean |y_t - y_{t - season}| of each variable of a history ``[V, T]``, ``[V]``.
+    """The mean of |y_t - y_{t - season}| of each variable, ``[V]``: the divisor of MASE.
 
-    What MASE divides by. Pairs with a missing value do not count; NaN where there is no pair.
+    Args:
+        history: ``[V, T]``; pairs with a missing value are left out. NaN where there is no pair.
+        season: in steps.
     """
     history = _float64(history)
     steps = np.abs(history[:, season:] - history[:, : max(history.shape[1] - season, 0)])
@@ -127,36 +142,36 @@ def mase(samples: ArrayLike, target: ArrayLike, scale: ArrayLike) -> float:
     Args:
         samples: ``[S, ..., V, T]``.
         target: ``[..., V, T]``.
-        scale: ``[..., V]``, the ``seasonal_error`` of each one's history. Variables whose scale is
-            0 or NaN cannot be scored and are left out.
+        scale: ``[..., V]``, the ``seasonal_error`` of each history. Variables whose scale is 0 or
+            NaN are left out.
     """
     return _ratio(_scaled_sums(*_paired(samples, target), scale))
 
 
 def coverage(samples: ArrayLike, target: ArrayLike, level: float) -> float:
-    """Share of targets inside the central interval of `level`, its ends included.
+    """The share of targets inside the central interval of ``level``, its ends included.
 
-    The ends are ``quantiles`` at (1 -+ level) / 2. Of S samples from the truth, the i-th and the
-    j-th smallest hold a new draw between them with probability (j - i) / (S + 1): of 100, a
-    perfect forecast's intervals of 50, 80 and 95 % cover 48.5, 78.2 and 94.1 %.
+    The ends are ``quantiles`` at (1 -+ level) / 2. Of S samples from the true distribution, the
+    i-th and the j-th smallest enclose a new draw with probability (j - i) / (S + 1): with 100
+    samples, the intervals of 50, 80 and 95 % of a perfect forecast cover 48.5, 78.2 and 94.1 %.
     """
     return _ratio(_interval_sums(*_scored(samples, target), level)[0])
 
 
 def interval_width(samples: ArrayLike, target: ArrayLike, level: float) -> float:
-    """Mean width of the central interval of `level` at the scored targets, in the data's units."""
+    """Mean width of the central interval of ``level`` at scored targets, in the data's units."""
     return _ratio(_interval_sums(*_scored(samples, target), level)[1])
 
 
 def sums(samples: ArrayLike, target: ArrayLike, scale: ArrayLike | None = None) -> Sums:
-    """The sums of which ``measures`` makes every measure here.
+    """The sums that ``combined`` computes all metrics from.
+
+    A point forecast (S = 1) has no intervals; CRPS-sum needs more than one variable.
 
     Args:
         samples: ``[S, ..., V, T]``.
         target: ``[..., V, T]``, NaN where missing.
         scale: ``[..., V]`` for MASE, which is left out without it.
-
-    A point forecast (S = 1) has no intervals; CRPS-sum needs more than one variable.
 
     Raises:
         ValueError: for shapes that do not fit, or samples that are not finite at a scored point.
@@ -182,11 +197,14 @@ def sums(samples: ArrayLike, target: ArrayLike, scale: ArrayLike | None = None) 
     return parts
 
 
-def measures(parts: Iterable[Sums]) -> dict[str, float]:
-    """Every measure over all parts of a test set: name -> value, NaN where nothing was scored.
+def combined(parts: Iterable[Sums]) -> dict[str, float]:
+    """All metrics by name over the parts of a test set, NaN where nothing was scored.
 
-    CRPS and CRPS-sum relative to mean |target|; MAE, RMSE and widths in the data's units; MASE in
-    seasonal errors; coverage as a share. "points" counts what was scored.
+    CRPS and CRPS-sum are relative to mean |target|, MAE, RMSE and widths in the data's units, MASE
+    in seasonal errors, coverage a share. ``points`` is the number of scored points.
+
+    Args:
+        parts: ``sums`` of each part.
     """
     total: dict[str, list[float]] = {}
     for part in parts:
@@ -208,23 +226,23 @@ def _float64(values: ArrayLike) -> np.ndarray:
 
 
 def _paired(samples: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    samples, target = _float64(samples), _float64(target)
-    if samples.shape[1:] != target.shape or samples.ndim < 1 or len(samples) < 1:
+    drawn, y = _float64(samples), _float64(target)
+    if drawn.shape[1:] != y.shape or drawn.ndim < 1 or len(drawn) < 1:
         raise ValueError(
-            f"samples must be [S >= 1, *target], not {list(samples.shape)} for a target of "
-            f"{list(target.shape)}"
+            f"samples must be [S >= 1, *target], not {list(drawn.shape)} for a target of "
+            f"{list(y.shape)}"
         )
-    return samples, target
+    return drawn, y
 
 
 def _scored(samples: ArrayLike, target: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Sorted samples ``[S, n]`` and targets ``[n]`` of the points that have a target."""
-    samples, target = _paired(samples, target)
-    known = ~np.isnan(target)
-    samples, target = samples[:, known], target[known]
-    if not np.isfinite(samples).all():
+    drawn, y = _paired(samples, target)
+    known = ~np.isnan(y)
+    drawn, y = drawn[:, known], y[known]
+    if not np.isfinite(drawn).all():
         raise ValueError("a sample is not finite where the target is known")
-    return np.sort(samples, axis=0), target
+    return np.sort(drawn, axis=0), y
 
 
 def _of_sorted(
@@ -260,7 +278,7 @@ def _ensemble(ordered: np.ndarray, y: np.ndarray) -> np.ndarray:
     """E|X - X'| / 2 of sorted samples is sum_i (2 i - S - 1) x_(i) / S^2, i from 1."""
     n = len(ordered)
     weights = (2 * np.arange(1, n + 1) - n - 1) / n**2
-    # taken from the median, so that large levels cost no digits
+    # relative to the median, so that a large mean costs no digits
     centred = ordered - ordered[n // 2]
     return np.abs(ordered - y).mean(0) - weights @ centred
 

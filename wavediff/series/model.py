@@ -1,4 +1,4 @@
-"""Windows of series: what is missing in them, now or in the future, from what is known."""
+"""A diffusion model of windows of time series: forecasting, imputation and synthesis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from torch.utils.data import default_collate
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
-from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
@@ -22,11 +21,12 @@ from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.series import masks as mask_kinds
 from wavediff.series import scaling
+from wavediff.series.condition import CleanObservations, Window, condition, network_sizes
 from wavediff.series.guidance import Guidance
 from wavediff.series.metrics import coverage, mae, weighted_quantile_loss
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.settings import build_series
-from wavediff.series.windows import Windows, visible_lags
+from wavediff.series.windows import Windows
 from wavediff.tasks.task import DiffusionTask
 from wavediff.training.config import TrainerConfig
 from wavediff.training.distributed import World
@@ -37,84 +37,37 @@ from wavediff.training.validation import Validation
 ROWS, GPU_ROWS = 256, 4096
 VALIDATION_SAMPLES = 50
 UNCONDITIONAL_GUIDANCE = "mse"  # the default of an unconditional model
-SCALES = 200  # training windows whose scales a checkpoint remembers
-
-
-class Window(NamedTuple):
-    """Windows as the model wants them.
-
-    Attributes:
-        values: ``[batch, variables, length]`` in the data's own units, anything where not present.
-        present: bool, like ``values``: where there is a value.
-        local: ``[batch, features, length]``: calendar and known covariates.
-        lags, lags_present: ``[batch, variables * lags, length]``, those of a variable together:
-            the series itself, earlier.
-        label: ``[batch]``, number of the item, or None.
-    """
-
-    values: Tensor
-    present: Tensor
-    local: Tensor
-    lags: Tensor
-    lags_present: Tensor
-    label: Tensor | None = None
-
-    @classmethod
-    def of(cls, batch: Mapping[str, Tensor]) -> Window:
-        """From a batch of ``wavediff.series.windows``."""
-        return cls(
-            batch["values"],
-            batch["present"].bool(),
-            batch["local"],
-            batch["lags"],
-            batch["lags_present"].bool(),
-            batch.get("label"),
-        )
-
-
-class CleanObservations(Denoiser):
-    """A denoiser whose network sees the known cells of x_t without noise (CSDI, Tashiro et al.
-    2021, section 4.3), at the level of x_t.
-
-    A block of DiffWave adds the local condition after its dilated convolution. Where no later block
-    has dilation 1, a known cell thus tells nothing to those at an odd distance from it, which only
-    the input can mend.
-    """
-
-    def forward(self, x: Tensor, t: Tensor | float, cond: Condition | None = None) -> Tensor:
-        """The estimate of x_0, like ``x``; of no meaning in known cells.
-
-        ``cond.local`` begins with the known values and where they are, both like ``x``.
-        """
-        y, known = (cond.local[:, k * x.shape[1] : (k + 1) * x.shape[1]] for k in range(2))
-        level = torch.hypot(self.schedule.alpha(t), self.schedule.sigma(t))
-        return super().forward(torch.where(known > 0, broadcast(level, x) * y, x), t, cond)
+SCALES = 200  # training windows whose scales a checkpoint stores
 
 
 class SeriesModel(DiffusionTask):
-    """Forecasts, fills gaps and makes series, all by sampling hidden cells of a window.
+    """Forecasts, imputes and synthesizes series by sampling the hidden cells of a window.
 
     The network sees the noisy window, and as its local condition the known cells (zero elsewhere),
     where they are, the calendar and the lags (CSDI, Tashiro et al. 2021; SSSD, Alcaraz &
-    Strodthoff 2023). A window is scaled by its known cells, so units and levels do not matter.
+    Strodthoff 2023). A window is scaled by its known cells, so the units of the data are free.
 
     Args:
-        network, schedule, prediction, objective, sampler: the parts.
-        variables: of a window.
-        features: calendar features and known covariates.
-        lags: how many steps back the series itself is shown, in steps.
-        context, horizon: steps of a window; the horizon is what a forecast fills at once.
+        network: the denoising network.
+        schedule: of the noise.
+        prediction: what the network's output means.
+        objective: by which it is trained.
+        sampler: by which it is sampled unless another is given.
+        variables: number of variables of a window.
+        features: number of calendar features and known covariates.
+        lags: at which earlier values of the series are inputs, in steps.
+        context: steps of a window before the horizon.
+        horizon: steps that are forecast at once; 0 for a model of gaps.
         scaling: one of ``wavediff.series.scaling.KINDS``.
-        masks: shares of the training masks of ``wavediff.series.masks``.
+        masks: weights of the training masks of ``wavediff.series.masks``.
         clean_known: whether the known cells of the network's input are without noise.
 
     Attributes:
         command: by which it is used.
-        guidance: by which known cells are sampled around without telling the network of them; None
-            tells it. A model that was only ever trained with nothing known is guided.
+        guidance: by which the unconditional model is guided to the known cells; None conditions
+            the network on them. An unconditional model is guided by default.
     """
 
-    command: str
     groups = ("task", "network", "schedule", "prediction", "objective", "sampler")
     title = "a model of series"
     advice = (
@@ -141,7 +94,7 @@ class SeriesModel(DiffusionTask):
         super().__init__(kind(network, schedule, prediction), objective, sampler)
         self.variables, self.features, self.lags = variables, features, lags
         self.context, self.horizon, self.scaling = context, horizon, scaling
-        self.command = "forecast" if horizon else "impute"
+        self.command = "forecast" if horizon else "impute"  # type: ignore[misc]
         self.masks = {"forecast": 1.0} if masks is None else dict(masks)
         mask_kinds.check(self.masks)
         self.guidance = Guidance.of(UNCONDITIONAL_GUIDANCE) if self.unconditional else None
@@ -149,7 +102,7 @@ class SeriesModel(DiffusionTask):
 
     @staticmethod
     def network_arguments(channels: int) -> dict[str, int]:
-        """None: ``complete`` has set them."""
+        """None: ``complete`` sets them."""
         return {}
 
     @property
@@ -165,18 +118,7 @@ class SeriesModel(DiffusionTask):
     def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
         """``config`` with what follows from its data: the sizes of a window and of the network."""
         train, _, _ = _read(json.dumps(config["data"]), config["seed"])
-        sizes = {
-            "variables": train.variables,
-            "features": train.local_channels,
-            "lags": train.lags,
-            "context": train.context,
-            "horizon": train.horizon,
-            "scaling": config["data"]["scaling"],
-        }
-        return config | {
-            "task": config["task"] | sizes,
-            "network": config["network"] | network_sizes(config["network"], **sizes),
-        }
+        return sized(config, train, config["data"]["scaling"])
 
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Windows, Windows]:
         """(training windows, validation windows) of a data configuration."""
@@ -190,8 +132,13 @@ class SeriesModel(DiffusionTask):
         return Validation(self.score(held_out, config.validate_files))
 
     def score(self, held_out: Windows, count: int) -> dict[str, float]:
-        """CRPS, MAE and coverage of the forecasts in ``count`` windows spread over those held out;
-        without a horizon of what training masks hide there."""
+        """CRPS, MAE and coverage of forecasts, or of imputations where there is no horizon.
+
+        Args:
+            held_out: validation windows.
+            count: how many of them to forecast, evenly spread; without a horizon the cells that
+                the training masks hide are imputed.
+        """
         chosen = sorted({k * len(held_out) // count for k in range(count)})
         window = Window.of(default_collate([held_out[k] for k in chosen]))
         if self.horizon:
@@ -215,7 +162,7 @@ class SeriesModel(DiffusionTask):
 
     @property
     def unconditional(self) -> bool:
-        """Whether the network was only ever trained with nothing known."""
+        """Whether the network was only trained unconditionally."""
         return {name for name, share in self.masks.items() if share > 0} == {"unconditional"}
 
     def guide(self, kind: str | None, scale: float | None = None) -> None:
@@ -245,15 +192,16 @@ class SeriesModel(DiffusionTask):
             self.guidance = Guidance.of(kind, scale)
 
     @property
-    def fewest(self) -> int:
-        """Known cells of a variable from which its scale is taken."""
+    def min_known(self) -> int:
+        """The min_known known cells of a variable that its scale is taken from."""
         return max(2, min(8, self.length // 16))
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
-        """Training losses, each ``[batch]``: on what is hidden and there.
+        """Training losses, each ``[batch]``, on the cells that are hidden and present.
 
         Args:
             batch: of ``wavediff.series.windows``.
+            noise: to draw from.
         """
         window = Window.of(batch)
         with torch.no_grad():
@@ -267,7 +215,7 @@ class SeriesModel(DiffusionTask):
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
 
     def _masked(self, present: Tensor, noise: ItemNoise) -> Tensor:
-        """What is known of each window by a mask drawn for it."""
+        """The known cells of each window by a mask drawn for it."""
         found = present.cpu()
         known = [
             mask_kinds.drawn(self.masks, found[i], found[i - 1], self.horizon, generator)
@@ -282,15 +230,17 @@ class SeriesModel(DiffusionTask):
         wide: scaling.Affine | None = None,
         conditional: bool = True,
     ) -> tuple[Tensor, Condition, scaling.Affine]:
-        """(x0, what the network is told, the scale of each window).
+        """(x0, the condition, the scale of each window).
 
-        A variable of which too few cells are known to tell its scale takes that of ``wide``. A
-        window of which nothing is known has no past either: its lags are hidden too. Where the
-        network is not ``told``, the known cells give the scale and nothing else.
+        Args:
+            window: whose ``present`` cells are in x0.
+            known: the cells that the windows are scaled by, and conditioned on.
+            wide: the scale of variables of which fewer than ``min_known`` cells are known.
+            conditional: False hides the known cells from the network.
         """
         scale = scaling.fit(window.values, known, self.scaling)
         if wide is not None:
-            enough = scaling.count(known, self.scaling) >= self.fewest
+            enough = scaling.count(known, self.scaling) >= self.min_known
             scale = scaling.Affine(
                 torch.where(enough, scale.loc, wide.loc),
                 torch.where(enough, scale.scale, wide.scale),
@@ -298,26 +248,25 @@ class SeriesModel(DiffusionTask):
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
         known = known if conditional else torch.zeros_like(known)
-        # [batch, variables, lags, length]: an earlier value is scaled like the variable it is of
-        lags = window.lags.unflatten(1, (self.variables, -1)).double()
-        lags = ((lags - scale.loc[..., None]) / scale.scale[..., None]).flatten(1, 2).to(x0)
-        there = visible_lags(window.lags_present.to(x0), known.to(x0), self.lags)
-        there = there * known.any(-1).any(-1)[:, None, None]
-        local = [known * x0, known.to(x0), window.local.to(x0), lags * there, there]
-        return x0, Condition(local=torch.cat(local, dim=1), label=window.label), scale
+        return x0, condition(window, x0, known, scale, self.lags), scale
 
     def forecast(self, window: Window, samples: int, **options: Any) -> Tensor:
-        """``[samples, batch, variables, horizon]``: the last steps of a window by those before.
+        """Forecast the last steps of windows from those before.
 
         Args:
+            window: the windows.
+            samples: of each.
             options: of ``sample``.
+
+        Returns:
+            ``[samples, batch, variables, horizon]`` in the data's units.
         """
         known = window.present.clone()
         known[..., self.context :] = False
         return self.sample(window, known, samples, **options)[..., self.context :]
 
     @torch.no_grad()
-    def sample(
+    def sample(  # type: ignore[override]
         self,
         window: Window,
         known: Tensor,
@@ -329,36 +278,38 @@ class SeriesModel(DiffusionTask):
         wide: scaling.Affine | None = None,
         guidance: Guidance | None = None,
     ) -> Tensor:
-        """``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
-
-        Known cells come back as they are. Window i sees noise that is a function of the seed and
-        of ``first + i`` alone.
+        """Sample the cells of windows that are not known; known cells keep their values.
 
         Args:
-            known: bool, like ``window.present``, a part of it: what the model is told.
-            wide: the scale ``[batch, variables, 1]`` of variables of which fewer than ``fewest``
-                cells are known; they have their own by default.
+            window: the windows.
+            known: bool, like ``window.present`` and a part of it: the cells to condition on.
+            samples: of each window.
+            sampler: the model's own by default.
+            seed: of the noise; window i sees a function of the seed and of ``first + i`` alone.
+            first: number of the first window.
+            wide: the scale ``[batch, variables, 1]`` of variables of which fewer than ``min_known``
+                cells are known; their own by default.
             guidance: the model's own by default.
+
+        Returns:
+            ``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
         """
         guidance = self.guidance if guidance is None else guidance
         sampler = self.sampler if sampler is None else sampler
-        window = Window(*(part if part is None else part.to(self.device) for part in window))
+        window = window.map(lambda part: part.to(self.device))
         known = known.to(self.device)
         rows = ROWS if self.device.type == "cpu" else GPU_ROWS
         rows = max(1, rows // (samples if guidance is None else 4 * samples))  # gradients are kept
         parts = []
         for start in range(0, len(known), rows):
             cut = slice(start, start + rows)
-            part = Window(*(p if p is None else p[cut] for p in window))
+            part = window.rows(cut)
             scale = None
             if wide is not None:
-                scale = scaling.Affine(
-                    wide.loc[cut].to(self.device), wide.scale[cut].to(self.device)
-                )
+                scale = scaling.Affine(wide.loc[cut], wide.scale[cut]).to(self.device)
+            place = first + start
             parts.append(
-                self._sample(
-                    part, known[cut], samples, sampler, seed, first + start, scale, guidance
-                )
+                self._sample(part, known[cut], samples, sampler, seed, place, scale, guidance)
             )
         return torch.cat(parts, dim=1)
 
@@ -389,15 +340,40 @@ class SeriesModel(DiffusionTask):
         denoiser = guidance.around(self.denoiser, y, there, samples)
         repeated = replace(repeated, prepared=denoiser.prepare(cond).prepared)
         x = sampler(denoiser, z, repeated, noise=noise)
-        filled = scale.invert(x.unflatten(0, (samples, batch)).to(window.values))
-        return torch.where(known, window.values, filled)
+        sampled = scale.invert(x.unflatten(0, (samples, batch)).to(window.values))
+        return torch.where(known, window.values, sampled)
+
+
+def sized(config: Mapping[str, Any], data: Windows, kind: str) -> dict[str, Any]:
+    """``config`` with the sizes of the task and of its network that follow from its windows.
+
+    Args:
+        config: with the groups ``task`` and ``network``.
+        data: the windows.
+        kind: of the scaling.
+    """
+    sizes: dict[str, Any] = {
+        "variables": data.variables,
+        "features": data.local_channels,
+        "lags": data.lags,
+        "context": data.context,
+        "horizon": data.horizon,
+        "scaling": kind,
+    }
+    network = config["network"] | network_sizes(config["network"], **sizes)
+    return {**config, "task": config["task"] | sizes, "network": network}
 
 
 def facts(train: Windows, series: SeriesSet, kind: str) -> dict[str, Any]:
-    """What a checkpoint remembers of its data, as JSON.
+    """What a checkpoint stores about its data, in types of JSON.
 
-    ``scales`` are the location and scale of each variable in up to ``SCALES`` training windows: a
-    window that is made up takes those of one.
+    ``scales`` are the location and scale of each variable in up to ``SCALES`` training windows, of
+    which a synthetic window takes one.
+
+    Args:
+        train: training windows.
+        series: that they are from.
+        kind: of the scaling.
     """
     scales = []
     for number in range(max(10, min(SCALES, 20 * SCALES // train.variables))):
@@ -415,17 +391,6 @@ def facts(train: Windows, series: SeriesSet, kind: str) -> dict[str, Any]:
         "steps": max(train.stops),
         "scales": scales,
     }
-
-
-def network_sizes(
-    network: Mapping[str, Any], variables: int, features: int, lags: list[int], **rest: Any
-) -> dict[str, int]:
-    """What the network takes in, as arguments of its configuration ``network``."""
-    local = 2 * variables + features + 2 * variables * len(lags)
-    sizes = {"channels": variables, "local_channels": local, "upsample": 1}
-    # of ``_condition``'s channels: for networks that treat each variable by itself
-    shared = {"shared_start": 2 * variables, "shared_channels": features}
-    return sizes | {key: size for key, size in shared.items() if key in network}
 
 
 @lru_cache(maxsize=1)

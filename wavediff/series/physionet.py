@@ -1,4 +1,4 @@
-"""PhysioNet's Challenge 2012: 48 hours of 4,000 patients in intensive care, most values missing."""
+"""PhysioNet Challenge 2012: 48 hours of 4,000 patients in intensive care, most values missing."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from wavediff.series.series_set import Series, SeriesSet
 # Silva et al. 2012, "Predicting in-hospital mortality of ICU patients"; ODC-By 1.0.
 SET_A = "https://physionet.org/files/challenge-2012/1.0.0/set-a.tar.gz"
 HOURS = 48
-# Those with enough values, in CSDI's order, in which its draws go.
+# With enough values; in CSDI's order, which its draws depend on.
 VARIABLES = (
     *("DiasABP", "HR", "Na", "Lactate", "NIDiasABP", "PaO2", "WBC", "pH", "Albumin", "ALT"),
     *("Glucose", "SaO2", "Temp", "AST", "Bilirubin", "HCO3", "BUN", "RespRate", "Mg", "HCT"),
@@ -28,21 +28,27 @@ PARTS = ("train", "validation", "test", "masked")
 def physionet(
     root: str, part: str = "train", missing: float = 0.1, fold: int = 0, seed: int = 1
 ) -> SeriesSet:
-    """The patients of set A in the protocol of CSDI (Tashiro et al. 2021; its dataset_physio.py):
-    the last value of each hour, each variable standardised over all patients.
+    """The patients of set A in the protocol of CSDI (Tashiro et al. 2021; ``dataset_physio.py``).
 
-    part: "train"; "validation"; "test": the patients of a fold complete; "masked": the same without
-    the values that are to be imputed and scored. missing: the share of each patient's values that
-    is. fold: 0 to 4, which fifth is for testing. seed: of the draws of values and patients.
+    An hour has the last value in it. Each variable is standardised over all patients.
 
-    Reads set-a.tar.gz or the folder set-a with a file for each patient.
+    Args:
+        root: folder with ``set-a.tar.gz``, or the folder ``set-a`` with a file for each patient.
+        part: ``train``; ``validation``; ``test``, the complete patients of a fold; or ``masked``,
+            the same without the values to be imputed and scored.
+        missing: the share of each patient's values to be imputed and scored.
+        fold: 0 to 4, the fifth that is for testing.
+        seed: of the draws of values and patients.
+
+    Raises:
+        UserError: for an argument out of range, or files that cannot be read.
     """
     if part not in PARTS:
-        raise UserError(f"data.part={part} is not known: choose one of {', '.join(PARTS)}")
+        raise UserError(f"data.part={part} is invalid: choose one of {', '.join(PARTS)}")
     if not 0 < missing < 1:
-        raise UserError(f"data.missing={missing} makes no sense: give a share between 0 and 1")
+        raise UserError(f"data.missing={missing} is out of range: give a share between 0 and 1")
     if fold not in range(5):
-        raise UserError(f"data.fold={fold} is not known: choose one of 0 to 4")
+        raise UserError(f"data.fold={fold} is out of range: give 0 to 4")
     names, values, hidden = [], [], []
     draw = np.random.RandomState(seed)
     for name, text in _files(Path(root).expanduser()):
@@ -93,14 +99,14 @@ def _hours(name: str, text: str) -> np.ndarray:
                 hours[hour, column] = float(row["Value"])
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{name} is no patient of PhysioNet's Challenge 2012 ({error!r}): remove set-a and try "
-            "again"
+            f"{name} is not a patient of PhysioNet Challenge 2012 ({error!r}): remove set-a and "
+            "try again"
         ) from error
     return hours
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:
-    """(number of the patient, his file), in order of the numbers."""
+    """(number, text of the file) of each patient, in order of the numbers."""
     folder, found = root / "set-a", {}
     if folder.is_dir():
         found = {path.stem: path.read_text() for path in folder.glob("[0-9]*.txt")}
@@ -111,7 +117,8 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
                 for member in archive:
                     inside = Path(member.name)
                     if member.isfile() and inside.suffix == ".txt" and inside.stem.isdigit():
-                        found[inside.stem] = archive.extractfile(member).read().decode()
+                        file = archive.extractfile(member)
+                        found[inside.stem] = file.read().decode() if file else ""
         except (OSError, tarfile.TarError, EOFError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{folder} cannot be read ({error}): remove it and try again"

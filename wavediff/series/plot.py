@@ -1,7 +1,8 @@
-"""A picture of a forecast: what was, and fans of quantiles of what is to come."""
+"""Plots of forecasts: the history and a fan chart of quantiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,13 +13,18 @@ from wavediff.series.metrics import quantiles
 from wavediff.series.series_set import SeriesSet
 
 PANELS = 8
-# the intervals of 95, 80 and 50 %, each on top of the one before it
+# intervals of 95, 80 and 50 %, drawn in this order
 FANS = {(0.025, 0.975): "#d3e3f1", (0.1, 0.9): "#a6c8e4", (0.25, 0.75): "#6fa6d2"}
 
 
 def write_plot(series: SeriesSet, samples: np.ndarray, path: Path) -> None:
-    """A panel for each variable of each item, the first eight of them, with the intervals of 50, 80
-    and 95 % around the median of `samples` [S, items, V, horizon]; PNG, PDF or SVG by the name."""
+    """Plot the first ``PANELS`` variables of items with central intervals of 50, 80 and 95 %.
+
+    Args:
+        series: the history.
+        samples: ``[S, items, V, horizon]``, the forecast.
+        path: of the picture; PNG, PDF or SVG by its name.
+    """
     horizon = samples.shape[-1]
     panels = [
         (number, variable)
@@ -47,7 +53,7 @@ def write_plot(series: SeriesSet, samples: np.ndarray, path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def _axis(series: SeriesSet, number: int, start: int, stop: int) -> Sequence:
+def _axis(series: SeriesSet, number: int, start: int, stop: int) -> Sequence[Any]:
     times = series.times(number, start, stop)
     return times if series.freq is None else times.tz_localize(None).to_numpy()
 

@@ -1,4 +1,4 @@
-"""Forecasts of any length by a model of a fixed one: block by block, each path with its past."""
+"""Forecasts of any length, block by block, each path conditioned on its own past."""
 
 from __future__ import annotations
 
@@ -32,15 +32,22 @@ def paths(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[np.ndarray]:
-    """``[samples, V, horizon]`` of the steps from each origin on, (item, step); in order.
+    """Sample paths ``[samples, V, horizon]`` from each origin on, in order.
 
-    What lies at or beyond an origin has no influence. A path is a function of the seed and of the
+    Steps at or beyond an origin have no influence. A path is a function of the seed and of the
     origin's number.
 
     Args:
+        model: of windows with the variables of ``series``.
+        series: the history.
+        origins: (item, step) where each forecast begins.
+        horizon: steps of the forecasts.
+        samples: paths of each.
         multivariate: whether a window of the model holds all variables, or one.
-        progress: told how many windows were done since it was told last: one for each origin, or
-            for each origin and variable.
+        sampler: the model's own by default.
+        seed: of the noise.
+        progress: called with the number of windows done since its last call: one for each origin,
+            or for each origin and variable.
 
     Raises:
         UserError: where known covariates end before the horizon.
@@ -73,7 +80,7 @@ def paths(
 
 
 def pieces(model: SeriesModel, samples: int, windows: int) -> list[slice]:
-    """Windows that go to the model together, so that ``samples`` of each do not fill the memory."""
+    """The windows that go to the model together: as many as fit into memory ``samples`` times."""
     size = windows
     if model.device.type == "cpu":
         size = max(1, STEPS // (samples * model.length))
@@ -92,13 +99,13 @@ def _roll(
     """``[samples, len(numbers), variables, blocks * model.horizon]``."""
     options = {"sampler": sampler, "seed": seed}
     first = Window.of(default_collate([windows[number] for number in numbers]))
+    places = (windows.places or [])[numbers.start : numbers.stop]
     future = model.forecast(first, samples, first=numbers.start, **options).cpu()
     for block in range(1, blocks):
         ahead = block * model.horizon
-        places = [windows.places[number] for number in numbers]
         cut = [windows.window(label, origin + ahead) for label, origin in places]
         window = Window.of(default_collate(cut))
-        window = Window(*(p.repeat_interleave(samples, dim=0) for p in window))
+        window = window.map(lambda part: part.repeat_interleave(samples, dim=0))
         window = with_past(window, future.transpose(0, 1).flatten(0, 1), model)
         # noise of its own for each block, path and origin
         place = (block << 40) + numbers.start * samples
@@ -109,8 +116,13 @@ def _roll(
 
 
 def with_past(window: Window, path: Tensor, model: SeriesModel) -> Window:
-    """``window`` with ``path [batch, variables, n]`` as the n steps before its horizon, also where
-    lags look there."""
+    """``window`` with a path as the steps before its horizon, in its lags too.
+
+    Args:
+        window: the windows.
+        path: ``[batch, variables, n]``, the n steps before the horizon.
+        model: the model of the windows.
+    """
     context, length, n = model.context, model.length, path.shape[-1]
     values, present = window.values.clone(), window.present.clone()
     seen = min(n, context)
@@ -119,7 +131,7 @@ def with_past(window: Window, path: Tensor, model: SeriesModel) -> Window:
     lags = window.lags.unflatten(1, (model.variables, -1)).clone()
     there = window.lags_present.unflatten(1, (model.variables, -1)).clone()
     for k, lag in enumerate(model.lags):
-        # position p looks at step p - lag of the window, which is in the path from context - n on
+        # position p has step p - lag of the window, which is in the path from context - n on
         start, stop = max(0, context + lag - n), min(length, context + lag)
         if start < stop:
             source = start - lag - (context - n)
@@ -133,14 +145,16 @@ def with_past(window: Window, path: Tensor, model: SeriesModel) -> Window:
 def _with_covariates(
     series: SeriesSet, origins: Sequence[tuple[int, int]], horizon: int, computed: int
 ) -> SeriesSet:
-    """Known covariates go on as they end, where the last block computes more than is wanted."""
+    """``series`` with the end of its known covariates repeated as far as the last block needs."""
     if not series.known_names:
         return series
     ends = dict.fromkeys(range(len(series)), 0)
-    for item, origin in origins:
-        ends[item] = max(ends[item], origin)
+    for number, origin in origins:
+        ends[number] = max(ends[number], origin)
     items = []
     for number, item in enumerate(series.items):
+        if item.known is None:
+            continue
         lacking = ends[number] + horizon - item.known.shape[1]
         if lacking > 0:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Scaling of windows, one location and scale for each window and variable, inverted exactly."""
+"""Affine scaling of windows, with a location and scale for each window and variable."""
 
 from dataclasses import dataclass
 
@@ -8,42 +8,62 @@ from torch import Tensor
 from wavediff.errors import UserError
 
 KINDS = ("mean_abs", "standard", "robust", "last", "joint", "none")
-TINY = 1e-6  # a spread below this part of the largest value is rounding: float32 has 7 digits
+TINY = 1e-6  # a spread below this share of the largest value is rounding: float32 has 7 digits
 
 
 @dataclass(frozen=True)
 class Affine:
-    """x = loc + scale z. loc, scale: float64 [..., V, 1], scale positive and finite."""
+    """x = loc + scale z.
+
+    Attributes:
+        loc: float64 ``[..., V, 1]``.
+        scale: like ``loc``, positive and finite.
+    """
 
     loc: Tensor
     scale: Tensor
 
     def apply(self, x: Tensor) -> Tensor:
-        """z of x [..., V, T], in x's precision (computed in double)."""
+        """z of x ``[..., V, T]``, computed in float64, in the precision of x."""
         return ((x.double() - self.loc) / self.scale).to(x.dtype)
 
     def invert(self, z: Tensor) -> Tensor:
-        """x of z [..., V, T], in double: the units of the data."""
+        """x of z ``[..., V, T]``, float64, in the units of the data."""
         return z.double() * self.scale + self.loc
+
+    def to(self, device: torch.device) -> "Affine":
+        """The same on another device."""
+        return Affine(self.loc.to(device), self.scale.to(device))
 
 
 def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
-    """The scaling of windows `values` [..., V, T] by those cells where `present` is not 0.
+    """The scaling of windows by those cells where ``present`` is not 0.
 
-    mean_abs: loc 0 and the mean of |y| (GluonTS's MeanScaler); standard: mean and standard
-    deviation; robust: median and interquartile range / 1.349; last: the last value, and the root
-    mean square of what the others are away from it, for random walks; joint: mean and standard
-    deviation of all variables of a window together, which have one unit; none: 0 and 1. Values that
-    are all the same have their own |y| as scale, and windows with only zeros or with no value 1: no
-    scale is 0, NaN or infinite whatever the values are. What is in missing cells has no influence,
-    not even NaN. Raises UserError for another kind.
+    - ``mean_abs``: location 0, scale mean |y| (GluonTS's MeanScaler).
+    - ``standard``: mean and standard deviation.
+    - ``robust``: median and interquartile range / 1.349.
+    - ``last``: the last value and the root mean square distance from it, for random walks.
+    - ``joint``: mean and standard deviation over all variables, which share a unit.
+    - ``none``: 0 and 1.
+
+    The scale of a constant is its |y|, that of zeros and of a window without values 1: no scale is
+    0, NaN or infinite. Missing cells have no influence, even if they are NaN.
+
+    Args:
+        values: ``[..., V, T]``.
+        present: like ``values``.
+        kind: one of ``KINDS``.
+
+    Raises:
+        UserError: for another kind.
     """
     if kind not in KINDS:
-        raise UserError(f"scaling={kind} is not known: choose one of {', '.join(KINDS)}")
+        raise UserError(f"scaling={kind} is invalid: choose one of {', '.join(KINDS)}")
     if kind == "joint":
-        one = fit(*(part.flatten(-2)[..., None, :] for part in (values, present)), "standard")
-        size = (*values.shape[:-1], 1)
-        return Affine(one.loc.expand(size), one.scale.expand(size))
+        flat, there = (part.flatten(-2)[..., None, :] for part in (values, present))
+        one = fit(flat, there, "standard")
+        shape = (*values.shape[:-1], 1)
+        return Affine(one.loc.expand(shape), one.scale.expand(shape))
     known = present.bool()
     x = torch.where(known, values.double(), 0.0)
     count = known.sum(-1, keepdim=True).clamp(min=1)
@@ -65,18 +85,25 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
         spread = square.sqrt()
         if kind == "robust":
             points = torch.where(known, x, torch.nan)
-            low, loc, high = torch.nanquantile(
+            low, median, high = torch.nanquantile(
                 points, points.new_tensor([0.25, 0.5, 0.75]), dim=-1, keepdim=True
             )
-            loc = loc.nan_to_num(0.0)
-            wide = (high - low).nan_to_num(0.0) / 1.349
-            spread = torch.where(wide > TINY, wide, spread)  # most values are the same
+            loc = median.nan_to_num(0.0)
+            robust = (high - low).nan_to_num(0.0) / 1.349
+            spread = torch.where(robust > TINY, robust, spread)  # else most values are the same
     spread = torch.where(spread > TINY, spread, size)
     return Affine(loc * largest, torch.where(spread > 0, spread, 1 / largest) * largest)
 
 
 def count(known: Tensor, kind: str) -> Tensor:
-    """How many of the cells that are known in windows [..., V, T] `fit` sees for each variable,
-    [..., V, 1]."""
+    """The number of known cells that ``fit`` uses for each variable.
+
+    Args:
+        known: ``[..., V, T]``.
+        kind: one of ``KINDS``.
+
+    Returns:
+        ``[..., V, 1]``.
+    """
     found = known.bool().sum(-1, keepdim=True)
     return found.sum(-2, keepdim=True).expand_as(found) if kind == "joint" else found

@@ -15,9 +15,12 @@ from wavediff.series import frequency
 class Series:
     """One item: V variables over T regular steps.
 
-    start: the stamp of step 0 (a number where the set has no frequency). values: float64 [V, T],
-    NaN where missing. known: float64 [K, T + extra], covariates known for `extra` steps beyond the
-    values too. static: what is constant for the item, by name.
+    Attributes:
+        name: of the item.
+        start: the timestamp of step 0 (a number where the set has no frequency).
+        values: float64 ``[V, T]``, NaN where missing.
+        known: float64 ``[K, T + extra]``, covariates that are known beyond the values too.
+        static: constants of the item, by name.
     """
 
     name: str
@@ -28,14 +31,22 @@ class Series:
 
     @property
     def length(self) -> int:
-        """T."""
+        """T, the number of steps."""
         return self.values.shape[1]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The table that a set was read from, and where its rows went: row r is step `step[r]` of item
-    `item[r]`. time_format is how its stamps are written, where that is text of one format."""
+    """The table that a set was read from.
+
+    Attributes:
+        source: the file or frame.
+        time: name of the time column.
+        item_column: name of the item column; None where there is none.
+        item: number of the item of each row.
+        step: step of each row.
+        time_format: of the timestamps (strftime), where they are text of one format.
+    """
 
     source: Path | pandas.DataFrame
     time: str
@@ -49,9 +60,14 @@ class Origin:
 class SeriesSet:
     """Series with the same variables, covariates and frequency.
 
-    freq: a pandas offset alias, or None for plain numbered steps. notes: sentences about what was
-    found and decided when reading. origin: None where it was no table. stride: how far apart the
-    numbers of plain steps are.
+    Attributes:
+        items: the series.
+        variables: names of the variables.
+        freq: a pandas offset alias, or None for plain numbered steps.
+        known_names: names of the known covariates.
+        notes: sentences about what was found and decided when reading.
+        origin: None where the series are not from a table.
+        stride: distance of plain numbered steps.
     """
 
     items: Sequence[Series]
@@ -68,14 +84,19 @@ class SeriesSet:
     def times(
         self, item: int, start: int = 0, stop: int | None = None
     ) -> pandas.DatetimeIndex | pandas.RangeIndex:
-        """The stamps of steps `start` to `stop` (not included; None: the end) of an item. Steps
-        before its first and beyond its last have stamps too: the frequency goes on."""
+        """The timestamps of steps of an item, also before its first step and after its last.
+
+        Args:
+            item: number of the item.
+            start: first step.
+            stop: last step, not included; None for the end of the item.
+        """
         series = self.items[item]
         stop = series.length if stop is None else stop
         return frequency.stamps(series.start, self.freq, start, stop, self.stride)
 
     def labels(self, item: int, start: int = 0, stop: int | None = None) -> pandas.Index:
-        """`times` as the table that was read writes its stamps."""
+        """``times`` as the table that was read writes its timestamps."""
         times = self.times(item, start, stop)
         form = self.origin.time_format if self.origin else None
         if form == "quarters":
@@ -88,7 +109,7 @@ class SeriesSet:
 
     @cached_property
     def time_is_year(self) -> bool:
-        """Whether the table numbers its years."""
+        """Whether the time column of the table has numbers of years."""
         return bool(
             self.origin and self.origin.time_format is None and self.freq is not None
             and self.origin.time.strip().lower() in {"year", "years"}
@@ -105,8 +126,8 @@ class SeriesSet:
         return (self.origin and self.origin.item_column) or "item"
 
     def frame(self) -> pandas.DataFrame:
-        """All steps as a frame: time, item (where there are several, or the table had it) and one
-        column for each variable."""
+        """All steps as a frame: time, item (where there are several, or the table has a column of
+        items) and one column for each variable."""
         several = len(self) > 1 or bool(self.origin and self.origin.item_column)
         frames = []
         for number, series in enumerate(self.items):

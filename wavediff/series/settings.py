@@ -1,20 +1,21 @@
-"""Time series for training and validation, as a configuration says.
+"""Windows of series for training and validation, from a configuration.
 
-Settings that every dataset of series has (`conf/data/series.yaml`):
+Settings of all datasets of series (``conf/data/series.yaml``):
 
-    context       steps of a window that a forecast sees; null: three horizons or two seasons
-    horizon       steps that it tells; 0 where windows are for imputation only
-    multivariate  all variables of an item in one window; otherwise each is a series by itself
-    lags          steps after which a series resembles itself; null: by the frequency; [] for none
+    context       steps of a window before the horizon; null: three horizons or two seasons
+    horizon       steps of a forecast; 0 where windows are for imputation only
+    multivariate  whether a window has all variables of an item, or one
+    lags          of the series as inputs, in steps; null: by the frequency; [] for none
     scaling       of each window and variable: mean_abs, standard, robust, last, none; of all
-                  variables together: joint
-    test          the end of each series, which training never sees: steps, or a part of it
-    validation    what comes before that, likewise
-    workers       processes that cut windows beside training
+                  variables jointly: joint
+    test          the end of each series, which training never sees: steps, or a share of it
+    validation    the steps before that, likewise
+    workers       processes that cut windows
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -28,7 +29,11 @@ from wavediff.series.windows import Windows
 
 @dataclass(frozen=True)
 class SeriesSettings:
-    """What `conf/data/series.yaml` sets. Raises UserError for a value that makes no sense."""
+    """The settings of ``conf/data/series.yaml``.
+
+    Raises:
+        UserError: for a value that is out of range.
+    """
 
     context: int | None
     horizon: int
@@ -58,19 +63,28 @@ SERIES = tuple(field.name for field in fields(SeriesSettings))
 
 
 def build_series(config: DictConfig | Mapping, seed: int = 0) -> tuple[Windows, Windows, SeriesSet]:
-    """(training windows at random places, validation windows one after the other, the series).
+    """Build the windows of a data configuration.
 
-    The series still have the test span, in the last steps; both windows stay before it. There are
-    no validation windows where the span is shorter than one. Raises UserError where nothing is left
-    to train on.
+    The windows end before the test span, which the series still have. There are no validation
+    windows where their span is shorter than one.
+
+    Args:
+        config: the group ``data``.
+        seed: of the random places.
+
+    Returns:
+        (training windows at random places, consecutive validation windows, the series).
+
+    Raises:
+        UserError: where nothing is left to train on.
     """
-    values, settings = settings_of(config, SERIES, "series")
-    settings = SeriesSettings(**settings)
+    values, shared = settings_of(config, SERIES, "series")
+    settings = SeriesSettings(**shared)
     series = dataset_of(values)
     train, validation = windows.split(series, settings.test, settings.validation)
     horizon = settings.horizon
     context = settings.context or default_context(series.freq, horizon, max(train))
-    common = {"multivariate": settings.multivariate, "lags": settings.lags}
+    common: dict[str, Any] = {"multivariate": settings.multivariate, "lags": settings.lags}
     crops = Windows(series, context, horizon, seed=seed, stops=train, **common)
     origins = [
         windows.rolling(start, stop, horizon)
@@ -83,6 +97,6 @@ def build_series(config: DictConfig | Mapping, seed: int = 0) -> tuple[Windows, 
 
 
 def default_context(freq: str | None, horizon: int, longest: int) -> int:
-    """Three horizons or two seasons, whichever is longer, as far as the series are so long."""
+    """Three horizons or two seasons, whichever is longer, within the longest series."""
     wanted = max(3 * horizon, 2 * calendar.season(freq), 8)
     return max(min(wanted, longest - horizon), 1)

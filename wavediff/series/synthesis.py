@@ -1,234 +1,67 @@
-"""Scores of synthetic series beside real ones, without pairs.
-
-Both sets are windows ``[N, V, L]`` of as many steps, without missing values. The discriminative
-and the predictive score train a small GRU on the data (Yoon et al. 2019, TimeGAN), the Frechet
-distance compares features that are fixed. All three depend on the scorer's sizes and on N: compare
-systems scored by this code on equally many windows, never with numbers from another scorer. What
-one half of the real windows scores against the other is the floor to read them by.
-"""
+"""Synthesis: series sampled by a model without any known value."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
+import pandas
 import torch
-from numpy.typing import ArrayLike
-from torch import Tensor, nn
 
-from wavediff.evaluation.frechet import frechet
-
-N_FEATURES = 32
-TEST_SHARE = 0.2
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean and standard deviation over the repeats of a score that trains a network."""
-
-    mean: float
-    std: float
+from wavediff.diffusion.sampler import Sampler
+from wavediff.errors import UserError
+from wavediff.series import calendar, frequency, scaling
+from wavediff.series.condition import Window
+from wavediff.series.model import SeriesModel
+from wavediff.series.series_set import Series, SeriesSet
 
 
-def discriminative_score(
-    real: ArrayLike,
-    synthetic: ArrayLike,
-    *,
-    seed: int = 0,
-    repeats: int = 5,
-    steps: int = 1000,
-    hidden: int = 16,
-) -> Score:
-    """|accuracy - 1/2| of a GRU that learns to tell the sets apart, on windows it has not seen.
+def synthesize(
+    model: SeriesModel, n: int, *, sampler: Sampler | None = None, seed: int = 0
+) -> pandas.DataFrame:
+    """Sample synthetic series as long as a window of the model.
 
-    0 where it cannot, 1/2 where it always can. Each repeat draws other training windows (80 % of
-    each set, as many of one as of the other) and another initial network. Of n test windows a
-    guess scores about 0.4 / sqrt(n), not 0.
+    Locations and scales are those of training windows, and the timestamps lie in the training span.
 
     Args:
-        real, synthetic: ``[N, V, L]``; of the larger set a random part is used.
-        steps: of Adam at 1e-3, batches of 64 windows of each set.
-        hidden: width of the GRU.
+        model: trained, with what its checkpoint stores about its data.
+        n: number of series.
+        sampler: the model's own by default.
+        seed: of scales, timestamps and noise.
+
+    Returns:
+        Columns ``series`` (1 to n), ``time`` and each variable.
 
     Raises:
-        ValueError: for sets that do not fit, or with fewer than 10 windows.
+        UserError: where the model needs known or static columns.
     """
-    real, synthetic = _pair(real, synthetic)
-    n = min(len(real), len(synthetic))
-    n_test = max(round(TEST_SHARE * n), 1)
-    found = []
-    for repeat in range(repeats):
-        generator = torch.Generator().manual_seed(seed + repeat)
-        sets = [x[torch.randperm(len(x), generator=generator)[:n]] for x in (real, synthetic)]
-        tests, trains = [x[:n_test] for x in sets], [x[n_test:] for x in sets]
-
-        def loss(network: _GRU, trains: list = trains, generator: torch.Generator = generator):
-            logits = [network(_batch(x, generator))[:, -1, 0] for x in trains]
-            return nn.functional.softplus(-logits[0]).mean() + (
-                nn.functional.softplus(logits[1]).mean()
-            )
-
-        network = _train(real.shape[1], hidden, 1, loss, steps, seed + repeat)
-        with torch.no_grad():
-            right = [network(x)[:, -1, 0] for x in tests]
-        accuracy = (right[0] > 0).double().mean() / 2 + (right[1] <= 0).double().mean() / 2
-        found.append(abs(accuracy.item() - 0.5))
-    return _score(found)
-
-
-def predictive_score(
-    real: ArrayLike,
-    synthetic: ArrayLike,
-    *,
-    seed: int = 0,
-    repeats: int = 5,
-    steps: int = 1000,
-    hidden: int = 16,
-) -> Score:
-    """Error on real windows of a GRU trained on synthetic ones to predict the next step.
-
-    The mean absolute error of all variables one step ahead, as TimeGAN's paper describes it (its
-    code predicts the last variable from the others), where each variable's range in the real set
-    is scaled to [0, 1]. Read it beside the score of real windows that were not in `real`.
-
-    Args:
-        real, synthetic: ``[N, V, L >= 2]``.
-        steps: of Adam at 1e-3, batches of 64 windows.
-        hidden: width of the GRU.
-
-    Raises:
-        ValueError: for sets that do not fit, or with fewer than 10 windows.
-    """
-    real, synthetic = _pair(real, synthetic)
-    if real.shape[2] < 2:
-        raise ValueError("windows to predict in have at least 2 steps")
-    low, high = real.amin((0, 2))[:, None], real.amax((0, 2))[:, None]
-    # in the network's unit, the standard deviation, one range is so much
-    spread = torch.where(high > low, high - low, 1)
-    found = []
-    for repeat in range(repeats):
-        generator = torch.Generator().manual_seed(seed + repeat)
-
-        def loss(network: _GRU, generator: torch.Generator = generator):
-            x = _batch(synthetic, generator)
-            return (network(x[..., :-1]) - x[..., 1:].mT).abs().mean()
-
-        network = _train(real.shape[1], hidden, real.shape[1], loss, steps, seed + repeat)
-        with torch.no_grad():
-            error = (network(real[..., :-1]).mT - real[..., 1:]).abs() / spread
-        found.append(error.double().mean().item())
-    return _score(found)
-
-
-def series_frechet(
-    real: ArrayLike,
-    synthetic: ArrayLike,
-    features: Callable[[Tensor], Tensor] | None = None,
-) -> float:
-    """The squared Frechet distance of the sets' features, 0 for equal sets.
-
-    Windows are scaled by each variable's mean and standard deviation in the real set.
-
-    Args:
-        real, synthetic: ``[N, V, L]``, N well above the number of features.
-        features: ``[N, V, L]`` to ``[N, d]``; ``random_features`` where None.
-    """
-    real, synthetic = _pair(real, synthetic)
-    features = features or random_features
-    return frechet(features(real), features(synthetic))
-
-
-def random_features(x: Tensor, n: int = N_FEATURES, seed: int = 0) -> Tensor:
-    """How often, and how far, random dilated filters respond: ``[N, V, L]`` to ``[N, n]``.
-
-    Filters of up to 9 taps over all variables with Gaussian weights, dilations up to the window's
-    length and random thresholds (after ROCKET, Dempster et al. 2020). A feature is the mean over
-    time of what exceeds the threshold. The same `n`, `seed` and V give the same filters, whatever
-    the data.
-    """
-    _, n_variables, length = x.shape
-    generator = torch.Generator().manual_seed(seed)
-    taps = min(9, length)
-    octaves = int(math.log2((length - 1) / (taps - 1))) + 1 if taps > 1 else 1
-    found = []
-    for i in range(n):
-        weight = torch.randn(1, n_variables, taps, generator=generator)
-        threshold = torch.randn(1, generator=generator)
-        weight = weight / weight.square().sum().sqrt()
-        dilation = 2 ** (i % octaves)
-        response = nn.functional.conv1d(x.float(), weight, dilation=dilation)
-        found.append((response - threshold).relu().mean((1, 2)))
-    return torch.stack(found, dim=1)
-
-
-def complete_windows(items: Sequence[np.ndarray], length: int, n: int) -> np.ndarray:
-    """At most n windows ``[N, V, length]`` without missing values, evenly spread over the items.
-
-    Args:
-        items: ``[V, T]`` each, NaN where missing; those shorter than a window have none.
-    """
-    places = []
-    for item, values in enumerate(items):
-        missing = np.concatenate([[0], np.cumsum(np.isnan(values).any(axis=0))])
-        starts = np.flatnonzero(missing[length:] == missing[:-length])
-        places += [(item, start) for start in starts.tolist()]
-    chosen = np.linspace(0, len(places) - 1, min(n, len(places))).round().astype(int)
-    found = [items[item][:, at : at + length] for item, at in (places[i] for i in chosen)]
-    return np.stack(found) if found else np.empty((0, 0, length))
-
-
-class _GRU(nn.Module):
-    """``[N, V, L]`` to ``[N, L, outputs]``, each step from what came up to it."""
-
-    def __init__(self, n_variables: int, hidden: int, outputs: int) -> None:
-        super().__init__()
-        self.gru = nn.GRU(n_variables, hidden, batch_first=True)
-        self.out = nn.Linear(hidden, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.gru(x.mT)[0])
-
-
-def _train(
-    n_variables: int,
-    hidden: int,
-    outputs: int,
-    loss: Callable[[_GRU], Tensor],
-    steps: int,
-    seed: int,
-) -> _GRU:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = _GRU(n_variables, hidden, outputs)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss(network).backward()
-        optimizer.step()
-    return network
-
-
-def _batch(x: Tensor, generator: torch.Generator, size: int = 64) -> Tensor:
-    return x[torch.randint(len(x), (min(size, len(x)),), generator=generator)]
-
-
-def _pair(real: ArrayLike, synthetic: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Both as float32, in units of each variable's mean and standard deviation in the real set."""
-    sets = [torch.from_numpy(np.array(x, np.float64)) for x in (real, synthetic)]
-    shapes = [list(x.shape) for x in sets]
-    if any(x.ndim != 3 or len(x) < 10 or x.shape[1:] != sets[0].shape[1:] for x in sets):
-        raise ValueError(
-            f"the sets must be [N >= 10, V, L] with the same V and L, not {shapes[0]} and "
-            f"{shapes[1]}"
+    facts = model.extra
+    if not facts.get("scales"):
+        raise UserError("this checkpoint has no scales of its data: train it again")
+    freq, start = facts["frequency"], facts["start"]
+    if list(facts["local"]) != list(calendar.names(freq)):
+        raise UserError(
+            "a model with known or static columns cannot synthesize series: train one without "
+            f"{', '.join(name for name in facts['local'] if name not in calendar.names(freq))}"
         )
-    if not all(x.isfinite().all() for x in sets):
-        raise ValueError("a window has a value that is missing or not finite")
-    mean, std = sets[0].mean((0, 2))[:, None], sets[0].std((0, 2))[:, None]
-    std = torch.where(std > 1e-12 * mean.abs(), std, 1)
-    return tuple(((x - mean) / std).float() for x in sets)
-
-
-def _score(found: list[float]) -> Score:
-    return Score(float(np.mean(found)), float(np.std(found)))
+    start = int(start) if freq is None else pandas.Timestamp(start)
+    generator = np.random.default_rng(seed)
+    scales = torch.tensor(facts["scales"], dtype=torch.float64)
+    scales = scales[generator.integers(len(scales), size=n)]
+    first = generator.integers(max(facts["steps"] - model.length, 0) + 1, size=n)
+    times = [frequency.stamps(start, freq, at, at + model.length) for at in first.tolist()]
+    local = np.stack([calendar.features(index, freq) for index in times])
+    shape = (n, model.variables, model.length)
+    values, present = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
+    lags = torch.zeros(n, model.variables * len(model.lags), model.length)
+    window = Window(values, present, torch.from_numpy(local), lags, lags.bool())
+    wide = scaling.Affine(scales[..., :1], scales[..., 1:])
+    (sampled,) = model.sample(window, present, 1, sampler=sampler, seed=seed, wide=wide)
+    names = facts["variables"] or ["value"]
+    items = [
+        Series(str(number + 1), index[0], series)
+        for number, (index, series) in enumerate(zip(times, sampled.cpu().numpy(), strict=True))
+    ]
+    frame = SeriesSet(items, names, freq).frame()
+    if "item" not in frame:
+        frame.insert(1, "item", "1")
+    frame = frame.rename(columns={"item": "series"})
+    return frame[["series", "time", *names]]

@@ -1,8 +1,10 @@
 """Windows of series: at random places for training, at given ones for testing."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -14,30 +16,41 @@ from wavediff.series.series_set import SeriesSet
 
 
 class Windows(Dataset):
-    """Item `index` is, for V variables, n lags, F features and L = context + horizon steps,
+    """Windows of V variables, n lags, F features and L = context + horizon steps.
+
+    Item ``index`` is
 
         values        float32 [V, L]      in the units of the data, 0 where missing
         present       float32 [V, L]      1 where there is a value, 0 where it is missing
-        lags          float32 [V n, L]    the series `lags[k]` steps before, in row v n + k
+        lags          float32 [V n, L]    the series ``lags[k]`` steps before, in row v n + k
         lags_present  float32 [V n, L]    1 where there is such a value
-        local         float32 [F, L]      calendar, known covariates, what is constant for the item
-        label         int                 the number of the series (`label_names`)
+        local         float32 [F, L]      calendar, known covariates, constants of the item
+        label         int                 the number of the series (``label_names``)
         index         int
 
-    The window's last `horizon` steps are what a forecast is to tell: nothing from them is in
-    `lags`. Whoever hides other cells of the window hides them from the lags too (`visible_lags`).
-    What lies before a series' first step or beyond its last one is missing; `local` goes on.
+    No value of the last ``horizon`` steps is in ``lags``; cells that are hidden elsewhere in the
+    window must be hidden from the lags too (``visible_lags``). Steps before a series' first and
+    after its last one are missing; ``local`` is defined there.
 
-    multivariate: an item of the set is one series of all its variables; otherwise each of its
-    variables is a series by itself, and V is 1.
+    Training windows (without ``places``) end at random steps before the stops; short series are
+    padded with missing steps at the beginning. As with crops, ``index`` is the number of a sample
+    in the whole run and has no bound; ``len`` is the number that fit side by side. A window is a
+    function of (seed, index) alone, and every epoch has its own order.
 
-    Training windows (`places` None) end at random steps up to `stops[i]` of item i (None: its end);
-    short series are padded with missing steps at the beginning. As with crops, `index` is the
-    number of a sample in the whole run and has no bound; `len` is how many fit side by side; a
-    window follows from (seed, index) alone, and every epoch has its own order. Otherwise window
-    `index` is number `index` of `places`, (item of the set, step at which the horizon begins).
+    Args:
+        series: to cut windows from.
+        context: steps before the horizon.
+        horizon: steps of a forecast; 0 for imputation only.
+        seed: of the random places.
+        stops: the step of each item where training windows end; None for its last.
+        multivariate: whether a window has all variables of an item, or one.
+        lags: in steps; None for those of ``calendar.lags`` that fit into the longest series.
+        places: (item, step where the horizon begins) of each window; None for training windows.
+        fitted_on: the step of each item before which the known covariates are standardised; None
+            for ``stops``.
 
-    Raises UserError where no series is longer than the horizon before its stop.
+    Raises:
+        UserError: where no series is longer than the horizon before its stop.
     """
 
     def __init__(
@@ -52,14 +65,11 @@ class Windows(Dataset):
         lags: Sequence[int] | None = None,
         places: Sequence[tuple[int, int]] | None = None,
         fitted_on: Sequence[int] | None = None,
-    ):
-        """lags: in steps (None: `calendar.lags` of the frequency, those that fit into the longest
-        series; [] for none). fitted_on: the known covariates are standardised by what lies before
-        these steps (None: `stops`)."""
+    ) -> None:
         if context < 1 or horizon < 0:
             raise UserError(
-                f"a context of {context} and a horizon of {horizon} steps make no window: the "
-                "context must be 1 at least, the horizon not negative"
+                f"a context of {context} and a horizon of {horizon} steps are out of range: the "
+                "context must be 1 or more, the horizon 0 or more"
             )
         self.set, self.context, self.horizon, self.seed = series, context, horizon, seed
         self.multivariate = multivariate
@@ -68,13 +78,14 @@ class Windows(Dataset):
         if lags is None:
             lags = [lag for lag in calendar.lags(series.freq, horizon) if lag < longest]
         if any(type(lag) is not int or lag < 1 for lag in lags):
-            raise UserError(f"lags={list(lags)} make no sense: give whole numbers of steps, from 1")
+            raise UserError(f"lags={list(lags)} is invalid: give whole numbers of steps, 1 or more")
         self.lags = list(lags)
         self.places = None if places is None else self._placed(places)
-        self._series = [  # (item, its variable or None for all)
+        # (item, its variable or None for all)
+        self._series: list[tuple[int, int | None]] = [
             (item, variable)
             for item in range(len(series))
-            for variable in (None,) * multivariate or range(len(series.variables))
+            for variable in ([None] if multivariate else range(len(series.variables)))
         ]
         self._local = _Local(series, self.stops if fitted_on is None else fitted_on)
         if self.places is None:
@@ -82,27 +93,27 @@ class Windows(Dataset):
 
     @property
     def length(self) -> int:
-        """L, steps in a window."""
+        """L, the steps of a window."""
         return self.context + self.horizon
 
     @property
     def variables(self) -> int:
-        """V, variables in a window."""
+        """V, the variables of a window."""
         return len(self.set.variables) if self.multivariate else 1
 
     @property
     def local_channels(self) -> int:
-        """F, features in `local`."""
+        """F, the features in ``local``."""
         return len(self._local.names)
 
     @property
     def local_names(self) -> list[str]:
-        """What the features in `local` are."""
+        """Names of the features in ``local``."""
         return self._local.names
 
     @property
     def label_names(self) -> list[str]:
-        """The series that labels number: items, or items' variables."""
+        """Names of the series by label: items, or items' variables."""
         items, names = self.set.items, self.set.variables
         return [
             items[item].name
@@ -114,7 +125,7 @@ class Windows(Dataset):
     def __len__(self) -> int:
         return len(self._numbers if self.places is None else self.places)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         if self.places is not None:
             label, origin = self.places[index]
             return self.window(label, origin) | {"index": index}
@@ -125,17 +136,17 @@ class Windows(Dataset):
         end = lowest + int(place * (highest - lowest + 1))
         return self.window(label, end - self.horizon) | {"index": index}
 
-    def window(self, label: int, origin: int) -> dict:
-        """The window of series `label` whose horizon begins at step `origin`."""
+    def window(self, label: int, origin: int) -> dict[str, Any]:
+        """The window of series ``label`` whose horizon begins at step ``origin``."""
         item, variable = self._series[label]
         data = self.set.items[item].values
         data = data if variable is None else data[variable : variable + 1]
         start, stop = origin - self.context, origin + self.horizon
         values = _cut(data, start, stop)
-        lagged = np.full((len(data), len(self.lags), self.length), np.nan)
+        earlier = np.full((len(data), len(self.lags), self.length), np.nan)
         for k, lag in enumerate(self.lags):
-            lagged[:, k] = _cut(data[:, :origin], start - lag, stop - lag)
-        lagged = lagged.reshape(-1, self.length)
+            earlier[:, k] = _cut(data[:, :origin], start - lag, stop - lag)
+        lagged = earlier.reshape(-1, self.length)
         return {
             "values": _numbers(values),
             "present": _present(values),
@@ -145,14 +156,16 @@ class Windows(Dataset):
             "label": label,
         }
 
-    def times(self, index: int):
-        """The stamps of window `index` of `places`."""
+    def times(self, index: int) -> pandas.DatetimeIndex | pandas.RangeIndex:
+        """The timestamps of window ``index`` of ``places``."""
+        if self.places is None:
+            raise ValueError("training windows have no places")
         label, origin = self.places[index]
         item, _ = self._series[label]
         return self.set.times(item, origin - self.context, origin + self.horizon)
 
     def _placed(self, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Places by series instead of item."""
+        """Places by label instead of item."""
         if self.multivariate:
             return [(int(item), int(origin)) for item, origin in places]
         count = len(self.set.variables)
@@ -163,13 +176,13 @@ class Windows(Dataset):
         ]
 
     def _ends(self, item: int) -> tuple[int, int]:
-        """The first and last step at which a training window of an item may end: whole windows
-        where it is long enough, else those with a step of context."""
+        """The first and last step where a training window of an item may end: whole windows where
+        it is long enough, else those with a step of context."""
         stop = self.stops[item]
         return self.length if stop >= self.length else self.horizon + 1, stop
 
     def _spread(self) -> np.ndarray:
-        """Series by number, each as often as windows fit into it side by side."""
+        """Labels, each as often as windows fit into its series side by side."""
         counts = [
             -(-self.stops[item] // self.length) if self._usable(item, variable) else 0
             for item, variable in self._series
@@ -184,7 +197,7 @@ class Windows(Dataset):
         return np.repeat(np.arange(len(counts)), counts)
 
     def _usable(self, item: int, variable: int | None) -> bool:
-        """Whether a horizon and a step before it fit, and anything is there to learn from."""
+        """Whether a horizon and a step before it fit, and there is any value."""
         data = self.set.items[item].values[:, : self.stops[item]]
         data = data if variable is None else data[variable]
         return self.stops[item] > self.horizon and bool(np.isfinite(data).any())
@@ -195,45 +208,56 @@ def test_windows(
     context: int,
     horizon: int,
     origins: int | Sequence[int] | Sequence[Sequence[int]] | None,
-    **settings,
+    **settings: Any,
 ) -> Windows:
-    """Windows of every item whose horizons begin at given steps; they may lie beyond its end.
+    """Windows of every item whose horizons begin at given steps, which may lie beyond its end.
 
-    origins: for each item one step, or a list of steps; None: the end of each item's values.
-    settings: those of `Windows`, which training had.
+    Args:
+        series: to cut windows from.
+        context: steps before the horizon.
+        horizon: steps of a forecast.
+        origins: a step, or one step or several of each item; None for the end of each item.
+        settings: of ``Windows``, as in training.
     """
+    each: Sequence[Any]
     if origins is None:
-        origins = [item.length for item in series.items]
+        each = [item.length for item in series.items]
     elif isinstance(origins, int | np.integer):
-        origins = [int(origins)] * len(series)
-    if len(origins) != len(series):
-        raise ValueError(f"origins of {len(origins)} items for {len(series)} items")
-    places = [
-        (item, int(origin)) for item, own in enumerate(origins) for origin in np.atleast_1d(own)
-    ]
+        each = [int(origins)] * len(series)
+    else:
+        each = origins
+    if len(each) != len(series):
+        raise ValueError(f"origins of {len(each)} items for {len(series)} items")
+    places = [(item, int(origin)) for item, own in enumerate(each) for origin in np.atleast_1d(own)]
     return Windows(series, context, horizon, places=places, **settings)
 
 
-test_windows.__test__ = False  # not one of pytest's
+test_windows.__test__ = False  # type: ignore[attr-defined]  # not one of pytest's
 
 
 def rolling(start: int, stop: int, horizon: int, stride: int | None = None) -> list[int]:
-    """Origins from `start` on, `stride` apart (None: the horizon), whose horizons end by `stop`."""
+    """Origins from ``start`` on whose horizons end by ``stop``, ``stride`` (the horizon) apart."""
     return list(range(start, stop - horizon + 1, stride or horizon))
 
 
 def split(series: SeriesSet, test: float = 0, validation: float = 0) -> tuple[list[int], list[int]]:
-    """(where training ends, where validation ends) in each item, in steps: the test span comes
-    last, the validation span before it, and training never sees either.
+    """The steps of each item where training ends, and where validation ends.
 
-    test, validation: whole numbers are steps, numbers below 1 parts of the item. Raises UserError
-    for others.
+    The test span comes last and the validation span before it; training sees neither.
+
+    Args:
+        series: to split.
+        test: a number of steps, or a share of the item below 1.
+        validation: like ``test``.
+
+    Raises:
+        UserError: for a number out of range.
     """
     for name, part in (("test", test), ("validation", validation)):
         number = isinstance(part, int | float) and not isinstance(part, bool)
         if not number or part < 0 or (part != int(part) and part > 1):
             raise UserError(
-                f"data.{name}={part} makes no sense: give a number of steps, or a part of each "
+                f"data.{name}={part} is out of range: give a number of steps, or a share of each "
                 "series between 0 and 1"
             )
     train, held_out = [], []
@@ -246,8 +270,13 @@ def split(series: SeriesSet, test: float = 0, validation: float = 0) -> tuple[li
 
 
 def visible_lags(lags_present: Tensor, known: Tensor, lags: Sequence[int]) -> Tensor:
-    """`lags_present` [..., V n, L] without those whose source in the window is not in `known`
-    [..., V, L] (1: known to the model): what is hidden is hidden there too."""
+    """``lags_present`` without the lags whose source in the window is hidden.
+
+    Args:
+        lags_present: ``[..., V n, L]``.
+        known: ``[..., V, L]``, 1 where a cell is known.
+        lags: in steps.
+    """
     if not lags:
         return lags_present
     length = known.shape[-1]
@@ -259,30 +288,30 @@ def visible_lags(lags_present: Tensor, known: Tensor, lags: Sequence[int]) -> Te
 
 
 class _Local:
-    """The features of `local` for the steps of every item, wherever they lie."""
+    """The features of ``local`` for any steps of every item."""
 
-    def __init__(self, series: SeriesSet, fitted_on: Sequence[int]):
+    def __init__(self, series: SeriesSet, fitted_on: Sequence[int]) -> None:
         self.set = series
-        self.times: dict = {}  # features of the calendar: items that begin alike share them
-        self.known = None
-        if series.known_names:
-            pairs = zip(series.items, fitted_on, strict=True)
-            self.known = _standards([item.known[:, : max(stop, 1)] for item, stop in pairs])
+        # calendar features, shared by items with the same start
+        self.times: dict[pandas.Timestamp | int, tuple[int, np.ndarray]] = {}
+        pairs = zip(series.items, fitted_on, strict=True)
+        known = [item.known[:, : max(stop, 1)] for item, stop in pairs if item.known is not None]
+        self.standards = _standards(known) if known else None
         self.static, static = _statics(series)
         self.names = [*calendar.names(series.freq), *series.known_names, *static]
 
     def cut(self, item: int, start: int, stop: int) -> np.ndarray:
-        """float32 [F, stop - start]."""
+        """The features of steps of an item, float32 ``[F, stop - start]``."""
         series = self.set.items[item]
         rows = [self._calendar(item, start, stop)]
-        if self.set.known_names:
+        if series.known is not None and self.standards is not None:
             if stop > series.known.shape[1]:
                 raise UserError(
                     f"{series.name}: the known columns {', '.join(self.set.known_names)} end "
                     f"{stop - series.known.shape[1]} steps before the horizon does: give rows with "
                     "them for the whole horizon, with the other columns empty"
                 )
-            mean, spread = self.known
+            mean, spread = self.standards
             rows.append(np.nan_to_num((_cut(series.known, start, stop) - mean) / spread))
         rows.append(np.repeat(self.static[item][:, None], stop - start, 1))
         return np.concatenate(rows).astype(np.float32)
@@ -300,15 +329,15 @@ class _Local:
 
 
 def _standards(known: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [K, 1] of covariates over all items."""
+    """Mean and standard deviation ``[K, 1]`` of covariates over all items."""
     values = np.concatenate(known, axis=1)
     spread = values.std(1, keepdims=True)
     return values.mean(1, keepdims=True), np.where(spread > 0, spread, 1.0)
 
 
 def _statics(series: SeriesSet) -> tuple[np.ndarray, list[str]]:
-    """[items, features] of what is constant for each item: numbers standardised over the items,
-    a 0 or 1 for each text; and their names."""
+    """The features ``[items, features]`` of the constants of items, and their names: numbers
+    standardised over the items, 0 or 1 for each value of a text."""
     columns, names = [], []
     for name in series.items[0].static:
         values = [item.static[name] for item in series.items]
@@ -324,7 +353,7 @@ def _statics(series: SeriesSet) -> tuple[np.ndarray, list[str]]:
 
 
 def _cut(data: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """data[:, start:stop], NaN outside."""
+    """``data[:, start:stop]``, NaN outside."""
     cut = np.full((len(data), stop - start), np.nan)
     first, last = max(start, 0), min(stop, data.shape[1])
     if first < last:

@@ -1,18 +1,4 @@
-"""What a user holds: a task is a denoiser with its front-ends, loaded by name and then called."""
+"""What a user loads and calls: tasks, each a model with its front-ends.
 
-from wavediff.tasks.autoencoder import Autoencoder
-from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import load_task, save_task
-from wavediff.tasks.enhancer import Enhancer
-from wavediff.tasks.generator import Generator
-from wavediff.tasks.vocoder import Vocoder
-
-__all__ = [
-    "Autoencoder",
-    "Enhancer",
-    "Generator",
-    "Vocoder",
-    "build_task",
-    "load_task",
-    "save_task",
-]
+Nothing is imported here: the names of checkpoints are found before torch is loaded.
+"""

@@ -15,43 +15,13 @@ from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.moved import current
 from wavediff.tasks.build import build_task
+from wavediff.tasks.names import find_checkpoint
 
 if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
 FORMAT = "wavediff-1"
-FILE_NAME = "model.safetensors"
 MOST_EFFORT = 1e12  # steps or seconds: whole numbers in a hostile file may be too large for a float
-
-
-def pretrained_folder() -> Path:
-    """Where the bundled models lie."""
-    return Path(__file__).resolve().parents[1] / "pretrained"
-
-
-def bundled_names() -> list[str]:
-    """Names of the bundled models."""
-    return sorted(path.parent.name for path in pretrained_folder().glob(f"*/{FILE_NAME}"))
-
-
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file behind the name of a bundled model, a run folder, or a file.
-
-    Raises:
-        UserError: where there is none.
-    """
-    path = Path(name_or_path)
-    for candidate in (path, path / FILE_NAME, pretrained_folder() / str(path) / FILE_NAME):
-        if candidate.is_file():
-            return candidate
-    if path.is_dir():
-        raise UserError(
-            f"{path} holds no {FILE_NAME}: give a run folder that has saved a checkpoint"
-        )
-    raise UserError(
-        f"there is no checkpoint {str(name_or_path)!r}: give a run folder, a {FILE_NAME} file, "
-        f"or a bundled model ({', '.join(bundled_names()) or 'none here'})"
-    )
 
 
 def save_task(

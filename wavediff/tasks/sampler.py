@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.reverse import start
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
-from wavediff.files import conf_folder
 from wavediff.tasks.build import make
+from wavediff.tasks.names import find_sampler
 
 FIRST_STREAM = 16  # of the noise of `on_path`; the tasks' losses draw from lower ones
 
@@ -55,24 +54,13 @@ def on_path(
     return denoiser(x, grid[chosen], cond)
 
 
-def _folder() -> Path:
-    return conf_folder() / "sampler"
-
-
-def sampler_names() -> list[str]:
-    """Names that ``sampler_by_name`` knows, one per file of ``conf/sampler``."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
-
-
 def sampler_config(name: str) -> dict[str, Any]:
     """``conf/sampler/<name>.yaml``.
 
     Raises:
         UserError: for a name that does not exist, with those that do.
     """
-    if name not in sampler_names():
-        raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(sampler_names())}")
-    config = OmegaConf.load(_folder() / f"{name}.yaml")
+    config = OmegaConf.load(find_sampler(name))
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 

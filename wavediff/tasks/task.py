@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from wavediff.data import build_data
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Noise, Sampler
 from wavediff.errors import UserError
-from wavediff.tasks.checkpoint import FILE_NAME, load_task, save_task
+from wavediff.tasks.checkpoint import load_task, save_task
+from wavediff.tasks.names import FILE_NAME
 from wavediff.tasks.sampler import checked_sampler
-from wavediff.training.validation import Validation, validate
 
 if TYPE_CHECKING:
     from wavediff.evaluation.metrics import Metric
     from wavediff.training.config import TrainerConfig
     from wavediff.training.distributed import World
+    from wavediff.training.validation import Validation
 
 FIXED = "representation."  # begins the names of weights that are not the network's
 
@@ -141,12 +141,16 @@ class Task(nn.Module):
 
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
         """(training examples, held-out examples) of a data configuration."""
+        from wavediff.data import build_data  # what only training needs is not imported before it
+
         return build_data(config, self.crop_length, self.sample_rate, seed)
 
     def judge(
         self, held_out: Any, config: TrainerConfig, metrics: Mapping[str, Metric], world: World
     ) -> Validation:
         """Metrics of the model on what is held out."""
+        from wavediff.training.validation import validate
+
         return validate(
             self.validate,
             held_out,

@@ -12,8 +12,10 @@ from wavediff.diffusion.noise import ItemNoise
 class Trainable(Protocol):
     """A trainable model; ``Task`` documents the members."""
 
-    network: nn.Module
     sample_rate: int
+
+    @property
+    def network(self) -> nn.Module: ...
 
     @property
     def networks(self) -> Sequence[nn.Module]: ...

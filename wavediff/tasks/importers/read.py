@@ -14,9 +14,9 @@ import torch
 
 from wavediff.errors import UserError
 from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import FILE_NAME
 from wavediff.tasks.importers import lmnt, philsyn
 from wavediff.tasks.importers.model import ForeignModel, Overrides
+from wavediff.tasks.names import FILE_NAME
 
 FORMATS: tuple[ModuleType, ...] = (lmnt, philsyn)
 FOLDER_FILE = "weights.pt"  # lmnt-com/diffwave's link to its newest checkpoint

@@ -14,8 +14,8 @@ from wavediff.diffusion.noise import PositionNoise
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
-from wavediff.tasks.checkpoint import bundled_names
 from wavediff.tasks.generator import Generator
+from wavediff.tasks.names import bundled_names
 
 PRIOR = "prior-en-22k"  # the bundled generator
 SAMPLER = "dpmpp_2m_sde"  # the default: fresh noise repairs the errors that a projection causes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wavediff.series.synthesis import (
+from wavediff.series.synthesis_metrics import (
     complete_windows,
     discriminative_score,
     predictive_score,

@@ -1,14 +1,15 @@
-"""Missing cells of whole series, by a model of windows.
+"""Imputation of whole series by a model of windows.
 
-A window is sampled for every stretch of half its length that has gaps, and its middle is kept, so
-that cells are seen with what lies on both sides. What is too far from anything known for that is
-filled afterwards, from the known ends of the gap inward, each path with what it has filled so far.
+A window is sampled for every half window that has gaps, and its middle is kept, so that a cell is
+imputed from both sides. Cells that are too far from any known one for that are imputed afterwards,
+from the known ends of the gap inward, each path conditioned on what it has imputed so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +24,12 @@ from wavediff.series.windows import Windows
 
 
 @dataclass(frozen=True)
-class Filled:
-    """An item's gaps.
+class Imputed:
+    """An item with its missing values imputed.
 
     Attributes:
         median: ``[V, T]``, the samples' median where a value was missing, the value elsewhere; NaN
-            in a variable of which nothing is known.
+            in a variable without any known value.
         std: ``[V, T]``, the samples' standard deviation, 0 where the value was known.
     """
 
@@ -36,7 +37,7 @@ class Filled:
     std: np.ndarray
 
 
-def fill(
+def impute(
     model: SeriesModel,
     series: SeriesSet,
     samples: int,
@@ -45,11 +46,17 @@ def fill(
     sampler: Sampler | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> list[Filled]:
-    """The gaps of every item of ``series``.
+) -> list[Imputed]:
+    """Impute the missing values of every item.
 
     Args:
-        progress: told how many missing cells were filled since it was told last.
+        model: of windows with the variables of ``series``.
+        series: whose missing values are NaN.
+        samples: of each missing value.
+        multivariate: whether a window of the model holds all variables, or one.
+        sampler: the model's own by default.
+        seed: of the noise.
+        progress: called with the number of values imputed since its last call.
     """
     windows = Windows(
         series,
@@ -62,12 +69,12 @@ def fill(
     found = []
     label = 0
     for item in series.items:
-        part = Filled(item.values.copy(), np.zeros(item.values.shape))
-        whole = slice(None)
-        for rows in [whole] if multivariate else [slice(v, v + 1) for v in range(len(item.values))]:
+        part = Imputed(item.values.copy(), np.zeros(item.values.shape))
+        count = len(item.values)
+        for rows in [slice(count)] if multivariate else [slice(v, v + 1) for v in range(count)]:
             values = item.values[rows]
-            into = Filled(part.median[rows], part.std[rows])
-            _Gaps(model, windows, label, values, into, samples, sampler, seed, progress).fill()
+            into = Imputed(part.median[rows], part.std[rows])
+            _Gaps(model, windows, label, values, into, samples, sampler, seed, progress).impute()
             label += 1
         found.append(part)
     return found
@@ -75,7 +82,7 @@ def fill(
 
 class _Gaps:
     """The gaps of one series ``[V, T]``, and the samples ``[samples, cells]`` of those cells that
-    others will be filled from."""
+    others will be conditioned on."""
 
     def __init__(
         self,
@@ -83,7 +90,7 @@ class _Gaps:
         windows: Windows,
         label: int,
         values: np.ndarray,
-        into: Filled,
+        into: Imputed,
         samples: int,
         sampler: Sampler | None,
         seed: int,
@@ -91,13 +98,13 @@ class _Gaps:
     ) -> None:
         self.model, self.windows, self.label = model, windows, label
         self.values, self.into, self.samples, self.progress = values, into, samples, progress
-        self.options = {"sampler": sampler, "seed": seed}
-        self.open = np.isnan(values)  # still to be filled
+        self.options: dict[str, Any] = {"sampler": sampler, "seed": seed}
+        self.open = np.isnan(values)  # still to be imputed
         self.open &= ~self.open.all(1, keepdims=True)
         self.wide = _scale(values, model.scaling)
         self.calls = 0
 
-    def fill(self) -> None:
+    def impute(self) -> None:
         """Put the samples' median and standard deviation into the missing cells."""
         if self.open.any():
             self._between()
@@ -105,7 +112,7 @@ class _Gaps:
                 self._inward()
 
     def _between(self) -> None:
-        """Cells that have known ones of their variable in the window around them."""
+        """Impute cells that have known ones of their variable in the window around them."""
         length, steps = self.model.length, self.values.shape[1]
         stride = max(length // 2, 1)
         last = steps - length
@@ -117,7 +124,7 @@ class _Gaps:
         own = self.open.copy()
         for row, values in zip(own, self.values, strict=True):
             known = np.concatenate([[0], np.cumsum(~np.isnan(values))])
-            row &= (known[ends[0]] - known[ends[1]] >= self.model.fewest)[owner]
+            row &= (known[ends[0]] - known[ends[1]] >= self.model.min_known)[owner]
         self._number(self.open & ~own)
         chosen = np.unique(owner[own.any(0)])
         rows = max(1, CELLS // (self.samples * len(self.values) * length))
@@ -125,7 +132,7 @@ class _Gaps:
             part = chosen[first : first + rows]
             window = self._windows(starts[part])
             for piece in pieces(self.model, self.samples, len(part)):
-                cut = Window(*(each if each is None else each[piece] for each in window))
+                cut = window.rows(piece)
                 drawn = self.model.sample(
                     cut,
                     cut.present,
@@ -140,8 +147,8 @@ class _Gaps:
                     self._keep(cells, int(low), starts[number], drawn[:, row].numpy())
 
     def _number(self, later: np.ndarray) -> None:
-        """Make room for the samples of the cells that ``_inward`` will see: those of ``later`` and
-        what is open in a window around them."""
+        """Allocate the samples of the cells that ``_inward`` conditions on: those of ``later`` and
+        the open ones in a window around them."""
         found = np.concatenate([[0], np.cumsum(later.any(0))])
         steps, length = np.arange(later.shape[1]), self.model.length
         low, high = np.maximum(steps - length, 0), np.minimum(steps + length, len(steps))
@@ -151,17 +158,17 @@ class _Gaps:
         self.drawn = np.zeros((self.samples, int(seen.sum())), np.float32)
 
     def _inward(self) -> None:
-        """Half a window from the known end of a gap on, each path by itself."""
+        """Impute half a window from the known end of a gap on, each path independently."""
         length = self.model.length
         half = max(length // 2, 1)
         variable = int(np.argmax(self.open.any(1)))
         at = np.flatnonzero(self.open[variable])
-        known = np.flatnonzero(~self.open[variable])  # given, or filled by now
-        # a gap at the beginning is filled from its end
+        known = np.flatnonzero(~self.open[variable])  # given, or imputed by now
+        # a gap at the beginning is imputed from its end
         start = at[0] - (length - half) if known[0] < at[0] else known[0] - half
         start = min(max(start, 0), self.values.shape[1] - length)
         window = self._windows(np.array([start]))
-        window = Window(*(part.repeat_interleave(self.samples, dim=0) for part in window))
+        window = window.map(lambda part: part.repeat_interleave(self.samples, dim=0))
         first, last = max(start, 0), min(start + length, self.values.shape[1])
         span = slice(first - start, last - start)
         number = self.number[:, first:last]
@@ -181,7 +188,7 @@ class _Gaps:
         self._keep(self.open[:, first:last].copy(), first, start, drawn.numpy())
 
     def _place(self, number: int, call: int = 0) -> int:
-        """Where the noise of windows, or of the paths of one, is taken from."""
+        """The number of a window, or of a path of one, that its noise is a function of."""
         return (((self.label << 16) + call) << 20) + number
 
     def _windows(self, starts: np.ndarray) -> Window:
@@ -196,8 +203,14 @@ class _Gaps:
         )
 
     def _keep(self, cells: np.ndarray, first: int, start: int, drawn: np.ndarray) -> None:
-        """The samples ``[samples, V, length]`` of the window at ``start`` for these cells, the
-        ``[V, any]`` from step ``first`` on."""
+        """Store samples of cells.
+
+        Args:
+            cells: bool ``[V, any]``, from step ``first`` on.
+            first: step of the item.
+            start: step where the window begins.
+            drawn: ``[samples, V, length]``, samples of the window.
+        """
         rows, steps = np.nonzero(cells)
         steps = steps + first
         found = drawn[:, rows, steps - start]
@@ -211,7 +224,7 @@ class _Gaps:
 
 
 def _scale(values: np.ndarray, kind: str) -> scaling.Affine:
-    """That of all known cells of ``[V, T]``, variable by variable where they do not share one."""
+    """The scale of all known cells of ``[V, T]``, of each variable unless they share one."""
     parts = [values] if kind == "joint" else values[:, None]
     fits = [
         scaling.fit(torch.from_numpy(part)[None], torch.from_numpy(~np.isnan(part))[None], kind)

@@ -1,4 +1,4 @@
-"""The table that series were read from, with its missing cells filled and all else as it was."""
+"""Tables written: frames, and the file that series were read from with its gaps imputed."""
 
 import csv
 import gzip
@@ -12,27 +12,39 @@ import pandas
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
-from wavediff.series.series_set import SeriesSet
-from wavediff.series.table import delimiter
+from wavediff.inputs import is_parquet
+from wavediff.series.series_set import Origin, SeriesSet
+from wavediff.series.table_files import delimiter, is_gzip
+
+# of each variable: rows of the table that are missing, their medians and standard deviations
+Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
-TABLES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
 
 
-def write_filled(
+def write_imputed(
     series: SeriesSet,
     medians: Sequence[np.ndarray],
     stds: Sequence[np.ndarray],
     output: Path,
 ) -> None:
-    """The file that `series` was read from, to `output`: every row and column as it was, the text
-    of each cell too, but for the missing cells of variables; beside a variable that had some a
-    column NAME_std, 0 where the value was known.
+    """Write the file that ``series`` was read from with its missing values imputed.
 
-    medians, stds: for each item [V, T]; where a median is NaN the cell stays missing. Raises
-    UserError for an output of another format than the input's, or one that cannot be written.
+    Rows, columns and the text of all other cells stay as they are. Beside a variable that had
+    missing values is a column ``NAME_std``, 0 where the value was known.
+
+    Args:
+        series: read from a file.
+        medians: ``[V, T]`` of each item; where a median is NaN the cell stays missing.
+        stds: like ``medians``.
+        output: of the same format as the input.
+
+    Raises:
+        UserError: for an output of another format, or one that cannot be written.
     """
-    source = series.origin.source
+    source = _origin(series).source
+    if isinstance(source, pandas.DataFrame):
+        raise UserError("the series are from a frame, not from a file: use Forecaster.impute")
     if is_parquet(source) or is_parquet(output):
         if not (is_parquet(source) and is_parquet(output)):
             raise UserError(f"{output} must be of the format of {source}: give it the same ending")
@@ -56,7 +68,11 @@ def write_filled(
 
 
 def write_table(frame: pandas.DataFrame, output: Path) -> None:
-    """A frame as CSV or Parquet, by the name of `output`, whole or not at all."""
+    """Write a frame as CSV or Parquet, by the name of ``output``, atomically.
+
+    Raises:
+        UserError: where pyarrow is not installed.
+    """
     with atomic_path(output) as path:
         if is_parquet(output):
             try:
@@ -69,16 +85,17 @@ def write_table(frame: pandas.DataFrame, output: Path) -> None:
             frame.to_csv(path, index=False, float_format="%.7g")
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a path is that of a Parquet file, by its name."""
-    return path.name.lower().endswith((".parquet", ".pq"))
+def _origin(series: SeriesSet) -> Origin:
+    if series.origin is None:
+        raise UserError("the series are from an array, not from a file: use Forecaster.impute")
+    return series.origin
 
 
 def _columns(
     series: SeriesSet, medians: Sequence[np.ndarray], stds: Sequence[np.ndarray]
-) -> Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(the rows of the table that are missing, their values, std) of each variable with gaps."""
-    origin = series.origin
+) -> Columns:
+    """The missing rows of each variable with gaps."""
+    origin = _origin(series)
     found = {}
     for v, name in enumerate(series.variables):
         given, values, std = (
@@ -96,10 +113,8 @@ def _columns(
     return found
 
 
-def _copy(
-    source: Path, out: TextIO, columns: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> None:
-    """CSV with those cells filled, delimiter and line ends as they were, row after row."""
+def _copy(source: Path, out: TextIO, columns: Columns) -> None:
+    """Copy CSV with those cells replaced; delimiter and line ends stay as they are."""
     with _opened(source, "utf-8") as text:
         if text.read(1) == "\ufeff":
             out.write("\ufeff")
@@ -119,34 +134,35 @@ def _copy(
         parts.append((place, column, commas[name], _Next(zip(*gaps, strict=True))))
     number = -1  # of the row; the header's
     for row in _rows(source, sep):
-        # lines without anything are no rows of the table
+        # empty lines are not rows of the table
         if len(row) > 1 or any(cell.strip() for cell in row):
-            for place, column, comma, gaps in parts:
+            for place, column, comma, gap in parts:
                 row.extend([""] * (place + 1 - len(row)))
                 spread = 0.0
-                if number == gaps.row:
-                    row[place], spread = _number(gaps.value, comma), gaps.std
-                    gaps.move()
+                if number == gap.row:
+                    row[place], spread = _number(gap.value, comma), gap.std
+                    gap.move()
                 row.insert(place + 1, column if number < 0 else _number(spread, comma))
             number += 1
         writer.writerow(row)
 
 
 class _Next:
-    """The next missing row of a variable, its value and std; row None where there is none left."""
+    """The next missing row of a variable, its value and std; row is None after the last."""
 
     def __init__(self, gaps: Iterable[tuple[int, float, float]]) -> None:
         self.gaps = iter(gaps)
         self.move()
 
     def move(self) -> None:
+        self.row: int | None
         self.row, self.value, self.std = next(self.gaps, (None, 0.0, 0.0))
 
 
 def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return (gzip.open if packed else open)(path, "rt", encoding=encoding, newline="")
+    if is_gzip(path):
+        return gzip.open(path, "rt", encoding=encoding, newline="")
+    return open(path, encoding=encoding, newline="")
 
 
 def _rows(path: Path, sep: str) -> Iterator[list[str]]:
@@ -155,7 +171,7 @@ def _rows(path: Path, sep: str) -> Iterator[list[str]]:
 
 
 def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, bool]:
-    """Whether numbers have a comma for a point, of each of these columns."""
+    """Whether each of these columns has decimal commas."""
     found = dict.fromkeys(places, False)
     if sep == ";":
         for row in _rows(path, sep):
@@ -169,13 +185,13 @@ def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, boo
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
-    """NAME_std, or that with a number where it is taken."""
+    """``NAME_std``, with a number where that is taken."""
     names = [f"{name}_std", *(f"{name}_std{k}" for k in range(2, len(taken) + 3))]
     return next(column for column in names if column not in taken)
 
 
 def _number(value: float, comma: bool) -> str:
-    """Seven digits; an exponent only for what is very large or small."""
+    """Seven digits, with an exponent only for very large or small values."""
     if value == 0 or 1e-5 <= abs(value) < 1e15:
         text = np.format_float_positional(value, precision=7, fractional=False, trim="-")
     else:

@@ -1,0 +1,221 @@
+"""Where the outputs of a command go, and what is refused before the work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wavediff.errors import UserError
+from wavediff.inputs import AUDIO_SUFFIXES, LATENT_SUFFIXES, MEL_SUFFIXES, folders
+
+SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}  # by bits per sample
+# Endings of media, which are not taken for folders.
+MEDIA = (*AUDIO_SUFFIXES, *MEL_SUFFIXES, *LATENT_SUFFIXES,
+         ".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr")  # fmt: skip
+
+
+def require_writable(folder: Path) -> None:
+    """See that something can be written to a folder, which need not exist yet.
+
+    Raises:
+        UserError: where it cannot.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(f"cannot write into {folder}: it is a file, not a folder; give another")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write into {folder}: permission denied; give another folder")
+
+
+def require_new(output: Path, overwrite: bool, source: Path | None = None) -> None:
+    """See that a file can be written.
+
+    Raises:
+        UserError: for an output that exists, is the input, or cannot be written.
+    """
+    if source is not None and output.exists() and source.exists() and output.samefile(source):
+        raise UserError(f"{output} is the input and would be overwritten: give another output")
+    if output.is_dir():
+        raise UserError(f"{output} is a folder: give the name of a file")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} exists already: give --overwrite to replace it")
+    require_writable(output.parent)
+
+
+def names_file(
+    output: Path, suffixes: Sequence[str], files: Sequence[Path], given: Sequence[str]
+) -> bool:
+    """Return whether OUT means a file and not a folder.
+
+    Args:
+        suffixes: that OUT may have.
+        files: the inputs, as found from what is given.
+
+    Raises:
+        UserError: for the name of a file of another kind.
+    """
+    suffix = output.suffix.lower()
+    if output.is_dir() or not suffix:
+        return False
+    if suffix in suffixes:
+        return True
+    one_file = len(files) == 1 and not any(map(folders, given))
+    alike = output.suffix == files[0].suffix or (one_file and suffix[1:].isalpha())
+    if suffix in MEDIA or alike:
+        *most, last = suffixes
+        choice = f"{', '.join(most)} or {last}" if most else last
+        raise UserError(
+            f"cannot write {output}: give a name that ends in {choice}; if you mean a folder, "
+            "make it first"
+        )
+    return False
+
+
+def plan_outputs(
+    files: Sequence[Path], given: Sequence[str], output: Path, suffixes: Sequence[str]
+) -> list[tuple[Path, Path]]:
+    """Return (input, output) for every file: OUT itself for one input, or below the folder OUT.
+
+    Args:
+        suffixes: that OUT may have; the first is what files in a folder get.
+
+    Raises:
+        UserError: where outputs coincide, are inputs, or cannot be written.
+    """
+    if names_file(output, suffixes, files, given):
+        return plan_file(files, output)
+    return plan_folder(files, given, output, lambda name: name.with_suffix(suffixes[0]))
+
+
+def require_format(chosen: str | None, targets: Sequence[tuple[Path, Path]]) -> None:
+    """See that --format, where it is given, is that of the outputs.
+
+    Raises:
+        UserError: where OUT is a file of another.
+    """
+    output = targets[0][1]
+    if chosen and output.suffix.lower() != f".{chosen}":
+        raise UserError(f"--format {chosen} does not go with {output}: leave it out")
+
+
+def plan_file(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Return the only input with OUT.
+
+    Raises:
+        UserError: where there are several, or OUT is the input or cannot be written.
+    """
+    if len(files) > 1:
+        raise UserError(f"{len(files)} inputs cannot all go to {output}: give a folder")
+    return _writable({output: files[0]}, output.parent)
+
+
+def plan_folder(
+    files: Sequence[Path], given: Sequence[str], folder: Path, rename: Callable[[Path], Path]
+) -> list[tuple[Path, Path]]:
+    """Return (input, output) for every file, the structure of a given folder kept.
+
+    Args:
+        rename: from the name below a given folder to that below OUT.
+
+    Raises:
+        UserError: where outputs coincide, are inputs, or cannot be written.
+    """
+    roots = [root for path in given for root in folders(path)]
+    targets: dict[Path, Path] = {}
+    for file in files:
+        root = next((root for root in roots if file.is_relative_to(root)), file.parent)
+        target = folder / rename(file.relative_to(root))
+        if target in targets:
+            raise UserError(
+                f"{targets[target]} and {file} would both be written to {target}: "
+                "give them in two calls with different outputs"
+            )
+        targets[target] = file
+    return _writable(targets, folder)
+
+
+def _writable(targets: dict[Path, Path], folder: Path) -> list[tuple[Path, Path]]:
+    inputs = {file.resolve() for file in targets.values()}
+    for target in targets:
+        if target.resolve() in inputs:
+            raise UserError(f"{target} is an input and would be overwritten: give another output")
+    require_writable(folder)
+    return [(file, target) for target, file in targets.items()]
+
+
+def missing_outputs(
+    targets: Sequence[tuple[Path, Path]], overwrite: bool
+) -> list[tuple[Path, Path]]:
+    """Return those that do not exist, or all to overwrite; stderr is told about the others."""
+    missing = [(file, target) for file, target in targets if overwrite or not target.exists()]
+    if kept := len(targets) - len(missing):
+        what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"
+        print(f"{what} already and will be kept: give --overwrite to replace", file=sys.stderr)
+    return missing
+
+
+def convert_all(
+    targets: Sequence[tuple[Path, Path]], work: Callable[[Path, Path], None], overwrite: bool
+) -> int:
+    """Call ``work(input, output)`` for all whose output does not exist, and print each output.
+
+    A bad input does not stop the others, and is listed at the end. Returns the exit code.
+
+    Raises:
+        UserError: where there is only one input, and it fails.
+    """
+    missing, failures = missing_outputs(targets, overwrite), []
+    with interruptible():
+        for file, target in tqdm(missing, unit="file", delay=1, disable=len(missing) < 2):
+            try:
+                work(file, target)
+            except UserError as error:
+                if len(targets) == 1:
+                    raise
+                failures.append(str(error))
+            else:
+                tqdm.write(str(target))
+    return report_failures(failures)
+
+
+def report_failures(failures: Sequence[str]) -> int:
+    """List the inputs that failed on stderr. Returns the exit code."""
+    for failure in failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    return 2 if failures else 0
+
+
+def subtype(bits: int, targets: Sequence[tuple[Path, Path]]) -> str:
+    """Return the sample format of --bits.
+
+    Raises:
+        UserError: where an output cannot have it.
+    """
+    if bits == 32 and any(target.suffix.lower() == ".flac" for _, target in targets):
+        raise UserError("flac has no 32-bit floating point: give --bits 24, or wav")
+    return SUBTYPES[bits]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that no half-written file stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

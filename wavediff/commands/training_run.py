@@ -1,0 +1,229 @@
+"""A training run of a configuration: what `wavediff train` does once Hydra has composed it."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wavediff.errors import UserError
+from wavediff.evaluation.metrics import Metric
+from wavediff.memory import keep_freed
+from wavediff.tasks.build import build_task, completed, make
+from wavediff.tasks.checkpoint import effort, load_task, save_task
+from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
+from wavediff.training.adversary import Adversary
+from wavediff.training.checkpoint import RunCheckpoints, locked, resume
+from wavediff.training.config import TrainerConfig, trainer_config
+from wavediff.training.distributed import World, joined
+from wavediff.training.learner import Learner
+from wavediff.training.loop import train
+from wavediff.training.optim import configured_optimizer
+from wavediff.training.validation import Validation, choose_metrics
+
+FIT_CROPS = 64  # training crops over which a latent is standardised
+
+
+def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callable[[], None]) -> int:
+    """Start a run, or resume it. Returns the exit code, 128 and more for a signal.
+
+    Args:
+        config: resolved, of plain dictionaries.
+        write_config: writes it to the run, called once the data are read.
+
+    Raises:
+        UserError: for a configuration that is invalid, or not that of the run.
+    """
+    plain = completed(config)
+    trainer = trainer_config(plain["trainer"])
+    measures = choose_metrics(trainer.measures)
+    if measures and trainer.best not in measures:
+        raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
+    seed = plain["seed"]
+    with joined(trainer.device) as world:
+        _set_up(trainer, world)
+        with locked(run_dir, world.main):
+            state = resume(
+                RunCheckpoints(run_dir, trainer.keep_last),
+                plain,
+                trainer.restart,
+                trainer.accept_changes,
+                world,
+            )
+            if state is not None and state["step"] >= trainer.max_steps:
+                _say(world, f"{run_dir} has its {state['step']} steps: raise trainer.max_steps")
+                return 0
+            torch.manual_seed(seed)
+            task, pretrained = _task(plain, state)
+            before = {} if state is None else state["fixed"].get("before", {})
+            if plain["init_from"] is not None and state is None:
+                before = _initialise(task.network, plain["init_from"])
+                _say(world, f"train: initialised with the weights of {plain['init_from']}")
+            _give_teacher(task, plain["teacher"], world.device)
+            adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
+            optimizer = partial(configured_optimizer, plain["optimizer"])
+            learner = Learner(task, trainer, world, optimizer, seed, adversary)
+            _say(world, f"train: recipe {plain['name']}, reading its data")
+            with world.main_first():
+                data, held_out = task.read(plain["data"], seed)
+            if pretrained is not None:
+                _fit(task, pretrained, data)
+            if world.main:
+                write_config()
+            if len(held_out):
+                number = len(data)
+                what = f"{number} example{'s' * (number != 1)} in an epoch"
+                _say(world, f"train: {what}, {len(held_out)} held out")
+            begin = "starting" if state is None else f"resuming from step {state['step']}"
+            size = sum(p.numel() for p in learner.parameters) / 1e6
+            where = world.device.type + (f" x {world.size}" if world.size > 1 else "")
+            _say(world, f"train: {begin} in {run_dir}, {size:.2f} M parameters, on {where}")
+            outcome = train(
+                learner,
+                data,
+                run_dir=run_dir,
+                run_config=plain,
+                save=partial(_save, task, plain, data.label_names, before),
+                fixed=_fixed(task) | {"before": before},
+                validate=_validation(task, held_out, trainer, measures, world),
+                state=state,
+                workers=plain["data"]["workers"],
+            )
+            if outcome.step >= trainer.max_steps:
+                use = f"{task.command} --checkpoint {run_dir} ..."
+                use = f"info {run_dir}" if task.command == "info" else use
+                _say(world, f"train: done; now wavediff {use}")
+    return 128 + outcome.signum if outcome.signum else 0
+
+
+def _set_up(trainer: TrainerConfig, world: World) -> None:
+    if world.device.type == "cpu":
+        keep_freed()
+    if trainer.threads is not None:
+        torch.set_num_threads(trainer.threads)
+    if trainer.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(trainer.deterministic)
+    torch.backends.cudnn.benchmark = world.device.type == "cuda" and not trainer.deterministic
+
+
+def _initialise(network: nn.Module, name_or_path: str) -> dict[str, float]:
+    """Take these weights. Returns how long they were trained, see ``effort``."""
+    source = load_task(name_or_path)
+    try:
+        network.load_state_dict(source.network.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights of init_from={name_or_path} do not fit the network that is configured: "
+            "choose the recipe that they were trained by"
+        ) from error
+    return effort(source.extra)
+
+
+def _task(
+    config: Mapping[str, Any], state: Mapping[str, Any] | None
+) -> tuple[Any, Mapping[str, torch.Tensor] | None]:
+    """(the task, the weights of the autoencoder that it is to begin in where one is named).
+
+    A run that goes on has its own copy, and does not ask for the autoencoder's run again.
+    """
+    name = named_autoencoder(config)
+    if name is None:
+        task, weights = build_task(config), None
+    elif state is None:
+        config, weights = with_autoencoder(config, name)
+        task = build_task(config)
+    else:
+        task, weights = build_task(embedded(config, state["fixed"]["autoencoder"])), None
+    if state is not None and task.fixed_state():
+        task.load_fixed(state["fixed"]["state"])
+    return task, weights
+
+
+def _validation(
+    task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Metric], world: World
+) -> Callable[[], Validation] | None:
+    """How the task is judged now and then; None where nothing is held out."""
+    if not len(held_out):
+        return None
+    return partial(task.judge, held_out, trainer, measures, world)
+
+
+def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:
+    """Put the trained autoencoder in, and standardise its latents by the first crops."""
+    task.representation.autoencoder.load_state_dict(weights)
+    task.representation.fit(data[i]["audio"] for i in range(FIT_CROPS))
+
+
+def _fixed(task: Any) -> dict[str, Any]:
+    """What a run's checkpoint keeps besides what is learnt; empty for most tasks."""
+    state = task.fixed_state()
+    if not state:
+        return {}
+    return {"state": state, "autoencoder": task.config["representation"].get("autoencoder")}
+
+
+def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> None:
+    """The denoiser of another run to the objective that learns from one; it is not saved."""
+    if name_or_path is not None:
+        task.set_teacher(load_task(name_or_path).to(device))
+    elif task.needs_teacher:
+        raise UserError("this objective learns from a trained model: add teacher=RUN")
+
+
+def _adversary(
+    task: Any, config: Mapping[str, Any] | None, trainer: TrainerConfig, world: World, seed: int
+) -> Adversary | None:
+    """The discriminators that the run trains against, where it does."""
+    if not config:
+        return None
+    if not task.adversarial:
+        raise UserError(
+            "adversarial training compares estimates with true signals, and this model "
+            f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
+            "vocoder or an enhancer"
+        )
+    task.with_sampler()  # which it learns by: refused here if it does not fit
+    options = dict(config)
+    optimizer = partial(
+        configured_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer"
+    )
+    with torch.random.fork_rng(devices=[]):  # the network draws what it draws without them
+        torch.manual_seed(seed)
+        adversary = Adversary(make(options), trainer, world, optimizer)
+    calls = task.sampler.calls(task.denoiser.schedule)
+    size = sum(p.numel() for p in adversary.parameters) / 1e6
+    _say(
+        world,
+        f"train: discriminators of {size:.2f} M parameters are shown what the sampler makes in "
+        + ("1 network call" if calls == 1 else f"up to {calls} network calls"),
+    )
+    return adversary
+
+
+def _save(
+    task: Any,
+    config: Mapping[str, Any],
+    label_names: Sequence[str] | None,
+    before: Mapping[str, float],
+    path: Path,
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+) -> None:
+    """The averaged weights as a checkpoint that every other command reads."""
+    extra = {"recipe": config["name"], "seed": config["seed"], **facts}
+    extra |= task.facts
+    if before:
+        extra["before"] = dict(before)
+    if label_names is not None:
+        extra["label_names"] = list(label_names)
+    save_task(path, task.config, task.fixed_state() | dict(weights), extra)
+
+
+def _say(world: World, sentence: str) -> None:
+    if world.main:
+        print(sentence, file=sys.stderr)

@@ -1,0 +1,109 @@
+"""What the columns of a table are: which one names the items, and which are to be modelled."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas
+
+from wavediff.errors import UserError
+from wavediff.series.columns import ITEM_NAMES
+from wavediff.series.frequency import text
+from wavediff.series.table import Table
+
+
+def find_item_column(table: Table, taken: Collection[str]) -> str | None:
+    """The text column that distinguishes series; None where timestamps are unique without one.
+
+    Args:
+        table: of all columns.
+        taken: columns that are something else.
+
+    Raises:
+        UserError: where timestamps come twice and not exactly one column distinguishes their rows.
+    """
+    order = np.argsort(table.time, kind="stable")
+    twice = np.flatnonzero(table.time[order][1:] == table.time[order][:-1])
+    candidates = {name: column for name, column in table.texts.items() if name not in taken}
+    if not len(twice):
+        named = [name for name in candidates if name.lower() in ITEM_NAMES]
+        repeated = [name for name in named if len(candidates[name][1]) <= len(table.time) // 2]
+        return repeated[0] if len(repeated) == 1 else None
+    fitting = [name for name in candidates if not _comes_twice(table, candidates[name][0])]
+    if len(fitting) > 1:
+        partitions = {pandas.factorize(candidates[name][0])[0].tobytes() for name in fitting}
+        by_name = [name for name in fitting if name.lower() in ITEM_NAMES]
+        if len(partitions) == 1:
+            fitting = (by_name or fitting)[:1]
+        elif len(by_name) == 1:
+            fitting = by_name
+    if len(fitting) == 1:
+        return fitting[0]
+    first, second = sorted(order[twice[0] : twice[0] + 2])
+    where = (
+        f"{table.name}: {text(table.time[first])} comes twice ({table.row(first)} and "
+        f"{table.row(second)})"
+    )
+    named = [name for name in candidates if name.lower() in ITEM_NAMES] or list(candidates)
+    if not fitting and len(named) == 1 and len(candidates[named[0]][1]) > 1:
+        return named[0]  # its timestamps that come twice are reported later
+    if fitting:
+        raise UserError(
+            f"{where}, and several columns distinguish the rows ({', '.join(fitting)}): name the "
+            "one with the series by --item (in Python item=)"
+        )
+    together = f" (such as {' and '.join(candidates)} in one)" if len(candidates) > 1 else ""
+    raise UserError(
+        f"{where}: keep one row for each timestamp, or for each timestamp and item with one column "
+        f"that names the item{together}"
+    )
+
+
+def find_targets(
+    table: Table, targets: Sequence[str] | None, taken: Collection[str | None], notes: list[str]
+) -> list[str]:
+    """The columns to model.
+
+    Args:
+        table: of all columns.
+        targets: their names; None for all columns of numbers that are not taken.
+        taken: columns that are something else.
+        notes: receives a sentence about each column that is left out.
+
+    Raises:
+        UserError: where there is none, or one is not a column of numbers with a value.
+    """
+    if targets is not None:
+        for name in targets:
+            if name in table.texts or name == table.time_name:
+                raise UserError(f"{table.name}: the target {name} is not a column of numbers")
+            if np.isnan(table.numbers[name]).all():
+                raise UserError(f"{table.name}: column {name} has no value: leave it out")
+        if not len(targets):
+            raise UserError("targets is empty: name one column at least")
+        return list(targets)
+    left_out = [name for name in table.texts if name not in taken]
+    if left_out:
+        notes.append(f"columns without numbers are left out: {', '.join(left_out)}")
+    found = []
+    for name, values in table.numbers.items():
+        if name in taken:
+            continue
+        counts = name.startswith("Unnamed: ") or name.lower() in {"index", "no", "row"}
+        if counts and len(values) > 1 and (np.diff(values) == 1).all():
+            notes.append(f"column {name} only counts the rows and is left out")
+        elif np.isnan(values).all():
+            notes.append(f"column {name} has no value and is left out")
+        else:
+            found.append(name)
+    if not found:
+        raise UserError(
+            f"{table.name} has no column with numbers beside the time column {table.time_name}: "
+            "give one column with numbers at least"
+        )
+    return found
+
+
+def _comes_twice(table: Table, codes: np.ndarray) -> bool:
+    order = np.lexsort((table.time, codes))
+    same = (np.diff(codes[order]) == 0) & (table.time[order][1:] == table.time[order][:-1])
+    return bool(same.any())
