@@ -66,7 +66,7 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
 
 def _target(config: Any) -> Any:
     if not isinstance(config, Mapping):
-        raise UserError(f"the configuration is damaged: {config!r} stands in the place of a group")
+        raise UserError(f"the configuration is damaged: {config!r} is not a group")
     return config.get("_target_")
 
 
@@ -183,7 +183,7 @@ def _task_class(config: Mapping[str, Any]) -> type[Task]:
 
 
 def _local(mel: Any, representation: Any) -> dict[str, int]:
-    """What the network is told of the mel, as its arguments."""
+    """Arguments of the network that follow from the mel."""
     if mel.hop_length % representation.hop_length:
         raise UserError(
             f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "

@@ -61,7 +61,7 @@ class ForeignModel:
 
 
 class Weights(Mapping[str, Tensor]):
-    """The tensors of a state dict by name; what is missing or left over is told in a sentence."""
+    """The tensors of a state dict by name; missing and extra tensors are reported in a sentence."""
 
     def __init__(self, state: Mapping[str, Tensor], origin: str) -> None:
         self._state, self.origin, self.used = dict(state), origin, set()
