@@ -55,7 +55,7 @@ def foreign_file(path: str | Path) -> Path | None:
             head = opened.read(9)
     except OSError:
         return None
-    # a zip archive or a pickle; a small safetensors file may begin like a pickle, and continue otherwise
+    # a zip archive or a pickle; a small safetensors file may begin like a pickle, but continues
     # to a JSON object
     return file if head.startswith((b"PK", b"\x80")) and head[8:] != b"{" else None
 
