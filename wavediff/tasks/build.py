@@ -85,7 +85,7 @@ def _find(target: Any) -> Callable[..., Any]:
     if isinstance(target, str) and target.startswith(_ALLOWED):
         module, _, name = target.rpartition(".")
         try:
-            found = getattr(importlib.import_module(module), name, None)
+            found: Any = getattr(importlib.import_module(module), name, None)
         except (ImportError, ValueError):
             found = None
         own = target == f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
@@ -174,7 +174,7 @@ def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _task_class(config: Mapping[str, Any]) -> type[Task]:
     if "task" not in config:
         raise UserError("the configuration lacks task")
-    kind = _find(_target(config["task"]))
+    kind: Any = _find(_target(config["task"]))
     try:
         _ = kind.groups, kind.network_arguments, kind.complete
     except AttributeError:  # another class of the package
