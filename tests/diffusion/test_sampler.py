@@ -24,10 +24,13 @@ from wavediff.diffusion import (
     fixed,
     karras,
     log_density,
+    method,
+    step,
     uniform,
     v,
 )
 
+Z = torch.ones(2)
 SHAPES = [(8, 2), (4, 1, 16), (2, 3, 4, 4)]
 
 
@@ -153,7 +156,52 @@ def test_other_numbers_of_steps():
 
 
 def test_a_misspelt_option_is_refused_at_once():
-    with pytest.raises(TypeError, match="etta"):
+    with pytest.raises(TypeError, match=r"^DDIM got an unexpected keyword argument 'etta'"):
         DDIM(uniform(5), etta=1.0)
     with pytest.raises(TypeError, match="rhoo"):
         karras(5, rhoo=3)
+
+
+def steps_without_estimate(denoiser, x, times, cond, noise):
+    yield x
+
+
+def steps_with_noise(denoiser, x, times, cond, noise):
+    yield noise(x, 0), x
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: method(steps_with_noise), r"steps_with_noise with @method\(\)"),
+        (lambda: method()(lambda denoiser, x: x), r"must take \(denoiser, x, times, cond, noise\)"),
+        (
+            lambda: method()(steps_without_estimate)([1.0, 0.0])(Gaussian(VP(), 0, 1), Z),
+            r"must yield \(x, x0_hat\)",
+        ),
+        (
+            lambda: method()(steps_with_noise)([1.0, 0.0])(Gaussian(VP(), 0, 1), Z),
+            "stochastic=True",
+        ),
+        (lambda: Heun(karras(3))(Affine(), torch.ones(2, 2)), "needs a denoiser"),
+    ],
+)  # fmt: skip
+def test_a_wrong_method_is_one_sentence(build, message):
+    with pytest.raises(TypeError, match=message):
+        build()
+
+
+def test_what_a_network_would_ignore_or_return_wrong_is_refused():
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match="would ignore the condition"):
+        Denoiser(Affine(), EDM(), edm)(x, 1.0, Condition(label=torch.zeros(2)))
+    with pytest.raises(ValueError, match=r"returned \[2, 1\] for an input of \[2, 3\]"):
+        Denoiser(lambda x, c_noise: x[:, :1], EDM(), edm)(x, 1.0)
+    with pytest.raises(TypeError, match="cond must be a Condition, not a Tensor"):
+        DenoisingObjective()(Denoiser(Affine(), EDM(), edm), x, torch.rand(2))
+
+
+def test_more_noise_than_there_is_is_refused():
+    x, t, s = torch.ones(2, 3), torch.tensor(2.0).double(), torch.tensor(1.0).double()
+    with pytest.raises(ValueError, match=r"eta = 1\.5 exceeds sigma_s = 1"):
+        step(EDM(), x, x, t, s, Condition(), 1.5, x)

@@ -60,13 +60,26 @@ class Denoiser(nn.Module):
 
         Returns:
             The estimate, like ``x``.
+
+        Raises:
+            ValueError: for an output of another shape, or a condition that the network ignores.
         """
         cond = Condition() if cond is None else cond
         t = as_float64(t)
         c_skip, c_out, c_in, c_anchor = self.prediction(self.schedule, t)
         c_noise = self.schedule.c_noise(t).to(x).expand(x.shape[0])
         conditions = (cond,) if self._takes_condition else ()
+        if not conditions and (cond.local is not None or cond.label is not None):
+            raise ValueError(
+                "this network takes (x, c_noise) and would ignore the condition: let it take "
+                "(x, c_noise, cond)"
+            )
         output = self.network(broadcast(c_in, x) * x, c_noise, *conditions)
+        if output.shape != x.shape:
+            raise ValueError(
+                f"the network returned {list(output.shape)} for an input of {list(x.shape)}: the "
+                "output must be like the input"
+            )
         x0_hat = broadcast(c_skip, x) * x + broadcast(c_out, x) * output
         return add_anchor(x0_hat, c_anchor, cond)
 

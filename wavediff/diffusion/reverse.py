@@ -50,8 +50,14 @@ def step(
         cond: its ``anchor`` is y.
         eta: standard deviation of the added noise, 0 to sigma_s.
         z: standard normal noise, like ``x``; none is added by default.
+
+    Raises:
+        ValueError: for eta above sigma_s.
     """
-    variance = schedule.sigma(s).square() - as_float64(eta).square()
+    sigma = schedule.sigma(s)
+    variance = sigma.square() - as_float64(eta).square()
+    if (variance < -1e-6 * sigma.square()).any():
+        raise ValueError(f"eta = {as_float64(eta).max():.4g} exceeds sigma_s = {sigma.min():.4g}")
     kept = variance.clamp(min=0).sqrt()
     weights = (schedule.alpha(s), schedule.anchor(s), kept, eta)
     return combine(schedule, x, x0_hat, t, cond, weights, z)

@@ -105,13 +105,22 @@ def method(
             if the method does not support them, ImportError if a package is missing.
     """
 
+    if inspect.isgeneratorfunction(calls):
+        raise TypeError(f"decorate {calls.__name__} with @method(), with parentheses")
+
     def decorate(steps: StepFunction[Options]) -> MakeSampler[Options]:
         signature = inspect.signature(steps)
         given = list(signature.parameters.values())
+        name = steps.__name__
+        if len(given) < 5:
+            raise TypeError(f"{name} must take (denoiser, x, times, cond, noise), then its options")
 
         @wraps(steps)
         def sampler(times: Times, *args: Options.args, **kwargs: Options.kwargs) -> Sampler:
-            bound = signature.bind(*[None] * 5, *args, **kwargs)
+            try:
+                bound = signature.bind(*[None] * 5, *args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{name} {error}") from None
             bound.apply_defaults()
             options = {p.name: bound.arguments[p.name] for p in given[5:]}
 
@@ -163,7 +172,9 @@ class Sampler:
         except TypeError as error:  # missing or mistyped options
             raise ValueError(f"the options of the grid of times are invalid: {error}") from error
         if grid.ndim != 1 or len(grid) < 2 or not (grid[:-1] > grid[1:]).all():
-            raise ValueError("times must be a descending list of at least two numbers")
+            raise ValueError(
+                "times must be a grid, such as karras(18), or a descending list of two numbers or more"
+            )
         return grid
 
     def with_steps(self, steps: int) -> Sampler:
@@ -236,9 +247,15 @@ class Sampler:
         Raises:
             ValueError: if the method does not support the schedule or the grid.
             ImportError: if a package that the method needs is missing.
+            TypeError: without a denoiser, or for a method that draws noise and does not say so.
         """
         cond = Condition() if cond is None else cond
-        schedule = denoiser.schedule
+        try:
+            schedule = denoiser.schedule
+        except AttributeError:
+            raise TypeError(
+                "sampling needs a denoiser: Denoiser(network, schedule, prediction)"
+            ) from None
         times = self.grid(schedule)
         self.method.refuse(schedule, times)
         x = z if started else start(schedule, times[0], z, cond)
@@ -248,9 +265,15 @@ class Sampler:
     def _states(
         self, denoiser: DenoiserLike, x: Tensor, times: Tensor, cond: Condition, noise: Noise
     ) -> Iterator[State]:
+        noise = noise if self.stochastic else self._no_noise
         steps = self.method.steps(denoiser, x, times, cond, noise, **self.method.options)
-        for i, (x, x0_hat) in enumerate(steps):
-            yield State(i, times[i + 1], x, x0_hat)
+        for i, yielded in enumerate(steps):
+            if not isinstance(yielded, tuple) or len(yielded) != 2:
+                raise TypeError(f"{self.method.name} must yield (x, x0_hat) after each step")
+            yield State(i, times[i + 1], *yielded)
+
+    def _no_noise(self, x: Tensor, draw: int) -> Tensor:
+        raise TypeError(f"{self.method.name} draws noise: declare it with @method(stochastic=True)")
 
     def __call__(
         self,
