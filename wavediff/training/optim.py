@@ -42,9 +42,14 @@ def configured_optimizer(
         return found(parameters, **options)
     except (TypeError, ValueError, RuntimeError) as error:
         known = [*inspect.signature(found).parameters][1:]
+        unknown = [str(option) for option in options if option not in known]
+        reason = "a value has the wrong type"
+        if unknown:
+            reason = f"unknown: {shorten(', '.join(unknown))}"
+        elif isinstance(error, ValueError):
+            reason = shorten(error)  # names the option and its value
         raise UserError(
-            f"{name}: {target} does not take these options ({shorten(error)}). It has "
-            f"{', '.join(known)}."
+            f"{name}: {target} does not take these options ({reason}). It has {', '.join(known)}."
         ) from error
 
 
