@@ -283,7 +283,7 @@ def test_the_configuration_is_shown_and_nothing_is_done(words, tmp_path: Path, c
     assert not (tmp_path / "run").exists()
 
 
-COMPARISON = Path(__file__).parents[1] / "recipes" / "comparison" / "methods.yaml"
+COMPARISON = Path(__file__).parents[2] / "recipes" / "comparison" / "methods.yaml"
 
 
 def test_what_a_run_begins_from_may_be_where_its_teacher_is(capsys):
