@@ -348,7 +348,7 @@ def measuring(
     ]  # fmt: skip
     evaluated = [
         sys.executable, "-m", "wavediff.evaluate", "--reference", str(audio / "reference"),
-        "--estimate", str(estimates), "--measures", ",".join(sweep.measure.measures), *jobs,
+        "--estimate", str(estimates), "--metrics", ",".join(sweep.measure.measures), *jobs,
         "--json", f"{estimates}.json",
     ]  # fmt: skip
     return made, evaluated
