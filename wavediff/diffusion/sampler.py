@@ -173,7 +173,7 @@ class Sampler:
             raise ValueError(f"the options of the grid of times are invalid: {error}") from error
         if grid.ndim != 1 or len(grid) < 2 or not (grid[:-1] > grid[1:]).all():
             raise ValueError(
-                "times must be a grid, such as karras(18), or a descending list of two numbers or more"
+                "times must be a grid, such as karras(18), or two or more numbers, descending"
             )
         return grid
 
