@@ -14,7 +14,7 @@ help:
 	@echo "make demo         vocode a sound, clean a noisy one, forecast sunspots, into demo/"
 	@echo "make test         the tests (under 5 minutes)"
 	@echo "make test-slow    the tests that take longer"
-	@echo "make train-smoke  every recipe for a few steps on made-up data"
+	@echo "make train-smoke  every recipe for a few steps on synthetic data"
 	@echo "make lint         ruff: rules and format; mypy: types"
 	@echo "make format       let ruff mend what it can"
 	@echo "make build        wheel and source archive, into dist/"

@@ -36,7 +36,7 @@ Method = Callable[[np.ndarray], np.ndarray]  # float32 [1, time] at 16 kHz, like
 
 
 def recording(seconds: float) -> np.ndarray:
-    """A made-up voice in noise, float32 [1, time]."""
+    """A synthetic voice in noise, float32 [1, time]."""
     noise = 0.02 * np.random.default_rng(0).standard_normal((1, round(seconds * RATE)))
     return (utterance(seconds, RATE, 0).numpy()[:, : noise.shape[1]] + noise).astype(np.float32)
 

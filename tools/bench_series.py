@@ -34,7 +34,7 @@ SHOWN = ("CRPS (9 deciles)", "coverage 50 %", "coverage 80 %", "coverage 95 %")
 
 
 def seconds_of_a_forecast() -> float:
-    """Of the default model of a made-up table."""
+    """Of the default model of a synthetic table."""
     index = pandas.date_range("2024-01-01", periods=STEPS, freq="h", name="time")
     values = np.random.default_rng(0).standard_normal((STEPS, VARIABLES)).cumsum(0)
     frame = pandas.DataFrame(values, index, [f"v{k}" for k in range(VARIABLES)]).reset_index()

@@ -1,4 +1,4 @@
-"""Trains every kind of model on the same made-up notes and measures quality against network calls.
+"""Trains every kind of model on the same notes and measures quality against network calls.
 
 All have the same network and the same training; each is then sampled within several budgets of
 network calls, and the sounds are compared with held-out notes by the Frechet distance of their

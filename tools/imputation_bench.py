@@ -107,7 +107,7 @@ def drawn(
             batch = [windows.window(number, starts[k] + model.context) for k in part]
             window = Window.of(default_collate(batch))
             size = (len(part), -1, -1)
-            made = model.sample(
+            made = model.sample_windows(
                 window,
                 window.present,
                 samples,

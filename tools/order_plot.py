@@ -106,7 +106,7 @@ def table(measured: Measured, paths: list[str], steps: list[int], command: str) 
             f"({measured[name, path, problem][-1]:.1e})"
             for path, problem in cases
         ]
-        calls = getattr(sampler, "calls_per_step", 1)
+        calls = sampler([1.0, 0.0]).method.calls
         lines.append("| " + " | ".join([name, str(calls), str(order), *cells]) + " |")
     lines += [
         "",

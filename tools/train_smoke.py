@@ -1,4 +1,4 @@
-"""Trains every recipe for a few steps on made-up data, by the command that a user types.
+"""Trains every recipe for a few steps on synthetic data, by the command that a user types.
 
 The methods of the comparison count as recipes. Networks and crops are made small; everything else
 is as the recipe has it.

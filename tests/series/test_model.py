@@ -50,16 +50,16 @@ def window(batch: int = 3, variables: int = 2) -> tuple[Window, torch.Tensor]:
 def test_known_cells_come_back_and_hidden_ones_do_not_leak(kind):
     model = tiny(kind=kind)
     given, known = window()
-    samples = model.sample(given, known, 3)
+    samples = model.sample_windows(given, known, 3)
     assert torch.equal(samples[:, known], given.values[known].double().expand(3, -1))
     changed = given.values.clone()
     changed[~known] = 1e6 * torch.randn(int((~known).sum()))
     lags = given.lags.clone()
     lags[..., 5:] = changed[..., :-5]
-    other = model.sample(given._replace(values=changed, lags=lags), known, 3)
+    other = model.sample_windows(given._replace(values=changed, lags=lags), known, 3)
     assert torch.equal(other, samples)
     changed[known] += 1
-    assert not torch.equal(model.sample(given._replace(values=changed), known, 3), samples)
+    assert not torch.equal(model.sample_windows(given._replace(values=changed), known, 3), samples)
 
 
 def test_a_model_of_gaps_is_scored_where_its_masks_hide_cells():
@@ -78,12 +78,12 @@ def test_a_model_of_gaps_is_scored_where_its_masks_hide_cells():
 def test_a_window_does_not_depend_on_its_batch_and_units_do_not_matter():
     model = tiny()
     given, known = window()
-    samples = model.sample(given, known, 2, seed=3)
+    samples = model.sample_windows(given, known, 2, seed=3)
     alone = given.map(lambda part: part[1:2])
-    one = model.sample(alone, known[1:2], 2, seed=3, first=1)
+    one = model.sample_windows(alone, known[1:2], 2, seed=3, first=1)
     torch.testing.assert_close(one, samples[:, 1:2], rtol=1e-4, atol=1e-3)
     scaled = given._replace(values=1000 * given.values - 5, lags=1000 * given.lags - 5)
-    found = model.sample(scaled, known, 2, seed=3)
+    found = model.sample_windows(scaled, known, 2, seed=3)
     torch.testing.assert_close(found, 1000 * samples - 5, rtol=1e-3, atol=5)
 
 
@@ -93,12 +93,14 @@ def test_where_nothing_is_known_the_scale_is_the_one_given_and_the_past_is_hidde
     nothing = torch.zeros_like(known)
     wide = scaling.Affine(torch.full((3, 2, 1), 50.0), torch.full((3, 2, 1), 2.0))
     wide = scaling.Affine(wide.loc.double(), wide.scale.double())
-    samples = model.sample(given, nothing, 2, wide=wide)
+    samples = model.sample_windows(given, nothing, 2, wide=wide)
     other = scaling.Affine(wide.loc + 7, wide.scale * 3)
-    found = model.sample(given, nothing, 2, wide=other)
+    found = model.sample_windows(given, nothing, 2, wide=other)
     torch.testing.assert_close((found - 57) / 6, (samples - 50) / 2, rtol=1e-5, atol=1e-5)
     lags = torch.randn(given.lags.shape)
-    assert torch.equal(model.sample(given._replace(lags=lags), nothing, 2, wide=wide), samples)
+    assert torch.equal(
+        model.sample_windows(given._replace(lags=lags), nothing, 2, wide=wide), samples
+    )
 
 
 def test_the_loss_is_on_hidden_cells_that_there_are():

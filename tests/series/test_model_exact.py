@@ -128,7 +128,7 @@ def law(samples: Tensor, seed: int, affine: bool = True) -> tuple[Tensor, Tensor
 def test_with_the_exact_denoiser_forecasts_and_filled_gaps_are_the_exact_conditional():
     model = exact_model({"forecast": 1.0})
     window, known = a_window()
-    mean, covariance = law(model.sample(window, known, SAMPLES, seed=3), 3)
+    mean, covariance = law(model.sample_windows(window, known, SAMPLES, seed=3), 3)
     expected = given(known.flatten(1), window.values.flatten(1))
     torch.testing.assert_close(mean, expected[0], rtol=0, atol=1e-6)
     torch.testing.assert_close(covariance, expected[1], rtol=0, atol=1e-6)
@@ -147,7 +147,7 @@ def test_an_unconditional_model_is_guided_and_never_conditioned():
     expected, _ = given(known.flatten(1), window.values.flatten(1), 1 / 100)
     hidden = ~known.flatten(1)
     for guidance in (None, Guidance.of("quantile")):
-        guided = model.sample(window, known, 60, guidance=guidance, **options)
+        guided = model.sample_windows(window, known, 60, guidance=guidance, **options)
         assert model.network.told == 0
         assert torch.equal(guided[:, known], window.values[known].expand(60, -1))
         error = (law(guided, 1, affine=False)[0] - expected)[:3][hidden[:3]]
@@ -181,9 +181,9 @@ def test_guided_windows_are_scaled_by_what_is_known():
     window, known = a_window()
     window, known = window.map(lambda part: part[:2]), known[:2]
     options = {"sampler": quick(model)}
-    samples = model.sample(window, known, 2, **options)
+    samples = model.sample_windows(window, known, 2, **options)
     other = torch.where(known, 1000 * window.values - 5, 1e6)  # what is hidden has no influence
-    found = model.sample(window._replace(values=other), known, 2, **options)
+    found = model.sample_windows(window._replace(values=other), known, 2, **options)
     torch.testing.assert_close(found, 1000 * samples - 5, rtol=1e-8, atol=1e-6)
 
 
@@ -192,5 +192,5 @@ def test_guidance_starts_from_noise_alone_too():
     model.denoiser.schedule = model.network.schedule = RectifiedFlow()
     window, known = a_window()
     sampler = DPMpp2M(fixed([1.0, 0.5, 0.0]))
-    found = model.sample(window, known, 2, sampler=sampler)
+    found = model.sample_windows(window, known, 2, sampler=sampler)
     assert found.isfinite().all()

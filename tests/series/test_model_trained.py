@@ -57,7 +57,9 @@ def drawn(model: SeriesModel, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     no = torch.zeros(WINDOWS, 0, LENGTH)
     window = Window(values[:, None], torch.ones_like(known)[:, None], no, no, no.bool())
     sampler = model.with_sampler(steps=30)
-    samples = model.sample(window, known[:, None], SAMPLES, sampler=sampler)[:, :, 0].double()
+    samples = model.sample_windows(window, known[:, None], SAMPLES, sampler=sampler)[
+        :, :, 0
+    ].double()
     steps = torch.arange(LENGTH, dtype=torch.float64)
     covariance = PHI ** (steps[:, None] - steps).abs()
     m = known.double()

@@ -166,7 +166,7 @@ def test_an_unknown_sampler_is_refused(make_enhancer):
 
 
 def test_what_is_no_enhancer_is_refused():
-    with pytest.raises(UserError, match="is no enhancer but a Vocoder"):
+    with pytest.raises(UserError, match="is not an enhancer but a vocoder"):
         Enhancer.from_pretrained("vocoder-en-22k")
 
 

@@ -15,10 +15,11 @@ def test_picture_and_table(tmp_path, capsys, monkeypatch):
     assert code == 0
     assert (tmp_path / "orders.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "orders.md").read_text()
+    calls = {"ddim": 1, "heun": 2, "dpmpp_2m": 1, "dpmpp_3s": 3, "unipc": 1}
     for name, (_, order) in order_plot.ODE.items():
         (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
         cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert cells[2] == str(order)
+        assert cells[1:3] == [str(calls[name]), str(order)]
         assert abs(float(cells[3].split()[0]) - order) < 0.1
     assert "--steps 32 64" in page
 

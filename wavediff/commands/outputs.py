@@ -154,7 +154,7 @@ def _writable(targets: dict[Path, Path], folder: Path) -> list[tuple[Path, Path]
 def missing_outputs(
     targets: Sequence[tuple[Path, Path]], overwrite: bool
 ) -> list[tuple[Path, Path]]:
-    """Return those that do not exist, or all to overwrite; stderr is told about the others."""
+    """Return those that do not exist, or all to overwrite; the others are reported on stderr."""
     missing = [(file, target) for file, target in targets if overwrite or not target.exists()]
     if kept := len(targets) - len(missing):
         what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"

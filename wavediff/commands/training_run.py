@@ -129,7 +129,7 @@ def _task(
 ) -> tuple[Any, Mapping[str, torch.Tensor] | None]:
     """(the task, the weights of the autoencoder that it is to begin in where one is named).
 
-    A run that goes on has its own copy, and does not ask for the autoencoder's run again.
+    A resumed run has its own copy and does not read the autoencoder's run again.
     """
     name = named_autoencoder(config)
     if name is None:

@@ -30,6 +30,7 @@ from wavediff.diffusion.likelihood import log_density
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.preconditioning import consistency, edm, eps, ncsn, score, v, velocity, x0
+from wavediff.diffusion.reverse import advance, noise_estimate, step
 from wavediff.diffusion.sampler import Sampler, method
 from wavediff.diffusion.schedule import (
     VP,
@@ -78,6 +79,7 @@ __all__ = [
     "SelfGuidance",
     "SubVP",
     "UniPC",
+    "advance",
     "consistency",
     "cosine",
     "diffuse",
@@ -91,7 +93,9 @@ __all__ = [
     "log_snr_uniform",
     "method",
     "ncsn",
+    "noise_estimate",
     "score",
+    "step",
     "uniform",
     "v",
     "velocity",

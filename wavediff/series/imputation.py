@@ -133,7 +133,7 @@ class _Gaps:
             window = self._windows(starts[part])
             for piece in pieces(self.model, self.samples, len(part)):
                 cut = window.rows(piece)
-                drawn = self.model.sample(
+                drawn = self.model.sample_windows(
                     cut,
                     cut.present,
                     self.samples,
@@ -176,7 +176,7 @@ class _Gaps:
         values, present = window.values.numpy(), window.present.numpy()
         values[..., span][:, done] = self.drawn[:, number[done]]
         present[..., span][:, done] = True
-        drawn = self.model.sample(
+        drawn = self.model.sample_windows(
             window,
             window.present,
             1,

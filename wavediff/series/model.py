@@ -146,7 +146,7 @@ class SeriesModel(DiffusionTask):
             known[..., self.context :] = False
         else:
             known = self._masked(window.present, ItemNoise(0, chosen))
-        samples = self.sample(window, known, VALIDATION_SAMPLES).double().cpu().numpy()
+        samples = self.sample_windows(window, known, VALIDATION_SAMPLES).double().cpu().numpy()
         hidden = window.present & ~known
         target = torch.where(hidden, window.values.double(), torch.nan).numpy()
         return {
@@ -256,17 +256,17 @@ class SeriesModel(DiffusionTask):
         Args:
             window: the windows.
             samples: of each.
-            options: of ``sample``.
+            options: of ``sample_windows``.
 
         Returns:
             ``[samples, batch, variables, horizon]`` in the data's units.
         """
         known = window.present.clone()
         known[..., self.context :] = False
-        return self.sample(window, known, samples, **options)[..., self.context :]
+        return self.sample_windows(window, known, samples, **options)[..., self.context :]
 
     @torch.no_grad()
-    def sample(  # type: ignore[override]
+    def sample_windows(
         self,
         window: Window,
         known: Tensor,

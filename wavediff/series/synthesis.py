@@ -54,7 +54,7 @@ def synthesize(
     lags = torch.zeros(n, model.variables * len(model.lags), model.length)
     window = Window(values, present, torch.from_numpy(local), lags, lags.bool())
     wide = scaling.Affine(scales[..., :1], scales[..., 1:])
-    (sampled,) = model.sample(window, present, 1, sampler=sampler, seed=seed, wide=wide)
+    (sampled,) = model.sample_windows(window, present, 1, sampler=sampler, seed=seed, wide=wide)
     names = facts["variables"] or ["value"]
     items = [
         Series(str(number + 1), index[0], series)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.networks import autoencoder as networks
-from wavediff.tasks.chunks import pieces
+from wavediff.tasks.chunks import Piece, pieces
 from wavediff.tasks.task import Task
 
 PIECE_NUMBERS = 4_000_000  # numbers of the widest tensor while a long signal is encoded or decoded
@@ -63,7 +63,7 @@ class Autoencoder(Task):
         self.kl_weight = kl_weight
 
     @property
-    def crop_length(self) -> int:
+    def crop_length(self) -> int:  # type: ignore[override]
         """Samples that a training example must have, whole frames."""
         hop = self.network.hop_length
         return max(1, round(self.crop_seconds * self.sample_rate / hop)) * hop
@@ -80,7 +80,8 @@ class Autoencoder(Task):
         losses = reconstruction_losses(estimate, audio)
         losses["kl"] = networks.Posterior(*posterior).kl().flatten(1).mean(1)
         weights = {"mr_stft": self.mr_stft_weight, "l1": self.l1_weight, "kl": self.kl_weight}
-        return losses | {"loss": sum(weight * losses[name] for name, weight in weights.items())}
+        loss = cast(Tensor, sum(weight * losses[name] for name, weight in weights.items()))
+        return losses | {"loss": loss}
 
     def summary(self) -> dict[str, Any]:
         network = self.network
@@ -169,7 +170,7 @@ class Autoencoder(Task):
             parts.append(audio[..., left : left + (piece.stop - piece.start) * hop])
         return torch.cat(parts, dim=-1)[..., :length]
 
-    def _pieces(self, frames: int, halo: int):
+    def _pieces(self, frames: int, halo: int) -> Iterator[Piece]:
         width = max(m.out_channels for m in self.network.modules() if isinstance(m, nn.Conv1d))
         size = max(8 * halo, PIECE_NUMBERS // (width * self.network.hop_length))
         return pieces(frames, size, halo)

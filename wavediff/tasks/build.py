@@ -66,7 +66,7 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
 
 def _target(config: Any) -> Any:
     if not isinstance(config, Mapping):
-        raise UserError(f"the configuration is damaged: {config!r} stands in the place of a group")
+        raise UserError(f"the configuration is damaged: {config!r} is not a group")
     return config.get("_target_")
 
 
@@ -85,7 +85,7 @@ def _find(target: Any) -> Callable[..., Any]:
     if isinstance(target, str) and target.startswith(_ALLOWED):
         module, _, name = target.rpartition(".")
         try:
-            found = getattr(importlib.import_module(module), name, None)
+            found: Any = getattr(importlib.import_module(module), name, None)
         except (ImportError, ValueError):
             found = None
         own = target == f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
@@ -174,7 +174,7 @@ def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _task_class(config: Mapping[str, Any]) -> type[Task]:
     if "task" not in config:
         raise UserError("the configuration lacks task")
-    kind = _find(_target(config["task"]))
+    kind: Any = _find(_target(config["task"]))
     try:
         _ = kind.groups, kind.network_arguments, kind.complete
     except AttributeError:  # another class of the package
@@ -183,7 +183,7 @@ def _task_class(config: Mapping[str, Any]) -> type[Task]:
 
 
 def _local(mel: Any, representation: Any) -> dict[str, int]:
-    """What the network is told of the mel, as its arguments."""
+    """Arguments of the network that follow from the mel."""
     if mel.hop_length % representation.hop_length:
         raise UserError(
             f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "

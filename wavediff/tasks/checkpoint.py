@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -87,7 +87,7 @@ def effort(extra: Mapping[str, Any]) -> dict[str, float]:
     return total
 
 
-def is_effort(value: Any) -> bool:
+def is_effort(value: Any) -> TypeGuard[float]:
     """Whether it is a number of steps or seconds that a training can have."""
     return isinstance(value, int | float) and 0 < value < MOST_EFFORT
 

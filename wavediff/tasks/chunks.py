@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class ChunkedDenoiser(nn.Module):
 
     def __init__(
         self,
-        denoiser: nn.Module,
+        denoiser: Denoiser,
         length: int,
         size: int,
         halo: int,

@@ -21,6 +21,7 @@ from wavediff.evaluation.perceptual import disturbance
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.stream import EnhancerStream, enhance_signal
@@ -68,7 +69,7 @@ class Enhancer(DiffusionTask):
     def __init__(
         self,
         mel: MelFrontEnd,
-        representation: nn.Module,
+        representation: Representation,
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
@@ -111,7 +112,7 @@ class Enhancer(DiffusionTask):
         return {"channels": channels, "anchor_channels": channels}
 
     @property
-    def sample_rate(self) -> int:
+    def sample_rate(self) -> int:  # type: ignore[override]
         return self.mel.sample_rate
 
     @property
@@ -121,7 +122,7 @@ class Enhancer(DiffusionTask):
         return math.lcm(self.mel.hop_length, stride * self.representation.hop_length)
 
     @property
-    def crop_length(self) -> int:
+    def crop_length(self) -> int:  # type: ignore[override]
         """Samples that a training example must have."""
         hop = self.mel.hop_length
         return round(self.crop_seconds * self.sample_rate / hop) * hop
@@ -169,7 +170,7 @@ class Enhancer(DiffusionTask):
         """
         with torch.no_grad():
             clean, _, cond = self._crops(batch)
-        x0_hat = on_path(self.sampler, self.denoiser, cond.anchor, cond, noise)
+        x0_hat = on_path(self.sampler, self.denoiser, cond.needed("anchor"), cond, noise)
         return self.representation.decode(x0_hat, clean.shape[-1], cond.local), clean
 
     def _crops(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Condition]:
@@ -184,7 +185,8 @@ class Enhancer(DiffusionTask):
         noisy = batch["noisy"]
         level = self.level(noisy) / self.level_rms
         cond = self._condition(normalised(noisy, level))
-        return noise.normal(*cond.anchor.shape[1:]).to(cond.anchor), cond
+        anchor = cond.needed("anchor")
+        return noise.normal(*anchor.shape[1:]).to(anchor), cond
 
     def _condition(self, noisy: Tensor) -> Condition:
         """For ``noisy [batch, 1, time]`` at its constant level."""
@@ -295,7 +297,7 @@ class Enhancer(DiffusionTask):
         draw = PositionNoise(seed, offset // self.representation.hop_length)
         if sampler.calls(schedule) > 1:
             cond = self.denoiser.prepare(cond)
-        x = self.sample(cond, cond.anchor.shape, draw, sampler)
+        x = self.sample(cond, cond.needed("anchor").shape, draw, sampler)
         return self.representation.decode(x, length, cond.local) * level
 
 

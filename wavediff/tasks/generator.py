@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wavediff.diffusion import guidance as guided
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.denoiser import Denoiser, DenoiserLike, Prediction
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
@@ -18,11 +18,12 @@ from wavediff.diffusion.schedule import Schedule
 from wavediff.diffusion.wiener import WienerDenoiser
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.representation import Representation
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.task import DiffusionTask
 
 
-class Generator(Labelled, DiffusionTask):
+class Generator(Labelled, DiffusionTask):  # type: ignore[override]
     """A model of sounds as they occur, of all or of each class.
 
         generator = Generator.from_pretrained("runs/kathleen_prior")
@@ -53,7 +54,7 @@ class Generator(Labelled, DiffusionTask):
 
     def __init__(
         self,
-        representation: nn.Module,
+        representation: Representation,
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
@@ -82,12 +83,12 @@ class Generator(Labelled, DiffusionTask):
         self.scale = scale
 
     @property
-    def crop_length(self) -> int:
+    def crop_length(self) -> int:  # type: ignore[override]
         """Samples that a training example must have."""
         return self.length(self.crop_seconds)
 
     @property
-    def label_optional(self) -> bool:
+    def label_optional(self) -> bool:  # type: ignore[override]
         """Whether it can do without a class, as one that has seen examples of none can."""
         return self.label_dropout > 0
 
@@ -136,9 +137,9 @@ class Generator(Labelled, DiffusionTask):
         It is no estimate of that audio: only what judges a sound by itself can judge it.
         """
         length, label = batch["audio"].shape[-1], batch.get("label")
-        label = None if label is None or not self.labels else int(label[0])
+        number = None if label is None or not self.labels else int(label[0])
         seconds = -(-length // self.representation.hop_length) * self.representation.hop_length
-        audio = self.generate(1, seconds=seconds / self.sample_rate, label=label, seed=seed)
+        audio = self.generate(1, seconds=seconds / self.sample_rate, label=number, seed=seed)
         return audio[..., :length]
 
     @torch.no_grad()
@@ -184,12 +185,12 @@ class Generator(Labelled, DiffusionTask):
         def draw(x: Tensor, i: int) -> Tensor:
             return source.normal(*x.shape[1:], stream=i + 1).to(x)
 
-        label = None if number is None else torch.full((n,), number, device=self.device)
-        cond = Condition(label=label)
+        labels = None if number is None else torch.full((n,), number, device=self.device)
+        cond = Condition(label=labels)
         shape = n, self.representation.channels, self.representation.frames(length)
         return self.decode(self.sample(cond, shape, draw, sampler, denoiser), length)
 
-    def _guided(self, label: int | None, scale: float) -> nn.Module:
+    def _guided(self, label: int | None, scale: float) -> DenoiserLike:
         """The denoiser under classifier-free guidance of ``scale``."""
         if scale == 1:
             return self.denoiser

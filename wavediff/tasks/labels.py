@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from wavediff.errors import UserError
 
 
@@ -19,7 +17,7 @@ class Labelled:
         label_optional: whether the network knows "no class" too, label -1.
     """
 
-    network: nn.Module
+    network: Any  # as a task's
     extra: Mapping[str, Any]
     label_optional = False
 

@@ -24,7 +24,7 @@ def named_autoencoder(config: Mapping[str, Any]) -> str | None:
 def with_autoencoder(
     config: Mapping[str, Any], name_or_path: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(the configuration with the autoencoder's own in the place of its name, its weights).
+    """(the configuration with the autoencoder's own instead of its name, its weights).
 
     Raises:
         UserError: where there is none, or it is for another sample rate.

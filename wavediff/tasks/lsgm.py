@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -106,5 +107,5 @@ class LSGM(Generator):
         losses["cross_entropy"], losses["entropy"] = crossed.loss, entropy.flatten(1).mean(1)
         losses["kl"] = losses["cross_entropy"] - losses["entropy"]
         weights = {"mr_stft": self.mr_stft_weight, "l1": self.l1_weight, "kl": self.kl_weight}
-        loss = sum(weight * losses[name] for name, weight in weights.items())
+        loss = cast(Tensor, sum(weight * losses[name] for name, weight in weights.items()))
         return losses | {"log_snr": crossed.log_snr, "loss": loss}

@@ -230,7 +230,7 @@ def enhance_signal(
     stream = EnhancerStream(enhancer, sample_rate, len(signals), **options)
     size = max(1, BLOCK_SAMPLES // len(signals))
     starts = range(0, signals.shape[1], size) or [0]
-    parts = [stream.push(signals[:, start : start + size]) for start in starts]
+    parts: list[Any] = [stream.push(signals[:, start : start + size]) for start in starts]
     parts.append(stream.finish())
     whole = torch.cat(parts, dim=1) if isinstance(audio, Tensor) else np.concatenate(parts, axis=1)
     return whole[0] if audio.ndim == 1 else whole

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser
+from wavediff.diffusion.denoiser import Denoiser, DenoiserLike
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Noise, Sampler
@@ -54,7 +54,7 @@ class Task(nn.Module):
     command: ClassVar[str] = "info"
     title: ClassVar[str] = "a model"
     advice: ClassVar[str] = "give the run folder of one"
-    network: nn.Module
+    network: Any  # a module; networks have attributes that nn.Module cannot declare
     sample_rate: int = 0
     crop_length: int
     labels: int = 0
@@ -227,10 +227,10 @@ class DiffusionTask(Task):
         self.denoiser = denoiser
         self.objective = objective
         self.sampler = sampler
-        self.representation = representation
+        self.representation: Any = representation  # as with network
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Any:
         """All that is learnt."""
         return self.denoiser.network
 
@@ -274,7 +274,7 @@ class DiffusionTask(Task):
         shape: Sequence[int],
         noise: Noise,
         sampler: Sampler | None = None,
-        denoiser: nn.Module | None = None,
+        denoiser: DenoiserLike | None = None,
     ) -> Tensor:
         """A sample of x_0 of ``shape``, ``[batch, channels, time]``, on the model's device.
 

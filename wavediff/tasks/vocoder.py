@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.denoiser import Denoiser, DenoiserLike, Prediction
 from wavediff.diffusion.guidance import ProjectionGuidance
 from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import Objective
@@ -22,6 +22,7 @@ from wavediff.diffusion.schedule import Schedule
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.mel_projection import MelProjection
+from wavediff.representations.representation import Representation
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import on_path
@@ -36,7 +37,7 @@ HALOS = 12  # a piece is at least so many times as long as its context on either
 CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
 
 
-class Vocoder(Labelled, DiffusionTask):
+class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
     """A diffusion vocoder: a denoiser conditioned on a mel, and the way from audio and back.
 
         vocoder = Vocoder.from_pretrained("vocoder-en-22k")
@@ -63,7 +64,7 @@ class Vocoder(Labelled, DiffusionTask):
     def __init__(
         self,
         mel: MelFrontEnd,
-        representation: nn.Module,
+        representation: Representation,
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
@@ -89,11 +90,11 @@ class Vocoder(Labelled, DiffusionTask):
         self.margin = -(-mel.n_fft // 2 // mel.hop_length)
 
     @property
-    def sample_rate(self) -> int:
+    def sample_rate(self) -> int:  # type: ignore[override]
         return self.mel.sample_rate
 
     @property
-    def crop_length(self) -> int:
+    def crop_length(self) -> int:  # type: ignore[override]
         """Samples that a training example must have."""
         return (self.crop_frames + 2 * self.margin) * self.mel.hop_length
 
@@ -270,7 +271,7 @@ class Vocoder(Labelled, DiffusionTask):
             z = noise(mel.new_empty(1, channels, length), -1).expand(batch, -1, -1)
             if calls > 1 and network.prepared_numbers(part) <= PREPARED_NUMBERS:
                 part = network.prepare(part)
-            denoiser: nn.Module = network
+            denoiser: DenoiserLike = network
             if projection is not None:
                 denoiser = ProjectionGuidance(network, partial(self._project, projection))
             x = sampler(denoiser, z, part, noise=noise)

@@ -1,5 +1,6 @@
 """The optimizer, its learning rate schedule, and averaged weights."""
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.training.config import Decay
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -19,24 +20,32 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 def configured_optimizer(
     config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
 ) -> Optimizer:
-    """An optimizer of ``torch.optim`` by its name, with its options.
+    """Build an optimizer of ``torch.optim``.
 
     Args:
-        config: ``_target_`` (``torch.optim.AdamW``) and options.
+        config: ``_target_``, such as ``torch.optim.AdamW``, and its options.
+        parameters: the parameters to optimise.
         name: of the configuration, for messages.
 
     Raises:
-        UserError: for another target, or options that it does not take.
+        UserError: for another target, or invalid options.
     """
     options = dict(config)
     target = str(options.pop("_target_", None))
     found = getattr(torch.optim, target.removeprefix("torch.optim."), None)
     if not (isinstance(found, type) and issubclass(found, Optimizer)):
-        raise UserError(f"{name}._target_={target} is not an optimizer of torch.optim")
+        raise UserError(
+            f"{name}._target_={shorten(target)} is not an optimizer of torch.optim. Use, for "
+            "example, torch.optim.AdamW."
+        )
     try:
         return found(parameters, **options)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{target} does not take these options: {error}") from error
+        known = [*inspect.signature(found).parameters][1:]
+        raise UserError(
+            f"{name}: {target} does not take these options ({shorten(error)}). It has "
+            f"{', '.join(known)}."
+        ) from error
 
 
 def learning_rate_factor(

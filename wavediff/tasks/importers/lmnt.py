@@ -20,7 +20,7 @@ from wavediff.tasks.importers.model import (
 )
 
 ORIGIN = "lmnt-com/diffwave"
-USUAL = {"steps": 50, "beta_min": 1e-4, "beta_max": 0.05}
+USUAL: dict[str, Any] = {"steps": 50, "beta_min": 1e-4, "beta_max": 0.05}
 
 # ours <- theirs
 NAMES = {
@@ -54,7 +54,7 @@ def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
     Raises:
         UserError: where something is missing, or it is no vocoder.
     """
-    weights = Weights(state_of(content), ORIGIN)
+    weights = Weights(state_of(content), ORIGIN)  # type: ignore[arg-type]  # it is of this format
     params = content.get("params")
     params = params if isinstance(params, Mapping) else {}
     if "spectrogram_upsampler.conv1.weight" not in weights:

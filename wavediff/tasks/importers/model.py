@@ -61,10 +61,11 @@ class ForeignModel:
 
 
 class Weights(Mapping[str, Tensor]):
-    """The tensors of a state dict by name; what is missing or left over is told in a sentence."""
+    """The tensors of a state dict by name; missing and extra tensors are reported in a sentence."""
 
     def __init__(self, state: Mapping[str, Tensor], origin: str) -> None:
-        self._state, self.origin, self.used = dict(state), origin, set()
+        self._state, self.origin = dict(state), origin
+        self.used: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._state:

@@ -21,8 +21,8 @@ from wavediff.tasks.importers.model import (
 )
 
 ORIGIN = "philsyn/DiffWave-Vocoder"
-BASE = {"steps": 50, "beta_min": 1e-4, "beta_max": 0.05}
-LARGE = {"steps": 200, "beta_min": 1e-4, "beta_max": 0.02}
+BASE: dict[str, Any] = {"steps": 50, "beta_min": 1e-4, "beta_max": 0.05}
+LARGE: dict[str, Any] = {"steps": 200, "beta_min": 1e-4, "beta_max": 0.02}
 
 # ours <- theirs
 NAMES = {
@@ -52,7 +52,7 @@ def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
     Raises:
         UserError: where something is missing.
     """
-    weights = Weights(state_of(content), ORIGIN)
+    weights = Weights(state_of(content), ORIGIN)  # type: ignore[arg-type]  # it is of this format
     layers = weights.layers(r"residual_layer\.residual_blocks\.(\d+)\.")
     state: dict[str, Tensor] = {}
     for ours, theirs in NAMES.items():
@@ -72,8 +72,8 @@ def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
                 f"this {ORIGIN} checkpoint has {len(skip[0])} skip channels and "
                 f"{len(residual[0])} residual channels: only as many of both can be imported"
             )
-        both = tuple(torch.cat(pair) for pair in zip(residual, skip, strict=True))
-        put(state, f"blocks.{i}.output_projection", both)
+        weight, bias = (torch.cat(pair) for pair in zip(residual, skip, strict=True))
+        put(state, f"blocks.{i}.output_projection", (weight, bias))
         for k in range(2):
             upsampler = conv(weights, f"{block}upsample_conv2d.{k}")
             put(state, f"upsamplers.{i}.convs.{k}", upsampler)

@@ -31,7 +31,7 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd pickles: what comes of them is told below
+            warnings.simplefilter("ignore")  # of odd pickles, whose errors are reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if re.search("unsupported (global|class)", str(error), re.IGNORECASE):
@@ -55,7 +55,7 @@ def foreign_file(path: str | Path) -> Path | None:
             head = opened.read(9)
     except OSError:
         return None
-    # a zip archive or a pickle; a small safetensors file may begin like a pickle, but then goes on
+    # a zip archive or a pickle; a small safetensors file may begin like a pickle, but continues
     # to a JSON object
     return file if head.startswith((b"PK", b"\x80")) and head[8:] != b"{" else None
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
+from wavediff.diffusion.denoiser import DenoiserLike
 from wavediff.diffusion.guidance import ProjectionGuidance
 from wavediff.diffusion.noise import PositionNoise
 from wavediff.diffusion.sampler import Sampler
@@ -96,7 +97,7 @@ class Posterior:
 
     def _sample(
         self,
-        denoiser: torch.nn.Module,
+        denoiser: DenoiserLike,
         example: Tensor,
         position: int,
         draw: int,

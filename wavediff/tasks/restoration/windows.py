@@ -109,12 +109,12 @@ def windows_around(missing: Tensor, rate: int, unit: int) -> Iterator[tuple[int,
     context, longest = round(CONTEXT * rate), round(WINDOW * rate)
     edges = torch.diff(missing.int(), prepend=torch.zeros(1), append=torch.zeros(1))
     starts, stops = (edges > 0).nonzero().flatten(), (edges < 0).nonzero().flatten()
-    first = last = None
+    first, last = None, 0
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        far = first is not None and (start - last > 2 * context or stop - first > longest)
-        if far:
+        if first is not None and (start - last > 2 * context or stop - first > longest):
             yield align(first - context, last + context, unit)
-        if first is None or far:
+            first = None
+        if first is None:
             first = start
         last = stop
     if first is not None:
