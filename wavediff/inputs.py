@@ -1,4 +1,4 @@
-"""What paths on a command line mean, and by which endings files are told apart."""
+"""Input files: the paths, folders and globs of a command line, and suffixes by kind."""
 
 import glob
 import os

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from wavediff.cli import run
-from wavediff.commands.evaluate import main
+from wavediff.commands.evaluate import METRIC_HELP, main
 from wavediff.evaluation.metrics import METRICS
 
 RATE = 16000
@@ -354,6 +354,7 @@ def test_help_shows_examples(capsys):
         main(["--help"])
     out = capsys.readouterr().out
     assert "examples:" in out
+    assert list(METRIC_HELP) == list(METRICS)
     assert all(name in out for name in METRICS)
 
 

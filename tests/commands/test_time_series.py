@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands import backtest, forecast, impute, synthesize
+from wavediff.series.baselines import FORECASTS
 from wavediff.series.forecaster import Forecaster
 
 QUICK = ["--samples", "4", "--steps", "2", "--device", "cpu"]
@@ -389,6 +390,10 @@ def test_a_large_file_takes_bounded_memory(tmp_path):
     assert "reading large.csv" in done.stderr
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1])
     assert peak < 1.5e6  # more than a third of which are PyTorch itself
+
+
+def test_every_baseline_has_a_name_on_the_command_line():
+    assert list(backtest.BASELINES.values()) == list(FORECASTS)
 
 
 def test_settings_of_a_recipe_may_stand_before_and_after_options():

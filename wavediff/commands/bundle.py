@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     if arguments.share is not None and arguments.average is None:
         raise UserError("--share is that of --average: give the model to average with")
-    require_new(arguments.output / FILE_NAME, arguments.overwrite)
+    target = arguments.output / FILE_NAME
+    require_new(target, arguments.overwrite)
     for model in (arguments.run, arguments.average):
         if model is not None:
             find_checkpoint(model)
@@ -67,7 +68,6 @@ def main(argv: list[str] | None = None) -> int:
         name: value.to(torch.float16) if value.is_floating_point() else value
         for name, value in state.items()
     }
-    target = arguments.output / FILE_NAME
     save_task(target, config, half, extra)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -178,7 +178,7 @@ def evaluate(args: argparse.Namespace) -> int:
             "not in the manifest", [pair.name for pair in pairs if pair.name not in manifest]
         )
     with ExitStack() as stack:
-        # Opened before the work: a place that cannot be written to should not cost an hour.
+        # opened before the work, which is lost where nothing can be written
         csv_path = stack.enter_context(atomic_path(args.csv)) if args.csv else None
         json_path = stack.enter_context(atomic_path(args.json)) if args.json else None
         results = evaluate_all(pairs, metrics, args.jobs)

@@ -17,7 +17,7 @@ READ_SECONDS = 5  # a whole number of the blocks over which a level is taken
 
 DESCRIPTION = """\
 Extend the bandwidth of a recording of a low sample rate (a telephone's 8 kHz) by a high band that
-is sampled from a generator. Below, the recording stays what it is.
+is sampled from a generator. The low band is unchanged.
 """
 
 EXAMPLES = """\

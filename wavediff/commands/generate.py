@@ -78,7 +78,6 @@ def main(argv: list[str] | None = None) -> int:
     from wavediff.data.audio import write_audio
     from wavediff.tasks.generator import Generator
 
-    folder = arguments.output
     generator = Generator.from_pretrained(arguments.checkpoint).to(device(arguments))
     sampler = generator.with_sampler(arguments.sampler, arguments.steps)
     groups = planned(generator, arguments)

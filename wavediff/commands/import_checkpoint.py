@@ -32,12 +32,12 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(
             f"there is no checkpoint {str(file)!r}: give a file, or a folder with weights.pt"
         )
-    require_new(arguments.output / FILE_NAME, arguments.overwrite)
+    target = arguments.output / FILE_NAME
+    require_new(target, arguments.overwrite)
 
     from wavediff.tasks.checkpoint import save_task
     from wavediff.tasks.importers import Overrides, read_foreign
 
-    target = arguments.output / FILE_NAME
     overrides = Overrides(
         steps=arguments.steps,
         beta_min=arguments.beta_min,
@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         fast_betas=tuple(arguments.fast_betas) if arguments.fast_betas else None,
         sample_rate=arguments.sample_rate,
     )
-    model = read_foreign(arguments.checkpoint, overrides)
-    source = {"imported_from": model.origin, "file": arguments.checkpoint.name}
+    model = read_foreign(file, overrides)
+    source = {"imported_from": model.origin, "file": file.name}
     save_task(target, model.config, model.state, {**source, **model.extra})
     numbers = sum(tensor.numel() for tensor in model.state.values())
     print(f"{model.origin}, {numbers:,} parameters, written to {target}", file=sys.stderr)

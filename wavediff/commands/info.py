@@ -206,7 +206,7 @@ def group_line(group: Mapping[str, Any]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A value of JSON as one reads it; long lists by their ends."""
+    """Return the text of a value of JSON; of long lists the ends alone."""
     if isinstance(value, list):
         words = [value_text(part) for part in value]
         if len(words) > 12:

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     label = generator.label_number(arguments.label)
     rows, failures = [], []
     with interruptible(), ExitStack() as stack:
-        # opened before the work: a place that cannot be written to should not cost an hour
+        # opened before the work, which is lost where nothing can be written
         table = stack.enter_context(atomic_path(arguments.csv)) if arguments.csv else None
         record = stack.enter_context(atomic_path(arguments.json)) if arguments.json else None
         calls = 4 * arguments.steps * len(files)
@@ -187,7 +187,7 @@ def mean(rows: list[Row]) -> Row:
 def report(rows: list[Row]) -> str:
     """The table that is printed."""
     if not rows:
-        return "no file could be measured"
+        return "no likelihood could be computed"
     lines = [*rows, mean(rows)] if len(rows) > 1 else rows
     width = max(4, *(len(row.file) for row in lines))
     text = [f"{'file':{width}}  {'nats':>12}  {'error':>8}  {'nats/dim':>9}  {'bits/dim':>9}"]

@@ -104,7 +104,7 @@ def _arranged(argv: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _hydra_environment() -> Iterator[None]:
-    """Hydra reads `sys.argv`, and tells of errors by itself unless this variable is set."""
+    """Hydra reads `sys.argv`, and reports errors itself unless this variable is set."""
     before = sys.argv
     full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"

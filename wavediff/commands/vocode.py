@@ -54,7 +54,7 @@ independent of the batch and the length of the input. Exit code 2: some input fa
 
 @dataclass(frozen=True)
 class Job:
-    """One input and where its audio goes; `frames` of its mel as its header tells."""
+    """One input and where its audio goes; `frames` of its mel by its header."""
 
     source: Path
     target: Path
