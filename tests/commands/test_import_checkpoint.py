@@ -359,8 +359,8 @@ BLOCK = "residual_layer.residual_blocks.1."
 BAD = {
     "hostile": (Hostile, "more than plain tensors"),
     "hidden": (lambda: lmnt_checkpoint() | {"scaler": Hostile()}, "more than plain tensors"),
-    "other": (lambda: {"state_dict": {"a": torch.zeros(1)}}, "of a kind that is not known"),
-    "list": (lambda: [1, 2], "of a kind that is not known"),
+    "other": (lambda: {"state_dict": {"a": torch.zeros(1)}}, "of an unknown format"),
+    "list": (lambda: [1, 2], "of an unknown format"),
     "unconditional": (lambda: lmnt_checkpoint(unconditional=True), "is unconditional"),
     "lacking": (
         lambda: without(lmnt_checkpoint(), "residual_layers.3.dilated_conv.bias"),
@@ -411,7 +411,7 @@ def test_what_is_no_checkpoint_is_told_in_a_sentence(name, here, capsys):
     }
     if name in contents:
         (here / "theirs.pt").write_bytes(contents[name])
-    words = "there is no checkpoint" if name == "missing" else "is no checkpoint, or a damaged one"
+    words = "there is no checkpoint" if name == "missing" else "is not a checkpoint, or is damaged"
     refused("theirs.pt", words, here, capsys)
 
 

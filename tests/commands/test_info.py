@@ -187,7 +187,7 @@ def rewrite(path, **metadata):
         ("nothing", "no checkpoint 'nothing'"),
         ("empty", "holds no model.safetensors"),
         ("hostile.pt", "more than plain tensors"),
-        ("other.pt", "of a kind that is not known"),
+        ("other.pt", "of an unknown format"),
         ("cut.pt", "damaged"),
         ("text.txt", "not a wavediff checkpoint"),
         ("bytes.safetensors", "not a wavediff checkpoint"),
