@@ -429,21 +429,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="overrides of `wavediff train` for every model",
+        "overrides", nargs="*", metavar="KEY=VALUE", help="of `wavediff train`, for every model"
     )
     parser.add_argument(
         "--methods", type=_methods, default=list(METHODS), metavar="NAME,NAME",
         help=f"methods among {', '.join(METHODS)} (default: all)",
     )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="of the models")
+    parser.add_argument("--data", type=Path, default=Path("data/notes"), help="of the notes")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/comparison"), help="folder of the models"
-    )
-    parser.add_argument("--data", type=Path, default=Path("data/notes"), help="folder of the notes")
-    parser.add_argument(
-        "--results", type=Path, default=Path("recipes/comparison"), help="folder of the results"
+        "--results", type=Path, default=Path("recipes/comparison"), help="of the results"
     )
     parser.add_argument("--samples", type=positive_int, default=500, help="sounds per row")
     parser.add_argument("--seed", type=non_negative_int, default=0)

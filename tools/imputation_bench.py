@@ -9,8 +9,8 @@ With --recipe, the protocol of CSDI (Tashiro et al. 2021): months 3, 6, 9 and 12
 in consecutive windows of 36 hours, evaluated on the 20,434 cells that only pm25_ground.txt has; or
 the patients of physionet's first fold, evaluated on a fraction of their values. With --data, cells
 of the last 20 % of the file are masked and evaluated: a fraction at random, or blocks of 24 of
-every 96 steps, alternately the same for all variables and different ones. The model has only those 20 %
-as input.
+every 96 steps, alternately the same for all variables and different ones. The model sees only
+those 20 %.
 
 MAE is that of the median of the samples, CRPS that of CSDI over 19 quantiles; for linear
 interpolation, the latter is the sum of |error| divided by the sum of |y|.

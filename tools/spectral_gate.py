@@ -6,9 +6,9 @@
 
 The gate is that of the package noisereduce (Sainburg 2019): bins of the spectrogram that do not
 exceed the noise are attenuated. The noise is estimated by slow averaging or, with --stationary,
-from the mean spectrum of the file. Frames of 512 samples are its recommendation for speech; with its
-default strength of 1, the result has worse metrics than the noisy input. Files keep their sample
-rate, channels and length.
+from the mean spectrum of the file. Frames of 512 samples are its recommendation for speech; with
+its default strength of 1, the metrics are worse than those of the noisy input. Files keep their
+sample rate, channels and length.
 """
 
 import argparse

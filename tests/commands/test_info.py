@@ -194,7 +194,7 @@ def rewrite(path, **metadata):
         ("cut.safetensors", "not a wavediff checkpoint"),
         ("code.safetensors", "not part of wavediff's models"),
         ("huge.safetensors", "sizes far beyond"),
-        ("plain.safetensors", "without wavediff's configuration"),
+        ("plain.safetensors", "without a configuration of wavediff"),
     ],
 )
 def test_what_is_no_checkpoint_is_told_in_a_sentence(name, words, here, capsys):
