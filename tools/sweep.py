@@ -443,13 +443,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of all results")
     add("--only", type=name_list, metavar="NAME,NAME", help="runs of the list (default: all)")
     add("--minutes", type=positive_float, metavar="M", help="training time (default: the list's)")
-    add(
-        "--seed",
-        type=non_negative_int,
-        default=0,
-        metavar="N",
-        help="seed of every run (default: 0)",
-    )
+    add("--seed", type=non_negative_int, default=0, metavar="N", help="of every run (default: 0)")
     add("--threads", type=positive_int, metavar="N", help="CPU threads (default: PyTorch's choice)")
     add("--dry-run", action="store_true", help="print the commands without running them")
     args = parser.parse_intermixed_args(argv)

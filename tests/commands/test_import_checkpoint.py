@@ -368,14 +368,14 @@ BAD = {
     ),
     "shape": (
         lambda: with_weight(lmnt_checkpoint(), "skip_projection.weight", torch.zeros(4, 3, 1)),
-        "another shape",
+        "of other shapes",
     ),
     "surplus": (
         lambda: with_weight(lmnt_checkpoint(), "speaker.weight", torch.zeros(2)),
         "speaker.weight",
     ),
     "text": (lambda: with_weight(lmnt_checkpoint(), "skip_projection.bias", "no"), "damaged"),
-    "betas": (lambda: lmnt_checkpoint(noise_schedule=[0.1, 2.0]), "no noise schedule"),
+    "betas": (lambda: lmnt_checkpoint(noise_schedule=[0.1, 2.0]), "not a valid noise schedule"),
     "no betas": (lambda: lmnt_checkpoint(noise_schedule=[]), "damaged"),
     "fast": (lambda: lmnt_checkpoint(inference_noise_schedule=[0.9, 0.9]), "do not fit"),
     "hop": (lambda: lmnt_checkpoint(hop_samples=300), "hop length of 300"),
