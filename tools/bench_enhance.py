@@ -1,12 +1,12 @@
-"""Speed of an enhancer beside spectral gating, and with a set what both do to the quality.
+"""Speed of an enhancer compared with spectral gating and, with a set, their quality.
 
     pip install noisereduce pesq pystoi
     python tools/bench_enhance.py --threads 2
     python tools/bench_enhance.py --threads 2 --set set/ --files 100
 
-Both take the same recording at 16 kHz, mono, in one process and in turns. Prints the median
+Both process the same mono recording at 16 kHz, alternating in one process. Prints the median
 seconds, the real-time factor (seconds per second of audio) and the ratio to spectral gating, which
-uses one thread. A set is what tools/make_enhancement_set.py makes; its first files go through both.
+uses one thread. A set is a folder of tools/make_enhancement_set.py; its first files are evaluated.
 """
 
 import argparse
@@ -32,17 +32,19 @@ from wavediff.tasks.enhancer import Enhancer
 RATE = 16_000
 QUALITY = ("pesq_wb", "estoi", "si_sdr")
 
-Method = Callable[[np.ndarray], np.ndarray]  # float32 [1, time] at 16 kHz, like what it returns
+Method = Callable[
+    [np.ndarray], np.ndarray
+]  # float32 [1, time] at 16 kHz, of the input and the output
 
 
 def recording(seconds: float) -> np.ndarray:
-    """A synthetic voice in noise, float32 [1, time]."""
+    """Synthetic voice in noise, float32 [1, time]."""
     noise = 0.02 * np.random.default_rng(0).standard_normal((1, round(seconds * RATE)))
     return (utterance(seconds, RATE, 0).numpy()[:, : noise.shape[1]] + noise).astype(np.float32)
 
 
 def timed(methods: Mapping[str, Method], audio: np.ndarray, repeats: int) -> dict[str, float]:
-    """Median seconds of each, in turns, after a round that is not counted."""
+    """Median seconds of each method, alternating, after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for repeat in range(repeats + 1):
         for name, method in methods.items():
@@ -54,7 +56,7 @@ def timed(methods: Mapping[str, Method], audio: np.ndarray, repeats: int) -> dic
 
 
 def quality(methods: Mapping[str, Method], root: Path, files: int) -> dict[str, list[float]]:
-    """Means of `QUALITY` of the noisy input and of each method over the first files of a set."""
+    """Mean metrics of the noisy input and of each method over the first files of a set."""
     for name in QUALITY:
         METRICS[name].require()
     pairs, _, _ = match(root / "clean", root / "noisy")
@@ -74,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", default="enhancer-16k", help="a bundled name or a path")
-    parser.add_argument("--steps", type=int, help="instead of the checkpoint's own")
-    parser.add_argument("--sampler", help="instead of the checkpoint's own")
+    parser.add_argument("--steps", type=int, help="(default: the checkpoint's)")
+    parser.add_argument("--sampler", help="(default: the checkpoint's)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of audio (default: 30)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of the enhancer (default: all cores)")

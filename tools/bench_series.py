@@ -1,13 +1,13 @@
-"""Seconds of a forecast, and what more network calls buy.
+"""Time of a forecast, and its accuracy against network calls.
 
     python tools/bench_series.py --threads 2
     python tools/bench_series.py --recipe m4_hourly data.root=data --checkpoint runs/m4_hourly \\
         --calls 4,10,50,100 --windows 50
 
-Without a checkpoint: 100 paths of 24 steps of 8 hourly variables by the model that `wavediff
-forecast` would train on such a table, untrained, model loaded: the median of five times. With one:
-a line for each number of network calls, over so many windows of the recipe's test span, those of
-the largest series, which weigh most in the pooled metrics.
+Without a checkpoint: median time of five forecasts of 100 paths, 24 steps and 8 hourly variables,
+with an untrained model of the kind that `wavediff forecast` trains on such a table, already loaded.
+With a checkpoint: a line per number of network calls, over windows of the recipe's test span, those
+of the largest series, which have the most weight in the pooled metrics.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SHOWN = ("CRPS (9 deciles)", "coverage 50 %", "coverage 80 %", "coverage 95 %")
 
 
 def seconds_of_a_forecast() -> float:
-    """Of the default model of a synthetic table."""
+    """Median seconds of a forecast by the default model of a synthetic table."""
     index = pandas.date_range("2024-01-01", periods=STEPS, freq="h", name="time")
     values = np.random.default_rng(0).standard_normal((STEPS, VARIABLES)).cumsum(0)
     frame = pandas.DataFrame(values, index, [f"v{k}" for k in range(VARIABLES)]).reset_index()
@@ -49,7 +49,7 @@ def seconds_of_a_forecast() -> float:
 
 
 def calls_table(arguments: argparse.Namespace) -> None:
-    """A line for each number of calls."""
+    """Print a line of metrics for each number of network calls."""
     config = recipe_config(arguments.recipe, arguments.settings)
     values, settings = settings_of(config["data"], SERIES, "series")
     series, horizon = dataset_of(values), settings["horizon"]
@@ -80,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the recipe")
-    parser.add_argument("--recipe", help="whose data and test span count")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="overrides of the recipe")
+    parser.add_argument("--recipe", help="with the data and the test span")
     parser.add_argument("--checkpoint", help="a run folder or a file")
     parser.add_argument(
         "--calls",
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if (arguments.recipe is None) != (arguments.checkpoint is None):
-        raise UserError("--recipe and --checkpoint go together")
+        raise UserError("--recipe and --checkpoint need each other: give both or none")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.recipe is None:

@@ -1,11 +1,11 @@
-"""Speed of DiffWave BASE beside lmnt-com/diffwave: same weights, a process for each, alternating.
+"""Speed of DiffWave BASE compared with lmnt-com/diffwave: same weights, alternating processes.
 
     git clone https://github.com/lmnt-com/diffwave
     python tools/bench_vocoder.py --peer diffwave
 
 Six fast sampling steps on one random mel, and one training step (forward, L1 loss, backward, Adam)
 on --batch examples of 62 frames. Prints the median seconds of both, the ratio theirs / ours, and
-the largest difference of the outputs, drawn from the same noise.
+the largest difference of the outputs for the same noise.
 """
 
 import argparse
@@ -38,9 +38,9 @@ PARTS = {"fp32": "fp32, 6 steps", "bf16": "bf16, 6 steps", "training": "fp32, tr
 
 
 def peer_modules(folder: Path) -> tuple[ModuleType, ModuleType]:
-    """lmnt's (model, inference)."""
+    """Modules (model, inference) of lmnt-com/diffwave."""
     if not (folder / "src" / "diffwave" / "model.py").is_file():
-        raise UserError(f"{folder} is no checkout of lmnt-com/diffwave")
+        raise UserError(f"{folder} is not a checkout of lmnt-com/diffwave")
     sys.path.insert(0, str(folder / "src"))
     from diffwave import inference, model
 
@@ -48,7 +48,7 @@ def peer_modules(folder: Path) -> tuple[ModuleType, ModuleType]:
 
 
 def same_weights(model: ModuleType, inference: ModuleType, folder: Path) -> tuple[Path, Vocoder]:
-    """A checkpoint of theirs with seeded weights that do something, and ours from it."""
+    """(checkpoint of theirs with random weights, our vocoder with the same weights)."""
     torch.manual_seed(0)
     theirs = model.DiffWave(inference.AttrDict(inference.base_params))
     nn.init.normal_(theirs.output_projection.weight, std=0.05)
@@ -61,8 +61,8 @@ def same_weights(model: ModuleType, inference: ModuleType, folder: Path) -> tupl
 
 
 def serve(pipe: Connection, name: str, options: argparse.Namespace) -> None:
-    """One of the two, in its own process, set up as its users have it: for each (part, device) that
-    the pipe brings, send the seconds and the result of a call; None ends it."""
+    """Run one of the two in its own process, configured as for its users: for each (part, device)
+    received, send the seconds and the result of a call; None ends the process."""
     if options.threads:
         torch.set_num_threads(options.threads)
     if name == "wavediff" and options.only == "training":
@@ -87,7 +87,7 @@ def serve(pipe: Connection, name: str, options: argparse.Namespace) -> None:
 
 
 def timed(call: Callable[[], torch.Tensor], cuda: bool) -> tuple[float, np.ndarray]:
-    """(seconds, result)."""
+    """Call and return (seconds, result)."""
     if cuda:
         torch.cuda.synchronize()
     began = time.perf_counter()
@@ -100,7 +100,7 @@ def timed(call: Callable[[], torch.Tensor], cuda: bool) -> tuple[float, np.ndarr
 def sampling(
     path: Path, inference: ModuleType, ours: Vocoder, device: torch.device, seconds: float
 ) -> dict[str, Callable[[], torch.Tensor]]:
-    """Six steps on ``seconds`` of audio."""
+    """Calls of both that sample ``seconds`` of audio in six steps."""
     torch.manual_seed(1)
     mel = torch.rand(1, BANDS, int(seconds * ours.sample_rate / HOP), device=device)
     ours = ours.to(device)
@@ -125,7 +125,7 @@ def sampling(
 def training(
     model: ModuleType, inference: ModuleType, ours: Vocoder, device: torch.device, batch: int
 ) -> dict[str, Callable[[], torch.Tensor]]:
-    """One step of each on the same batch."""
+    """Calls of both that train for one step on the same batch."""
     torch.manual_seed(3)
     theirs = model.DiffWave(inference.AttrDict(inference.base_params)).to(device)
     ours = ours.to(device)
@@ -152,7 +152,7 @@ def training(
 
 
 def compare(part: str, device: str, options: argparse.Namespace) -> None:
-    """Both in turn, ``repeats`` times after one that is not counted; a line of the table."""
+    """Time both alternately, ``repeats`` times after a warm-up, and print a line of the table."""
     seconds: dict[str, list[float]] = {"lmnt": [], "wavediff": []}
     results = {}
     context = multiprocessing.get_context("spawn")

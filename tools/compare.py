@@ -1,9 +1,9 @@
-"""Trains every kind of model on the same notes and measures quality against network calls.
+"""Compares every kind of model on the same notes, by quality against network calls.
 
-All have the same network and the same training; each is then sampled within several budgets of
-network calls, and the sounds are compared with held-out notes by the Frechet distance of their
-log-mel statistics. Writes RESULTS.md, a figure and a CSV. The same command goes on where it was
-stopped; whatever is done is not done again.
+All have the same network and training budget. Each is sampled with several budgets of network
+calls, and the samples are compared with held-out notes by the Frechet distance of their log-mel
+statistics. Writes RESULTS.md, a figure and a CSV. After an interruption, the same command resumes
+without repeating finished work.
 """
 
 import argparse
@@ -44,16 +44,16 @@ from matplotlib import pyplot as plt
 BASE = "comparison"
 LIST = Path(__file__).resolve().parents[1] / "recipes" / "comparison" / "methods.yaml"
 FEW, MANY = (1, 2, 4, 8, 18, 35), (1, 2, 4, 8, 18, 35, 100)
-BATCH = 100  # sounds at a time
+BATCH = 100  # samples
 
 
 @dataclass(frozen=True)
 class Method:
-    """What it trains is in `LIST`; `needs` are overrides whose values are the runs of others."""
+    """A method of `LIST`; `needs` are overrides whose values are the runs of other methods."""
 
     label: str
     calls: tuple[int, ...] = FEW
-    others: tuple[str, ...] = ()  # samplers besides the recipe's own
+    others: tuple[str, ...] = ()  # samplers besides the recipe's
     needs: tuple[tuple[str, str], ...] = ()
 
 
@@ -86,11 +86,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _train_and_measure(args: argparse.Namespace) -> None:
-    """Each method after those that it needs, `args.jobs` at a time."""
-    build_source(_config(args).data)  # the notes are written once, before several ask for them
+    """Train and measure each method after those that it needs, `args.jobs` in parallel."""
+    build_source(_config(args).data)  # write the notes once, before the processes start
     running = Processes()
     needed = {run for method in METHODS.values() for _, run in method.needs}
-    waiting = sorted(args.methods, key=lambda name: name not in needed)  # others wait for these
+    waiting = sorted(args.methods, key=lambda name: name not in needed)  # others depend on these
     done, futures = set(), {}
     with ThreadPoolExecutor(args.jobs) as pool:
         try:
@@ -104,12 +104,12 @@ def _train_and_measure(args: argparse.Namespace) -> None:
                     done.add(futures.pop(future))
                     future.result()
         except BaseException:
-            running.stop()  # before the pool waits for its threads
+            running.stop()  # before the pool joins its threads
             raise
 
 
 class Processes:
-    """Children, which end when this process is told to."""
+    """Child processes, which are terminated with this process."""
 
     def __init__(self) -> None:
         self.children: set[subprocess.Popen] = set()
@@ -117,7 +117,7 @@ class Processes:
         self.lock = threading.Lock()
 
     def call(self, command: list[str], log: Path) -> None:
-        """Raises UserError with the last line of its output where it fails."""
+        """Run a command with output to `log`. Raises UserError with its last line if it fails."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "w") as file:
             with self.lock:
@@ -129,7 +129,7 @@ class Processes:
             code = child.wait()
             self.children.discard(child)
         if code:
-            lines = log.read_text().strip().splitlines() or ["nothing was said"]
+            lines = log.read_text().strip().splitlines() or ["no output"]
             raise UserError(f"{log.stem} failed ({lines[-1].removeprefix('error: ')}): see {log}")
 
     def stop(self) -> None:
@@ -149,7 +149,9 @@ def _one(name: str, args: argparse.Namespace, running: Processes) -> None:
         again = [sys.executable, __file__, "--measure", name, *_arguments(args)]
         running.call(again, logs / f"{name}-measure.log")
     total = time.monotonic() - began
-    print(f"{name}: {trained:.0f} s of training, {total:.0f} s in all", file=sys.stderr, flush=True)
+    print(
+        f"{name}: {trained:.0f} s of training, {total:.0f} s in total", file=sys.stderr, flush=True
+    )
 
 
 def _overrides(name: str, args: argparse.Namespace) -> list[str]:
@@ -160,7 +162,7 @@ def _overrides(name: str, args: argparse.Namespace) -> list[str]:
 
 
 def _arguments(args: argparse.Namespace) -> list[str]:
-    """What a measuring process is told, again."""
+    """Arguments for a measuring process."""
     words = ["--out", str(args.out), "--data", str(args.data), "--seed", str(args.seed)]
     return [*words, "--samples", str(args.samples), *args.overrides]
 
@@ -172,7 +174,7 @@ def _config(args: argparse.Namespace):
 
 
 def _notes(args: argparse.Namespace, part: str) -> tuple[Tensor, int]:
-    """Notes of a part of the split that no model was trained on: ([n, time], sample rate)."""
+    """Notes of a held-out part of the split: ([n, time], sample rate)."""
     config = _config(args)
     source, loader = build_source(config.data)
     clips = build_split(source, loader)[part]
@@ -183,7 +185,7 @@ def _notes(args: argparse.Namespace, part: str) -> tuple[Tensor, int]:
 
 @torch.no_grad()
 def measure(name: str, args: argparse.Namespace) -> None:
-    """Sample a trained method within each budget of calls and write what was found as JSON."""
+    """Sample a trained method with each budget of network calls and write the results as JSON."""
     torch.set_num_threads(1)
     audio, rate = _notes(args, "test")
     reference = log_mel_statistics(audio, rate)
@@ -210,7 +212,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
 
 
 def _plan(name: str, task: nn.Module) -> list[tuple[str, Sampler | None, int]]:
-    """(name of the sampler, on so many steps, its network calls) for each budget."""
+    """(name of the sampler, sampler with its steps, network calls) for each budget."""
     if isinstance(task, Autoencoder):
         return [("decoder", None, 1)]
     chosen = [task.sampler, *map(sampler_by_name, METHODS[name].others)]
@@ -231,7 +233,7 @@ def _plan(name: str, task: nn.Module) -> list[tuple[str, Sampler | None, int]]:
 
 
 def count_calls(sampler: Sampler, task: nn.Module) -> int:
-    """How often the denoiser is called for one batch."""
+    """Number of calls of the denoiser for one batch."""
     calls = 0
 
     def denoise(x: Tensor, t: Tensor, cond: object) -> Tensor:
@@ -245,7 +247,7 @@ def count_calls(sampler: Sampler, task: nn.Module) -> int:
 
 
 def _sounds(task: nn.Module, sampler: Sampler | None, n: int, seed: int) -> Tensor:
-    """``[n, time]``, as many of each class."""
+    """Samples ``[n, time]``, equally many per class."""
     if sampler is None:
         frames = task.network.frames(task.crop_length)
         generator = torch.Generator().manual_seed(seed)
@@ -270,7 +272,7 @@ def _size(network: nn.Module) -> int:
 
 
 def _read(args: argparse.Namespace, name: str) -> dict | None:
-    """What was measured of this very model, or None."""
+    """Results of the current model with these arguments, or None."""
     folder = args.out / name
     try:
         found = json.loads((folder / "frechet.json").read_text())
@@ -283,7 +285,7 @@ def _read(args: argparse.Namespace, name: str) -> dict | None:
 
 
 def write_results(args: argparse.Namespace, found: dict[str, dict], seconds: float) -> None:
-    """RESULTS.md, comparison.png and comparison.csv in `args.results`."""
+    """Write RESULTS.md, comparison.png and comparison.csv to `args.results`."""
     held_out, rate = _notes(args, "test")
     others, _ = _notes(args, "validation")
     spread = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(args.seed))]
@@ -306,7 +308,7 @@ def write_results(args: argparse.Namespace, found: dict[str, dict], seconds: flo
 
 
 def _lines(rows: list[dict]) -> dict[tuple[str, str], dict[int, float]]:
-    """Distance by network calls of each method and sampler."""
+    """Distances by network calls, for each method and sampler."""
     lines: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows:
         lines.setdefault((row["method"], row["sampler"]), {})[row["calls"]] = row["frechet"]
@@ -355,26 +357,26 @@ def _page(
     steps = sorted({facts["steps"] for facts in found.values()})
     words = " ".join([f"--{k} {v}" for k, v in _changed(args).items()] + args.overrides)
     lines = [
-        "# Every kind of diffusion model on the same notes",
+        "# comparison: results",
         "",
-        "Frechet distance of log-mel statistics to held-out notes (lower is better), by the most "
-        "network calls that a sound may take.",
+        "Frechet distance of log-mel statistics to held-out notes (lower is better), by the "
+        "maximum number of network calls per sound.",
         "",
         *("| " + " | ".join(row) + " |" for row in table),
         "",
-        f"{floor:.3g} is the distance of {min(args.samples, counts[1])} other held-out notes: as "
-        "near as anything can be expected to come.",
+        f"The distance of {min(args.samples, counts[1])} other held-out notes is {floor:.3g}: the "
+        "best value that a model can be expected to reach.",
         "",
         *_distilled(rows),
         "![Frechet distance against network calls](comparison.png)",
         "",
-        f"Each row: {args.samples} sounds, as many of each instrument, against {counts[0]} notes "
-        f"that no model was trained on; {' or '.join(f'{s:,}' for s in steps)} training steps; "
-        f"denoisers of {' or '.join(f'{s / 1e6:.2f}' for s in sizes)} M parameters, the averaged "
-        "weights. Consistency begins as its teacher, EDM. "
-        "Exact calls are in [comparison.csv](comparison.csv).",
+        f"Each row: {args.samples} sounds, equally many per instrument, compared with {counts[0]} "
+        f"notes that were not used for training; {' or '.join(f'{s:,}' for s in steps)} training "
+        f"steps; denoisers of {' or '.join(f'{s / 1e6:.2f}' for s in sizes)} M parameters, EMA "
+        "weights. The consistency model is initialised from its teacher, EDM. The exact numbers "
+        "of calls are in [comparison.csv](comparison.csv).",
         "",
-        f"Made by `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}) in "
+        f"Command: `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}), "
         f"{seconds / 60:.0f} minutes on {machine(args.jobs)}.",
         "",
     ]
@@ -382,15 +384,16 @@ def _page(
 
 
 def _distilled(rows: list[dict]) -> list[str]:
-    """What the student has lost, where there is one and its teacher."""
+    """Comparison of the distilled model with its teacher, if both are there."""
     lines = _lines(rows)
     student, teacher = lines.get(("consistency", "Renoise")), lines.get(("edm", "Heun"))
     if not student or not teacher or not {1, 2} <= student.keys():
         return []
     best = teacher[max(teacher)]
     return [
-        f"The distilled consistency model is at {student[1] / best:.2f} times its teacher's "
-        f"distance ({max(teacher)} calls) in one call and at {student[2] / best:.2f} times in two.",
+        f"With one call, the distilled consistency model has {student[1] / best:.2f} times the "
+        f"distance of its teacher ({max(teacher)} calls), and with two calls "
+        f"{student[2] / best:.2f} times.",
         "",
     ]
 
@@ -400,7 +403,7 @@ def _number(value: float) -> str:
 
 
 def _changed(args: argparse.Namespace) -> dict[str, object]:
-    """The options that are not the defaults, but for places."""
+    """Options other than paths that differ from their defaults."""
     defaults = _parse([])
     names = ("samples", "seed", "jobs")
     changed = {n: getattr(args, n) for n in names if getattr(args, n) != getattr(defaults, n)}
@@ -410,12 +413,12 @@ def _changed(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _methods(text: str) -> list[str]:
-    """With those that they need."""
+    """Parse names of methods, and add those that they need."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = sorted(set(names) - set(METHODS))
     if unknown or not names:
         raise argparse.ArgumentTypeError(
-            f"no method {', '.join(unknown) or 'named'}: choose from {', '.join(METHODS)}"
+            f"unknown method {', '.join(unknown) or repr(text)}: choose from {', '.join(METHODS)}"
         )
     needed = {run for name in names for _, run in METHODS[name].needs}
     return [name for name in METHODS if name in {*names, *needed}]
@@ -430,16 +433,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--methods", type=_methods, default=list(METHODS), metavar="NAME,NAME",
-        help=f"of {', '.join(METHODS)} (default: all)",
+        help=f"methods among {', '.join(METHODS)} (default: all)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="for the models")
-    parser.add_argument("--data", type=Path, default=Path("data/notes"), help="for the notes")
+    parser.add_argument("--out", type=Path, default=Path("runs/comparison"), help="of the models")
+    parser.add_argument("--data", type=Path, default=Path("data/notes"), help="of the notes")
     parser.add_argument(
-        "--results", type=Path, default=Path("recipes/comparison"), help="for table and figure"
+        "--results", type=Path, default=Path("recipes/comparison"), help="of the results"
     )
-    parser.add_argument("--samples", type=positive_int, default=500, help="sounds of each row")
+    parser.add_argument("--samples", type=positive_int, default=500, help="sounds per row")
     parser.add_argument("--seed", type=non_negative_int, default=0)
-    parser.add_argument("--jobs", type=positive_int, default=2, help="processes, each of one core")
+    parser.add_argument("--jobs", type=positive_int, default=2, help="processes of one core")
     parser.add_argument("--measure", choices=list(METHODS), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.out, args.data = args.out.expanduser(), args.data.expanduser()

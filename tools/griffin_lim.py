@@ -1,15 +1,15 @@
-"""Griffin-Lim reconstructions of a folder of audio from its mels: the baseline beside a vocoder.
+"""Griffin-Lim reconstructions of a folder of audio from its mels: the baseline for a vocoder.
 
     python tools/griffin_lim.py recordings/ -o griffin-lim/ --front-end tacotron
     wavediff evaluate --reference recordings/ --estimate griffin-lim/
 
-Each file is read as mono at the front-end's rate and turned into its mel. The mel's filter bank is
-inverted by non-negative least squares, which explains the mel fully, or by its pseudo-inverse with
-the negative values set to zero, which is faster and clearly worse. librosa's Griffin-Lim (the fast
-one of Perraudin et al. 2013, momentum 0.99) finds the phases from a seeded random start.
+Each file is read as mono at the front-end's rate and converted to its mel. The filter bank is
+inverted by non-negative least squares, which reproduces the mel, or by the pseudo-inverse with
+negative values set to zero, which is faster and clearly worse. librosa's fast Griffin-Lim
+(Perraudin et al. 2013, momentum 0.99) estimates the phases from a seeded random initialisation.
 `--inverse projection` is a vocoder's `mel_iterations` without its network: noise in the mel's
-envelope, moved towards the signals that have the mel. The results are 16-bit wav files, as long as
-their originals, under the same names.
+envelope, projected towards the signals with this mel. The results are 16-bit WAV files of the same
+lengths and names as the originals.
 """
 
 import argparse
@@ -32,12 +32,12 @@ from wavediff.representations.whitened import WhitenedSTFT
 
 
 def invert_filters(linear: np.ndarray, front_end: MelFrontEnd, inverse: str) -> np.ndarray:
-    """Bands [n_mels, frames] to a spectrum >= 0, [n_fft // 2 + 1, frames], that gives them."""
+    """Invert bands [n_mels, frames] to a spectrum >= 0, [n_fft // 2 + 1, frames]."""
     filters = front_end.filters.double().numpy()
     if inverse == "pinv":
         return np.maximum(np.linalg.pinv(filters) @ linear, 0)
-    # librosa starts from the pseudo-inverse and stops by absolute tolerances: at the small values
-    # of a mel it would stop there at once, so both sides are brought to a peak of 1000
+    # librosa starts from the pseudo-inverse and has absolute tolerances: with the small values of a
+    # mel it would stop immediately, so both sides are scaled to a peak of 1000
     filter_scale = 1e3 / filters.max()
     scale = 1e3 / linear.max()
     return librosa.util.nnls(filter_scale * filters, scale * linear) * filter_scale / scale

@@ -1,19 +1,19 @@
-"""Measure how a checkpoint fills gaps, beside straight lines through them.
+"""Evaluate imputation by a checkpoint, compared with linear interpolation.
 
     python tools/imputation_bench.py --recipe pm25 --root data --checkpoint runs/pm25
     python tools/imputation_bench.py --recipe physionet --root data --checkpoint runs/physionet \\
         --missing 0.1,0.5,0.9
     python tools/imputation_bench.py --data data/ETTh1.csv --checkpoint runs/etth1_imputation
 
-With --recipe as CSDI does (Tashiro et al. 2021): the months 3, 6, 9 and 12 of pm25_missing.txt
-in windows of 36 hours, one after the other, scored in the 20,434 cells that only pm25_ground.txt
-has; or the patients of physionet's first fold, scored in a share of their values. With --data cells
-of the last 20 % of the file are hidden and scored: any share of them, each by itself, or blocks: of
-each 96 steps 24 in a row, in every other 96 the same of all variables, otherwise of each its own.
-The model sees those 20 % alone.
+With --recipe, the protocol of CSDI (Tashiro et al. 2021): months 3, 6, 9 and 12 of pm25_missing.txt
+in consecutive windows of 36 hours, evaluated on the 20,434 cells that only pm25_ground.txt has; or
+the patients of physionet's first fold, evaluated on a fraction of their values. With --data, cells
+of the last 20 % of the file are masked and evaluated: a fraction at random, or blocks of 24 of
+every 96 steps, alternately the same for all variables and different ones. The model sees only
+those 20 %.
 
-MAE is of the samples' median, CRPS CSDI's of 19 quantiles; for straight lines that is the sum of
-|error| over the sum of |y|.
+MAE is that of the median of the samples, CRPS that of CSDI over 19 quantiles; for linear
+interpolation, the latter is the sum of |error| divided by the sum of |y|.
 """
 
 import argparse
@@ -49,7 +49,7 @@ SHOWN = ("MAE", "CRPS (19 quantiles)", "coverage 80 %", "width 80 %", "points")
 
 
 def hidden_share(shape: tuple[int, int], share: float, seed: int) -> np.ndarray:
-    """Bool ``[V, T]``: ``share`` of the cells, each by itself."""
+    """Bool ``[V, T]``: random cells, ``share`` of all on average."""
     return np.random.default_rng(seed).random(shape) < share
 
 
@@ -65,14 +65,14 @@ def hidden_blocks(shape: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def starts_of(steps: int, length: int, stride: int) -> list[int]:
-    """Where windows begin, ``stride`` apart; the last ends with the series."""
+    """Starts of windows, ``stride`` apart; the last window ends with the series."""
     last = max(steps - length, 0)
     return [*range(0, last, stride), last]
 
 
 def owners(starts: list[int], steps: int, length: int, stride: int) -> np.ndarray:
-    """For each step the number of the window that fills it: the first that has it where windows do
-    not overlap, but at the end; otherwise that in whose middle it is most."""
+    """Number of the window that fills each step: the first that contains it where windows overlap
+    only at the end, otherwise the one with the nearest centre."""
     if stride == length:
         return np.minimum(np.arange(steps) // length, len(starts) - 1)
     centres = np.array(starts) + (length - 1) / 2
@@ -80,7 +80,7 @@ def owners(starts: list[int], steps: int, length: int, stride: int) -> np.ndarra
 
 
 def known_of(values: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """(values, where there are any), as ``wavediff.series.scaling`` wants them."""
+    """(values, mask of present values), for ``wavediff.series.scaling``."""
     return torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(~np.isnan(values))
 
 
@@ -93,7 +93,7 @@ def drawn(
     progress: Callable[[int], object],
     **options: object,
 ) -> list[np.ndarray]:
-    """``[samples, V, T]`` for each item: where a cell is NaN what the model makes of it."""
+    """``[samples, V, T]`` for each item, with samples of the model where a cell is NaN."""
     windows = Windows(series, model.context, model.horizon, places=[], lags=model.lags)
     found = []
     for number, item in enumerate(series.items):
@@ -127,10 +127,12 @@ def drawn(
 def measured(
     model: SeriesModel, given: SeriesSet, truth: SeriesSet, arguments: argparse.Namespace
 ) -> dict[str, dict[str, float]]:
-    """The model's metrics and those of linear interpolation, in cells that only ``truth`` has."""
+    """Metrics of the model and of linear interpolation, on cells that only ``truth`` has."""
     stride = arguments.stride or model.length
     if not 0 < stride <= model.length:
-        raise UserError(f"--stride {stride} leaves cells out: at most {model.length}, the window")
+        raise UserError(
+            f"--stride {stride} is out of range (1 to {model.length}, the length of a window)"
+        )
     for item in given.items:
         if item.length < model.length:
             raise UserError(
@@ -159,7 +161,7 @@ def measured(
 
 
 def read(arguments: argparse.Namespace) -> dict[str, tuple[SeriesSet, SeriesSet]]:
-    """Per name (what is given to the model, the truth)."""
+    """(input of the model, ground truth) by name."""
     if arguments.recipe == "pm25":
         truth, given = (pm25(str(arguments.root), part) for part in ("test", "masked"))
         return {arguments.recipe: (given, truth)}
@@ -190,13 +192,15 @@ def read(arguments: argparse.Namespace) -> dict[str, tuple[SeriesSet, SeriesSet]
 
 
 def share_of(text: str) -> float:
-    """A share between 0 and 1. Raises UserError for anything else."""
+    """Parse a fraction between 0 and 1. Raises UserError for anything else."""
     try:
         share = float(text)
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise UserError(f"--missing {text!r} is no share: give numbers between 0 and 1, or blocks")
+        raise UserError(
+            f"--missing {text!r} is not a fraction: give numbers between 0 and 1, or blocks"
+        )
     return share
 
 
@@ -207,24 +211,26 @@ def main(argv: list[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--recipe", choices=["pm25", "physionet"], help="a published protocol")
     what.add_argument("--data", type=Path, help="any CSV or Parquet file")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="of the recipe's data")
+    parser.add_argument(
+        "--root", type=Path, default=Path("data"), help="folder of the recipe's data"
+    )
     parser.add_argument("--checkpoint", required=True, help="a run folder or a file")
     parser.add_argument(
         "--missing",
         default="0.1,0.5,0.9,blocks",
-        help="shares, or blocks of --data (default: %(default)s; pm25 has its own)",
+        help="fractions, or blocks for --data (default: %(default)s; pm25 has its own)",
     )
     parser.add_argument("--samples", type=int, default=100)
-    parser.add_argument("--sampler", help="the checkpoint's own by default")
-    parser.add_argument("--steps", type=int, help="of the sampler, likewise")
+    parser.add_argument("--sampler", help="(default: the checkpoint's)")
+    parser.add_argument("--steps", type=int, help="of the sampler (default: the checkpoint's)")
     parser.add_argument(
-        "--stride", type=int, help="steps from one window to the next (a window's length)"
+        "--stride", type=int, help="steps between windows (default: a window's length)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     arguments = parser.parse_args(argv)
     if arguments.samples < 2:
-        raise UserError(f"--samples {arguments.samples} has no quantiles: 2 at least")
+        raise UserError(f"--samples {arguments.samples} is out of range (2 or more)")
     keep_freed()
     model = SeriesModel.from_pretrained(arguments.checkpoint)
     if torch.cuda.is_available():

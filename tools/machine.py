@@ -1,4 +1,4 @@
-"""What a measurement was made on, in words."""
+"""Description of the hardware and software of a measurement."""
 
 import platform
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 
 def machine(cores: int) -> str:
-    """So many cores of this machine's processor, with the versions that count."""
+    """Number of cores, processor, and versions of Python and torch."""
     model = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

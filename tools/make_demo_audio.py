@@ -1,6 +1,6 @@
-"""Speaks "hello world, this is sound" with a synthetic voice, so that no recording is needed.
+"""Synthesises a voice that says "hello world, this is sound", as an example without recordings.
 
-With --noisy the same once more, in the noise of a fan and of the mains.
+With --noisy, also writes it with the noise of a fan and mains hum.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from wavediff.data.augment import noise_gain
 from wavediff.data.synthetic import harmonics
 
 SAMPLE_RATE = 22_050
-FRAME = 1e-3  # seconds between two positions of the mouth
+FRAME = 1e-3  # seconds between two articulations
 
 
 class Phone(NamedTuple):
-    """What the mouth is held at. Formants of a woman's voice in Hz (vowels: Peterson & Barney,
-    1952), levels of the three sources relative to a full vowel."""
+    """Target of articulation: formants of a female voice in Hz (vowels: Peterson & Barney 1952),
+    and levels of the three sources relative to a full vowel."""
 
     seconds: float
     f1: float
@@ -59,12 +59,12 @@ SENTENCE = "_ h eh l o o, . w er l, d- d . dh i s i z s a u n d- d _"  # hello w
 
 
 def speak(sentence: str, seed: int = 0) -> np.ndarray:
-    """float64 [time] at `SAMPLE_RATE`, of peak 0.7, for names in `PHONES`."""
+    """Synthesise names of `PHONES`: float64 [time] at `SAMPLE_RATE`, with a peak of 0.7."""
     rng = np.random.default_rng(seed)
     phones = [PHONES[name] for name in sentence.split()]
     held = np.repeat(np.array(phones).T, [round(phone.seconds / FRAME) for phone in phones], axis=1)
 
-    # The tongue glides; breath, voice and hiss start and stop faster; intonation is the slowest.
+    # formants change slowly, the sources faster, intonation slowest
     formants = [smooth(track, 0.055) for track in held[1:4]]
     voice, breath, hiss = (smooth(track, 0.020) for track in held[4:7])
     f0 = 190 + 45 * smooth(held[7], 0.22) - 45 * np.linspace(0, 1, held.shape[1])
@@ -82,14 +82,14 @@ def speak(sentence: str, seed: int = 0) -> np.ndarray:
 
 
 def smooth(track: np.ndarray, seconds: float) -> np.ndarray:
-    """[frames] -> [frames], through a Hann window of `seconds`."""
+    """Smooth [frames] with a Hann window of `seconds`."""
     window = np.hanning(max(3, round(seconds / FRAME)) + 2)
     padded = np.pad(track, len(window), mode="edge")
     return np.convolve(padded, window / window.sum(), mode="same")[len(window) : -len(window)]
 
 
 def noisy(speech: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
-    """`speech` [time] in noise, with the peak that it had."""
+    """Add noise to `speech` [time], at the same peak."""
     rng = np.random.default_rng(seed)
     noise = noises.fan(len(speech), SAMPLE_RATE, rng) + 0.5 * noises.hum(
         len(speech), SAMPLE_RATE, rng
@@ -101,7 +101,7 @@ def noisy(speech: np.ndarray, snr_db: float, seed: int) -> np.ndarray:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", default="demo/original.wav", help="a .wav or .flac file")
-    parser.add_argument("--noisy", help="another file, for the noisy recording")
+    parser.add_argument("--noisy", help="file of the noisy recording")
     parser.add_argument("--snr", type=float, default=5.0, help="its SNR in dB (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)

@@ -1,20 +1,20 @@
-"""Makes a set to measure enhancement on: clean speech, and the same with noise added.
+"""Creates an evaluation set for enhancement: clean speech, and the same with noise.
 
     python tools/make_enhancement_set.py --clean speech/ --noise noises/ -o set/
     wavediff enhance set/noisy -o enhanced/
     wavediff evaluate --reference set/clean --noisy set/noisy --estimate enhanced/ \\
         --manifest set/manifest.csv
 
-Writes clean/NAME.wav, noisy/NAME.wav (16-bit) and manifest.csv. SNRs come in equal shares, and so
-do the noises: random cuts of each recording in turn, then babble, which is voices of other speakers
-of the clean folder, a speaker being a file's name up to its first "-", as in LibriSpeech. The SNR
-is that of the powers of speech and noise over the frames with speech. Where the sum would clip,
-clean and noisy are scaled down alike. The same folders and seed give the same bytes, and the same
-cuts of noise whichever of these is given:
+Writes clean/NAME.wav, noisy/NAME.wav (16-bit) and manifest.csv. SNRs are equally frequent, and so
+are the noises: random excerpts of each recording in turn, then babble of other speakers of the
+clean folder, where a speaker is a file's name up to its first "-", as in LibriSpeech. The SNR is
+the ratio of the powers of speech and noise over the frames with speech. If the sum would clip,
+clean and noisy are attenuated equally. The same folders and seed give identical files, and the same
+excerpts of noise with any of these options:
 
-    --rt60 0.3 0.8   speech in simulated rooms; clean is what arrives within 50 ms
-    --peak-db -40    all noisy recordings peak there, dB of full scale
-    --high-pass 50   speech without what its own recording has below, Hz: rumble is no speech
+    --rt60 0.3 0.8   speech in simulated rooms; clean is the sound of the first 50 ms
+    --peak-db -40    peak of all noisy recordings, in dB relative to full scale
+    --high-pass 50   remove content of the speech recordings below, in Hz: rumble is not speech
 """
 
 import argparse
@@ -35,16 +35,16 @@ from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
 
-ACTIVE_DB = 30.0  # frames this far below the loudest count as pauses
+ACTIVE_DB = 30.0  # frames further below the loudest are pauses
 FRAME = 0.02  # seconds
-FADE = 0.05  # seconds over which the end of a noise runs into its beginning
-VOICES = 6  # speakers in a babble, fewer where there are not as many
+FADE = 0.05  # seconds of cross-fade from the end of a noise to its start
+VOICES = 6  # maximum speakers in babble
 PEAK = 0.99
-EARLY = 0.05  # seconds of reflections that count as clean
+EARLY = 0.05  # seconds of reflections that are part of the clean speech
 
 
 def active(speech: np.ndarray, sample_rate: int) -> np.ndarray:
-    """bool [time]: where the level in frames of 20 ms is within 30 dB of the loudest frame's."""
+    """Active speech, bool [time]: frames of 20 ms within 30 dB of the loudest frame."""
     size = max(1, round(FRAME * sample_rate))
     frames = np.pad(speech, (0, -len(speech) % size)).reshape(-1, size)
     power = np.mean(frames**2, axis=1)
@@ -52,7 +52,7 @@ def active(speech: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def snr_db(speech: np.ndarray, noise: np.ndarray, sample_rate: int) -> float:
-    """10 log10 of the ratio of the powers over the active speech, [time] each."""
+    """SNR in dB over the active speech, of [time] each."""
     mask = active(speech, sample_rate)
     return float(10 * np.log10(np.mean(speech[mask] ** 2) / np.mean(noise[mask] ** 2)))
 
@@ -65,10 +65,10 @@ def mix(
     clean: np.ndarray | None = None,
     peak_db: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(clean, noisy), [time] each, of `snr` dB over the active speech and peaks of at most 0.99.
+    """Mix to (clean, noisy), [time] each, at `snr` dB over the active speech, peaks up to 0.99.
 
-    clean: the speech without its room, where it is in one.
-    peak_db: of the noisy recording, instead of the speech's own level.
+    clean: the speech without reverberation, if `speech` has any.
+    peak_db: of the noisy recording, instead of the level of the speech.
     """
     clean = speech if clean is None else clean
     noise = noise * 10 ** ((snr_db(speech, noise, sample_rate) - snr) / 20)
@@ -82,20 +82,20 @@ def mix(
 def in_room(
     speech: np.ndarray, rt60: Sequence[float], sample_rate: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(the speech in a simulated room, what of it arrives within 50 ms), [time] each."""
+    """(reverberant speech, its part within 50 ms), [time] each, in a simulated room."""
     room = rooms.simulated(sample_rate, rng.uniform(*rt60), rng)
     return room.apply(speech, round(EARLY * sample_rate))
 
 
 def high_passed(speech: np.ndarray, edge: float, sample_rate: int) -> np.ndarray:
-    """[time] with 6 dB less at `edge` Hz and 48 dB an octave below, without delay."""
+    """High-pass [time] with -6 dB at `edge` Hz and -48 dB an octave below, without delay."""
     return sosfiltfilt(butter(4, edge, "highpass", fs=sample_rate, output="sos"), speech)
 
 
 def looped(
     signal: np.ndarray, length: int, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """A random cut [length]; what is shorter is repeated, its end faded into its beginning."""
+    """Random excerpt [length]; a shorter signal is repeated with a cross-fade."""
     if len(signal) >= length:
         start = rng.integers(len(signal) - length + 1)
         return signal[start : start + length]
@@ -109,7 +109,7 @@ def looped(
 def babble(
     voices: Sequence[np.ndarray], length: int, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The sum [length] of voices, each at the same level over its active speech."""
+    """Sum [length] of voices at equal levels over their active speech."""
     total = np.zeros(length)
     for voice in voices:
         level = np.sqrt(np.mean(voice[active(voice, sample_rate)] ** 2))
@@ -118,15 +118,15 @@ def babble(
 
 
 def read(path: Path, sample_rate: int) -> np.ndarray:
-    """float64 [time], mono. Raises UserError for a file that is digital silence."""
+    """Read float64 [time], mono. Raises UserError for digital silence."""
     audio = read_audio(path, sample_rate)[0][0].double().numpy()
     if not audio.any():
-        raise UserError(f"{path} is silent: take it out of its folder")
+        raise UserError(f"{path} is silent: remove it from its folder")
     return audio
 
 
 def make(options: argparse.Namespace) -> list[dict]:
-    """Writes the audio and returns the rows of the manifest."""
+    """Write the audio and return the rows of the manifest."""
     rate = options.sample_rate
     voices, noises = find_audio([options.clean]), find_audio([options.noise])
     speakers: dict[str, list[Path]] = {}
@@ -134,7 +134,7 @@ def make(options: argparse.Namespace) -> list[dict]:
         speakers.setdefault(path.stem.partition("-")[0], []).append(path)
     if len(speakers) < 3:
         raise UserError(
-            f"babble takes three speakers or more, and {options.clean} has {len(speakers)}: name "
+            f"babble needs three or more speakers, and {options.clean} has {len(speakers)}: name "
             "the files SPEAKER-anything"
         )
     rng = np.random.default_rng(options.seed)
@@ -162,7 +162,7 @@ def make(options: argparse.Namespace) -> list[dict]:
             room_rng = np.random.default_rng([options.seed, index, 1])
             speech, clean = in_room(speech, options.rt60, rate, room_rng)
         if not noise[active(speech, rate)].any():
-            raise UserError(f"{sources[0]} has no sound in a cut of {len(speech) / rate:.1f} s")
+            raise UserError(f"{sources[0]} is silent in an excerpt of {len(speech) / rate:.1f} s")
         pair = mix(speech, noise, snr, rate, clean, options.peak_db)
         for folder, audio in zip(("clean", "noisy"), pair, strict=True):
             output = options.output / folder / f"{name}.wav"
@@ -181,8 +181,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--clean", type=Path, required=True, help="folder of clean speech")
     parser.add_argument("--noise", type=Path, required=True, help="folder of noises")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder that is made")
-    parser.add_argument("--files", type=int, default=100, help="how many (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the set")
+    parser.add_argument(
+        "--files", type=int, default=100, help="number of files (default: %(default)s)"
+    )
     parser.add_argument("--snrs", type=float, nargs="+", default=[-5, 0, 5, 10, 15], metavar="DB")
     parser.add_argument("--sample-rate", type=int, default=16_000, help="Hz (default: %(default)s)")
     parser.add_argument("--rt60", type=float, nargs=2, metavar=("LOW", "HIGH"), help="seconds")

@@ -1,4 +1,4 @@
-"""Write the sunspots of each year, 1700 to 2008, which come with statsmodels, as a CSV."""
+"""Writes the yearly sunspot numbers of statsmodels, 1700 to 2008, to a CSV file."""
 
 import argparse
 import sys

@@ -1,7 +1,7 @@
-"""Error against steps of every ODE sampler on flows that are known exactly, and its order.
+"""Error against steps of every ODE sampler on exactly known flows, and its order.
 
-Writes a picture and a table. Two problems, a Gaussian and a mixture of two, from sigma / alpha = 8
-to 0.1 in equal steps of log-SNR; the error is the root mean square over the points.
+Writes a figure and a table for two problems, a Gaussian and a mixture of two, from
+sigma / alpha = 8 to 0.1 in equal steps of log-SNR. The error is the RMS over the points.
 """
 
 import argparse
@@ -34,13 +34,13 @@ Measured = dict[tuple[str, str, str], list[float]]  # (sampler, path, problem) -
 
 
 def measure(paths: list[str], steps: list[int]) -> Measured:
-    """The errors of every sampler on every problem, for each number of steps."""
+    """Errors of every sampler on every problem, for each number of steps."""
     cases = [(name, path, problem) for path in paths for problem in PROBLEMS for name in ODE]
     return {case: errors(*case, steps) for case in cases}
 
 
 def draw(measured: Measured, paths: list[str], steps: list[int], output: Path) -> None:
-    """A panel for each path and problem, the slopes in its legend."""
+    """Plot a panel for each path and problem, with the orders in its legend."""
     figure, axes = plt.subplots(
         len(PROBLEMS),
         len(paths),
@@ -78,7 +78,7 @@ def draw(measured: Measured, paths: list[str], steps: list[int], output: Path) -
 
 
 def table(measured: Measured, paths: list[str], steps: list[int], command: str) -> str:
-    """The page: nominal and measured orders, and the error at the most steps."""
+    """Markdown page: nominal and measured orders, and the error at the largest number of steps."""
     cases = [(path, problem) for path in paths for problem in PROBLEMS]
     head = [
         "sampler",
@@ -123,7 +123,7 @@ def table(measured: Measured, paths: list[str], steps: list[int], command: str) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 1 where an order is not within 0.1 of the nominal."""
+    """Run the tool; exit code 1 if an order is not within 0.1 of its nominal value."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("docs"), help="(default: docs)")
     parser.add_argument("--steps", type=positive_int, nargs="+", default=STEPS, metavar="N")

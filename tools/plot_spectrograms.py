@@ -1,4 +1,4 @@
-"""Draws the spectrograms of audio files, one above the other, into one picture."""
+"""Plots the spectrograms of audio files above each other in one figure."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ RANGE_DB = 80
 
 
 def draw(files: list[Path], titles: list[str], output: Path) -> None:
-    """All files are taken to the first one's sample rate and share the colours' 80 dB."""
+    """Plot all files at the sample rate of the first, on a common scale of 80 dB."""
     _, sample_rate = read_audio(files[0])
     sounds = [read_audio(file, sample_rate)[0][0].numpy() for file in files]
     magnitudes = [np.abs(librosa.stft(s, n_fft=N_FFT, hop_length=HOP_LENGTH)) for s in sounds]
@@ -57,7 +57,7 @@ def draw(files: list[Path], titles: list[str], output: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, help="audio, drawn from top to bottom")
+    parser.add_argument("files", nargs="+", type=Path, help="audio, from top to bottom")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .png or .svg file")
     parser.add_argument("--titles", nargs="+", help="one for each file (default: the files' names)")
     options = parser.parse_args(argv)

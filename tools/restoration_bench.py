@@ -1,14 +1,14 @@
-"""Restores held-out recordings with a generator, against what costs nothing.
+"""Restoration of held-out recordings with a generator, compared with trivial baselines.
 
-Every 20th file of the sorted folder, beginning with the first (what training by the recipes leaves
-out for testing), is damaged in three ways and restored:
+Every 20th file of the sorted folder, starting with the first (the test files of the recipes), is
+degraded in three ways and restored:
 
-- gaps of 100 ms, one in every second: filled, against silence and a straight line;
-- resampled to 8 kHz: extended, against plain resampling back;
-- clipped at 12 dB below its peak: declipped, against itself.
+- gaps of 100 ms in every second: inpainting, compared with silence and linear interpolation;
+- resampling to 8 kHz: bandwidth extension, compared with plain resampling;
+- clipping at 12 dB below the peak: declipping, compared with the clipped signal.
 
-Figures are mean log-spectral distances in dB to the original: in the gaps' frames for the first,
-over all frames for the others. Frames whose window is mostly outside of a gap do not count.
+Results are mean log-spectral distances to the original, in dB: over the frames centred in a gap for
+inpainting, and over all frames otherwise.
 """
 
 import argparse
@@ -44,14 +44,14 @@ TASKS = ("inpaint", "extend", "declip")
 
 
 def gaps_of(length: int, rate: int) -> list[tuple[int, int]]:
-    """One in the middle of every second."""
+    """Gaps (start, stop) in the middle of every second, in samples."""
     size = round(GAP * rate)
     starts = range(rate // 2, length - rate // 4 - size, rate)
     return [(start, start + size) for start in starts]
 
 
 def distance(estimate: Tensor, reference: Tensor, gaps: list[tuple[int, int]] | None) -> float:
-    """Mean LSD, of the frames centred within the gaps where there are any."""
+    """Mean LSD in dB, over the frames centred within the gaps if there are any."""
     n_fft, hop = (1024, 256) if gaps is None else (512, 64)
     frames = lsd(estimate, reference, n_fft, hop)[0]
     if gaps is None:
@@ -97,12 +97,12 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("folder", type=Path, help="with recordings, among them those held out")
+    add("folder", type=Path, help="folder of recordings, including the held-out ones")
     add("--checkpoint", help="a generator (default: prior-en-22k if bundled)")
-    add("--files", type=positive_int, default=10, help="at most so many (default: 10)")
+    add("--files", type=positive_int, default=10, help="maximum number (default: 10)")
     add("--tasks", nargs="+", choices=TASKS, default=TASKS)
-    add("--draws", type=positive_int, default=DRAWS, help=f"to average (default: {DRAWS})")
-    add("--save", type=Path, help="a folder for the sounds of the first file")
+    add("--draws", type=positive_int, default=DRAWS, help=f"samples to average (default: {DRAWS})")
+    add("--save", type=Path, help="folder for the audio of the first file")
     parser.add_sampling()
     arguments = parser.parse_args(argv)
     posterior = posterior_of(

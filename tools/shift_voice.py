@@ -1,9 +1,9 @@
-"""Copies a folder of speech with another pitch or level: voices that a model has not heard.
+"""Copies a folder of speech with another pitch or level, as unseen voices for a model.
 
     python tools/shift_voice.py speech/ -o higher/ --semitones 3
     python tools/shift_voice.py speech/ -o quieter/ --gain-db -20
 
-The duration stays. Formants move with the pitch, as in a smaller or larger speaker.
+The duration is unchanged. Formants shift with the pitch, as for a smaller or larger speaker.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("speech", type=Path, help="folder of audio")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the copies")
-    parser.add_argument("--semitones", type=float, default=0.0, metavar="N", help="upwards")
+    parser.add_argument("--semitones", type=float, default=0.0, metavar="N", help="pitch shift")
     parser.add_argument("--gain-db", type=float, default=0.0, metavar="DB")
     options = parser.parse_args(argv)
     if not options.speech.is_dir():

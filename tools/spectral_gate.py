@@ -1,14 +1,14 @@
-"""Spectral gating of a folder of noisy audio: the classical baseline beside an enhancer.
+"""Spectral gating of a folder of noisy audio: the classical baseline for an enhancer.
 
     pip install noisereduce
     python tools/spectral_gate.py set/noisy -o gated/
     wavediff evaluate --reference set/clean --noisy set/noisy --estimate gated/
 
-The gate is the package noisereduce's (Sainburg 2019): a spectrogram's bins that do not rise above
-the noise are turned down, the noise being what is there in the long run, or with --stationary the
-file's mean spectrum. Frames of 512 samples are what it recommends for speech; its own strength of 1
-takes away so much that it measures worse than the noisy input. Files keep their rate, channels and
-length.
+The gate is that of the package noisereduce (Sainburg 2019): bins of the spectrogram that do not
+exceed the noise are attenuated. The noise is estimated by slow averaging or, with --stationary,
+from the mean spectrum of the file. Frames of 512 samples are its recommendation for speech; with
+its default strength of 1, the metrics are worse than those of the noisy input. Files keep their
+sample rate, channels and length.
 """
 
 import argparse
@@ -32,18 +32,18 @@ def gate(
     strength: float = 0.8,
     n_fft: int = 512,
 ) -> np.ndarray:
-    """[channels, time] -> [channels, time], float32. Raises UserError without noisereduce.
+    """Attenuate noise in [channels, time], float32. Raises UserError without noisereduce.
 
-    strength: 0 to 1, the part of the amplitude that is taken from a bin of noise.
+    strength: 0 to 1, the proportion of the amplitude that is removed from a bin of noise.
     """
     try:
         from noisereduce import reduce_noise
     except ImportError as error:
         raise UserError("noisereduce is missing: pip install noisereduce") from error
     length = noisy.shape[-1]
-    with np.errstate(invalid="ignore"):  # it takes digital silence to NaN
+    with np.errstate(invalid="ignore"):  # digital silence becomes NaN
         gated = reduce_noise(
-            np.pad(noisy, ((0, 0), (0, max(0, n_fft - length)))),  # it takes a frame or more
+            np.pad(noisy, ((0, 0), (0, max(0, n_fft - length)))),  # one frame is the minimum
             sample_rate,
             stationary=stationary,
             prop_decrease=strength,

@@ -1,38 +1,38 @@
-"""Trains settings of a recipe for the same time each, and measures them against time and calls.
+"""Ablations at equal training time, with quality against training time and network calls.
 
 A list (YAML) names the recipe of a vocoder or an enhancer, and runs that differ from the first of
 them, the base, by one change each:
 
     recipe: kathleen
-    minutes: 20                          # of training, for each run
+    minutes: 20                          # of training per run
     overrides: [data.gain_db=null]       # of every run (default: none)
-    curve: [0.125, 0.25, 0.5, 0.75, 1]   # shares of the time after which quality is measured
+    curve: [0.125, 0.25, 0.5, 0.75, 1]   # fractions of the time at which quality is measured
     measure:
       files: 16                          # of the recipe's validation files
       seconds: 10                        # of each; null for all
-      steps: [1, 2, 4, 8, 16]            # of sampling, at the end; before that the first only
-      measures: [pesq_wb, estoi]         # the first is drawn
+      steps: [1, 2, 4, 8, 16]            # of sampling, at the end; before, the first only
+      measures: [pesq_wb, estoi]         # metrics; the first is plotted
       ways: {as shipped: [], network alone: [--mel-iterations, 0]}   # options of vocode or enhance
     runs:
       base: []
-      loss-l1: [objective=l1]            # names with the same beginning share a colour
+      loss-l1: [objective=l1]            # names with the same first part share a colour
 
-Training time is what a run itself counts: the seconds of the steps that led to its weights, as its
-checkpoints keep them. Starting, reading data, writing and measuring do not count, nor do steps that
-a kill threw away, so that it is equal however often a run was stopped. How many steps fit is not
-known before: each run is trained in stretches, one for each share of `curve`. In the first the
-learning rate does not fall; before each other one trainer.max_steps is set to what fits at the
-run's pace so far, so that the decay ends with the time. The last stretch ends by its steps, and the
-table says how many minutes these took. Runs are trained one after the other: keep the machine free
-of other work, or some of them get less of it.
+Training time is the sum of the seconds of the steps that led to a run's weights, as recorded in its
+checkpoints. Startup, reading of data, writing and evaluation do not count, nor do steps lost in an
+interruption, so interruptions do not change the comparison. As the number of steps that fit is
+unknown in advance, each run is trained in stages, one per fraction in `curve`. In the first stage,
+the learning rate does not decay; before every later stage, trainer.max_steps is set to the number
+that fits at the run's speed so far, so that the decay ends with the time. The last stage ends by
+its number of steps, and the table reports the minutes. Runs are trained one after the other: other
+processes on the machine would distort the comparison.
 
-Quality is that of the averaged weights, by `wavediff vocode` or `enhance` and `wavediff evaluate`,
-on validation files (OUT/audio, the same for all runs), so that the test files stay unseen. A run
-has the folder OUT/NAME, what was measured in OUT/NAME/sweep.json and what was said in
-OUT/logs/NAME.log. table.md, sweep_time.png and sweep_calls.png are written after every run.
+Quality is that of the EMA weights, by `wavediff vocode` or `enhance` and `wavediff evaluate`, on
+validation files (OUT/audio, the same for all runs); test files are not used. Each run has a folder
+OUT/NAME, with its results in OUT/NAME/sweep.json and its output in OUT/logs/NAME.log. table.md,
+sweep_time.png and sweep_calls.png are updated after every run.
 
-After a stop of any kind the same command goes on where it was. A run that fails is listed, the
-others go on, and the exit code is 2; the next call tries it again.
+After an interruption, the same command resumes. A failed run is listed, the others continue, and
+the exit code is 2; the next call tries it again.
 """
 
 import argparse
@@ -92,9 +92,9 @@ examples:
   python tools/sweep.py recipes/kathleen/sweep.yaml -o runs/sweep --only base,loss-l1 --threads 1
   python tools/sweep.py my-list.yaml -o runs/mine --minutes 5 --dry-run
 """
-INPUTS = {"vocode": "reference", "enhance": "noisy"}  # by command, the folder that it is given
-OPEN_END = 1_000_000_000  # steps: nobody gets there, so the learning rate does not fall
-NEAR = 0.01  # of the time, not worth another start
+INPUTS = {"vocode": "reference", "enhance": "noisy"}  # folder of the input files, by command
+OPEN_END = 1_000_000_000  # steps: never reached, so the learning rate does not decay
+NEAR = 0.01  # of the time: too little for another stage
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     with interruptible(), _alone(sweep.out):
         _keep_settings(sweep)
         make_audio(sweep)
-        print(f"what is said in the meantime: {sweep.out / LOGS}", file=sys.stderr, flush=True)
+        print(f"logs: {sweep.out / LOGS}", file=sys.stderr, flush=True)
         for number, (name, command) in enumerate(commands.items(), 1):
             print(f"{name} ({number} of {len(commands)})", file=sys.stderr, flush=True)
             try:
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
             except UserError as error:
                 failures[name] = str(error)
                 print(f"{name} failed: {error}", file=sys.stderr, flush=True)
-                # for the tables of later calls that leave this run out
+                # for the tables of later calls without this run
                 write_record(sweep, name, read_record(sweep, name) | {"failed": str(error)})
             write_results(sweep, failures, _typed(args))
     for name, reason in failures.items():
@@ -138,9 +138,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def checked(sweep: Sweep, chosen: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(the command that each run's model is used by, why a run cannot be trained), by name.
+    """Check all runs before hours of training: ({name: command of its model}, {name: error}).
 
-    Told before hours of training, not after. Raises UserError where it is the same for all.
+    Raises UserError if all runs have the same error.
     """
     commands, failures = {}, {}
     print(f"checking {len(chosen)} configurations", file=sys.stderr)
@@ -159,9 +159,9 @@ def checked(sweep: Sweep, chosen: Sequence[str]) -> tuple[dict[str, str], dict[s
 
 
 def build(sweep: Sweep, name: str) -> tuple[dict, Any]:
-    """(plain configuration, task with fresh weights) of a run.
+    """(plain configuration, task with initial weights) of a run.
 
-    Raises UserError where there is none, or it cannot be measured as the list says.
+    Raises UserError for an invalid configuration, or a model that cannot be measured.
     """
     try:
         with initialize_config_dir(str(conf_folder().resolve()), version_base=None):
@@ -197,13 +197,13 @@ def _alone(out: Path) -> Iterator[None]:
             stack.enter_context(locked(out))
         except UserError as error:
             raise UserError(
-                f"another sweep is at work in {out}: wait for it, or give another folder"
+                f"another sweep is running in {out}: wait for it, or give another folder"
             ) from error
         yield
 
 
 def _keep_settings(sweep: Sweep) -> None:
-    """Raises UserError where the folder has runs that these could not be compared with."""
+    """Write the settings. Raises UserError if the folder has runs with other settings."""
     path, new = sweep.out / "sweep.json", sweep.settings()
     try:
         old = json.loads(path.read_text())
@@ -215,12 +215,12 @@ def _keep_settings(sweep: Sweep) -> None:
     if found:
         raise UserError(
             f"{sweep.out} holds a sweep with other settings, {', '.join(found)}: give another "
-            "folder, as its runs could not be compared"
+            "folder, because the runs would not be comparable"
         )
 
 
 def make_audio(sweep: Sweep) -> None:
-    """The files that quality is measured on, in OUT/audio: all of them or none."""
+    """Write the evaluation files to OUT/audio, atomically."""
     folder = sweep.out / AUDIO
     if folder.exists():
         return
@@ -244,7 +244,7 @@ def make_audio(sweep: Sweep) -> None:
 
 
 def train_and_measure(sweep: Sweep, name: str, command: str) -> None:
-    """All that is still to be done of a run. Raises UserError where it fails."""
+    """Do what remains to be done for a run. Raises UserError if it fails."""
     record = read_record(sweep, name)
     record.pop("failed", None)
     for share in sweep.curve:
@@ -270,12 +270,12 @@ def train_and_measure(sweep: Sweep, name: str, command: str) -> None:
 
 
 def train_until(sweep: Sweep, name: str, record: Record, share: float) -> None:
-    """Train a run up to a share of the time; the last one ends by its steps."""
+    """Train a run up to a fraction of the time; the last stage ends by its number of steps."""
     folder, total = sweep.out / name, 60 * sweep.minutes
     _wait_for_training(folder)
     step, seconds = reached(folder)
     key = f"{share:g}"
-    if key not in record["max_steps"]:  # a stop does not change it
+    if key not in record["max_steps"]:  # unchanged by an interruption
         record["max_steps"][key] = steps_that_fit(step, seconds, total)
         write_record(sweep, name, record)
     max_steps, left = record["max_steps"][key], share * total - seconds
@@ -290,12 +290,12 @@ def train_until(sweep: Sweep, name: str, record: Record, share: float) -> None:
 
 
 def steps_that_fit(step: int, seconds: float, total: float) -> int:
-    """Into `total` seconds at the pace of `step` steps in `seconds`; unknown at the beginning."""
+    """Number of steps in `total` seconds at the speed of `step` steps in `seconds`."""
     return max(step + 1, round(step * total / seconds)) if step else OPEN_END
 
 
 def reached(folder: Path) -> tuple[int, float]:
-    """(steps, seconds of training) that a run would go on from."""
+    """(steps, seconds of training) from which a run resumes."""
     state = RunCheckpoints(folder, 1).load()
     return (0, 0.0) if state is None else (state["step"], state["counters"]["seconds"])
 
@@ -310,21 +310,21 @@ def describe(folder: Path, steps: Sequence[int]) -> tuple[dict[str, int], dict[i
 
 
 def _wait_for_training(folder: Path) -> None:
-    """A sweep that was killed may have left one, which goes on to the end of its stretch."""
+    """Wait for the training of a killed sweep, which continues to the end of its stage."""
     for attempt in count():
         try:
             with locked(folder):
                 return
         except UserError:
             if not attempt:
-                print(f"  waiting for what still trains in {folder}", file=sys.stderr, flush=True)
+                print(f"  waiting for another training in {folder}", file=sys.stderr, flush=True)
             time.sleep(1)
 
 
 def training(
     sweep: Sweep, name: str, max_steps: int | str, minutes: float | str | None
 ) -> list[str]:
-    """The command."""
+    """Command that trains a run."""
     words = [*sweep.overrides_of(name), f"seed={sweep.seed}", f"trainer.max_steps={max_steps}"]
     if minutes is not None:
         words.append(f"trainer.max_minutes={minutes}")
@@ -337,7 +337,7 @@ def training(
 def measuring(
     sweep: Sweep, name: str, command: str, way: str, steps: int
 ) -> tuple[list[str], list[str]]:
-    """The commands that make the estimates and measure them; the second ends with a JSON file."""
+    """Commands that compute the estimates and evaluate them; the second ends with a JSON file."""
     audio, estimates = sweep.out / AUDIO, sweep.out / name / "estimates" / f"{slug(way)}-{steps}"
     threads = [] if sweep.threads is None else ["--threads", str(sweep.threads)]
     jobs = [] if sweep.threads is None else ["--jobs", str(sweep.threads)]
@@ -355,7 +355,7 @@ def measuring(
 
 
 def _means(sweep: Sweep, path: Path) -> dict[str, Any]:
-    """What `wavediff evaluate` wrote: means of all measures, and each file's value of the first."""
+    """Output of `wavediff evaluate`: means of all metrics, and values of the first by file."""
     found = json.loads(path.read_text())
     first = sweep.measure.measures[0]
     return {
@@ -369,7 +369,7 @@ def _means(sweep: Sweep, path: Path) -> dict[str, Any]:
 
 
 def planned(sweep: Sweep, name: str, command: str) -> Iterator[list[str]]:
-    """The commands that are still to be run, with STEPS for what will only be known then."""
+    """Remaining commands, with STEPS for numbers that are not yet known."""
     record, (_, seconds) = read_record(sweep, name), reached(sweep.out / name)
     total = 60 * sweep.minutes
     for share in sweep.curve:
@@ -386,9 +386,9 @@ def planned(sweep: Sweep, name: str, command: str) -> Iterator[list[str]]:
 
 
 def call(words: list[str], sweep: Sweep, name: str) -> None:
-    """Run a command of a run, whose output goes to its log; it ends when this process is told to.
+    """Run a command with its output in the log of a run; it is terminated with this process.
 
-    Raises UserError with the last line of the output where it fails.
+    Raises UserError with the last line of the output if it fails.
     """
     log = sweep.out / LOGS / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -406,7 +406,7 @@ def call(words: list[str], sweep: Sweep, name: str) -> None:
             code = child.wait()
         except BaseException:
             child.terminate()
-            child.wait()  # training keeps what it has first
+            child.wait()  # training saves a checkpoint first
             raise
     if code:
         raise UserError(f"{_reason(log, begin, code)} (see {log})")
@@ -421,7 +421,7 @@ def _reason(log: Path, begin: int, code: int) -> str:
 
 
 def _typed(args: argparse.Namespace) -> str:
-    """The command, without what does not change the results."""
+    """The command, without options that do not change the results."""
     words = ["python", "tools/sweep.py", str(args.list), "-o", str(args.out)]
     for option in ("minutes", "threads"):
         value = getattr(args, option)
@@ -439,13 +439,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("list", type=Path, metavar="LIST", help="a YAML file as above")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of `wavediff train`, for every run")
-    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for everything")
-    add("--only", type=name_list, metavar="NAME,NAME", help="these runs (default: all of the list)")
-    add("--minutes", type=positive_float, metavar="M", help="of training (default: the list's)")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="overrides for every run")
+    add("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of all results")
+    add("--only", type=name_list, metavar="NAME,NAME", help="runs of the list (default: all)")
+    add("--minutes", type=positive_float, metavar="M", help="training time (default: the list's)")
     add("--seed", type=non_negative_int, default=0, metavar="N", help="of every run (default: 0)")
-    add("--threads", type=positive_int, metavar="N", help="of the CPU (default: PyTorch's choice)")
-    add("--dry-run", action="store_true", help="print the commands, and do nothing")
+    add("--threads", type=positive_int, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    add("--dry-run", action="store_true", help="print the commands without running them")
     args = parser.parse_intermixed_args(argv)
     args.out = args.out.expanduser()
     return args

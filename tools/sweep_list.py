@@ -1,4 +1,4 @@
-"""The list of runs that `tools/sweep.py` reads, and what is kept of each run."""
+"""List of runs for `tools/sweep.py`, and the record of each run."""
 
 import json
 import re
@@ -17,21 +17,21 @@ from wavediff.evaluation.metrics import METRICS
 from wavediff.files import atomic_path
 from wavediff.training.checkpoint import RunCheckpoints
 
-Record = dict[str, Any]  # of a run: overrides, max_steps by share, what was measured
+Record = dict[str, Any]  # of a run: overrides, max_steps by fraction of the time, results
 
-# overrides that a list may replace: a sweep has many runs, and nobody watches them
+# defaults of a sweep, which has many runs without supervision; a list may replace them
 USUAL = ["trainer.progress=false", "trainer.keep_last=1", "trainer.checkpoint_minutes=2"]
-# keys that the sweep itself gives
+# keys that the sweep sets
 OWN = (
     "recipe", "run_dir", "seed", "trainer.max_steps", "trainer.max_minutes", "trainer.restart",
     "trainer.validate_every", "trainer.threads",
 )  # fmt: skip
-AUDIO, LOGS = "audio", "logs"  # folders beside those of the runs
+AUDIO, LOGS = "audio", "logs"  # folders besides those of the runs
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """`measure` of a list."""
+    """Section `measure` of a list."""
 
     files: int = 16
     seconds: float | None = 10
@@ -40,13 +40,13 @@ class Measuring:
     ways: dict[str, list[str]] = field(default_factory=lambda: {"as shipped": []})
 
     def points(self, share: float) -> list[tuple[str, int]]:
-        """(way, steps) that are measured after this share of the time."""
+        """(way, steps) to measure at this fraction of the time."""
         return list(product(self.ways, self.steps if share == 1 else self.steps[:1]))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A list, with what the command line adds."""
+    """A list with the options of the command line."""
 
     recipe: str
     runs: dict[str, list[str]]
@@ -63,12 +63,12 @@ class Sweep:
         return next(iter(self.runs))
 
     def overrides_of(self, name: str) -> list[str]:
-        """With the recipe; the last one for a key counts."""
+        """Overrides of a run with its recipe; the last value of a key counts."""
         words = [f"recipe={self.recipe}", *USUAL, *self.overrides, *self.runs[name]]
         return list({word.partition("=")[0]: word for word in words}.values())
 
     def settings(self) -> dict[str, Any]:
-        """What is the same for all runs in OUT."""
+        """Settings that all runs in OUT share."""
         return {k: v for k, v in asdict(self).items() if k not in ("runs", "out")}
 
 
@@ -80,9 +80,9 @@ def read_list(
     seed: int = 0,
     threads: int | None = None,
 ) -> Sweep:
-    """The list in a file, with further overrides, and other minutes if they are not None.
+    """Read a list, with further overrides, and other minutes if not None.
 
-    Raises UserError for a list that cannot be read or makes no sense.
+    Raises UserError for a list that cannot be read or is invalid.
     """
     try:
         values = OmegaConf.to_container(OmegaConf.load(where), resolve=True)
@@ -90,9 +90,9 @@ def read_list(
         raise UserError(f"cannot read {where} ({error.strerror}): give a list (YAML)") from error
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
         lines = " ".join(str(error).split())
-        raise UserError(f"{where} is no YAML that can be read: {lines}") from error
+        raise UserError(f"{where} is not valid YAML: {lines}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{where} is no list of runs: it needs recipe, minutes and runs")
+        raise UserError(f"{where} is not a list of runs: it needs recipe, minutes and runs")
     _known(where, values, ("recipe", "minutes", "overrides", "curve", "measure", "runs"))
     missing = [key for key in ("recipe", "minutes", "runs") if values.get(key) is None]
     if missing:
@@ -111,14 +111,14 @@ def read_list(
         if not equals or not key:
             raise UserError(f"cannot read {word!r}: write KEY=VALUE")
         if key.lstrip("+~") in OWN:
-            raise UserError(f"{word}: the sweep itself gives {key}; see --help for its options")
+            raise UserError(f"{word}: the sweep sets {key}; see --help for its options")
     minutes = values["minutes"] if minutes is None else minutes
     _check(where, _number(minutes) and minutes > 0, f"minutes must be above 0, not {minutes!r}")
     curve = values.get("curve") or [0.125, 0.25, 0.5, 0.75, 1]
     rising = isinstance(curve, list) and all(map(_number, curve)) and curve == sorted(set(curve))
     _check(
         where, rising and curve[0] > 0 and curve[-1] == 1,
-        f"curve must be shares that rise from above 0 to 1, not {curve!r}",
+        f"curve must be increasing fractions above 0, the last one 1, not {curve!r}",
     )  # fmt: skip
     return Sweep(
         str(values["recipe"]), dict(runs), float(minutes), [*common, *overrides],
@@ -156,7 +156,7 @@ def _known(where: Path, values: Mapping, keys: Sequence[str], prefix: str = "") 
     unknown = [str(key) for key in values if key not in keys]
     if unknown:
         raise UserError(
-            f"{where}: unknown key {prefix}{unknown[0]}; there are "
+            f"{where}: unknown key {prefix}{unknown[0]}; the keys are "
             f"{', '.join(prefix + key for key in keys)}"
         )
 
@@ -179,7 +179,7 @@ def slug(way: object) -> str:
 
 
 def read_record(sweep: Sweep, name: str) -> Record:
-    """What is known of a run. Raises UserError where it was made by other overrides."""
+    """Record of a run. Raises UserError if the run has other overrides."""
     try:
         record = json.loads((sweep.out / name / "sweep.json").read_text())
     except (OSError, ValueError):
@@ -201,6 +201,6 @@ def write_record(sweep: Sweep, name: str, record: Record) -> None:
 
 
 def unmeasured(sweep: Sweep, record: Record, share: float) -> list[tuple[str, int]]:
-    """(way, steps) still to be measured after this share of the time."""
+    """(way, steps) that remain to be measured at this fraction of the time."""
     done = {(m["way"], m["steps"]) for m in record["measured"] if m["share"] == share}
     return [point for point in sweep.measure.points(share) if point not in done]

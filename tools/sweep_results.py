@@ -1,4 +1,4 @@
-"""The table and the figures of `tools/sweep.py`."""
+"""Table and figures of `tools/sweep.py`."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ TABLE, TIME, CALLS = FILES = ("table.md", "sweep_time.png", "sweep_calls.png")
 
 
 def write_results(sweep: Sweep, failures: Mapping[str, str], typed: str) -> None:
-    """table.md and both figures, of all runs of the list that are done."""
+    """Write table.md and both figures for all finished runs of the list."""
     done, begun, failures = {}, [], dict(failures)
     for name in sweep.runs:
         try:
@@ -47,7 +47,7 @@ def write_results(sweep: Sweep, failures: Mapping[str, str], typed: str) -> None
 def measured(
     sweep: Sweep, record: Record, way: str, share: float | None = None, steps: int | None = None
 ) -> list[dict[str, Any]]:
-    """What was measured of a run in a way, by default at all times and all numbers of steps."""
+    """Results of a run in one way, by default at all times and numbers of steps."""
     found = [m for m in record["measured"] if m["way"] == way]
     found = [m for m in found if share in (None, m["share"]) and steps in (None, m["steps"])]
     return sorted(found, key=lambda m: (m["share"], m["calls"]))
@@ -60,7 +60,7 @@ def table(
     failures: Mapping[str, str],
     typed: str,
 ) -> str:
-    """Markdown to be put into RESULTS.md."""
+    """Markdown for RESULTS.md."""
     first = sweep.measure.measures[0]
     label = METRICS[first].label
     files = len(list((sweep.out / AUDIO / "reference").glob("*.wav")))
@@ -69,20 +69,20 @@ def table(
     if torch.cuda.is_available() and "trainer.device=cpu" not in sweep.overrides:
         where = f"{torch.cuda.get_device_name()}, {where}"
     lines = [
-        "## One change at a time, for the same training time",
+        "## Ablations at equal training time",
         "",
         f"    {typed}",
         "",
-        f"Each run is recipe={sweep.recipe} with the change that it is listed with, trained for "
-        f"{sweep.minutes:g} minutes, seed {sweep.seed}, on {where}. Time is that of the steps; the "
-        f"learning rate is constant for the first {sweep.curve[0]:.3g} of it, then decays as the "
-        f"recipe says until its end. Means over {files} validation files; in brackets the 95 % "
-        f"interval of the difference to {sweep.base} over files (not over seeds).",
+        f"Each run is `recipe={sweep.recipe}` with one change, trained for {sweep.minutes:g} "
+        f"minutes, seed {sweep.seed}, on {where}. Only the time of the steps counts. The learning "
+        f"rate is constant for the first {sweep.curve[0]:.3g} of the time and then decays to its "
+        f"final value as in the recipe. Means over {files} validation files; in brackets the 95 % "
+        "interval of the difference to the base over files (not over seeds).",
         "",
     ]
     for way, steps in product(sweep.measure.ways, sweep.measure.steps[:1]):
         rows = {name: measured(sweep, r, way, 1, steps)[0] for name, r in done.items()}
-        lines += [f"{way}, {steps} step{'s' if steps > 1 else ''}:", ""]
+        lines += [f"{way[:1].upper()}{way[1:]}, {steps} step{'s' if steps > 1 else ''}:", ""]
         lines += _main_table(sweep, done, rows)
     for way in sweep.measure.ways:
         lines += [f"{label} against network calls, {way}:", ""]
@@ -133,18 +133,18 @@ def _calls_table(sweep: Sweep, done: Mapping[str, Record], way: str) -> list[str
 
 
 def _base_command(sweep: Sweep, done: Mapping[str, Record]) -> list[str]:
-    """How to train the base again, in one stretch."""
+    """Command that trains the base as a single run."""
     if sweep.base not in done:
         return []
     words = [word for word in sweep.overrides_of(sweep.base) if word not in USUAL]
     steps = done[sweep.base]["max_steps"]["1"]
     again = shlex.join(["wavediff", "train", *words, f"seed={sweep.seed}"])
-    return [f"In one stretch, without pauses to measure, {sweep.base} would be", "",
+    return ["The base as a single run, without pauses for evaluation:", "",
             f"    {again} trainer.max_steps={steps}", ""]  # fmt: skip
 
 
 def _difference(row: Mapping[str, Any], base: Mapping[str, Any] | None) -> str:
-    """To the base on the same files, with its 95 % interval."""
+    """Mean difference to the base on the same files, with its 95 % interval."""
     if base is None:
         return ""
     both = row["files"].keys() & base["files"].keys()
@@ -167,7 +167,7 @@ def _cell(measure: str, value: float | None, best: float | None) -> str:
 
 
 def draw(path: Path, sweep: Sweep, done: Mapping[str, Record], x: str) -> None:
-    """The first measure against `seconds` of training or network `calls`, a panel for each way."""
+    """Plot the first metric against `seconds` of training or network `calls`, a panel per way."""
     first, steps = sweep.measure.measures[0], sweep.measure.steps[0]
     ways = list(sweep.measure.ways)
     figure, axes = plt.subplots(
@@ -197,7 +197,7 @@ def draw(path: Path, sweep: Sweep, done: Mapping[str, Record], x: str) -> None:
 
 
 def _styles(sweep: Sweep) -> dict[str, dict[str, Any]]:
-    """A colour for what is before the first hyphen of a name, a mark for the rest; base black."""
+    """A colour per part of the names before the first hyphen, a marker per rest; base black."""
     groups: dict[str, list[str]] = {}
     for name in sweep.runs:
         if name != sweep.base:

@@ -1,7 +1,7 @@
-"""Trains every recipe for a few steps on synthetic data, by the command that a user types.
+"""Trains every recipe for a few steps on synthetic data, with the command of a user.
 
-The methods of the comparison count as recipes. Networks and crops are made small; everything else
-is as the recipe has it.
+The methods of the comparison count as recipes. Networks and crops are small; everything else is as
+in the recipe.
 """
 
 import argparse
@@ -44,7 +44,7 @@ OVERRIDES = [
     "trainer.validate_media=1",
     "trainer.progress=false",
 ]
-# wherever a configuration has them
+# applied wherever a configuration has the key
 SMALL = {
     "width": 8,
     "layers": 2,
@@ -58,7 +58,7 @@ SMALL = {
 
 
 def recipes() -> dict[str, list[str]]:
-    """The words of `wavediff train` for every recipe and every method of the comparison."""
+    """Arguments of `wavediff train` for every recipe and every method of the comparison."""
     found = {path.stem: [f"recipe={path.stem}"] for path in (CONF / "recipe").glob("*.yaml")}
     methods = OmegaConf.to_container(OmegaConf.load(METHODS))
     found |= {f"comparison_{name}": words for name, words in methods.items()}
@@ -66,13 +66,12 @@ def recipes() -> dict[str, list[str]]:
 
 
 def dataset_of(config: DictConfig) -> str:
-    """The name of the function that reads the recipe's data: folder, ljspeech, ..."""
+    """Name of the function that reads the recipe's data: folder, ljspeech, ..."""
     return config["data"]["_target_"].rpartition(".")[2]
 
 
 def reduced(config: DictConfig, noise: Path, root: Path) -> list[str]:
-    """Overrides that make task and network small, and find the data and a noise for what mixes its
-    own."""
+    """Overrides for a small task and network, and for the paths of the data and of noise to mix."""
     found = [f"data.{key}={root}" for key in ("root", "path") if key in list(config.data)]
     for group in ("task", "network"):
         nodes = [(group, config[group])]
@@ -93,7 +92,7 @@ def reduced(config: DictConfig, noise: Path, root: Path) -> list[str]:
 
 
 def needed(config: DictConfig) -> dict[str, str]:
-    """The recipes whose runs this one begins from, by the key that names the run."""
+    """Recipes whose runs this one needs, by the key that names the run."""
     runs = {key: OmegaConf.select(config, key) for key in ("teacher", "representation.autoencoder")}
     return {key: Path(run).name for key, run in runs.items() if isinstance(run, str)}
 
@@ -105,7 +104,7 @@ def train_all(
     noise: Path,
     runs: Path,
 ) -> tuple[str, float]:
-    """`train` of a recipe, after those that it needs."""
+    """Train a recipe after those that it needs; see `train`."""
     config = configs[recipe]
     overrides, wrong, total = reduced(config, noise, roots[dataset_of(config)]), "", 0.0
     for key, other in needed(config).items():
@@ -121,7 +120,7 @@ def train_all(
 
 
 def train(recipe: str, overrides: list[str], run_dir: Path) -> tuple[str, float]:
-    """(what went wrong or nothing, seconds)."""
+    """Train a recipe and return (error or an empty string, seconds)."""
     command = [sys.executable, "-m", "wavediff.train", *recipes()[recipe], *OVERRIDES, *overrides]
     command.append(f"run_dir={run_dir}")
     start = time.monotonic()
@@ -136,7 +135,7 @@ def train(recipe: str, overrides: list[str], run_dir: Path) -> tuple[str, float]
     if done.returncode:
         wrong = f"exit code {done.returncode}\n{done.stdout}"
     elif not (run_dir / "model.safetensors").is_file():
-        wrong = f"it left no model.safetensors\n{done.stdout}"
+        wrong = f"no model.safetensors was written\n{done.stdout}"
     return wrong, time.monotonic() - start
 
 
@@ -147,7 +146,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     unknown = set(options.recipes) - set(recipes())
     if unknown:
-        raise UserError(f"no recipe {', '.join(sorted(unknown))}: there are {', '.join(recipes())}")
+        raise UserError(
+            f"unknown recipe {', '.join(sorted(unknown))}: choose from {', '.join(recipes())}"
+        )
     names = options.recipes or list(recipes())
     with initialize_config_dir(str(CONF), version_base=None):
         configs = {name: compose("train", recipes()[name]) for name in names}

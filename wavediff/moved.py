@@ -1,6 +1,6 @@
-"""Names that have moved since a checkpoint or a configuration was written.
+"""Renamed targets, arguments and choices of earlier checkpoints and configurations.
 
-Files are never rewritten: what they say is brought up to date as it is read.
+Files are not rewritten: their names are updated when they are read.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Python paths: the target as version 0.1.0 wrote it, and where it is now.
+# Python paths: {target in version 0.1.0: current target}.
 MOVED: dict[str, str] = {
     "wavediff.diffusion.anchored.BridgeVE": "wavediff.diffusion.anchored.Bridge",
     "wavediff.diffusion.consistency.ConsistencyDistillation": (
@@ -41,7 +41,7 @@ MOVED: dict[str, str] = {
     "wavediff.tasks.series.SeriesModel": "wavediff.series.model.SeriesModel",
 }
 
-# Arguments of a target (as it is called now): {old: new}.
+# Arguments by current target: {old: new}.
 ARGUMENTS: dict[str, dict[str, str]] = {
     "wavediff.tasks.generator.Generator": {"local": "wiener"},
     "wavediff.tasks.vocoder.Vocoder": {"consistency": "mel_iterations"},
@@ -49,7 +49,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 
 
 def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
-    """{function: {_target_: METHOD, options}, times} is now {_target_: METHOD, options, times}."""
+    """From {function: {_target_: METHOD, options}, times} to {_target_: METHOD, options, times}."""
     parts = {name: dict(config[name]) for name in ("function", "times")}
     for part in parts.values():
         part.pop("_partial_", None)
@@ -57,14 +57,14 @@ def _sampler(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _masks(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The training mask ``nothing`` of a model of series is now ``unconditional``."""
+    """From the training mask ``nothing`` of a time series model to ``unconditional``."""
     masks = config.get("masks") or {}
     names = {"nothing": "unconditional"}
     renamed = {names.get(name, name): share for name, share in masks.items()}
     return {**config, "masks": renamed} if masks else dict(config)
 
 
-# Groups whose notation changed, by the target as version 0.1.0 wrote it.
+# Groups with another notation, by the target in version 0.1.0.
 NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "wavediff.tasks.sampler.Sampler": _sampler,
     "wavediff.tasks.series.SeriesModel": _masks,
@@ -79,7 +79,7 @@ NOTATIONS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     },
 }
 
-# Choices of groups on the command line, and what stands for them now.
+# Choices of groups on the command line, and their replacements.
 CHOICES = {
     "data=etth1": "data=ett data.name=ETTh1",
     "data=etth2": "data=ett data.name=ETTh2",
@@ -99,7 +99,7 @@ CHOICES = {
 
 
 def current(config: Any) -> Any:
-    """``config`` with every name as it is now; what has not moved stays as it is."""
+    """Update all names in ``config``; others are unchanged."""
     if isinstance(config, list | tuple):
         return [current(value) for value in config]
     if not isinstance(config, Mapping):

@@ -1,4 +1,4 @@
-"""What a configuration may say in short: a prediction by its name."""
+"""Short notation of predictions in configurations: by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from wavediff.errors import UserError
 
-# The functions of wavediff.diffusion.preconditioning that are predictions, and their options.
+# Predictions in wavediff.diffusion.preconditioning, and the defaults of their options.
 PREDICTIONS: dict[str, dict[str, Any]] = {
     "combined_noise": {},
     "consistency": {"data_std": 1.0},
@@ -22,13 +22,13 @@ PREDICTIONS: dict[str, dict[str, Any]] = {
 
 
 def prediction(value: Any) -> Any:
-    """A prediction in full, as Hydra's notation and version 0.1.0 have it.
+    """Expand a prediction to the notation of Hydra, which version 0.1.0 used.
 
     Args:
-        value: ``v``, or ``{name: edm, data_std: 0.5}``; what is written in full stays as it is.
+        value: ``v``, or ``{name: edm, data_std: 0.5}``; the full notation is returned unchanged.
 
     Raises:
-        UserError: for a name that does not exist, with those that do.
+        UserError: for an unknown name, with the known ones.
     """
     if isinstance(value, Mapping) and "_target_" in value:
         return value
@@ -41,6 +41,6 @@ def prediction(value: Any) -> Any:
 
 
 def in_full(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` with its prediction in full, where it has one."""
+    """``config`` with its prediction, if any, in the full notation."""
     chosen = config.get("prediction")
     return dict(config) if chosen is None else {**config, "prediction": prediction(chosen)}

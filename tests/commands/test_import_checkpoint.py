@@ -359,8 +359,8 @@ BLOCK = "residual_layer.residual_blocks.1."
 BAD = {
     "hostile": (Hostile, "more than plain tensors"),
     "hidden": (lambda: lmnt_checkpoint() | {"scaler": Hostile()}, "more than plain tensors"),
-    "other": (lambda: {"state_dict": {"a": torch.zeros(1)}}, "of a kind that is not known"),
-    "list": (lambda: [1, 2], "of a kind that is not known"),
+    "other": (lambda: {"state_dict": {"a": torch.zeros(1)}}, "of an unknown format"),
+    "list": (lambda: [1, 2], "of an unknown format"),
     "unconditional": (lambda: lmnt_checkpoint(unconditional=True), "is unconditional"),
     "lacking": (
         lambda: without(lmnt_checkpoint(), "residual_layers.3.dilated_conv.bias"),
@@ -368,14 +368,14 @@ BAD = {
     ),
     "shape": (
         lambda: with_weight(lmnt_checkpoint(), "skip_projection.weight", torch.zeros(4, 3, 1)),
-        "another shape",
+        "of other shapes",
     ),
     "surplus": (
         lambda: with_weight(lmnt_checkpoint(), "speaker.weight", torch.zeros(2)),
         "speaker.weight",
     ),
     "text": (lambda: with_weight(lmnt_checkpoint(), "skip_projection.bias", "no"), "damaged"),
-    "betas": (lambda: lmnt_checkpoint(noise_schedule=[0.1, 2.0]), "no noise schedule"),
+    "betas": (lambda: lmnt_checkpoint(noise_schedule=[0.1, 2.0]), "not a valid noise schedule"),
     "no betas": (lambda: lmnt_checkpoint(noise_schedule=[]), "damaged"),
     "fast": (lambda: lmnt_checkpoint(inference_noise_schedule=[0.9, 0.9]), "do not fit"),
     "hop": (lambda: lmnt_checkpoint(hop_samples=300), "hop length of 300"),
@@ -411,7 +411,7 @@ def test_what_is_no_checkpoint_is_told_in_a_sentence(name, here, capsys):
     }
     if name in contents:
         (here / "theirs.pt").write_bytes(contents[name])
-    words = "there is no checkpoint" if name == "missing" else "is no checkpoint, or a damaged one"
+    words = "there is no checkpoint" if name == "missing" else "is not a checkpoint, or is damaged"
     refused("theirs.pt", words, here, capsys)
 
 

@@ -187,14 +187,14 @@ def rewrite(path, **metadata):
         ("nothing", "no checkpoint 'nothing'"),
         ("empty", "holds no model.safetensors"),
         ("hostile.pt", "more than plain tensors"),
-        ("other.pt", "of a kind that is not known"),
+        ("other.pt", "of an unknown format"),
         ("cut.pt", "damaged"),
         ("text.txt", "not a wavediff checkpoint"),
         ("bytes.safetensors", "not a wavediff checkpoint"),
         ("cut.safetensors", "not a wavediff checkpoint"),
         ("code.safetensors", "not part of wavediff's models"),
         ("huge.safetensors", "sizes far beyond"),
-        ("plain.safetensors", "without wavediff's configuration"),
+        ("plain.safetensors", "without a configuration of wavediff"),
     ],
 )
 def test_what_is_no_checkpoint_is_told_in_a_sentence(name, words, here, capsys):

@@ -131,8 +131,8 @@ def test_a_file_that_ends_early(saved, cut):
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"format": None}, "without wavediff's configuration"),
-        ({"format": "other"}, "without wavediff's configuration"),
+        ({"format": None}, "without a configuration of wavediff"),
+        ({"format": "other"}, "without a configuration of wavediff"),
         ({"config": None}, "damaged"),
         ({"config": "{"}, "damaged"),
         ({"config": "[]"}, "damaged"),

@@ -77,8 +77,10 @@ def test_the_page_has_what_was_measured(tmp_path: Path):
     page = (tmp_path / "page" / "RESULTS.md").read_text()
     assert "| method | sampler | 1 | 2 | 4 | 8 | 18 | 35 | 100 | training |" in page
     assert "| EDM | Heun | 50 |  |  | 9 |  | 4 |  | 7 s |" in page
-    assert "at 1.25 times its teacher's distance (35 calls) in one call and at 1.10 times" in page
-    assert "--samples 20 --methods edm,consistency data.count=120` (seed 0) in 2 minutes" in page
+    assert (
+        "1.25 times the distance of its teacher (35 calls), and with two calls 1.10 times" in page
+    )
+    assert "--samples 20 --methods edm,consistency data.count=120` (seed 0), 2 minutes" in page
     assert (tmp_path / "page" / "comparison.png").stat().st_size > 10_000
     rows = list(csv.DictReader((tmp_path / "page" / "comparison.csv").open()))
     assert [float(row["frechet"]) for row in rows] == [50, 9, 4, 5, 4.4]

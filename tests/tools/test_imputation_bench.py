@@ -103,8 +103,8 @@ def test_blocks_hide_a_quarter_every_other_time_of_all_variables_at_once():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--missing", "1.5"], "no share"),
-        (["--missing", "some"], "no share"),
+        (["--missing", "1.5"], "is not a fraction"),
+        (["--missing", "some"], "is not a fraction"),
         (["--stride", "29"], "--stride 29"),
         (["--samples", "1"], "--samples 1"),
     ],

@@ -150,16 +150,16 @@ def test_every_listed_run_has_a_loss(path: Path):
         ("files: 2", "files: 0", "measure.files must be 1 or more"),
         ("steps: [2, 4]", "steps: []", "measure.steps must be a list"),
         ("mr_stft", "mr_stf", "measure.measures must be of pesq_wb"),
-        ("[0.25, 1]", "[0.25]", "curve must be shares"),
+        ("[0.25, 1]", "[0.25]", "curve must be increasing fractions"),
         ("base: []", "base: [task=vocoder]", "the first run is the base"),
         ("narrow:", "../narrow:", "cannot be called '../narrow'"),
         ("narrow:", "logs:", "cannot be called 'logs'"),
-        ("narrow:", "base:", "no YAML that can be read"),
+        ("narrow:", "base:", "is not valid YAML"),
         ("[network.width=8]", "network.width=8", "narrow must be a list"),
         ("network.width=8", "network.width", "write KEY=VALUE"),
-        ("network.width=8", "seed=1", "the sweep itself gives seed"),
-        ("network.width=8", "trainer.max_steps=1", "the sweep itself gives trainer.max_steps"),
-        (LIST, "- base", "is no list of runs"),
+        ("network.width=8", "seed=1", "the sweep sets seed"),
+        ("network.width=8", "trainer.max_steps=1", "the sweep sets trainer.max_steps"),
+        (LIST, "- base", "is not a list of runs"),
         ("recipe: tiny", "recipe: tiny_generate", "a sweep measures vocoders and enhancers"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_list_that_makes_no_sense_is_told(tmp_path: Path, capsys, old: str, ne
     [
         (["--only", "nrrow"], "no run nrrow: give --only of base, narrow"),
         (["data=folder"], "data.root has no value: add data.root=VALUE"),
-        (["run_dir=elsewhere"], "the sweep itself gives run_dir"),
+        (["run_dir=elsewhere"], "the sweep sets run_dir"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_told(tmp_path: Path, capsys, words: list[str], told: str):
@@ -356,7 +356,7 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path: Path, monkeypatch, capsys):
         assert run(sweep.main, command(tmp_path)) == 2
     finally:
         child.communicate(b"\n")
-    assert "another sweep is at work in" in capsys.readouterr().err
+    assert "another sweep is running in" in capsys.readouterr().err
 
 
 def test_the_last_line_of_a_command_is_the_reason(tmp_path: Path):

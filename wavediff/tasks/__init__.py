@@ -1,4 +1,4 @@
-"""What a user loads and calls: tasks, each a model with its front-ends.
+"""Tasks: models with their front-ends, which a user loads and calls.
 
-Nothing is imported here: the names of checkpoints are found before torch is loaded.
+Nothing is imported here, so that checkpoints can be looked up by name without loading torch.
 """

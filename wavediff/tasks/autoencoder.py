@@ -1,4 +1,4 @@
-"""Audio to a compact latent and back."""
+"""Audio autoencoders: from audio to a compact latent and back."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wavediff.networks import autoencoder as networks
 from wavediff.tasks.chunks import Piece, pieces
 from wavediff.tasks.task import Task
 
-PIECE_NUMBERS = 4_000_000  # numbers of the widest tensor while a long signal is encoded or decoded
+PIECE_NUMBERS = 4_000_000  # elements of the widest tensor while a long signal is encoded or decoded
 
 
 class Autoencoder(Task):
-    """A variational autoencoder of audio: codes by itself, and the ground for latent diffusion.
+    """A variational autoencoder of audio, used on its own or as the basis of latent diffusion.
 
         autoencoder = Autoencoder.from_pretrained("runs/autoencoder")
         latent = autoencoder.encode(audio, sample_rate)     # [channels, frames]
@@ -29,18 +29,18 @@ class Autoencoder(Task):
     Args:
         network: a ``networks.autoencoder.Autoencoder``.
         sample_rate: of the audio, in Hz.
-        crop_seconds: length of a training example.
+        crop_seconds: duration of a training example, in seconds.
         mr_stft_weight: of the multi-resolution STFT loss of the reconstruction.
-        l1_weight: of its absolute error.
-        kl_weight: of KL(q || N(0, I)) in nats per latent number (beta of Higgins et al. 2017).
+        l1_weight: of its mean absolute error.
+        kl_weight: of KL(q || N(0, I)), in nats per latent element (beta of Higgins et al. 2017).
 
     Raises:
-        ValueError: for another network, or numbers that are not positive.
+        ValueError: for another kind of network, or a value that is not positive.
     """
 
     command = "encode"
     title = "an autoencoder"
-    advice = "give the run folder of one (wavediff train recipe=autoencoder)"
+    advice = "give the run folder of an autoencoder (wavediff train recipe=autoencoder)"
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Autoencoder(Task):
     ) -> None:
         super().__init__()
         if not isinstance(network, networks.Autoencoder):
-            raise ValueError(f"its network must be an autoencoder, not a {type(network).__name__}")
+            raise ValueError(f"network must be an autoencoder, not a {type(network).__name__}")
         if not (sample_rate > 0 and crop_seconds > 0):
             raise ValueError("sample_rate and crop_seconds must be positive")
         self.network = network
@@ -64,14 +64,14 @@ class Autoencoder(Task):
 
     @property
     def crop_length(self) -> int:  # type: ignore[override]
-        """Samples that a training example must have, whole frames."""
+        """Length of a training example in samples, a multiple of the hop length."""
         hop = self.network.hop_length
         return max(1, round(self.crop_seconds * self.sample_rate / hop)) * hop
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses of ``batch["audio"] [batch, 1, crop_length]``, each ``[batch]``.
 
-        ``kl`` is in nats per latent number.
+        ``kl`` is in nats per latent element.
         """
         audio = batch["audio"]
         frames = self.network.frames(audio.shape[-1])
@@ -89,27 +89,27 @@ class Autoencoder(Task):
         return super().summary() | rates
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-        """The reconstruction of ``batch["audio"] [1, 1, time]`` from its mean, like it."""
+        """Reconstruct ``batch["audio"] [1, 1, time]`` from the posterior mean, same shape."""
         audio = batch["audio"]
         return self._decoded(self._encoded(audio), audio.shape[-1])
 
     def forward(self, audio: Tensor, sample_rate: int) -> Tensor:
-        """The reconstruction of ``audio [time]`` or ``[channels, time]`` at the model's rate."""
+        """Reconstruct ``audio [time]`` or ``[channels, time]`` at the model's sample rate."""
         latent = self.encode(audio, sample_rate)
         length = -(-audio.shape[-1] * self.sample_rate // sample_rate)
         return self.decode(latent, length)
 
     @torch.no_grad()
     def encode(self, audio: Tensor, sample_rate: int) -> Tensor:
-        """The mean of the latent, ``[latent_channels, frames]``; no noise in it.
+        """Encode audio as the posterior mean of its latent, ``[latent_channels, frames]``.
 
         Args:
-            audio: ``[time]`` or ``[channels, time]``, floating-point, full scale +-1; every channel
-                is encoded by itself, into ``[channels, latent_channels, frames]``.
+            audio: ``[time]`` or ``[channels, time]``, floating-point, full scale +-1; channels
+                are encoded separately, into ``[channels, latent_channels, frames]``.
             sample_rate: of the audio, in Hz.
 
         Raises:
-            UserError: for audio that cannot be.
+            UserError: for audio of an invalid shape or type, or with NaN or infinite samples.
         """
         if audio.ndim not in (1, 2) or audio.shape[-1] < 1 or not audio.is_floating_point():
             raise UserError(
@@ -123,22 +123,22 @@ class Autoencoder(Task):
 
     @torch.no_grad()
     def decode(self, latent: Tensor, length: int | None = None) -> Tensor:
-        """Audio ``[length]`` of ``latent [latent_channels, frames]``, or one row per channel.
+        """Decode ``latent [latent_channels, frames]`` to audio ``[length]``, or a row per channel.
 
         Args:
-            length: in samples at the model's rate; all of the last frame by default.
+            length: in samples at the model's rate (default: to the end of the last frame).
 
         Raises:
-            UserError: for a latent of another model, or a length that it has not.
+            UserError: for a latent of another model, or a length that does not match it.
         """
         channels, hop = self.network.latent_channels, self.network.hop_length
         if latent.ndim not in (2, 3) or latent.shape[-2] != channels or latent.shape[-1] < 1:
             raise UserError(
                 f"a latent of this model is [{channels}, frames], got {list(latent.shape)}: decode "
-                "it by the model that encoded it"
+                "it with the model that encoded it"
             )
         if not latent.isfinite().all():
-            raise UserError("the latent holds NaN or infinite numbers: encode the audio again")
+            raise UserError("the latent holds NaN or infinite elements: encode the audio again")
         frames = latent.shape[-1]
         length = frames * hop if length is None else length
         if self.network.frames(length) != frames:
@@ -150,7 +150,7 @@ class Autoencoder(Task):
         return audio if latent.ndim == 3 else audio[0]
 
     def _encoded(self, audio: Tensor) -> Tensor:
-        """Means ``[batch, latent_channels, frames]``, computed piece by piece."""
+        """Encode ``[batch, 1, time]`` to means ``[batch, latent_channels, frames]``, in chunks."""
         network, hop, length = self.network, self.network.hop_length, audio.shape[-1]
         parts = []
         for piece in self._pieces(network.frames(length), -(-network.encoder_reach // hop)):
@@ -160,7 +160,7 @@ class Autoencoder(Task):
         return torch.cat(parts, dim=-1)
 
     def _decoded(self, latent: Tensor, length: int) -> Tensor:
-        """Audio ``[batch, 1, length]``, computed piece by piece."""
+        """Decode ``[batch, latent_channels, frames]`` to ``[batch, 1, length]``, in chunks."""
         network, hop = self.network, self.network.hop_length
         parts = []
         for piece in self._pieces(latent.shape[-1], network.decoder_reach):
@@ -177,5 +177,5 @@ class Autoencoder(Task):
 
 
 def reconstruction_losses(estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
-    """Multi-resolution STFT loss and absolute error, each ``[batch]``."""
+    """Multi-resolution STFT loss and mean absolute error, each ``[batch]``."""
     return {"mr_stft": mr_stft(estimate, audio), "l1": (estimate - audio).abs().flatten(1).mean(1)}

@@ -1,9 +1,9 @@
-"""From a configuration to objects, without trusting the configuration.
+"""Construction of objects from configurations that are not trusted.
 
-A checkpoint carries its configuration, and Hydra's instantiate would call anything that it names.
-``make`` reads the same notation, but calls only what is defined in wavediff's own diffusion,
-networks and representations, and the classes of its tasks and series (whose functions write
-files).
+A checkpoint carries its configuration, and Hydra's ``instantiate`` would call anything that it
+names. ``make`` reads the same notation, but calls only functions and classes of wavediff's own
+diffusion, networks and representations, and the classes (not the functions, some of which write
+files) of its tasks and series.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from wavediff.notation import in_full
 if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
-LARGE = 1_000_000  # as a size of a network
-OPTIONAL = ("mel",)  # nothing but audio for the condition
+LARGE = 1_000_000  # a size in a network's configuration that needs a reason
+OPTIONAL = ("mel",)  # groups that a task with a representation may have
 _CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
 _ALLOWED = (
     "wavediff.diffusion.",
@@ -37,12 +37,12 @@ _ALLOWED = (
 
 
 def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
-    """What ``_target_`` makes of the rest of ``config`` and ``kwargs``; nested targets first.
+    """Call ``_target_`` with the rest of ``config`` and ``kwargs``, nested targets first.
 
-    With ``_partial_: true`` the target with its arguments bound, as in Hydra.
+    With ``_partial_: true``, bind the arguments without calling the target, as Hydra does.
 
     Raises:
-        UserError: for a target that is not wavediff's, or arguments that it does not take.
+        UserError: for a target outside wavediff, or arguments that it does not accept.
     """
     config = current(config)
     target = _find(_target(config))
@@ -81,7 +81,7 @@ def _value(node: Any) -> Any:
 
 
 def _find(target: Any) -> Callable[..., Any]:
-    """The function or class of that name; a path through our modules into others is refused."""
+    """Find a function or class by its path; a path through our modules into others is rejected."""
     if isinstance(target, str) and target.startswith(_ALLOWED):
         module, _, name = target.rpartition(".")
         try:
@@ -93,20 +93,21 @@ def _find(target: Any) -> Callable[..., Any]:
             return found
     raise UserError(
         f"the configuration asks for {target!r}, which is not part of wavediff's models: "
-        "do not use this checkpoint unless you know where it comes from"
+        "use this checkpoint only if you trust its source"
     )
 
 
 def build_task(config: Mapping[str, Any], weights: int | None = None) -> Task:
-    """The task that ``config`` describes, with fresh weights.
+    """Build the task that ``config`` describes, with newly initialised weights.
 
     Args:
-        config: plain, resolved configuration with the ``groups`` of the task's class; others are
-            ignored.
-        weights: how many there are for it; no memory is taken for a network of twice as many.
+        config: plain, resolved configuration with the ``groups`` of the task's class; other
+            groups are ignored.
+        weights: number of weights in the checkpoint; a network of more than twice as many is
+            rejected before its memory is allocated.
 
     Raises:
-        UserError: for a group that is missing, or that cannot be built.
+        UserError: for a group that is missing or cannot be built.
     """
     if not isinstance(config, Mapping):
         raise UserError("the configuration is damaged: it has no groups")
@@ -138,13 +139,12 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Task:
 
 @contextmanager
 def _at_most(weights: int | None, network: Mapping[str, Any]) -> Iterator[None]:
-    """The modules of `network`, built in the block, may have twice as many numbers as `weights`;
-    None: any.
+    """Limit the modules of ``network`` built in the block to twice as many ``weights``.
 
-    They are counted before they are initialised, which is what takes the memory.
+    They are counted before they are initialised, which is what allocates the memory.
 
     Raises:
-        UserError: for more.
+        UserError: for more weights, or sizes far beyond them; never where ``weights`` is None.
     """
     asked = 0
 
@@ -158,7 +158,7 @@ def _at_most(weights: int | None, network: Mapping[str, Any]) -> Iterator[None]:
     if weights is not None and any(
         isinstance(size, int) and size > max(weights, LARGE) for size in sizes
     ):
-        raise UserError(f"its network has sizes far beyond the {weights} weights that there are")
+        raise UserError(f"its network has sizes far beyond the {weights} weights of the checkpoint")
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
@@ -167,7 +167,7 @@ def _at_most(weights: int | None, network: Mapping[str, Any]) -> Iterator[None]:
 
 
 def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``config`` with what its task reads off its data, as the number of variables of series."""
+    """``config`` with what its task derives from the data, such as the number of variables."""
     return _task_class(current(config)).complete(config)
 
 
@@ -183,7 +183,7 @@ def _task_class(config: Mapping[str, Any]) -> type[Task]:
 
 
 def _local(mel: Any, representation: Any) -> dict[str, int]:
-    """Arguments of the network that follow from the mel."""
+    """Arguments of the network that depend on the mel."""
     if mel.hop_length % representation.hop_length:
         raise UserError(
             f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "

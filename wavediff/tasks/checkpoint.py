@@ -1,4 +1,4 @@
-"""A task in one safetensors file: the weights, and as metadata the configuration."""
+"""Checkpoints: a safetensors file of the weights, with the configuration as metadata."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
 FORMAT = "wavediff-1"
-MOST_EFFORT = 1e12  # steps or seconds: whole numbers in a hostile file may be too large for a float
+MOST_EFFORT = 1e12  # steps or seconds: an integer in a malicious file may be too large for a float
 
 
 def save_task(
     path: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], extra: Mapping[str, Any]
 ) -> None:
-    """Write the model's ``state`` and the ``config`` that rebuilds the task, whole or not at all.
+    """Write the model's ``state`` and the ``config`` that rebuilds the task, atomically.
 
     Args:
-        extra: what else to remember as JSON (steps, seed, data), shown by ``wavediff info``.
+        extra: further values for JSON (steps, seed, data), shown by ``wavediff info``.
     """
     metadata = {
         "format": FORMAT,
@@ -43,10 +43,10 @@ def save_task(
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-    """(config, extra, state) of a file that ``save_task`` wrote.
+    """Read (config, extra, state) from a file that ``save_task`` wrote.
 
     Raises:
-        UserError: for a file that is something else.
+        UserError: for a file that cannot be read, is damaged, or is not a wavediff checkpoint.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -61,7 +61,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
         ) from error
     if metadata.get("format") != FORMAT:
         raise UserError(
-            f"{path} is a safetensors file without wavediff's configuration in it: "
+            f"{path} is a safetensors file without a configuration of wavediff: "
             "use the model.safetensors of a run folder"
         )
     try:
@@ -74,9 +74,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
 
 
 def effort(extra: Mapping[str, Any]) -> dict[str, float]:
-    """``step`` and ``seconds`` of training in what a checkpoint remembers.
+    """Total ``step`` and ``seconds`` of training in the ``extra`` of a checkpoint.
 
-    With those of the weights that its run began with, and without what is no such number.
+    Includes the training of the weights that its run started from; invalid values are ignored.
     """
     total: dict[str, float] = {}
     for part in (extra, extra.get("before")):
@@ -88,15 +88,16 @@ def effort(extra: Mapping[str, Any]) -> dict[str, float]:
 
 
 def is_effort(value: Any) -> TypeGuard[float]:
-    """Whether it is a number of steps or seconds that a training can have."""
+    """Whether ``value`` is a plausible number of training steps or seconds."""
     return isinstance(value, int | float) and 0 < value < MOST_EFFORT
 
 
 def load_task(name_or_path: str | Path) -> Task:
-    """The task of a bundled model, a run folder or a file, ready to use (``eval`` mode).
+    """Load the task of a bundled model, a run folder or a file, in ``eval`` mode.
 
     Raises:
-        UserError: where there is none, or it is damaged, or asks for code that is not wavediff's.
+        UserError: for a checkpoint that does not exist, is damaged, or asks for code outside
+            wavediff.
     """
     path = find_checkpoint(name_or_path)
     config, extra, state = read_checkpoint(path)
@@ -110,7 +111,7 @@ def load_task(name_or_path: str | Path) -> Task:
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(f"the weights in {path} do not fit their configuration (at {odd})")
-    # half-precision storage is for the disk only
+    # half precision is a storage format only
     state = {
         name: value.float() if value.is_floating_point() else value for name, value in state.items()
     }

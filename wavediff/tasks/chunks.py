@@ -1,9 +1,9 @@
-"""Long signals in pieces, with the result of one piece.
+"""Chunked processing of long signals, with the result of processing them at once.
 
-Two reasons to cut, two places: ``ChunkedDenoiser`` bounds the activations of one network call;
-``pieces`` bounds the state of the whole sampling, which matters where a representation has many
-channels. A piece carries as much context as reaches its inner part, and noise is a function of
-absolute position, so that both give what the whole would have given.
+``ChunkedDenoiser`` bounds the memory of the activations in one network call; ``pieces`` bounds
+that of the sampler's state, which matters where a representation has many channels. Each chunk
+includes the context that its inner part depends on, and noise is a function of absolute position,
+so both reproduce the result for the whole signal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wavediff.diffusion.denoiser import Denoiser
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames ``start`` to ``stop`` are wanted, ``left`` to ``right`` are computed."""
+    """A chunk: frames ``left`` to ``right`` are computed, ``start`` to ``stop`` are kept."""
 
     start: int
     stop: int
@@ -30,10 +30,10 @@ class Piece:
 
 
 def pieces(length: int, size: int, halo: int, align: int = 1) -> Iterator[Piece]:
-    """Cut ``length`` frames into pieces of at most ``size`` with ``halo`` frames of context.
+    """Split ``length`` frames into chunks of ``size`` with ``halo`` frames of context on each side.
 
-    All cuts fall on multiples of ``align``. A remainder shorter than the halo joins the piece
-    before it.
+    All boundaries are multiples of ``align``. A remainder no longer than the halo is added to the
+    chunk before it.
     """
     size = max(align, size // align * align)
     halo = -(-halo // align) * align
@@ -47,15 +47,15 @@ def pieces(length: int, size: int, halo: int, align: int = 1) -> Iterator[Piece]
 
 
 class ChunkedDenoiser(nn.Module):
-    """A denoiser that sees a signal of ``length`` frames in pieces.
+    """A denoiser that processes a signal of ``length`` frames in chunks.
 
     Args:
-        denoiser: to call on each piece.
-        size: frames of a piece.
+        denoiser: called on each chunk.
+        size: frames per chunk.
         halo: frames on either side that a frame's estimate depends on.
         upsample: frames of the signal per frame of the local condition.
-        align: cuts fall on multiples of so many frames, itself a multiple of ``upsample``.
-        callback: told the share of one call that is done, above 0 to 1, after each piece.
+        align: boundaries are multiples of this number of frames, a multiple of ``upsample``.
+        callback: called after each chunk with the completed fraction of the call, in (0, 1].
     """
 
     def __init__(
@@ -76,18 +76,18 @@ class ChunkedDenoiser(nn.Module):
         self.callback = callback
 
     def prepared_numbers(self, cond: Condition) -> int:
-        """How many numbers ``prepare`` would keep, from what it keeps for one local frame."""
+        """Number of elements that ``prepare`` would keep, extrapolated from one local frame."""
         one = self.denoiser.prepare(crop(cond, 0, self.upsample, self.upsample))
         frames = sum(piece.right - piece.left for piece in self.pieces)
         return _numbers(one.prepared) * -(-frames // self.upsample)
 
     def prepare(self, cond: Condition) -> Condition:
-        """What does not change from step to step, for every piece."""
+        """Precompute what is the same in all sampling steps, for every chunk."""
         parts = [self.denoiser.prepare(self._part(cond, piece)) for piece in self.pieces]
         return replace(cond, prepared=parts)
 
     def forward(self, x: Tensor, t: Tensor | float, cond: Condition) -> Tensor:
-        """As the denoiser's own, to rounding; ``cond`` prepared or not."""
+        """Same as the denoiser's own up to rounding; ``cond`` may be prepared."""
         out = torch.empty_like(x)
         for i, piece in enumerate(self.pieces):
             part = self._part(cond, piece) if cond.prepared is None else cond.prepared[i]
@@ -104,7 +104,7 @@ class ChunkedDenoiser(nn.Module):
 
 
 def crop(cond: Condition, left: int, right: int, upsample: int) -> Condition:
-    """The condition of frames ``left`` to ``right``; ``left`` is a multiple of ``upsample``."""
+    """Crop the condition to frames ``left`` to ``right``; ``upsample`` divides ``left``."""
     local, anchor = cond.local, cond.anchor
     return replace(
         cond,
@@ -115,7 +115,7 @@ def crop(cond: Condition, left: int, right: int, upsample: int) -> Condition:
 
 
 def _numbers(kept: Any) -> int:
-    """Numbers in all tensors of nested lists."""
+    """Number of elements in all tensors of nested lists."""
     if isinstance(kept, Tensor):
         return kept.numel()
     return sum(map(_numbers, kept)) if isinstance(kept, list | tuple) else 0

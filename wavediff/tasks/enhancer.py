@@ -1,4 +1,4 @@
-"""Noisy recordings to clean ones."""
+"""Speech enhancement: clean speech from a noisy recording."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.task import DiffusionTask
 from wavediff.tasks.weights import check_weights
 
-LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in losses relative to it
+LEAST_RMS = 0.1  # of the speech, relative to the recording's level, in losses normalised by it
 
 
 class Enhancer(DiffusionTask):
-    """Speech without its noise: the noisy recording is the anchor of the path and a condition.
+    """A diffusion enhancer: the noisy recording is the anchor of the path and the condition.
 
-    Everything happens relative to the recording's running level, so that quiet and loud ones are
-    treated alike: ``enhance(a * noisy) == a * enhance(noisy)``, and digital silence stays silence.
+    The signal is normalised by its running level, so that the result does not depend on its gain:
+    ``enhance(a * noisy) == a * enhance(noisy)``. Digital silence stays silent.
 
         enhancer = Enhancer.from_pretrained("enhancer-16k")
         clean = enhancer(noisy, sample_rate)        # [channels, time] or [time], any rate
 
     Args:
-        mel: what the network sees besides the anchor.
-        representation, network, schedule, prediction, objective, sampler: the parts.
-        crop_seconds: length of a training example.
+        mel: front-end of the local condition, besides the anchor.
+        representation, network, schedule, prediction, objective, sampler: see ``DiffusionTask``.
+        crop_seconds: duration of a training example, in seconds.
         magnitude_weight: of the squared error of the compressed magnitudes (Braun & Tashev 2021);
             for STFT frames only.
-        l1_weight: of the absolute error of the decoded estimate (Jukic et al. 2024).
+        l1_weight: of the mean absolute error of the decoded estimate (Jukic et al. 2024).
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate.
         snr_weight: of the decoded estimate's error in dB, see ``thresholded_error_db``.
-        pesq_weight: of the decoded estimate's disturbance as PESQ hears it, see
+        pesq_weight: of a differentiable form of PESQ's disturbance, see
             ``wavediff.evaluation.perceptual``.
-        level_past, level_ahead: seconds over which the running level is taken.
-        level_rms: what that level is brought to, against noise of standard deviation 1.
+        level_past, level_ahead: seconds of past and future in the running level.
+        level_rms: RMS after normalisation, relative to noise of standard deviation 1.
 
     Raises:
-        UserError: for a weight that is no number from 0 up.
+        UserError: for a weight that is not a finite number of 0 or more.
     """
 
     command = "enhance"
@@ -104,7 +104,7 @@ class Enhancer(DiffusionTask):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "enhancer-16k") -> Self:
-        """As any task's; the bundled enhancer by default."""
+        """Load an enhancer, by default the bundled one; see ``Task.from_pretrained``."""
         return super().from_pretrained(name_or_path)
 
     @staticmethod
@@ -117,13 +117,13 @@ class Enhancer(DiffusionTask):
 
     @property
     def hop_length(self) -> int:
-        """Samples per step of the grid on which a recording may be cut."""
+        """Grid on which a recording may be split, in samples."""
         stride = getattr(self.network, "stride", 1)
         return math.lcm(self.mel.hop_length, stride * self.representation.hop_length)
 
     @property
     def crop_length(self) -> int:  # type: ignore[override]
-        """Samples that a training example must have."""
+        """Length of a training example, in samples."""
         hop = self.mel.hop_length
         return round(self.crop_seconds * self.sample_rate / hop) * hop
 
@@ -151,7 +151,7 @@ class Enhancer(DiffusionTask):
             losses["l1"] = (estimate - clean).abs().flatten(1).mean(1)
             loss = loss + self.l1_weight * losses["l1"]
         if self.mr_stft_weight:
-            # a crop may have no speech in it
+            # a crop may have no speech
             losses["mr_stft"] = mr_stft(estimate, clean, min_rms=LEAST_RMS * self.level_rms)
             loss = loss + self.mr_stft_weight * losses["mr_stft"]
         if self.snr_weight:
@@ -164,9 +164,9 @@ class Enhancer(DiffusionTask):
         return losses | {"loss": loss}
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
-        """(speech as the sampler makes it, the clean speech), each ``[batch, 1, time]``.
+        """(speech on the sampler's own path, clean speech), each ``[batch, 1, time]``.
 
-        Both relative to the noisy recording's level; see ``on_path``.
+        Both are normalised by the noisy recording's level; see ``on_path``.
         """
         with torch.no_grad():
             clean, _, cond = self._crops(batch)
@@ -174,14 +174,14 @@ class Enhancer(DiffusionTask):
         return self.representation.decode(x0_hat, clean.shape[-1], cond.local), clean
 
     def _crops(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Condition]:
-        """(clean, noisy, condition) of a batch, at the noisy recording's constant level."""
+        """(clean, noisy, condition) of a batch, normalised by the level of the noisy recording."""
         level = self.level(batch["noisy"]) / self.level_rms
         clean, noisy = normalised(batch["audio"], level), normalised(batch["noisy"], level)
         return clean, noisy, self._condition(noisy)
 
     @torch.no_grad()
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
-        """(noise, condition) that the crops ``batch["noisy"]`` would be sampled from."""
+        """(noise, condition) from which the crops of ``batch["noisy"]`` are sampled."""
         noisy = batch["noisy"]
         level = self.level(noisy) / self.level_rms
         cond = self._condition(normalised(noisy, level))
@@ -189,7 +189,7 @@ class Enhancer(DiffusionTask):
         return noise.normal(*anchor.shape[1:]).to(anchor), cond
 
     def _condition(self, noisy: Tensor) -> Condition:
-        """For ``noisy [batch, 1, time]`` at its constant level."""
+        """Condition of normalised ``noisy [batch, 1, time]``."""
         local = self.mel(noisy)
         return Condition(local=local, anchor=self.representation.encode(noisy, local))
 
@@ -203,18 +203,18 @@ class Enhancer(DiffusionTask):
         seed: int = 0,
         dry: float = 0.0,
     ) -> Tensor | np.ndarray:
-        """The speech in ``audio [time]`` or ``[channels, time]``, of the same kind and shape.
+        """Enhance ``audio [time]`` or ``[channels, time]``; the result has its type and shape.
 
         Args:
-            audio: floating-point, full scale +-1, at any rate; each channel is enhanced by itself.
-            sample_rate: of the audio, in Hz; what lies above the model's band is kept with the
-                gain that the top of the band gets, see ``wavediff.tasks.high_band``.
-            sampler, steps: instead of the checkpoint's own.
+            audio: floating-point, full scale +-1, at any rate; channels are enhanced separately.
+            sample_rate: of the audio, in Hz; content above the model's band is kept, with the
+                gain at the top of the band, see ``wavediff.tasks.high_band``.
+            sampler, steps: name of a sampler and number of steps (default: the checkpoint's).
             seed: of the noise; the same seed gives the same audio.
-            dry: share of the input in the output, 0 to 1.
+            dry: proportion of the input in the output, 0 to 1.
 
         Raises:
-            UserError: for audio or values that cannot be, or an unknown sampler.
+            UserError: for invalid audio, a value out of range, or an unknown sampler.
         """
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
@@ -231,21 +231,21 @@ class Enhancer(DiffusionTask):
         chunk_seconds: float | None = 0.25,
         progress: Callable[[float], None] | None = None,
     ) -> EnhancerStream:
-        """Enhancement of blocks ``[channels, n]`` as they come, with the same result as ``self()``.
+        """Enhance a stream of blocks ``[channels, n]``, with the same result as ``forward``.
 
             stream = enhancer.stream(48_000)
             for block in microphone:
-                play(stream.push(block))        # ``stream.latency`` seconds later
+                play(stream.push(block))        # delayed by ``stream.latency`` seconds
             play(stream.finish())
 
         Args:
-            sampler, steps, seed, dry: as of a call.
-            chunk_seconds: of signal per network call; short ones give a low latency and cost more.
-                None is what costs least, for files.
-            progress: called with the seconds of the signal that the network has processed.
+            sampler, steps, seed, dry: see ``forward``.
+            chunk_seconds: of signal per network call: shorter chunks have a lower latency and a
+                higher cost. None has the lowest cost, for files.
+            progress: called with the seconds of signal that have been processed.
 
         Raises:
-            UserError: as a call.
+            UserError: see ``forward``.
         """
         return EnhancerStream(
             self,
@@ -259,11 +259,11 @@ class Enhancer(DiffusionTask):
         )
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-        """The enhanced ``batch["noisy"] [1, 1, time]`` by the default sampler, like it."""
+        """Enhance ``batch["noisy"] [1, 1, time]`` with the default sampler, in the same shape."""
         return self.enhance(batch["noisy"], seed=seed)
 
     def reach(self, sampler: Sampler | None = None) -> tuple[int, int]:
-        """(past, ahead): how many samples of input on either side an output sample depends on."""
+        """Receptive field (past, ahead) of an output sample, in samples of the input."""
         sampler = self.sampler if sampler is None else sampler
         frames = self.network.receptive_field * sampler.calls(self.denoiser.schedule)
         around = (frames + 2 * self.representation.halo + 1) * self.representation.hop_length
@@ -281,13 +281,13 @@ class Enhancer(DiffusionTask):
         seed: int = 0,
         offset: int = 0,
     ) -> Tensor:
-        """Clean speech for ``noisy [batch, 1, time]`` at the model's rate, all at once.
+        """Enhance ``noisy [batch, 1, time]`` at the model's rate, without chunks.
 
         Args:
-            sampler: instead of the checkpoint's own, see ``with_sampler``.
+            sampler: see ``with_sampler`` (default: the checkpoint's).
             seed: of the noise; the same seed gives the same audio.
             offset: position of the first sample in the whole recording, a multiple of
-                ``hop_length``: the noise depends on it, so that pieces fit together.
+                ``hop_length``: the noise depends on it, so that chunks fit together.
         """
         sampler = self.sampler if sampler is None else sampler
         schedule, length = self.denoiser.schedule, noisy.shape[-1]
@@ -304,8 +304,8 @@ class Enhancer(DiffusionTask):
 def thresholded_error_db(estimate: Tensor, clean: Tensor, noisy: Tensor) -> Tensor:
     """10 log10(|estimate - clean|^2 / |noisy|^2 + 0.001), dB, ``[batch]`` for ``[batch, 1, time]``.
 
-    A dB counts alike in loud and in quiet noise, down to -30 dB, and a silent target is no special
-    case (after the thresholded SNR of Wisdom et al. 2020, eq. 2).
+    Loud and quiet noise have equal weight down to -30 dB, and a silent target needs no special case
+    (after the thresholded SNR of Wisdom et al. 2020, eq. 2).
     """
     error, reference = ((estimate - clean).square(), noisy.square())
     ratio = error.flatten(1).sum(1) / reference.flatten(1).sum(1).clamp(min=1e-8)

@@ -1,4 +1,4 @@
-"""Classes and speakers, by number or by name."""
+"""Labels of classes and speakers, by number or by name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from wavediff.errors import UserError
 
 
 class Labelled:
-    """A task whose network may tell classes or speakers apart.
+    """A task whose network may be conditioned on a class or speaker.
 
     Attributes:
-        network: all that is learnt.
-        extra: what its checkpoint remembers, names of labels among it.
-        label_optional: whether the network knows "no class" too, label -1.
+        network: all trainable parameters.
+        extra: further values in the checkpoint, among them ``label_names``.
+        label_optional: whether the network was also trained without a class, as label -1.
     """
 
     network: Any  # as a task's
@@ -23,7 +23,7 @@ class Labelled:
 
     @property
     def labels(self) -> int:
-        """Number of classes or speakers that the network tells apart, 0 for none."""
+        """Number of classes or speakers of the network, 0 for none."""
         embedding = getattr(self.network, "label_embedding", None)
         return 0 if embedding is None else embedding.num_embeddings
 
@@ -33,14 +33,14 @@ class Labelled:
         return [str(name) for name in self.extra.get("label_names") or []]
 
     def label_number(self, label: int | str | None) -> int | None:
-        """The number of a class or speaker given by number or name; None where there are none.
+        """Number of the class or speaker ``label``; None for a model without labels.
 
         Raises:
-            UserError: for one that does not exist, one that is missing, or one too many.
+            UserError: for a label that does not exist, is missing, or is not supported.
         """
         if not self.labels:
             if label is not None:
-                raise UserError(f"this model has one voice and takes no label, not {label!r}")
+                raise UserError(f"this model has one voice and no labels: leave {label!r} out")
             return None
         names = self.label_names
         choices = f"a number from 0 to {self.labels - 1}"

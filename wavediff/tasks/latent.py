@@ -1,7 +1,7 @@
-"""From an autoencoder that is named to one that is part of the model.
+"""Embedding of a named autoencoder in the configuration of a latent diffusion model.
 
-Only ``wavediff train`` calls this, on what its user typed: a checkpoint holds the autoencoder's own
-configuration, and loading one reads no other file.
+Only ``wavediff train`` calls this, for names on its command line: a checkpoint contains the
+autoencoder's own configuration, and loading it reads no other file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wavediff.tasks.autoencoder import Autoencoder
 
 
 def named_autoencoder(config: Mapping[str, Any]) -> str | None:
-    """The run folder or file that the configuration's representation names, where it does."""
+    """Run folder or file of the autoencoder that the representation names, or None."""
     found = (config.get("representation") or {}).get("autoencoder")
     return found if isinstance(found, str) else None
 
@@ -24,10 +24,10 @@ def named_autoencoder(config: Mapping[str, Any]) -> str | None:
 def with_autoencoder(
     config: Mapping[str, Any], name_or_path: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(the configuration with the autoencoder's own instead of its name, its weights).
+    """(``config`` with the autoencoder's configuration instead of its name, its weights).
 
     Raises:
-        UserError: where there is none, or it is for another sample rate.
+        UserError: for an autoencoder that does not exist or has another sample rate.
     """
     task = Autoencoder.from_pretrained(name_or_path)
     rate = (config.get("mel") or config["task"]).get("sample_rate")
@@ -41,5 +41,5 @@ def with_autoencoder(
 
 
 def embedded(config: Mapping[str, Any], network: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with this one of an autoencoder in its representation."""
+    """``config`` with the configuration ``network`` of an autoencoder in its representation."""
     return {**config, "representation": {**config["representation"], "autoencoder": dict(network)}}

@@ -1,4 +1,4 @@
-"""An autoencoder and the diffusion in its latent, learnt together (Vahdat et al. 2021)."""
+"""LSGM: joint training of an autoencoder and diffusion in its latent (Vahdat et al. 2021)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wavediff.tasks.generator import Generator
 
 
 class Learnt(nn.Module):
-    """All that is learnt: the denoiser's network, and the autoencoder as a representation."""
+    """All trainable parameters: the denoiser's network and the autoencoder."""
 
     def __init__(self, score: nn.Module, representation: Latent) -> None:
         super().__init__()
@@ -30,27 +30,27 @@ class Learnt(nn.Module):
 
     @property
     def label_embedding(self) -> nn.Module | None:
-        """The denoiser's own."""
+        """Label embedding of the denoiser's network, or None."""
         return getattr(self.score, "label_embedding", None)
 
 
 class LSGM(Generator):
-    """A generator whose latent is learnt with it: reconstruction + kl_weight * KL(q || p).
+    """A generator trained jointly with its latent: reconstruction + kl_weight * KL(q || p).
 
-    p is the diffusion model, so that KL = cross-entropy(q, p) - entropy(q), with the likelihood
-    weighting for encoder and denoiser alike (LSGM's w_ll with importance sampling of the time).
-    With prediction v a network that gives 0 is the denoiser of N(0, 1), so that training begins as
-    a VAE's and learns how far p is from that: LSGM's mixed score parameterisation.
+    p is the diffusion model: KL = cross-entropy(q, p) - entropy(q), with likelihood weighting for
+    both encoder and denoiser (LSGM's w_ll with importance sampling of the time). With prediction v,
+    a network of zero output is the denoiser of N(0, 1): training starts as that of a VAE and learns
+    the difference of p from it, which is LSGM's mixed score parameterisation.
 
     Args:
         representation: a ``Latent`` that is not frozen.
-        network, schedule, prediction, sampler: the parts of the diffusion in the latent.
-        sample_rate, crop_seconds: as a generator's.
-        mr_stft_weight, l1_weight: of the reconstruction, as an autoencoder's.
-        kl_weight: of the KL, in nats per latent number.
+        network, schedule, prediction, sampler: of the diffusion in the latent.
+        sample_rate, crop_seconds: see ``Generator``.
+        mr_stft_weight, l1_weight: of the reconstruction, see ``Autoencoder``.
+        kl_weight: of the KL divergence, in nats per latent element.
 
     Raises:
-        ValueError: for another representation.
+        ValueError: for a representation that is not a ``Latent``.
     """
 
     groups = ("task", "representation", "network", "schedule", "prediction", "sampler")
@@ -69,9 +69,7 @@ class LSGM(Generator):
         kl_weight: float = 1e-2,
     ) -> None:
         if not isinstance(representation, Latent):
-            raise ValueError(
-                "its representation must be a latent: use representation=latent_learnt"
-            )
+            raise ValueError("representation must be a latent: use representation=latent_learnt")
         objective = DenoisingObjective()
         parts = (representation, network, schedule, prediction, objective, sampler)
         super().__init__(*parts, sample_rate, crop_seconds)
@@ -81,18 +79,18 @@ class LSGM(Generator):
 
     @property
     def network(self) -> nn.Module:
-        """All that is learnt."""
+        """All trainable parameters."""
         return self.learnt
 
     @property
     def networks(self) -> list[nn.Module]:
-        """Those that are called, one by one."""
+        """Parts of ``network`` that are called separately."""
         return [self.denoiser.network, self.representation.autoencoder]
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses of ``batch["audio"] [batch, 1, crop_length]``, each ``[batch]``.
 
-        ``kl``, ``cross_entropy`` and ``entropy`` are in nats per latent number.
+        ``kl``, ``cross_entropy`` and ``entropy`` are in nats per latent element.
         """
         audio, autoencoder = batch["audio"], self.representation.autoencoder
         shape = autoencoder.latent_channels, autoencoder.frames(audio.shape[-1])

@@ -1,4 +1,4 @@
-"""What the names of checkpoints and samplers mean; nothing here waits for torch."""
+"""Files of checkpoints and samplers by name, found without loading torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FILE_NAME = "model.safetensors"
 
 
 def pretrained_folder() -> Path:
-    """Where the bundled models lie."""
+    """Folder of the bundled models."""
     return Path(__file__).resolve().parents[1] / "pretrained"
 
 
@@ -21,19 +21,17 @@ def bundled_names() -> list[str]:
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The file behind the name of a bundled model, a run folder, or a file.
+    """Find the checkpoint file of a bundled model by name, of a run folder, or at a path.
 
     Raises:
-        UserError: where there is none.
+        UserError: for a checkpoint that does not exist.
     """
     path = Path(name_or_path)
     for candidate in (path, path / FILE_NAME, pretrained_folder() / str(path) / FILE_NAME):
         if candidate.is_file():
             return candidate
     if path.is_dir():
-        raise UserError(
-            f"{path} holds no {FILE_NAME}: give a run folder that has saved a checkpoint"
-        )
+        raise UserError(f"{path} holds no {FILE_NAME}: give a run folder with a saved checkpoint")
     raise UserError(
         f"there is no checkpoint {str(name_or_path)!r}: give a run folder, a {FILE_NAME} file, "
         f"or a bundled model ({', '.join(bundled_names()) or 'none here'})"
@@ -41,15 +39,15 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 
 def sampler_names() -> list[str]:
-    """Return the names of the samplers, one for each file of ``conf/sampler``."""
+    """Names of the samplers, one for each file of ``conf/sampler``."""
     return list(conf_files("sampler"))
 
 
 def find_sampler(name: str) -> Path:
-    """Return the file ``conf/sampler/<name>.yaml``.
+    """Find the file ``conf/sampler/<name>.yaml``.
 
     Raises:
-        UserError: for a name that does not exist, with those that do.
+        UserError: for an unknown name, with the known ones.
     """
     files = conf_files("sampler")
     if name not in files:

@@ -1,4 +1,4 @@
-"""Samplers by name, and training on a sampler's own path."""
+"""Samplers by name, and training on the path of a sampler."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from wavediff.errors import UserError
 from wavediff.tasks.build import make
 from wavediff.tasks.names import find_sampler
 
-FIRST_STREAM = 16  # of the noise of `on_path`; the tasks' losses draw from lower ones
+FIRST_STREAM = 16  # of the noise of ``on_path``; the tasks' losses draw from lower streams
 
 
 def on_path(
     sampler: Sampler, denoiser: Denoiser, like: Tensor, cond: Condition, noise: ItemNoise
 ) -> Tensor:
-    """x0_hat at one of the sampler's own times for each item, with a gradient.
+    """Estimate x_0 at a random one of the sampler's times per item, with a gradient.
 
-    Item by item one of the times is drawn, all alike, and the sampler walks there from noise, as it
-    does when it is used: nothing of the true x_0 is in what the denoiser sees. Only the call at
-    that time has a gradient. At the first time x0_hat is what one call gives, at the last time what
-    all give: a walk of two steps teaches for one call and for two.
+    The times are drawn uniformly for each item, and the sampler is run from noise up to that time,
+    as in inference: the input of the denoiser contains nothing of the true x_0. Only the call at
+    that time has a gradient. At the first time, x0_hat is the result of one call, at the last time
+    that of all calls: training with two steps optimises for both one and two.
 
     This is training on the sampler's own path (InferGrad, Chen et al. 2022; PeriodWave-Turbo,
-    Lee et al. 2024), cut before the last call as in DMD2's backward simulation (Yin et al. 2024),
-    which takes the memory of one call.
+    Lee et al. 2024), truncated before the last call as in DMD2's backward simulation (Yin et al.
+    2024), which needs the memory of one call.
 
     Args:
-        like: anything of the shape, type and place of x_0, ``[batch, channels, time]``.
-        noise: of the start, of the sampler, and of the times.
+        like: a tensor with the shape, type and device of x_0, ``[batch, channels, time]``.
+        noise: for the initial state, the sampler, and the times.
     """
     grid = sampler.grid(denoiser.schedule)
 
@@ -55,20 +55,20 @@ def on_path(
 
 
 def sampler_config(name: str) -> dict[str, Any]:
-    """``conf/sampler/<name>.yaml``.
+    """Read ``conf/sampler/<name>.yaml``.
 
     Raises:
-        UserError: for a name that does not exist, with those that do.
+        UserError: for an unknown name, with the known ones.
     """
     config = OmegaConf.load(find_sampler(name))
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
 def sampler_by_name(name: str) -> Sampler:
-    """The sampler of ``conf/sampler/<name>.yaml``.
+    """Build the sampler of ``conf/sampler/<name>.yaml``.
 
     Raises:
-        UserError: for a name that does not exist, with those that do.
+        UserError: for an unknown name, with the known ones.
     """
     return make(sampler_config(name))
 
@@ -76,10 +76,10 @@ def sampler_by_name(name: str) -> Sampler:
 def checked_sampler(
     denoiser: Denoiser, default: Sampler, name: str | None = None, steps: int | None = None
 ) -> Sampler:
-    """The sampler called ``name``, or ``default``, on ``steps`` steps, if ``denoiser`` can use it.
+    """The sampler ``name`` or ``default`` on ``steps`` steps, checked against ``denoiser``.
 
     Raises:
-        UserError: for a name that does not exist, or a sampler that does not fit the model.
+        UserError: for an unknown name, or a sampler that does not fit the model.
     """
     sampler = default if name is None else sampler_by_name(name)
     try:

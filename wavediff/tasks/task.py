@@ -1,4 +1,4 @@
-"""What every trainable model is."""
+"""Base classes of the tasks: trainable models."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     from wavediff.training.distributed import World
     from wavediff.training.validation import Validation
 
-FIXED = "representation."  # begins the names of weights that are not the network's
+FIXED = "representation."  # prefix of the names of weights outside the network
 
 
 class Task(nn.Module):
-    """A model that ``wavediff train`` can train, and what it is used for.
+    """A model that ``wavediff train`` can train, with its use.
 
-    A subclass sets ``network`` (all that is learnt) and defines ``loss`` and ``validate``; the rest
-    has defaults. Its constructor takes one argument for each of its ``groups``, beside the options
-    of the group ``task``.
+    A subclass sets ``network`` (all trainable parameters) and defines ``loss`` and ``validate``;
+    the rest has defaults. Its constructor has one argument for each of its ``groups``, besides
+    the options of the group ``task``.
 
     Attributes:
-        groups: of the configuration, which the task is made of.
-        command: by which a trained model is used; ``info`` where there is none.
-        title: what messages call it, with its article.
-        advice: where such a model comes from, for messages.
-        network: all that is learnt.
-        sample_rate: of its audio in Hz; 0 for other signals.
-        crop_length: samples of a training example.
-        labels: number of classes or speakers that the network tells apart, 0 for none.
-        adversarial: whether discriminators can compare what it has ``generated``.
-        tunable: whether the times of its sampler can be searched with its ``examples``.
-        config: what ``build_task`` rebuilds it from.
-        extra: what its checkpoint remembers besides (steps, seed, names of labels).
+        groups: of the configuration, from which the task is built.
+        command: that uses a trained model; ``info`` for none.
+        title: name of the kind of model in messages, with its article.
+        advice: how to obtain such a model, for messages.
+        network: all trainable parameters.
+        sample_rate: of its audio, in Hz; 0 for other signals.
+        crop_length: length of a training example, in samples.
+        labels: number of classes or speakers of the network, 0 for none.
+        adversarial: whether it can be trained with discriminators, by ``generated``.
+        tunable: whether the time grid of its sampler can be searched, by ``examples``.
+        config: configuration for ``build_task``.
+        extra: further values in the checkpoint (steps, seed, names of labels).
     """
 
     groups: ClassVar[tuple[str, ...]] = ("task", "network")
@@ -66,39 +66,39 @@ class Task(nn.Module):
         self.config: Mapping[str, Any] = {}
         self.extra: Mapping[str, Any] = {}
 
-    # what a subclass defines
+    # defined by a subclass
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
-        """Training losses, each ``[batch]``; the one called ``loss`` is minimised.
+        """Training losses, each ``[batch]``; ``loss`` is minimised, the others are logged.
 
         Args:
-            batch: of the training data; ``audio [batch, 1, crop_length]`` and what else it has.
-            noise: to draw from, a function of the seed and of the items alone.
+            batch: of the training data: ``audio [batch, 1, crop_length]`` and other fields.
+            noise: source of noise that depends on the seed and the items only.
         """
         raise NotImplementedError
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-        """The model's own version of ``batch["audio"] [1, 1, time]``, like it."""
+        """Estimate ``batch["audio"] [1, 1, time]``, in the same shape."""
         raise NotImplementedError
 
     # building, loading and saving
 
     @staticmethod
     def network_arguments(channels: int) -> dict[str, int]:
-        """What the network takes for a signal of ``channels``."""
+        """Arguments of the network for a signal of ``channels``."""
         return {"channels": channels}
 
     @staticmethod
     def complete(config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """``config`` with what follows from its data."""
+        """``config`` with the values that depend on its data."""
         return config
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path) -> Self:
-        """A bundled model by name, or a run folder, or a checkpoint file, in ``eval`` mode.
+        """Load a bundled model by name, a run folder or a checkpoint file, in ``eval`` mode.
 
         Raises:
-            UserError: where there is none, it is damaged, or it is another kind of model.
+            UserError: for a checkpoint that does not exist, is damaged, or is of another kind.
         """
         task = load_task(name_or_path)
         if not isinstance(task, cls):
@@ -106,49 +106,49 @@ class Task(nn.Module):
         return task
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write the model to a folder, or to a file in .safetensors, for ``from_pretrained``.
+        """Write the model to a folder or a .safetensors file, for ``from_pretrained``.
 
         Raises:
-            UserError: where it cannot be written.
+            UserError: if the file cannot be written.
         """
         path = Path(path)
         file = path if path.suffix == ".safetensors" else path / FILE_NAME
         save_task(file, self.config, self.fixed_state() | self.network.state_dict(), self.extra)
 
     def fixed_state(self) -> dict[str, Tensor]:
-        """Weights that the model needs besides its network's, by names of their own."""
+        """Weights outside the network that the model needs, by name."""
         return {}
 
     def load_fixed(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what ``fixed_state`` gave; other names are passed over."""
+        """Load the weights of ``fixed_state``; other names are ignored."""
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.network.parameters()).device
 
     # training
 
     @property
     def networks(self) -> Sequence[nn.Module]:
-        """The parts of ``network`` that are called, to be compiled and cast one by one."""
+        """Parts of ``network`` that are called, to be compiled and cast separately."""
         return [self.network]
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What a checkpoint remembers of the data."""
+        """Properties of the data for the checkpoint."""
         return {}
 
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
-        """(training examples, held-out examples) of a data configuration."""
-        from wavediff.data import build_data  # what only training needs is not imported before it
+        """Read (training examples, held-out examples) of a data configuration."""
+        from wavediff.data import build_data  # not needed for inference
 
         return build_data(config, self.crop_length, self.sample_rate, seed)
 
     def judge(
         self, held_out: Any, config: TrainerConfig, metrics: Mapping[str, Metric], world: World
     ) -> Validation:
-        """Metrics of the model on what is held out."""
+        """Compute metrics of the model on held-out examples."""
         from wavediff.training.validation import validate
 
         return validate(
@@ -163,47 +163,47 @@ class Task(nn.Module):
         )
 
     def progress(self, share: float) -> None:
-        """Take notice of the share of the training steps that are done, 0 to 1."""
+        """Report the completed fraction of the training steps, 0 to 1, to the model."""
 
     def set_teacher(self, teacher: Task) -> None:
-        """Learn from a trained model.
+        """Set the trained model to distil.
 
         Raises:
-            UserError: where the model does not learn from one.
+            UserError: for an objective without a teacher, or a teacher that does not fit.
         """
         raise UserError(
-            "this model learns without a teacher: leave teacher out, or give "
+            "this model is trained without a teacher: leave teacher out, or give "
             "objective=consistency_distillation"
         )
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether it can only be trained with ``set_teacher``."""
+        """Whether training requires ``set_teacher``."""
         return False
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
-        """(estimates, true signals), each ``[batch, 1, time]``, of an ``adversarial`` task."""
+        """(estimates, true signals) of an ``adversarial`` task, each ``[batch, 1, time]``."""
         raise NotImplementedError
 
     # use
 
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
-        """(noise, condition) to sample signals like those of a batch, of a ``tunable`` task."""
+        """(noise, condition) of a ``tunable`` task, to sample in the shape of a batch."""
         raise NotImplementedError
 
     def summary(self) -> dict[str, Any]:
-        """What ``wavediff info`` says of the model besides its configuration."""
+        """Properties of the model for ``wavediff info``, besides its configuration."""
         return {"sample_rate": self.sample_rate} if self.sample_rate else {}
 
 
 class DiffusionTask(Task):
-    """A task whose network is part of a denoiser, and which is sampled from.
+    """A task whose network is part of a denoiser, with a sampler.
 
     Args:
         denoiser: the network with its schedule and prediction.
-        objective: by which it is trained.
-        sampler: by which it is sampled unless another is asked for.
-        representation: in which its signal is diffused; None for the signal itself.
+        objective: of the training.
+        sampler: the default one.
+        representation: of the signal in which diffusion takes place; None for the signal itself.
     """
 
     groups: ClassVar[tuple[str, ...]] = (
@@ -231,7 +231,7 @@ class DiffusionTask(Task):
 
     @property
     def network(self) -> Any:
-        """All that is learnt."""
+        """All trainable parameters."""
         return self.denoiser.network
 
     def fixed_state(self) -> dict[str, Tensor]:
@@ -255,15 +255,15 @@ class DiffusionTask(Task):
             super().set_teacher(teacher)
         if teacher.config.get("representation") != self.config.get("representation"):
             raise UserError(
-                "the teacher works in another representation than this model: give both the same"
+                "the teacher has another representation than this model: use the same for both"
             )
         self.objective.teacher = teacher.denoiser.to(self.device).requires_grad_(False)
 
     def with_sampler(self, name: str | None = None, steps: int | None = None) -> Sampler:
-        """The sampler called ``name`` (the checkpoint's own by default) on ``steps`` steps.
+        """The sampler ``name`` (default: the checkpoint's) on ``steps`` steps.
 
         Raises:
-            UserError: for a name that does not exist, or a sampler that does not fit the model.
+            UserError: for an unknown name, or a sampler that does not fit the model.
         """
         return checked_sampler(self.denoiser, self.sampler, name, steps)
 
@@ -276,12 +276,12 @@ class DiffusionTask(Task):
         sampler: Sampler | None = None,
         denoiser: DenoiserLike | None = None,
     ) -> Tensor:
-        """A sample of x_0 of ``shape``, ``[batch, channels, time]``, on the model's device.
+        """Draw x_0 of ``shape``, ``[batch, channels, time]``, on the model's device.
 
         Args:
-            noise: ``(like, number) -> standard normal``; number -1 is the start.
-            sampler: instead of the model's own.
-            denoiser: instead of the model's own, such as a guided one.
+            noise: ``(like, step) -> standard normal``; step -1 is the initial state.
+            sampler: by default the model's.
+            denoiser: by default the model's; a guided one, for example.
         """
         sampler = self.sampler if sampler is None else sampler
         z = noise(torch.empty(*shape, device=self.device), -1)
@@ -292,5 +292,5 @@ class DiffusionTask(Task):
         try:
             steps, calls = len(self.sampler.grid(schedule)) - 1, self.sampler.calls(schedule)
         except ValueError as error:
-            raise UserError(f"its sampler does not fit the model: {error}") from error
+            raise UserError(f"the sampler does not fit the model: {error}") from error
         return super().summary() | {"steps": steps, "network_calls": calls}

@@ -1,4 +1,4 @@
-"""Mel spectrograms to audio."""
+"""Vocoding: audio from mel spectrograms."""
 
 from __future__ import annotations
 
@@ -28,29 +28,30 @@ from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.task import DiffusionTask
 
-# Bounds on the memory that a long signal takes, in numbers (of four bytes).
+# Bounds on the memory for a long signal, in elements (of four bytes).
 STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
-ACTIVATION_NUMBERS = 2_000_000  # the widest tensor within one network call
-PREPARED_NUMBERS = 256_000_000  # what the network keeps from step to step
-WIDTH = 4096  # numbers per frame taken for granted in a network without 1-d convolutions
-HALOS = 12  # a piece is at least so many times as long as its context on either side
-CONTEXT_MEL_FRAMES = 3  # what an upsampler's transposed convolutions reach across
+ACTIVATION_NUMBERS = 2_000_000  # the widest tensor in a network call
+PREPARED_NUMBERS = 256_000_000  # precomputed by the network for all steps
+WIDTH = 4096  # assumed channels of a network without 1-d convolutions
+HALOS = 12  # minimum ratio of a chunk's length to its context on either side
+CONTEXT_MEL_FRAMES = 3  # receptive field of an upsampler's transposed convolutions
 
 
 class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
-    """A diffusion vocoder: a denoiser conditioned on a mel, and the way from audio and back.
+    """A diffusion vocoder: a denoiser of audio that is conditioned on its mel.
 
         vocoder = Vocoder.from_pretrained("vocoder-en-22k")
         audio = vocoder(mel)                        # [n_mels, frames] -> [frames * hop_length]
 
     Args:
-        mel, representation, network, schedule, prediction, objective, sampler: the parts.
+        mel: front-end of the condition.
+        representation, network, schedule, prediction, objective, sampler: see ``DiffusionTask``.
         crop_frames: mel frames of a training example.
         mr_stft_weight: of a multi-resolution STFT loss on the decoded estimate of x_0; 0 for none.
-        mel_weight: of the mean absolute difference of its mel, in the front-end's own units, to
-            the recording's (HiFi-GAN, Kong et al. 2020, eq. 3); 0 for none.
+        mel_weight: of the mean absolute error of its mel, in units of the front-end (HiFi-GAN,
+            Kong et al. 2020, eq. 3); 0 for none.
         mel_iterations: of ``MelProjection`` on each estimate of x_0; 0 for none.
-        chunk_seconds: audio that one network call takes at most; None bounds its memory instead.
+        chunk_seconds: maximum audio per network call; None bounds its memory instead.
     """
 
     command = "vocode"
@@ -84,9 +85,9 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         self.mel_iterations = mel_iterations
         self.chunk_seconds = chunk_seconds
         self.upsample = mel.hop_length // representation.hop_length
-        # frames: where a signal may be cut, its mel and within the network
+        # grid on which a signal may be split, for its mel and the network, in frames
         self.align = math.lcm(self.upsample, getattr(network, "stride", 1))
-        # a crop's outermost mel frames would see its edges instead of what lies beyond them
+        # the outermost mel frames of a crop would depend on its padding
         self.margin = -(-mel.n_fft // 2 // mel.hop_length)
 
     @property
@@ -95,7 +96,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
 
     @property
     def crop_length(self) -> int:  # type: ignore[override]
-        """Samples that a training example must have."""
+        """Length of a training example, in samples."""
         return (self.crop_frames + 2 * self.margin) * self.mel.hop_length
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
@@ -121,9 +122,9 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         return losses
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
-        """(audio as the sampler makes it, the true audio), each ``[batch, 1, time]``.
+        """(audio on the sampler's own path, true audio), each ``[batch, 1, time]``.
 
-        By the network alone, see ``on_path``: without ``mel_iterations``.
+        Without ``mel_iterations``; see ``on_path``.
         """
         with torch.no_grad():
             mel, audio = self._crops(batch)
@@ -141,29 +142,29 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
 
     @property
     def _crop_steps(self) -> int:
-        """Time steps of a training example in the representation."""
+        """Length of a training example, in frames of the representation."""
         return self.crop_frames * self.upsample
 
     @torch.no_grad()
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
-        """(noise, condition) that the crops ``batch["audio"]`` would be sampled from."""
+        """(noise, condition) from which the crops of ``batch["audio"]`` are sampled."""
         mel = self.mel(batch["audio"])[..., self.margin : self.margin + self.crop_frames]
         z = noise.normal(self.representation.channels, self._crop_steps)
         return z.to(mel), Condition(local=mel, label=batch.get("label"))
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "vocoder-en-22k") -> Self:
-        """As any task's; the bundled vocoder by default."""
+        """Load a vocoder, by default the bundled one; see ``Task.from_pretrained``."""
         return super().from_pretrained(name_or_path)
 
     def summary(self) -> dict[str, Any]:
         return super().summary() | {"mel_iterations": self.mel_iterations}
 
     def analyse(self, audio: Tensor) -> Tensor:
-        """Mel ``[batch, n_mels, frames]`` of ``audio [batch, 1, time]`` at the model's rate.
+        """Compute the mel ``[batch, n_mels, frames]`` of ``audio [batch, 1, time]`` at its rate.
 
-        It covers all of the audio: a front-end that is not centred would leave a last, partial
-        frame out, so the audio is filled up with silence.
+        It covers all of the audio: for a front-end that is not centred, which would omit the last,
+        partial frame, the audio is padded with zeros.
         """
         length = audio.shape[-1]
         missing = -length % self.mel.hop_length
@@ -173,7 +174,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
 
     @torch.no_grad()
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
-        """Copy synthesis of ``batch["audio"] [1, 1, time]`` by the default sampler, like it."""
+        """Copy synthesis of ``batch["audio"] [1, 1, time]`` with the default sampler."""
         audio = batch["audio"]
         parts = list(self.stream(self.analyse(audio), seed=seed, label=batch.get("label")))
         return torch.cat(parts, dim=-1)[:, None, : audio.shape[-1]]
@@ -187,21 +188,21 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         seed: int = 0,
         label: int | str | None = None,
     ) -> Tensor | np.ndarray:
-        """Audio for ``mel [n_mels, frames]`` or ``[batch, n_mels, frames]``, without gradients.
+        """Synthesise audio for ``mel [n_mels, frames]`` or ``[batch, n_mels, frames]``.
 
         Args:
-            mel: in this model's own front-end.
-            sampler, steps: instead of the checkpoint's own.
+            mel: of this model's front-end.
+            sampler, steps: name of a sampler and number of steps (default: the checkpoint's).
             seed: of the noise; the same seed gives the same audio.
-            label: number or name of the class or speaker, where the model has them.
+            label: number or name of the class or speaker, for a model with labels.
 
         Returns:
             ``[frames * hop_length]`` or ``[batch, frames * hop_length]``, float32, full scale +-1:
-            a tensor on the model's device for a tensor, an array for an array.
+            a tensor on the model's device for a tensor, an array for an array; no gradients.
 
         Raises:
-            UserError: for a mel that is not of this model's front-end, an unknown sampler, or a
-                label that is missing, unknown or not asked for.
+            UserError: for a mel of another front-end, an unknown sampler, or a label that is
+                missing, unknown or not supported.
         """
         checked = self.mel.check(mel)
         batch = checked if checked.ndim == 3 else checked[None]
@@ -227,18 +228,18 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         chunk_seconds: float | None = None,
         callback: Callable[[float], None] | None = None,
     ) -> Iterator[Tensor]:
-        """Audio for ``mel [batch, n_mels, frames]`` piece after piece, ``[batch, samples]`` each.
+        """Synthesise ``mel [batch, n_mels, frames]`` in chunks of audio, ``[batch, samples]`` each.
 
-        The pieces put together equal the whole synthesised at once, up to rounding: memory does
-        not grow with the length.
+        Their concatenation equals synthesis without chunks up to rounding, and memory does not
+        grow with the length.
 
         Args:
             label: ``[batch]``, numbers of classes or speakers.
-            chunk_seconds: length of the network's pieces; infinite for all at once.
-            callback: told the share that is done, up to 1, after each network call.
+            chunk_seconds: duration of a network call's chunk; infinite for the whole signal.
+            callback: called after each network call with the completed fraction, in (0, 1].
 
         Raises:
-            UserError: without a label where the model needs one.
+            UserError: if the model needs a label and none is given.
         """
         if label is None:
             self.label_number(None)
@@ -254,7 +255,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         if self.upsample > 1:
             reach += CONTEXT_MEL_FRAMES * self.upsample
         projection = self._mel_projection()
-        beyond = 0  # what the estimate's way to audio and back adds to the network's reach
+        beyond = 0  # added to the receptive field by the mel projection of the estimate
         if projection is not None:
             beyond = 2 * representation.halo + projection.reach * self.upsample
         halo = (reach + beyond) * calls + representation.halo
@@ -285,13 +286,13 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         return MelProjection(self.mel, self.mel_iterations).to(self.device)
 
     def _project(self, projection: MelProjection, x0_hat: Tensor, cond: Condition) -> Tensor:
-        """The estimate by way of audio that is moved towards the mel."""
+        """Decode the estimate to audio, project it towards the mel, and encode it."""
         length = x0_hat.shape[-1] * self.representation.hop_length
         audio = self.representation.decode(x0_hat, length, cond.local)
         return self.representation.encode(projection(audio, cond.local), cond.local)
 
     def _chunk(self, batch: int, reach: int, seconds: float | None) -> int:
-        """Latent frames of one network call: what memory allows, but mostly not context."""
+        """Frames per network call: bounded by memory, but several times the context."""
         seconds = self.chunk_seconds if seconds is None else seconds
         if seconds is None:
             convs = [m for m in self.network.modules() if isinstance(m, nn.Conv1d)]
@@ -302,7 +303,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
 
 
 class _Progress:
-    """Turns shares of network calls within a piece into the share of the whole signal."""
+    """Convert the progress of a network call on a chunk to that of the whole signal."""
 
     def __init__(
         self, piece: Piece, frames: int, calls: int, callback: Callable[[float], None]

@@ -1,4 +1,4 @@
-"""Checkpoints of other DiffWave projects, turned into ours: one file per format."""
+"""Conversion of checkpoints of other DiffWave projects: one file per format."""
 
 from wavediff.tasks.importers.model import ForeignModel, Overrides
 from wavediff.tasks.importers.read import foreign_file, read_foreign

@@ -1,4 +1,4 @@
-"""lmnt-com/diffwave: {step, model, optimizer, params, scaler}, or the model's tensors alone."""
+"""Checkpoints of lmnt-com/diffwave: {step, model, optimizer, params, scaler}, or a state dict."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LAYER_NAMES = {
 
 
 def state_of(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
-    """Where ``content`` keeps the weights, if it is of this format."""
+    """State dict in ``content``, or None for another format."""
     state = content.get("model", content)
     if isinstance(state, Mapping) and "residual_layers.0.dilated_conv.weight" in state:
         return state
@@ -49,10 +49,10 @@ def state_of(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
 
 
 def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
-    """The model in our terms: gate and output halves are in our order already.
+    """Convert the checkpoint; the halves of gates and outputs already have our order.
 
     Raises:
-        UserError: where something is missing, or it is no vocoder.
+        UserError: for a missing tensor, or a model that is not a vocoder.
     """
     weights = Weights(state_of(content), ORIGIN)  # type: ignore[arg-type]  # it is of this format
     params = content.get("params")
@@ -70,7 +70,7 @@ def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
         for ours, theirs in names.items()
         for part in ("weight", "bias")
     }
-    # a table in the file, as some versions have it, is made anew
+    # some versions save the table of embeddings, which is recomputed
     weights.used.add("diffusion_embedding.embedding")
     weights.check_all_used()
 

@@ -1,4 +1,4 @@
-"""What the formats have in common: a model in our terms, and how its parts are found."""
+"""Shared parts of the formats: the converted model and its configuration."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from wavediff.errors import UserError
 from wavediff.networks.conditioner import upsampling_strides
 from wavediff.representations.mel import mel_front_end
 
-# Kong et al. 2021, appendix: the schedules of six steps that were searched for BASE and LARGE
+# Kong et al. 2021, appendix: the searched schedules of six steps for BASE and LARGE
 FAST_BETAS = [1e-4, 1e-3, 0.01, 0.05, 0.2]
 FAST_LAST = {"LARGE": 0.7, "BASE": 0.5}
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a checkpoint may not say, or say wrongly; None for what it says, or its usual value.
+    """Values that replace those of a checkpoint; None for the checkpoint's or the default.
 
     Attributes:
-        steps, beta_min, beta_max: of the training schedule, linear.
+        steps, beta_min, beta_max: of the linear training schedule.
         fast_betas: of the fast sampler.
         sample_rate: in Hz.
     """
@@ -39,19 +39,19 @@ class Overrides:
 
     @property
     def schedule(self) -> bool:
-        """Whether the training schedule is given."""
+        """Whether any value of the training schedule is given."""
         return any(value is not None for value in (self.steps, self.beta_min, self.beta_max))
 
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """A foreign checkpoint in our terms.
+    """A converted foreign checkpoint.
 
     Attributes:
-        origin: the project that it comes from.
-        config: what ``build_task`` takes.
-        state: of the network.
-        extra: what else it tells, such as the step of its training.
+        origin: name of its project.
+        config: configuration for ``build_task``.
+        state: state dict of the network.
+        extra: further values, such as the training step.
     """
 
     origin: str
@@ -61,7 +61,7 @@ class ForeignModel:
 
 
 class Weights(Mapping[str, Tensor]):
-    """The tensors of a state dict by name; missing and extra tensors are reported in a sentence."""
+    """Tensors of a state dict by name, with error messages for missing and unused ones."""
 
     def __init__(self, state: Mapping[str, Tensor], origin: str) -> None:
         self._state, self.origin = dict(state), origin
@@ -83,7 +83,7 @@ class Weights(Mapping[str, Tensor]):
         return len(self._state)
 
     def layers(self, pattern: str) -> int:
-        """How many layers there are, numbered from 0 by the group of ``pattern``."""
+        """Number of layers, numbered from 0 by the group of ``pattern``."""
         numbers = {int(m[1]) for m in (re.match(pattern, name) for name in self) if m}
         if numbers != set(range(len(numbers))):
             raise UserError(f"this {self.origin} checkpoint lacks some of its layers")
@@ -93,16 +93,16 @@ class Weights(Mapping[str, Tensor]):
         left = sorted(set(self) - self.used)
         if left:
             raise UserError(
-                f"this {self.origin} checkpoint has a tensor {left[0]} that DiffWave has not: "
-                "it is another network"
+                f"this {self.origin} checkpoint has a tensor {left[0]} that DiffWave does not "
+                "have: it is another network"
             )
 
 
 def strides(upsampling: Iterable[Tensor], hop_length: int | None, origin: str) -> int:
-    """The hop length that transposed convolutions of ``[1, 1, 3, 2 stride]`` make.
+    """Hop length of transposed convolutions with weights ``[1, 1, 3, 2 stride]``.
 
     Raises:
-        UserError: where it is not what the checkpoint says, or made of strides that ours is not.
+        UserError: if it is not ``hop_length``, or the strides are not those of our upsampler.
     """
     found = [weight.shape[-1] // 2 for weight in upsampling]
     hop = 1
@@ -112,7 +112,7 @@ def strides(upsampling: Iterable[Tensor], hop_length: int | None, origin: str) -
         raise UserError(
             f"this {origin} checkpoint upsamples by {hop} but has a hop length of {hop_length}"
         )
-    # at odd strides the projects pad in their own ways
+    # the projects differ in their padding for odd strides
     if found != upsampling_strides(hop) or any(stride % 2 for stride in found):
         raise UserError(
             f"this {origin} checkpoint upsamples in strides of {found}: only even ones as equal as "
@@ -122,7 +122,7 @@ def strides(upsampling: Iterable[Tensor], hop_length: int | None, origin: str) -
 
 
 def mel_config(preset: str, **changes: Any) -> dict[str, Any]:
-    """The ``mel`` group: ``preset`` with what is not None in ``changes``."""
+    """Group ``mel``: ``preset`` with the ``changes`` that are not None."""
     changes = {key: value for key, value in changes.items() if value is not None}
     settings = mel_front_end(preset, **changes).settings()
     return {"_target_": "wavediff.representations.mel.MelFrontEnd", **settings}
@@ -135,14 +135,14 @@ def schedule_config(
     beta_max: float,
     betas: list[float] | None = None,
 ) -> tuple[dict[str, Any], DiscreteBetas]:
-    """The ``schedule`` group, and what it makes.
+    """Group ``schedule``, and the schedule itself.
 
     Args:
         steps, beta_min, beta_max: of a linear schedule, each overridden by ``overrides``.
-        betas: those of the checkpoint, used as they are where nothing is overridden.
+        betas: of the checkpoint, used unchanged if nothing is overridden.
 
     Raises:
-        UserError: for numbers that make no schedule.
+        UserError: for an invalid schedule.
     """
     if betas is not None:
         betas = [float(beta) for beta in betas]
@@ -158,7 +158,7 @@ def schedule_config(
                 target = "wavediff.diffusion.schedule.DiscreteBetas"
                 return {"_target_": target, "betas": betas}, told
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"these betas make no noise schedule: {error}") from error
+        raise UserError(f"these betas are not a valid noise schedule: {error}") from error
     target = "wavediff.diffusion.schedule.linear"
     return {"_target_": target, "steps": steps, "beta_min": low, "beta_max": high}, made
 
@@ -166,14 +166,14 @@ def schedule_config(
 def sampler_config(
     schedule: DiscreteBetas, fast_betas: Iterable[float] | None, clamp: float | None
 ) -> dict[str, Any]:
-    """The ``sampler`` group: DiffWave's fast steps, as far as ``schedule`` was trained.
+    """Group ``sampler``: the fast sampling of DiffWave within the range of ``schedule``.
 
     Args:
-        fast_betas: the checkpoint's own; by default the paper's for LARGE where they fit, or
-            those for BASE; where neither does, every trained level.
+        fast_betas: of the checkpoint or the user; by default those of the paper for LARGE or, if
+            they are out of range, for BASE; if both are, all trained noise levels.
 
     Raises:
-        UserError: for betas of the user's that the schedule does not reach.
+        UserError: for ``fast_betas`` out of the range of the schedule.
     """
     choices = [[*FAST_BETAS, last] for last in FAST_LAST.values()]
     if fast_betas is not None:
@@ -200,7 +200,7 @@ def vocoder_config(
     sampler: dict[str, Any],
     norm: str,
 ) -> dict[str, Any]:
-    """A whole configuration: a vocoder of waveforms that predicts the noise."""
+    """Configuration of a waveform vocoder that predicts the noise."""
     return {
         "task": {"_target_": "wavediff.tasks.vocoder.Vocoder"},
         "mel": mel,

@@ -1,4 +1,4 @@
-"""philsyn/DiffWave-Vocoder, the authors' own: {model_state_dict, ...}, with weight norm."""
+"""Checkpoints of philsyn/DiffWave-Vocoder: {model_state_dict, ...}, with weight norm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BLOCK = "residual_layer.residual_blocks.{}."
 
 
 def state_of(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
-    """Where ``content`` keeps the weights, if it is of this format."""
+    """State dict in ``content``, or None for another format."""
     state = content.get("model_state_dict", content)
     if isinstance(state, Mapping) and BLOCK.format(0) + "fc_t.weight" in state:
         return state
@@ -44,13 +44,13 @@ def state_of(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
 
 
 def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
-    """The model in our terms.
+    """Convert the checkpoint.
 
-    Its residual connection carries the step's embedding, each layer has an upsampler of its own,
-    and its sampler does not clamp.
+    The residual connection includes the step embedding, each layer has its own upsampler, and the
+    sampler does not clamp.
 
     Raises:
-        UserError: where something is missing.
+        UserError: for a missing tensor, or different numbers of skip and residual channels.
     """
     weights = Weights(state_of(content), ORIGIN)  # type: ignore[arg-type]  # it is of this format
     layers = weights.layers(r"residual_layer\.residual_blocks\.(\d+)\.")
@@ -70,7 +70,7 @@ def convert(content: Mapping[str, Any], overrides: Overrides) -> ForeignModel:
         if residual[0].shape != skip[0].shape:
             raise UserError(
                 f"this {ORIGIN} checkpoint has {len(skip[0])} skip channels and "
-                f"{len(residual[0])} residual channels: only as many of both can be imported"
+                f"{len(residual[0])} residual channels: only equal numbers can be imported"
             )
         weight, bias = (torch.cat(pair) for pair in zip(residual, skip, strict=True))
         put(state, f"blocks.{i}.output_projection", (weight, bias))
@@ -114,7 +114,7 @@ Pair = tuple[Tensor, Tensor]  # weight and bias
 
 
 def conv(weights: Weights, name: str) -> Pair:
-    """Weight and bias; weight norm folded: w = g v / |v|, the norm over all but dim 0."""
+    """Weight and bias with weight norm folded in: w = g v / |v|, the norm over all but dim 0."""
     if f"{name}.weight_g" in weights:
         g, v = weights[f"{name}.weight_g"], weights[f"{name}.weight_v"]
         weight = v * (g / v.flatten(1).norm(dim=1).view(g.shape))
@@ -124,7 +124,7 @@ def conv(weights: Weights, name: str) -> Pair:
 
 
 def gate_first(pair: Pair) -> Pair:
-    """Its first half is the tanh's; ours is the sigmoid's."""
+    """Swap the halves: the first is the tanh's in the checkpoint, and the sigmoid's in ours."""
     weight, bias = (torch.cat(tensor.chunk(2)[::-1]) for tensor in pair)
     return weight, bias
 

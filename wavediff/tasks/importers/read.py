@@ -1,4 +1,4 @@
-"""Reading a foreign checkpoint without running anything in it, and telling whose it is."""
+"""Recognition and reading of foreign checkpoints, without executing code from them."""
 
 from __future__ import annotations
 
@@ -19,35 +19,37 @@ from wavediff.tasks.importers.model import ForeignModel, Overrides
 from wavediff.tasks.names import FILE_NAME
 
 FORMATS: tuple[ModuleType, ...] = (lmnt, philsyn)
-FOLDER_FILE = "weights.pt"  # lmnt-com/diffwave's link to its newest checkpoint
+FOLDER_FILE = "weights.pt"  # link of lmnt-com/diffwave to its latest checkpoint
 KNOWN = " and ".join(f"{module.ORIGIN}'s" for module in FORMATS)
 
 
 def load_pickle(path: Path) -> Any:
-    """Tensors, numbers, strings and containers in ``path``; nothing else is ever unpickled.
+    """Load tensors, numbers, strings and containers from ``path``; nothing else is unpickled.
 
     Raises:
-        UserError: for a file that has more in it, or is no checkpoint.
+        UserError: for a file with other objects, or one that is not a checkpoint.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd pickles, whose errors are reported below
+            warnings.simplefilter(
+                "ignore"
+            )  # about unusual pickles, whose errors are reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if re.search("unsupported (global|class)", str(error), re.IGNORECASE):
             raise UserError(
                 f"{path} holds more than plain tensors: a pickle can run any code when it is "
-                "opened, so nothing of it was loaded; ask its author for the state dict alone"
+                "opened, so it was not loaded; ask its author for the state dict alone"
             ) from error
-        raise UserError(f"{path} is no checkpoint, or a damaged one") from error
-    except Exception as error:  # torch.load raises whatever the damage leads to
+        raise UserError(f"{path} is not a checkpoint, or is damaged") from error
+    except Exception as error:  # torch.load raises any kind of exception for a damaged file
         if isinstance(error, OSError) and error.filename:  # it could not be opened
             raise UserError(f"cannot read {path}: {error.strerror}") from error
-        raise UserError(f"{path} is no checkpoint, or a damaged one") from error
+        raise UserError(f"{path} is not a checkpoint, or is damaged") from error
 
 
 def foreign_file(path: str | Path) -> Path | None:
-    """The file that torch has saved at ``path``, or in the folder ``path``; None for others."""
+    """File saved by ``torch.save`` at ``path`` or in the folder ``path``, or None."""
     path = Path(path).expanduser()
     file = path / FOLDER_FILE if path.is_dir() and not (path / FILE_NAME).is_file() else path
     try:
@@ -55,26 +57,26 @@ def foreign_file(path: str | Path) -> Path | None:
             head = opened.read(9)
     except OSError:
         return None
-    # a zip archive or a pickle; a small safetensors file may begin like a pickle, but continues
-    # to a JSON object
+    # a zip archive or a pickle; a small safetensors file may start like a pickle, but has a JSON
+    # object from byte 8 on
     return file if head.startswith((b"PK", b"\x80")) and head[8:] != b"{" else None
 
 
 def recognise(content: Any) -> ModuleType | None:
-    """The format of an opened checkpoint."""
+    """Format of a loaded checkpoint, or None."""
     if isinstance(content, Mapping):
         return next((f for f in FORMATS if f.state_of(content) is not None), None)
     return None
 
 
 def read_foreign(path: str | Path, overrides: Overrides | None = None) -> ForeignModel:
-    """A foreign checkpoint in our terms, known to fit together.
+    """Read and convert a foreign checkpoint; its weights fit its configuration.
 
     Args:
-        path: the file, or the folder in which lmnt-com/diffwave keeps its ``weights.pt``.
+        path: the file, or the folder of lmnt-com/diffwave with its ``weights.pt``.
 
     Raises:
-        UserError: for a file that cannot be read safely, or whose format is unknown.
+        UserError: for a file that cannot be read safely, is damaged, or has an unknown format.
     """
     path = Path(path).expanduser()
     file = path / FOLDER_FILE if path.is_dir() else path
@@ -84,8 +86,8 @@ def read_foreign(path: str | Path, overrides: Overrides | None = None) -> Foreig
     module = recognise(content)
     if module is None:
         raise UserError(
-            f"{file} is a checkpoint of a kind that is not known: {KNOWN} can be imported, and of "
-            f"a run of wavediff's there is a {FILE_NAME}"
+            f"{file} is a checkpoint of an unknown format: {KNOWN} can be imported, and a run of "
+            f"wavediff has a {FILE_NAME}"
         )
     damaged = f"{file} is a damaged {module.ORIGIN} checkpoint"
     try:
@@ -107,7 +109,7 @@ def read_foreign(path: str | Path, overrides: Overrides | None = None) -> Foreig
     for name, shape in wanted.items():
         if model.state[name].shape != shape:
             raise UserError(
-                f"{file} has weights of another shape than DiffWave's: {name} is "
+                f"{file} has weights of other shapes than DiffWave: {name} is "
                 f"{list(model.state[name].shape)}, not {list(shape)}"
             )
     return model
