@@ -104,7 +104,7 @@ def test_one_command_trains_measures_and_goes_on(tmp_path: Path, capsys):
     page = tmp_path / "page" / "RESULTS.md"
     assert capsys.readouterr().out == f"{page}\n"
     assert "| consistency, distilled | Renoise |" in page.read_text()
-    assert "| latent EDM | heun |" in page.read_text()
+    assert "| latent EDM | Heun |" in page.read_text()
     measured_at = (tmp_path / "out" / "edm" / "frechet.json").stat().st_mtime_ns
     assert run(compare.main, words) == 0
     assert (tmp_path / "out" / "edm" / "frechet.json").stat().st_mtime_ns == measured_at
