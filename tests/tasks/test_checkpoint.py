@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from wavediff.errors import UserError
 from wavediff.tasks import names
 from wavediff.tasks.checkpoint import FORMAT, effort, load_task, save_task
+from wavediff.tasks.enhancer import Enhancer
+from wavediff.tasks.vocoder import Vocoder
 
 
 @pytest.fixture
@@ -39,6 +41,16 @@ def test_round_trip(saved, make_vocoder):
     for name, value in vocoder.network.state_dict().items():
         assert torch.equal(state[name], value)
     assert [p.name for p in saved.parent.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["run", "run/own.safetensors"])
+def test_a_model_is_saved_and_loaded_by_its_class(tmp_path, make_vocoder, make_mel, name):
+    vocoder = make_vocoder()
+    vocoder.save_pretrained(tmp_path / name)
+    again, mel = Vocoder.from_pretrained(tmp_path / name), make_mel()[0]
+    assert torch.equal(again(mel, seed=3), vocoder.eval()(mel, seed=3))
+    with pytest.raises(UserError, match="is not an enhancer but a vocoder"):
+        Enhancer.from_pretrained(tmp_path / name)
 
 
 @pytest.mark.parametrize(

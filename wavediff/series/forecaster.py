@@ -26,7 +26,6 @@ from wavediff.series.rolling import paths
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.synthesis import synthesize
 from wavediff.series.windows import Windows
-from wavediff.tasks.checkpoint import save_task
 from wavediff.tasks.sampler import sampler_config
 
 Data: TypeAlias = str | Path | pandas.DataFrame | np.ndarray | SeriesSet
@@ -287,9 +286,8 @@ class Forecaster:
         return synthesize(self._model(), n, sampler=self._sampler(), seed=self.seed)
 
     def save(self, path: str | Path) -> None:
-        """Write the model to a file that ``checkpoint`` accepts, best named model.safetensors."""
-        model = self._model()
-        save_task(Path(path), model.config, model.network.state_dict(), model.extra)
+        """Write the model for ``checkpoint``: to a folder, or a file such as model.safetensors."""
+        self._model().save_pretrained(path)
 
     def _model(self) -> SeriesModel:
         if self.model is None:

@@ -106,13 +106,13 @@ class Task(nn.Module):
         return task
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write the model to a folder or a .safetensors file, for ``from_pretrained``.
+        """Write the model for ``from_pretrained``: to a folder, or a file if the name has a suffix.
 
         Raises:
             UserError: if the file cannot be written.
         """
         path = Path(path)
-        file = path if path.suffix == ".safetensors" else path / FILE_NAME
+        file = path if path.suffix else path / FILE_NAME
         save_task(file, self.config, self.fixed_state() | self.network.state_dict(), self.extra)
 
     def fixed_state(self) -> dict[str, Tensor]:
