@@ -118,7 +118,7 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path, audio, capsys):
     ("options", "message"),
     [
         (["--t-min", "2"], "t_min < t_max"),
-        (["--class", "3"], "takes no label"),
+        (["--class", "3"], "one voice and no labels"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(tmp_path, audio, capsys, options, message):
