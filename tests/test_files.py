@@ -7,7 +7,24 @@ from pathlib import Path
 import pytest
 
 from wavediff.errors import UserError
-from wavediff.files import atomic_path
+from wavediff.files import atomic_path, path_component
+
+
+@pytest.mark.parametrize(
+    ("name", "component"),
+    [
+        ("snare", "snare"),
+        ("a b.c", "a b.c"),
+        ("../../x", ".._.._x"),
+        ("/tmp", "_tmp"),
+        ("a\\b\0c", "a_b_c"),
+        ("..", "__"),
+        ("", "_"),
+    ],
+)
+def test_a_name_becomes_one_component_of_a_path(name: str, component: str):
+    assert path_component(name) == component
+    assert len((Path("out") / component).parts) == 2
 
 
 def test_the_file_appears_whole_in_folders_made_for_it(tmp_path: Path):

@@ -73,6 +73,12 @@ def _make_folder(path: Path) -> None:
         raise UserError(f"cannot write {path}: {reason}.") from error
 
 
+def path_component(name: str) -> str:
+    """Return ``name`` as one component of a path, whatever it contains: never up or elsewhere."""
+    safe = "".join("_" if c in "/\\" or not c.isprintable() else c for c in name)
+    return safe if safe.strip(". ") else "_" * max(len(safe), 1)
+
+
 def conf_folder() -> Path:
     """Return the folder ``conf``: inside the package if installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ from wavediff.commands import declip, extend, generate, inpaint
 from wavediff.data.folder import folder
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import save_task
+from wavediff.tasks.checkpoint import load_task, save_task
 from wavediff.tasks.restoration import Posterior, bandwidth_extension, posterior, windows
 from wavediff.tasks.restoration.bandwidth_extension import overlapping_pieces
 from wavediff.tasks.restoration.declipping import interpolate_error
@@ -274,6 +274,17 @@ def test_a_dataset_is_extended_class_by_class(here, tmp_path_factory):
     assert soundfile.info("more/low/00001.wav").frames == 1600
     source = folder("more/manifest.csv")
     assert sorted(source.label_names[label] for label in source.labels) == ["high", "low", "low"]
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "..", "a/b", "..\\\\escaped"])
+def test_a_class_of_any_name_stays_below_the_output(here, tmp_path_factory, name):
+    classes = save(tmp_path_factory.mktemp("classes"), labels=2)
+    task = load_task(classes)
+    names = {"label_names": [name, "low"]}
+    save_task(classes / "model.safetensors", task.config, task.network.state_dict(), names)
+    assert command(generate, classes, "--label", 0, "--n", 1, "-o", "sub/out", "--steps", 1) == 0
+    (made,) = here.rglob("*.wav")
+    assert len(made.relative_to(here / "sub/out").parts) == 2
 
 
 def test_a_folder_that_is_no_class_is_told(here, tmp_path_factory, capsys):

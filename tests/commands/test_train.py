@@ -1,6 +1,7 @@
 """`wavediff train`, as a user types it."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -267,6 +268,19 @@ def test_mistakes_are_answered_by_one_sentence(words, tmp_path, capsys, override
     assert told.startswith(f"error: {sentence}")
     assert "\n" not in told
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flag", ["--experimental-rerun", "--experimental-r", "--exp", "--e"])
+def test_a_pickle_is_not_executed(tmp_path, capsys, flag):
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Evil()))
+    for given in ([flag, str(tmp_path / "evil.pickle")], [f"{flag}={tmp_path / 'evil.pickle'}"]):
+        assert run(main, ["recipe=tiny", *given]) == 2
+        assert "would execute a pickle" in capsys.readouterr().err
+    assert not (tmp_path / "executed").exists()
 
 
 def test_a_recipe_in_an_older_notation_is_answered_by_one_sentence(tmp_path, capsys):

@@ -26,7 +26,7 @@ from wavediff.commands.arguments import (
 )
 from wavediff.commands.outputs import interruptible, require_writable
 from wavediff.errors import UserError
-from wavediff.files import atomic_path
+from wavediff.files import atomic_path, path_component
 from wavediff.inputs import find_audio
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     sampler = generator.with_sampler(arguments.sampler, arguments.steps)
     groups = planned(generator, arguments)
     jobs = [
-        (folder / (group.label or "") / f"{number:05d}.wav", number, group)
+        (folder / _class_folder(group) / f"{number:05d}.wav", number, group)
         for group in groups
         for number in range(group.count)
     ]
@@ -167,6 +167,11 @@ def planned(generator: Generator, arguments: argparse.Namespace) -> list[Group]:
     for group in groups:
         generator.label_number(group.label)
     return groups
+
+
+def _class_folder(group: Group) -> str:
+    """The folder of a class; its name is of a checkpoint, which may come from anywhere."""
+    return "" if group.label is None else path_component(group.label)
 
 
 def named(generator: Generator, label: str | None) -> str | None:

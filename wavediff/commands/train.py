@@ -89,6 +89,13 @@ def _arranged(argv: Sequence[str]) -> list[str]:
 
     The folder of a job of a sweep is named after the keys that are swept, not after all.
     """
+    for word in argv:
+        flag = word.partition("=")[0]  # Hydra accepts abbreviations
+        if flag.startswith("--e") and "--experimental-rerun".startswith(flag):
+            raise UserError(
+                f"{flag} would execute a pickle and is not supported: repeat the overrides of the "
+                "run instead (.hydra/overrides.yaml)"
+            )
     sweep = [word for word in argv if word in ("-m", "--multirun")]
     rest = [word for word in argv if word not in sweep]
     if {"-h", "--help"} & set(argv) and not any(word.startswith("recipe=") for word in argv):
