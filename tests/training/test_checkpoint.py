@@ -40,6 +40,19 @@ def test_a_checkpoint_that_could_not_be_written_leaves_no_trace(tmp_path: Path, 
     assert checkpoints.load()["step"] == 1
 
 
+def test_a_flipped_bit_in_a_tensor_gives_way_to_the_one_before(tmp_path: Path, capsys):
+    checkpoints = RunCheckpoints(tmp_path, keep_last=2)
+    for step in (1, 2):
+        checkpoints.save({"step": step, "weights": torch.full((1000,), 0.5)})
+    path = checkpoints.paths()[-1][1]
+    content = bytearray(path.read_bytes())
+    at = content.find(torch.full((100,), 0.5).numpy().tobytes()) + 40
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert checkpoints.load()["step"] == 1
+    assert "step-000000002.pt is damaged" in capsys.readouterr().err
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, capsys):
     checkpoints = RunCheckpoints(tmp_path, keep_last=3)
     for step in (1, 2):

@@ -3,6 +3,7 @@
 import fcntl
 import re
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,7 @@ class RunCheckpoints:
         paths = self.paths()
         for _, path in reversed(paths):
             try:
+                _verify(path)
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 if state["format"] == FORMAT:
                     return state
@@ -81,6 +83,17 @@ class RunCheckpoints:
         place.mkdir()
         for path in old:
             path.rename(place / path.name)
+
+
+def _verify(path: Path) -> None:
+    """Compare the whole file with its checksums, which ``torch.load`` does not do.
+
+    Raises:
+        zipfile.BadZipFile: if a byte has changed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
