@@ -1,7 +1,5 @@
 """Download public datasets, by torchaudio's downloaders or as files, completely or not at all."""
 
-import fcntl
-import os
 import shutil
 import sys
 import zipfile
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 
 from wavediff.errors import UserError
+from wavediff.files import exclusive
 from wavediff.packages import import_torchaudio
 
 STAGING = ".download"
@@ -70,7 +69,7 @@ def fetch_file(url: str, root: Path, size: str) -> Path:
         return place
     with _explained(place.name, root, size):
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root):
+        with exclusive(root):
             if not place.is_file():
                 print(f"data: downloading {place.name} ({size}) to {root}", file=sys.stderr)
                 torch.hub.download_url_to_file(url, str(place), progress=sys.stderr.isatty())
@@ -90,7 +89,7 @@ def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str)
     try:
         with _explained(folder, root, size):
             root.mkdir(parents=True, exist_ok=True)
-            with _alone(root):
+            with exclusive(root):
                 if place.is_dir():
                     return place
                 staging.mkdir(exist_ok=True)
@@ -119,13 +118,3 @@ def _explained(name: str, root: Path, size: str) -> Iterator[None]:
             f"{name} ({size}) is not in {root} and could not be downloaded ({reason}): check the "
             "network and the disk, or get it by hand and set data.root to the folder that holds it"
         ) from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

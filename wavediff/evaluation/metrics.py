@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 
 import librosa
@@ -28,6 +29,7 @@ from wavediff.data.resampling import resample
 from wavediff.errors import UserError, shorten
 from wavediff.evaluation import spectral
 from wavediff.evaluation.composite import FULL_SCALE, Composite, composite
+from wavediff.files import exclusive
 
 SILENCE = 2.0**-15  # peak below which a signal is silent: one step of 16-bit audio
 PESQ_SECONDS = 20.0  # see pesq_wb
@@ -222,18 +224,32 @@ def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     s_hat, s = _signals(estimate, reference)
     if _silent(s_hat):
         raise UndefinedMetric("the estimate is silent")
-    tracks = []
-    for signal in (s_hat, s):
-        signal = _resample(signal, sample_rate, 16000)
-        f0, _, _ = librosa.pyin(
-            signal, fmin=60.0, fmax=500.0, sr=16000, frame_length=1024, hop_length=256
-        )
-        tracks.append(f0)  # NaN where unvoiced
-    cents = 1200 * np.log2(tracks[0] / tracks[1])
+    _compile_pyin()
+    f0_hat, f0 = (_f0(_resample(signal, sample_rate, 16000)) for signal in (s_hat, s))
+    cents = 1200 * np.log2(f0_hat / f0)
     cents = cents[np.isfinite(cents)]
     if not len(cents):
         raise UndefinedMetric("no frame is voiced in both")
     return float(np.sqrt(np.mean(cents**2)))
+
+
+def _f0(signal: np.ndarray) -> np.ndarray:
+    """F0 of each frame of a signal at 16 kHz in Hz, NaN where unvoiced."""
+    f0, _, _ = librosa.pyin(
+        signal, fmin=60.0, fmax=500.0, sr=16000, frame_length=1024, hop_length=256
+    )
+    return f0
+
+
+@lru_cache(maxsize=1)
+def _compile_pyin() -> None:
+    """Let Numba compile pYIN in one process at a time.
+
+    Processes that write Numba's cache at once may leave parts there that do not belong together,
+    and every later process that loads them ends in a segmentation fault.
+    """
+    with exclusive(Path(librosa.__file__).parent):
+        _f0(np.zeros(4096, np.float32))
 
 
 @dataclass(frozen=True)
