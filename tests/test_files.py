@@ -1,6 +1,9 @@
 import errno
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -133,3 +136,38 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch):
         atomic_path(tmp_path / "new" / "a.wav"),
     ):
         pass
+
+
+def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path):
+    code = (
+        "import sys, time; from wavediff.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n"
+        "    path.write_bytes(b'half'); print('open', flush=True); time.sleep(60)"
+    )
+    words = [sys.executable, "-c", code]
+    killed, alive = (
+        subprocess.Popen([*words, str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
+        for name in ("a.wav", "b.wav")
+    )
+    try:
+        for process in (killed, alive):
+            assert process.stdout.readline() == "open\n"
+        left = sorted(tmp_path.iterdir())
+        assert len(left) == 2
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        for path in left:  # as if a minute had passed
+            os.utime(path, (1e9, 1e9))
+        done = subprocess.run(
+            [*words[:2], code.replace("time.sleep(60)", "0"), str(tmp_path / "c.wav")], check=True
+        )
+        assert done.returncode == 0
+        found = sorted(path.name for path in tmp_path.iterdir())
+        assert len(found) == 2  # c.wav, and what is being written to b.wav
+        assert found[1] == "c.wav"
+        assert alive.poll() is None
+    finally:
+        for process in (killed, alive):
+            process.kill()
+            process.wait()
+            process.stdout.close()

@@ -6,7 +6,9 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from wavediff.errors import UserError
@@ -24,6 +26,8 @@ _REASONS = {
     errno.EEXIST: "part of its path is a file, not a folder: choose another path",
 }
 _FULL_DISK_BYTES = 64 * 1024
+TEMPORARY = ".tmp-"
+YOUNG = 60  # seconds
 
 
 @contextlib.contextmanager
@@ -44,20 +48,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     On success the temporary file is flushed to disk and renamed; on failure or interruption it is
     removed. ``path`` therefore holds either its old content or all of the new one. Missing parent
-    folders are created.
+    folders are created. What killed processes left in the folder is removed first: their temporary
+    files, which no process holds a lock on.
 
     Raises:
         UserError: if ``path`` cannot be written: no permission, a read-only or full disk, or a
             folder or device of that name.
     """
     path = Path(path)
-    temporary = path.parent / f".tmp-{secrets.token_hex(6)}{path.suffix}"
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}{path.suffix}"
+    held = None
     try:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise UserError(f"cannot write {path}: it is {kind}; give the name of a file.")
         _make_folder(path)
-        temporary.touch(exist_ok=False)  # fail before the work, not after it
+        _remove_left_over(path.parent)
+        # fail before the work, not after it
+        held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
@@ -74,7 +84,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         raise UserError(f"cannot write {path}: {_REASONS[errno.ENOSPC]}.") from error
     finally:
+        if held is not None:
+            os.close(held)
         _remove(temporary)
+
+
+@lru_cache(maxsize=256)
+def _remove_left_over(folder: Path) -> None:
+    """Remove temporary files of processes that are gone, once a folder and process."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY) and not entry.is_dir():
+                _remove_orphan(Path(entry.path))
+
+
+def _remove_orphan(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime < YOUNG:
+            return  # it may be about to be locked
+        handle = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(handle)
 
 
 def _make_folder(path: Path) -> None:
