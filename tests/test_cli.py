@@ -99,12 +99,51 @@ def test_control_c(capsys: pytest.CaptureFixture):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_bug_keeps_its_traceback():
-    def main(argv: list[str] | None) -> int:
-        raise ZeroDivisionError
+def test_an_unforeseen_exception_is_one_line_and_a_code_of_its_own(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    def command(argv: list[str] | None) -> int:
+        raise ZeroDivisionError("long " * 10_000)
 
+    assert cli.run(command, []) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: unexpected ZeroDivisionError: long long")
+    assert error.endswith("(set WAVEDIFF_DEBUG=1 for the traceback)")
+    assert "\n" not in error
+    assert len(error) < 300
+    monkeypatch.setenv("WAVEDIFF_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
-        cli.run(main, [])
+        cli.run(command, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "cannot write the output: the disk is full"),
+        (OSError(27, "File too large", "a.wav"), "cannot write a.wav: the file is too large"),
+        (MemoryError(), "there is not enough memory"),
+    ],
+)
+def test_a_full_machine_is_told(error: Exception, reason: str, capsys, monkeypatch):
+    def command(argv: list[str] | None) -> int:
+        raise error
+
+    monkeypatch.setattr("wavediff.cli._discard_stdout", lambda: None)
+    assert cli.run(command, []) == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_behind_stdout_is_told():
+    code = "import sys; from wavediff.cli import run; sys.exit(run(lambda argv: print('x' * 9)))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "error: cannot write the output: the disk is full: free some space or choose another disk"
+    )
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly():

@@ -1,14 +1,17 @@
 """The `wavediff` command: finds the module of a command, and turns errors into exit codes."""
 
 import argparse
+import contextlib
 import difflib
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
 
 from wavediff import __version__
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 
 COMMANDS = {
     "train": "train a model with a recipe",
@@ -33,6 +36,12 @@ COMMANDS = {
     "info": "describe a checkpoint, or list the bundled models",
 }
 
+FULL = {
+    errno.ENOSPC: "the disk is full: free some space or choose another disk",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
+    errno.EFBIG: "the file is too large for this file system: choose another disk",
+}
+
 _EXAMPLES = """\
 examples:
   wavediff enhance noisy.wav -o clean.wav
@@ -50,9 +59,13 @@ examples:
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Call `main(argv)` and return the exit code of the process.
 
-    A `UserError` becomes `error: <message>` on stderr and code 2, Ctrl-C becomes 130, and a reader
-    that closed our output (`wavediff ... | head`) ends the command quietly with 141.
+    A `UserError` becomes `error: <message>` on stderr and code 2, as do a full disk and a lack of
+    memory. Ctrl-C becomes 130, and a reader that closed our output (`wavediff ... | head`) ends the
+    command quietly with 141. Any other exception is a fault of ours: one line and code 1, or the
+    traceback where the environment has WAVEDIFF_DEBUG.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names of any bytes
     try:
         code = main(argv)
         sys.stdout.flush()
@@ -63,10 +76,32 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Python flushes stdout again at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 141
+    except MemoryError:
+        print("error: there is not enough memory for this: give less at once", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            _discard_stdout()
+            place = "the output" if error.filename is None else error.filename
+            print(f"error: cannot write {place}: {FULL[error.errno]}", file=sys.stderr)
+            return 2
+        if os.environ.get("WAVEDIFF_DEBUG"):
+            raise
+        print(
+            f"error: unexpected {type(error).__name__}: {shorten(error, 200)} "
+            "(set WAVEDIFF_DEBUG=1 for the traceback)",
+            file=sys.stderr,
+        )
+        return 1
     return code
+
+
+def _discard_stdout() -> None:
+    """Python flushes stdout again at exit: give it somewhere to go."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: list[str] | None = None) -> int:
