@@ -458,7 +458,7 @@ def test_stdout_must_not_be_a_terminal(model, here, monkeypatch, capsys):
         (["text.wav", "-o", "o.wav"], "text.wav is not audio"),
         (["bytes.wav", "-o", "o.wav"], "bytes.wav is empty"),
         (["frames.wav", "-o", "o.wav"], "frames.wav is empty"),
-        (["nan.wav", "-o", "o.wav"], "nan.wav holds NaN"),
+        (["nan.wav", "-o", "o.wav"], "nan.wav: sample 59999 is nan, and full scale is 1"),
         (["cut.flac", "-o", "o.wav"], "cut.flac is not audio that can be read"),
         (["missing.wav", "-o", "o.wav"], "missing.wav does not exist"),
         (["*.nothing", "-o", "o"], "*.nothing"),

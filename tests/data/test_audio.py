@@ -191,3 +191,41 @@ def test_a_wav_above_4_gb_becomes_rf64():
         assert kept_format(".wav", source) == (container, "PCM_24")
     with pytest.raises(UserError, match=r"\.m4a"):
         kept_format(".m4a", source)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "name", "words"),
+    [
+        (250_000, 1, "a.ogg", "the codec VORBIS holds up to 200000 Hz"),
+        (44_100, 1, "a.opus", "the codec OPUS holds 8000, 12000, 16000, 24000, 48000 Hz"),
+        (96_000, 1, "a.mp3", "the codec MPEG_LAYER_III holds 8000, 11025"),
+        (44_100, 3, "a.mp3", "up to 2 channels"),
+        (44_100, 9, "a.flac", "the codec FLAC holds up to 655350 Hz and up to 8 channels"),
+    ],
+)
+def test_what_a_codec_cannot_hold_is_refused_before_it_is_opened(
+    tmp_path, rate, channels, name, words
+):
+    source = tmp_path / "a.wav"
+    soundfile.write(source, np.zeros((100, channels)), rate)
+    with (
+        audio_reader(source) as reader,
+        pytest.raises(UserError, match=words),
+        audio_writer_like(reader, tmp_path / name),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+@pytest.mark.parametrize("value", [1e20, -1e30, np.nan, np.inf])
+def test_a_sample_that_cannot_be_sound_is_named(tmp_path, value):
+    samples = np.zeros((3000, 2), np.float32)
+    samples[1000, 1] = value
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    with pytest.raises(BadAudio, match="sample 1000 is"):
+        read_audio(path)
+    with pytest.raises(BadAudio, match="sample 1000 is"), audio_reader(path) as reader:
+        list(reader.blocks(300))
+    with pytest.raises(BadAudio, match="sample 1000 is"):
+        read_audio(path, start=700)

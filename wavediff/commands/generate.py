@@ -203,7 +203,10 @@ def extension(generator: Generator, arguments: argparse.Namespace) -> list[Group
 def write_manifest(path: Path, made: Sequence[tuple[Path, str | None]]) -> None:
     """A CSV that data.root reads: path, relative to it, and label where there are any."""
     labelled = made[0][1] is not None
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["path", "label"] if labelled else ["path"])
         for sound, label in made:

@@ -3,6 +3,7 @@
 A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def audio_info(path: str | Path) -> tuple[int, int]:
         BadAudio: if the file is missing, not audio or empty.
     """
     with _reading(path):
-        info = soundfile.info(str(path))
+        info = soundfile.info(os.fsencode(path))
     _check_header(path, info.frames, info.samplerate)
     return info.frames, info.samplerate
 
@@ -70,19 +71,18 @@ def read_audio(
         The audio, float32 ``[channels, time]``, and its sample rate in Hz.
 
     Raises:
-        BadAudio: if the file is missing, not audio, empty, or holds NaN or infinite samples.
+        BadAudio: if the file is missing, not audio, empty, or holds samples that cannot be sound.
     """
-    with _reading(path), soundfile.SoundFile(str(path)) as file:
+    with _reading(path), soundfile.SoundFile(os.fsencode(path)) as file:
         _check_header(path, file.frames, file.samplerate)
         if start:
             file.seek(min(start, file.frames))
         rate = file.samplerate
-        blocks = []  # by block, because all channels of a long file may not fit in memory
+        blocks: list[
+            Tensor
+        ] = []  # by block, because all channels of a long file may not fit in memory
         for block in file.blocks(READ_AT_ONCE, frames=frames, dtype="float32", always_2d=True):
-            if not np.isfinite(block).all():
-                raise BadAudio(
-                    f"{path} holds NaN or infinite samples. Export it again.", "not finite"
-                )
+            _check_samples(path, block, sum(part.shape[-1] for part in blocks) + start)
             part = torch.from_numpy(np.ascontiguousarray(block.T))
             blocks.append(part.mean(0, keepdim=True) if mono and len(part) > 1 else part)
     if not blocks:
@@ -134,10 +134,14 @@ def audio_writer(
         raise UserError(
             f"cannot write {path} as {subtype}: use one of {', '.join(known)} for {path.suffix}."
         )
+    shape = sample_rate, channels
+    _check_codec(path, path.suffix[1:].upper(), subtype, *shape)
     try:
         with (
             atomic_path(path) as temporary,
-            soundfile.SoundFile(str(temporary), "w", sample_rate, channels, subtype) as file,
+            soundfile.SoundFile(
+                os.fsencode(temporary), "w", sample_rate, channels, subtype
+            ) as file,
         ):
             writer = AudioWriter(path, file)
             yield writer
@@ -149,6 +153,14 @@ def audio_writer(
 
 LOSSY = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}  # subtype -> container
 EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+LOUDEST = 1e6  # samples beyond it, 120 dB above full scale, are errors
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+CODECS: dict[str, tuple[int | tuple[int, ...], int]] = {  # sample rates, channels
+    "VORBIS": (200_000, 255),
+    "OPUS": ((8000, 12000, 16000, 24000, 48000), 255),
+    "MPEG_LAYER_III": (MP3_RATES, 2),
+    "FLAC": (655_350, 8),
+}
 WAV_BYTES = 4_290_000_000  # a wav file stores its size in 32 bits
 
 
@@ -181,16 +193,54 @@ class AudioReader:
             BadAudio: if the file cannot be decoded, is empty, or holds NaN or infinite samples.
         """
         with _reading(self.path):
-            empty = True
+            empty, frame = True, 0
             while len(block := self._file.read(size, dtype="float64", always_2d=True)):
-                if not np.isfinite(block).all():
-                    raise BadAudio(
-                        f"{self.path} holds NaN or infinite samples. Export it again.", "not finite"
-                    )
-                empty = False
+                _check_samples(self.path, block, frame)
+                empty, frame = False, frame + len(block)
                 yield np.ascontiguousarray(block.T)
             if empty:
                 raise BadAudio(f"{self.path} is empty: it holds no samples.", "empty")
+
+
+def _check_samples(path: str | Path, block: np.ndarray, frame: int) -> None:
+    """Refuse samples that cannot be sound.
+
+    Args:
+        path: of the file.
+        block: ``[time, channels]``.
+        frame: number of its first frame in the file.
+
+    Raises:
+        BadAudio: for NaN, infinite samples and those beyond ``LOUDEST``.
+    """
+    wrong = ~(np.abs(block) <= LOUDEST)  # NaN too
+    if wrong.any():
+        at, channel = np.argwhere(wrong)[0]
+        raise BadAudio(
+            f"{path}: sample {frame + at} is {block[at, channel]:g}, and full scale is 1. Export "
+            "the file again.",
+            "not finite",
+        )
+
+
+def _check_codec(path: Path, container: str, subtype: str, rate: int, channels: int) -> None:
+    """Refuse what a codec cannot hold, before it is opened: libvorbis crashes at some rates.
+
+    Raises:
+        UserError: for a sample rate or number of channels that it cannot hold.
+    """
+    codec = subtype if subtype in CODECS else container
+    if codec not in CODECS:
+        return
+    rates, most = CODECS[codec]
+    fits = rate in rates if isinstance(rates, tuple) else rate <= rates
+    if fits and channels <= most:
+        return
+    allowed = f"up to {rates} Hz" if isinstance(rates, int) else f"{', '.join(map(str, rates))} Hz"
+    raise UserError(
+        f"cannot write {path} with {channels} channel{'s' * (channels != 1)} at {rate} Hz: the "
+        f"codec {codec} holds {allowed} and up to {most} channels. Use a name ending in .wav."
+    )
 
 
 @contextmanager
@@ -202,7 +252,7 @@ def audio_reader(path: str | Path) -> Iterator[AudioReader]:
     """
     path = Path(path)
     with _reading(path):
-        file = soundfile.SoundFile(str(path))
+        file = soundfile.SoundFile(os.fsencode(path))
     with file:
         _check_header(path, file.frames, file.samplerate)
         yield AudioReader(path, file)
@@ -254,10 +304,11 @@ def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioW
     path = Path(path)
     container, subtype = kept_format(path.suffix, source)
     shape = (source.sample_rate, source.channels, subtype)
+    _check_codec(path, container, subtype, source.sample_rate, source.channels)
     try:
         with (
             atomic_path(path) as temporary,
-            soundfile.SoundFile(str(temporary), "w", *shape, format=container) as file,
+            soundfile.SoundFile(os.fsencode(temporary), "w", *shape, format=container) as file,
         ):
             yield AudioWriter(path, file)
     except soundfile.LibsndfileError as error:

@@ -5,6 +5,7 @@ frames within 30 dB of the loudest 0.4 s are speech, the others (or the quietest
 there are fewer) are pauses. Files are read in blocks, so that a long one takes little memory.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def frame_powers(path: Path) -> np.ndarray:
     size = max(1, round(FRAME_SECONDS * rate))
     powers = []
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             for block in file.blocks(500 * size, dtype="float32", always_2d=True):
                 squares = np.mean(np.nan_to_num(block).astype(np.float64) ** 2, axis=1)
                 starts = np.arange(0, len(squares), size)

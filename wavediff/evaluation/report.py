@@ -74,7 +74,7 @@ def write_report(path: str | Path, entries: Sequence[Entry]) -> None:
         raise UserError(f"cannot write {path}: the report has no recordings. Give at least one.")
     with (
         atomic_path(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="\n") as file,
+        open(temporary, "w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         file.writelines(_page(entries))
 

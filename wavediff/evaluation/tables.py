@@ -67,7 +67,7 @@ def write_csv(
     heads = list(metrics)
     if noisy:
         heads = [head for m in metrics for head in (f"noisy_{m}", m, f"{m}_improvement")]
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["name", *columns, "sample_rate", "seconds", *heads, "remarks"])
         for result in results:

@@ -1,0 +1,63 @@
+"""Folders with a file whose name is no UTF-8: every command takes it like the others."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+NAME = b"caf\xe9"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("names") / "in"
+    path.mkdir()
+    sound = 0.1 * np.random.default_rng(0).normal(size=8000)
+    for name in (b"a.wav", NAME + b".wav"):
+        file = path / "plain.wav"
+        soundfile.write(file, sound, 16000)
+        try:
+            os.rename(file, os.path.join(os.fsencode(path), name))
+        except OSError:
+            pytest.skip("this file system takes UTF-8 only")
+    return path
+
+
+def wavediff(folder: Path, *words: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-m", "wavediff", *words, "--device", "cpu"]
+        if words[0] not in ("evaluate", "mel")
+        else [sys.executable, "-m", "wavediff", *words],
+        cwd=folder.parent,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_enhance_mel_and_vocode_write_files_of_the_same_name(folder):
+    for words, name in (
+        (["enhance", "in", "-o", "clean", "--report", "r.html"], NAME + b".wav"),
+        (["mel", "in", "-o", "mels"], NAME + b".npy"),
+        (["vocode", "mels", "-o", "again", "--mel-iterations", "2"], NAME + b".wav"),
+    ):
+        out = wavediff(folder, *words)
+        target = os.path.join(os.fsencode(folder.parent), words[3].encode())
+        assert name in os.listdir(target)
+        assert name in out
+    assert (folder.parent / "r.html").stat().st_size > 1000
+
+
+def test_evaluate_writes_tables_with_the_name(folder):
+    shutil.copytree(folder, folder.parent / "estimate", dirs_exist_ok=True)
+    words = ["--metrics", "si_sdr", "--jobs", "1", "--csv", "e.csv", "--json", "e.json"]
+    wavediff(folder, "evaluate", "--reference", "in", "--estimate", "estimate", *words)
+    with open(folder.parent / "e.csv", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.reader(file))
+    assert any(NAME in os.fsencode(cell) for row in rows for cell in row)
