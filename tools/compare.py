@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from wavediff.cli import run
 from wavediff.commands.arguments import non_negative_int, positive_int
 from wavediff.commands.outputs import interruptible
-from wavediff.data import build_source, build_split
+from wavediff.data.build import build_source, build_split
 from wavediff.data.utterances import Utterances
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError

@@ -76,8 +76,8 @@ from wavediff.commands.arguments import (
     positive_int,
 )
 from wavediff.commands.outputs import interruptible, require_writable
-from wavediff.data import build_data
 from wavediff.data.audio import write_audio
+from wavediff.data.build import build_data
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS
 from wavediff.files import atomic_path, conf_folder

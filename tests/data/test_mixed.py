@@ -9,7 +9,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch.utils.data import DataLoader
 
-from wavediff.data import Mixed, build_data
+from wavediff.data.build import build_data
+from wavediff.data.mixed import Mixed
 from wavediff.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

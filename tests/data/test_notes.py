@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wavediff.data import build_data
+from wavediff.data.build import build_data
 from wavediff.data.notes import INSTRUMENTS, note, notes
 
 RATE = 8000

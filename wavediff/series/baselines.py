@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from statistics import NormalDist
 from types import ModuleType
 
 import numpy as np
-from scipy.special import ndtri
 
 from wavediff.errors import UserError
 
 Forecast = Callable[[np.ndarray, int, int, int, int], np.ndarray]
 
 # Levels of the quantiles that samples are drawn from.
+NORMAL = NormalDist()
 LEVELS = (0.025, *(k / 10 for k in range(1, 10)), 0.975)
 
 
@@ -254,7 +255,7 @@ def _draw(found: np.ndarray, samples: int, generator: np.random.Generator) -> np
     extrapolated linearly in the normal quantile, which is exact for a Gaussian.
     """
     rank = generator.permutation((np.arange(samples) + 0.5) / samples)
-    z, knots = ndtri(rank), ndtri(LEVELS)
+    z, knots = (np.array([NORMAL.inv_cdf(p) for p in levels]) for levels in (rank, LEVELS))
     i = np.clip(np.searchsorted(knots, z) - 1, 0, len(knots) - 2)
     share = ((z - knots[i]) / (knots[i + 1] - knots[i]))[:, None]
     return found[i] + share * (found[i + 1] - found[i])

@@ -141,7 +141,7 @@ class Task(nn.Module):
 
     def read(self, config: Mapping[str, Any], seed: int) -> tuple[Any, Any]:
         """Read (training examples, held-out examples) of a data configuration."""
-        from wavediff.data import build_data  # not needed for inference
+        from wavediff.data.build import build_data  # not needed for inference
 
         return build_data(config, self.crop_length, self.sample_rate, seed)
 
