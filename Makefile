@@ -32,7 +32,7 @@ demo: $(STAMP)
 	@$(BIN)/python tools/plot_spectrograms.py demo/original.wav demo/vocoded.wav -o demo/spectrograms.png
 	@$(BIN)/wavediff enhance demo/noisy.wav -o demo/enhanced.wav --report demo/report.html --overwrite
 	@$(BIN)/python tools/make_sunspots.py -o demo/sunspots.csv
-	@$(BIN)/wavediff forecast demo/sunspots.csv --horizon 22 --fit-seconds 30 -o demo/forecast.csv \
+	@$(BIN)/wavediff forecast demo/sunspots.csv --horizon 22 -o demo/forecast.csv \
 		--plot demo/forecast.png --overwrite
 	@echo "made by the project:      demo/original.wav"
 	@echo "its mel, vocoded:         demo/vocoded.wav"

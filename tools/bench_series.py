@@ -5,7 +5,7 @@
         --calls 4,10,50,100 --windows 50
 
 Without a checkpoint: median time of five forecasts of 100 paths, 24 steps and 8 hourly variables,
-with an untrained model of the kind that `wavediff forecast` trains on such a table, already loaded.
+by the bundled forecaster, already loaded.
 With a checkpoint: a line per number of network calls, over windows of the recipe's test span, those
 of the largest series, which have the most weight in the pooled metrics.
 """
@@ -24,10 +24,9 @@ from wavediff.commands.arguments import positive_int
 from wavediff.data.configured import dataset_of, settings_of
 from wavediff.errors import UserError
 from wavediff.series import backtest as rolling
-from wavediff.series.fitting import recipe_config
 from wavediff.series.forecaster import Forecaster
 from wavediff.series.metrics import combined, sums
-from wavediff.series.settings import SERIES
+from wavediff.series.settings import SERIES, recipe_config
 
 PATHS, HORIZON, VARIABLES, STEPS, REPEATS = 100, 24, 8, 500, 5
 SHOWN = ("CRPS (9 deciles)", "coverage 50 %", "coverage 80 %", "coverage 95 %")
@@ -38,7 +37,7 @@ def seconds_of_a_forecast() -> float:
     index = pandas.date_range("2024-01-01", periods=STEPS, freq="h", name="time")
     values = np.random.default_rng(0).standard_normal((STEPS, VARIABLES)).cumsum(0)
     frame = pandas.DataFrame(values, index, [f"v{k}" for k in range(VARIABLES)]).reset_index()
-    forecaster = Forecaster(HORIZON, fit_steps=1, samples=PATHS, progress=False).fit(frame)
+    forecaster = Forecaster(HORIZON, samples=PATHS, assess=False, progress=False).read(frame)
     forecaster.sample()
     times = []
     for _ in range(REPEATS):

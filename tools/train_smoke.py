@@ -28,6 +28,7 @@ from make_smoke_data import LAYOUTS  # noqa: E402
 CONF = ROOT / "conf"
 METHODS = ROOT / "recipes" / "comparison" / "methods.yaml"
 STEPS = 3
+DRAWN = "drawn"  # data that are drawn while training
 SPLIT = "data.split={every: 4, test: 0, validation: 1}"  # of sound
 OVERRIDES = [
     "data.workers=0",
@@ -66,8 +67,8 @@ def recipes() -> dict[str, list[str]]:
 
 
 def dataset_of(config: DictConfig) -> str:
-    """Name of the function that reads the recipe's data: folder, ljspeech, ..."""
-    return config["data"]["_target_"].rpartition(".")[2]
+    """Name of the function that reads the recipe's data: folder, ...; `drawn` for none."""
+    return config["data"].get("_target_", DRAWN).rpartition(".")[2]
 
 
 def reduced(config: DictConfig, noise: Path, root: Path) -> list[str]:
@@ -159,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         roots = {name: Path(folder, "data", name) for name in set(datasets.values())}
-        roots = {name: LAYOUTS[name](root) for name, root in roots.items()}
+        roots = {name: LAYOUTS.get(name, Path)(root) for name, root in roots.items()}
         noise = LAYOUTS["folder"](Path(folder, "data", "noise"))
         runs = Path(folder, "runs")
         work = partial(train_all, configs=configs, roots=roots, noise=noise, runs=runs)

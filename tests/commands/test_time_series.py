@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+from fitted import fit
 from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands import backtest, forecast, impute, synthesize
 from wavediff.series.baselines import FORECASTS
-from wavediff.series.forecaster import Forecaster
 
 QUICK = ["--samples", "4", "--steps", "2", "--device", "cpu"]
 
@@ -55,8 +55,7 @@ def trained(tmp_path_factory) -> str:
     """A checkpoint of a few steps on the table."""
     folder = tmp_path_factory.mktemp("trained")
     table = write(folder / "table.csv", rows())
-    options = {"fit_steps": 2, "context": 8, "device": "cpu", "progress": False}
-    Forecaster(4, **options).fit(table).save(folder / "model.safetensors")
+    fit(table, 4).save_pretrained(folder / "model.safetensors")
     return str(folder / "model.safetensors")
 
 
@@ -100,10 +99,9 @@ def test_a_model_of_one_variable_serves_any_others(tmp_path, capsys):
     stamps = pandas.date_range("2020-01-01", periods=60, freq="D")
     frame = pandas.DataFrame({"time": stamps, "one": values})
     model, out = tmp_path / "model.safetensors", tmp_path / "f.csv"
-    options = {"fit_steps": 2, "context": 8, "device": "cpu", "progress": False}
-    forecaster = Forecaster(4, **options).fit(frame)
-    forecaster.model.extra["variables"] = ["one"]  # as a recipe with multivariate=true has it
-    forecaster.save(model)
+    trained = fit(frame, 4)
+    trained.extra["variables"] = ["one"]  # as a recipe with multivariate=true has it
+    trained.save_pretrained(model)
     frame[names] = np.stack([values, 2 * values], axis=1)
     frame[["time", *names]].to_csv(tmp_path / "t.csv", index=False)
     words = [str(tmp_path / "t.csv"), "--checkpoint", str(model), "-o", str(out), *QUICK]
@@ -140,7 +138,7 @@ def test_impute_keeps_the_files_form(tmp_path):
     text = lines[0] + "\r\n".join([*lines[1:], "", ""])
     given, out = tmp_path / "t.csv.gz", tmp_path / "out.csv.gz"
     given.write_bytes(gzip.compress(text.encode()))
-    words = [str(given), "-o", str(out), "--fit-steps", "1", *QUICK]
+    words = [str(given), "-o", str(out), *QUICK]
     assert run(impute.main, words) == 0
     filled = gzip.decompress(out.read_bytes()).decode()
     assert filled[0] == "\ufeff"
@@ -191,8 +189,7 @@ def test_synthetic_series_are_scored_by_real_ones(tmp_path, capsys):
     frame.loc[200, "a"] = np.nan
     real, model, out = (tmp_path / name for name in ("r.csv", "model.safetensors", "made.csv"))
     frame.to_csv(real, index=False)
-    options = {"fit_steps": 2, "context": 8, "device": "cpu", "progress": False}
-    Forecaster(4, **options).fit(real).save(model)
+    fit(real, 4).save_pretrained(model)
     words = ["--checkpoint", str(model), "--n", "40", "-o", str(out), "--steps", "2"]
     words += ["--device", "cpu", "--overwrite", "--score-steps", "150"]
     assert run(synthesize.main, [*words, "--reference", str(real)]) == 0
@@ -217,24 +214,6 @@ def test_synthetic_series_are_scored_by_real_ones(tmp_path, capsys):
     frame.rename(columns={"b": "c"}).to_csv(real, index=False)
     assert run(synthesize.main, [*words, "--reference", str(real)]) == 2
     assert "the data has no b" in capsys.readouterr().err
-
-
-def test_without_a_checkpoint_a_model_is_trained_and_said_so(table, tmp_path, capsys):
-    fitting = ["--fit-steps", "1", "--context", "6", *QUICK]
-    for name in ("a.csv", "b.csv"):
-        words = [table, "--horizon", "2", "--targets", "sales", "-o", str(tmp_path / name)]
-        assert run(forecast.main, [*words, *fitting]) == 0
-    assert "training a small model" in capsys.readouterr().err
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    assert run(impute.main, [table, "-o", str(tmp_path / "c.csv"), *fitting]) == 0
-    filled = pandas.read_csv(tmp_path / "c.csv")
-    assert filled[["sales", "price"]].notna().all(axis=None)
-    words = [table, "--horizon", "3", "--test", "6", "--json", "--models", "model,random_walk"]
-    capsys.readouterr()
-    assert run(backtest.main, [*words, *fitting]) == 0
-    judged = json.loads(capsys.readouterr().out)
-    assert judged["model"]["points"] == judged["random walk"]["points"] > 0
-    assert all(np.isfinite(list(row.values())).all() for row in judged.values())
 
 
 def changed(table: list[list[str]], row: int, column: int, text: str) -> list[list[str]]:
@@ -275,12 +254,8 @@ def test_bad_input_is_one_sentence(kind, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_a_horizon_longer_than_the_data_and_a_checkpoint_of_other_data(
-    table, trained, tmp_path, capsys
-):
+def test_a_checkpoint_of_other_data(table, trained, tmp_path, capsys):
     out = ["-o", str(tmp_path / "out.csv")]
-    assert run(forecast.main, [table, "--horizon", "49", *out]) == 2
-    assert "longer than the data to learn from, 48 steps" in capsys.readouterr().err
     assert run(forecast.main, [table, "--targets", "sales", "--checkpoint", trained, *out]) == 2
     assert "the data has no price" in capsys.readouterr().err
     days = [[f"2020-01-{d:02}", "x", "1.5", "", "2.5"] for d in range(1, 31)]
@@ -297,7 +272,7 @@ def test_what_may_be_wrong_works_and_is_told(trained, tmp_path, capsys):
     path = write(tmp_path / "t.csv", lines, "month,shop,sales,remark,price,large,nothing")
     out, plot = tmp_path / "out.csv", tmp_path / "plot.png"
     words = [path, "-o", str(out), "--plot", str(plot), "--horizon", "2", *QUICK]
-    assert run(forecast.main, [*words, "--fit-steps", "1"]) == 0
+    assert run(forecast.main, words) == 0
     told = capsys.readouterr().err
     assert "sorted" in told
     assert "the same value in every row: sales (7), large (-2e+30)" in told
@@ -305,7 +280,7 @@ def test_what_may_be_wrong_works_and_is_told(trained, tmp_path, capsys):
     assert "column nothing has no value and is left out" in told
     assert np.isfinite(pandas.read_csv(out).iloc[:, 2:].to_numpy()).all()
     assert plot.read_bytes()[:4] == b"\x89PNG"
-    words = [path, "--horizon", "2", "--test", "4", "--fit-steps", "1", *QUICK]
+    words = [path, "--horizon", "2", "--test", "4", *QUICK]
     assert run(backtest.main, words) == 0
 
 
@@ -377,7 +352,7 @@ def test_a_large_file_takes_bounded_memory(tmp_path):
         file.write(",".join(["time", *(f"v{v}" for v in range(40))]) + "\n")
         file.writelines(f"{stamp},{cells[i % 997]}\n" for i, stamp in enumerate(stamps))
     assert path.stat().st_size > 190e6
-    words = ["--fit-steps", "1", "--steps", "1", "--horizon", "24", "--device", "cpu"]
+    words = ["--steps", "1", "--horizon", "24", "--device", "cpu"]
     # the kernel's figure for a finished process begins with that of its parent, pytest
     told_peak = (
         "import sys; from wavediff.cli import main; assert main() == 0; "

@@ -10,13 +10,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
-from wavediff.data import LOADER, build_data, split
+from wavediff.data.build import build_data
+from wavediff.data.loader import LOADER, split
 from wavediff.errors import UserError
 from wavediff.series.settings import SERIES
 
 CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = ("loader", "mixing", "series")  # what datasets have in common
-DATASETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml") if path.stem not in SETTINGS)
+DRAWN = ("synthetic_series",)  # while training: read from nowhere
+DATASETS = sorted({path.stem for path in (CONF / "data").glob("*.yaml")} - {*SETTINGS, *DRAWN})
 OF_SERIES = [
     name for name in DATASETS if "series" in OmegaConf.load(CONF / f"data/{name}.yaml").defaults
 ]

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pandas
 import pytest
+from fitted import fit
 
 from wavediff.errors import UserError
 from wavediff.series import gluonts as ours
@@ -13,7 +14,7 @@ from wavediff.series.gluonts import GluonTSPredictor
 from wavediff.series.metrics import mae, weighted_quantile_loss
 
 HORIZON = 3
-OPTIONS = {"context": 8, "device": "cpu", "progress": False, "samples": 20, "steps": 2}
+OPTIONS = {"device": "cpu", "progress": False, "samples": 20, "steps": 2}
 
 
 def values(steps: int, variables: int, seed: int) -> np.ndarray:
@@ -43,11 +44,17 @@ def entries(lengths: list[int], variables: int) -> list[dict]:
     return found
 
 
-def fitted(variables: int) -> Forecaster:
-    return Forecaster(HORIZON, fit_steps=2, **OPTIONS).fit(frame([40, 33], variables))
+@pytest.fixture
+def fitted(tmp_path):
+    def make(variables: int) -> Forecaster:
+        path = tmp_path / "model.safetensors"
+        fit(frame([40, 33], variables), HORIZON).save_pretrained(path)
+        return Forecaster(HORIZON, checkpoint=path, **OPTIONS)
+
+    return make
 
 
-def test_gluonts_evaluator_measures_what_ours_does(monkeypatch):
+def test_gluonts_evaluator_measures_what_ours_does(monkeypatch, fitted):
     evaluation = pytest.importorskip("gluonts.evaluation")
     monkeypatch.setattr(ours, "BATCH", 2)
     dataset = entries([40, 33], 1)
@@ -68,7 +75,7 @@ def test_gluonts_evaluator_measures_what_ours_does(monkeypatch):
     assert (samples[:, 0] != samples[:, 2]).all()  # the same data never sees the same noise
 
 
-def test_variables_together_and_what_came_before(monkeypatch):
+def test_variables_together_and_what_came_before(monkeypatch, fitted):
     pytest.importorskip("gluonts")
     forecaster = fitted(2)
     assert forecaster.model.extra["variables"] == ["v0", "v1"]
@@ -86,4 +93,12 @@ def test_variables_together_and_what_came_before(monkeypatch):
 def test_without_gluonts_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gluonts.model.forecast", None)
     with pytest.raises(UserError, match=r"pip install 'wavediff\[gluonts\]'"):
-        GluonTSPredictor(Forecaster(HORIZON, fit_steps=2, **OPTIONS))
+        GluonTSPredictor(Forecaster(HORIZON, **OPTIONS))
+
+
+def test_the_pretrained_forecaster_takes_entries_of_any_frequency():
+    pytest.importorskip("gluonts")
+    predictor = GluonTSPredictor(Forecaster(HORIZON, **OPTIONS))
+    (forecast,) = predictor.predict(entries([40], 1))
+    assert forecast.samples.shape == (20, HORIZON)
+    assert str(forecast.start_date) == "2018-05"

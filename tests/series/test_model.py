@@ -11,16 +11,16 @@ from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.schedule import VP
 from wavediff.series import imputation, rolling, scaling
 from wavediff.series.condition import Window, network_sizes
-from wavediff.series.fitting import recipe_config
 from wavediff.series.model import SeriesModel
 from wavediff.series.series_set import Series, SeriesSet
+from wavediff.series.settings import recipe_config
 from wavediff.series.windows import Windows
 from wavediff.tasks.build import build_task
 
 
 def tiny(variables: int = 2, kind: str = "standard", lags=(5,), features: int = 0) -> SeriesModel:
     """Random weights, 12 steps of context and 4 of horizon."""
-    config = recipe_config()
+    config = recipe_config("series")
     sizes = {"variables": variables, "features": features, "lags": list(lags)}
     sizes |= {"context": 12, "horizon": 4, "scaling": kind}
     groups = {key: config[key] for key in SeriesModel.groups}

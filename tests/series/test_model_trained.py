@@ -7,13 +7,14 @@ compared relative to the standard deviation of the process, not to themselves: m
 import numpy as np
 import pytest
 import torch
+from fitted import fit
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
 from wavediff.series.condition import Window, network_sizes
-from wavediff.series.fitting import fit, recipe_config
 from wavediff.series.model import SeriesModel
 from wavediff.series.series_set import Series, SeriesSet
+from wavediff.series.settings import recipe_config
 from wavediff.tasks.build import build_task
 
 PHI, CONTEXT, HORIZON, WINDOWS, SAMPLES = 0.9, 24, 12, 48, 200
@@ -47,8 +48,7 @@ def model() -> SeriesModel:
         "optimizer.lr=2e-3",
     ]
     config = recipe_config("series", changes)
-    options = {"horizon": HORIZON, "context": CONTEXT, "steps": STEPS, "progress": False}
-    return fit(series, config=config, **options)
+    return fit(series, HORIZON, context=CONTEXT, steps=STEPS, config=config)
 
 
 def drawn(model: SeriesModel, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:

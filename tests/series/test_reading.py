@@ -97,7 +97,19 @@ def test_a_frequency_is_found_despite_gaps_and_goes_on(read, freq):
         (["2024Q1", "2024Q2", "2024Q4"], "QS-JAN", "2024Q4"),
         (["2024-01", "2024-02", "2024-04"], "MS", "2024-04"),
         (["2024-01-15", "2024-02-15", "2024-04-15"], "MS", "2024-04-15"),
-        (["20240101", "20240102", "20240104"], "D", "2024-01-04"),
+        (["20240101", "20240102", "20240104"], "D", "20240104"),
+        (["202401", "202402", "202404"], "MS", "202404"),
+        (["31/01/24", "01/02/24", "03/02/24"], "D", "03/02/24"),
+        (["31.01.24", "01.02.24", "03.02.24"], "D", "03.02.24"),
+        (["31-01-24 14:00", "31-01-24 15:00", "31-01-24 17:00"], "h", "31-01-24 17:00"),
+        (["31/01/2024 12:00 PM", "31/01/2024 01:00 PM", "31/01/2024 03:00 PM"], "h",
+         "31/01/2024 03:00 PM"),
+        (["Q1 2020", "Q2 2020", "Q4 2020"], "QS-JAN", "Q4 2020"),
+        (["2020 Q1", "2020 Q2", "2020 Q4"], "QS-JAN", "2020 Q4"),
+        (["2015M01", "2015M02", "2015M04"], "MS", "2015M04"),
+        (["2020-W52", "2020-W53", "2021-W02"], "W-MON", "2021-W02"),
+        (["5 Jan 2024", "6 Jan 2024", "8 Jan 2024"], "D", "08 Jan 2024"),
+        (["1706745600", "1706749200", "1706756400"], "h", "1706756400"),
         (["2024/01/01 01:00:00", "2024/01/01 02:00:00", "2024/01/01 04:00:00"], "h", None),
         (["2024-01-01T01:00:00+01:00", "2024-01-01T02:00:00+01:00", "2024-01-01T04:00:00+01:00"],
          "h", "2024-01-01T04:00:00+01:00"),
@@ -127,6 +139,17 @@ def test_years_seconds_and_plain_steps_are_numbers(read):
 def test_an_ambiguous_order_of_day_and_month_is_told(read):
     series = read(table(["01/02/2024", "02/02/2024", "03/02/2024"]))
     assert any("read month first" in note for note in series.notes)
+    assert any("%d/%m/%Y fits too: --date-format decides" in note for note in series.notes)
+    series = read(table(["01/02/2024", "02/02/2024", "03/02/2024"]), date_format="%d/%m/%Y")
+    assert series.freq == "D"
+    assert not any("first" in note for note in series.notes)
+    # without one, the order that gives a regular series
+    months = pandas.date_range("2020-01-01", periods=30, freq="MS").strftime("%d/%m/%y")
+    series = read(table(list(months)))
+    assert (series.freq, series.items[0].length) == ("MS", 30)
+    # one day above 12, far down, decides for the whole column
+    days = pandas.date_range("2024-01-01", periods=40).strftime("%d/%m/%y")
+    assert read(table(list(days))).freq == "D"
     assert not any("first" in note for note in read(table(["2024-01-02", "2024-01-03"])).notes)
 
 
@@ -222,7 +245,7 @@ BAD = {
         {},
         "'bad' in column x, line 2002",
     ),
-    "thousands": ('time,x\n2024-01-01,"1,200"\n2024-01-02,"1,300"\n', {}, "'1,200' in column x"),
+    "thousands": ('time,x\n2024-01-01,"1,200"\n2024-01-02,$5 EUR\n', {}, "'1,200' in column x"),
     "no value": (table(HOURS[:3], ["", "", ""]), {}, "no column with numbers"),
     "no value in a named column": (
         table(HOURS[:3], ["", "", ""]), {"targets": ["x"]}, "column x has no value"
@@ -283,7 +306,7 @@ def test_random_gaps_do_not_change_the_frequency():
     rng = np.random.default_rng(0)
     for freq in ("h", "B", "MS", "W-SUN"):
         times = pandas.date_range("2000-01-03", periods=300, freq=freq)
-        kept = times[rng.random(300) < 0.4].to_numpy().astype("M8[us]")
+        kept = times[rng.random(300) < 0.6].to_numpy().astype("M8[us]")
         assert infer([kept], ["x"]) == freq
         assert positions(kept, freq).max() < 300
 
@@ -304,3 +327,75 @@ def test_large_tables_are_read_in_pieces(read, monkeypatch):
     series = read("time,item,x\n" + "".join(rows))
     assert [item.length for item in series.items] == [3500, 3500]
     np.testing.assert_array_equal(series.items[1].values, [np.arange(3500.0)])
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["1,234.5", "2,000", "-3"], [1234.5, 2000, -3]),
+        (["$1,200", "$900", "-$5"], [1200, 900, -5]),
+        (["1 234 EUR", "5 EUR", "7"], [1234, 5, 7]),
+        (["12.5 %", "3 %", "4%"], [12.5, 3, 4]),
+        (["1.234,5", "2,5", "3,0"], [1234.5, 2.5, 3]),
+        (["1", "   ", "3"], [1, np.nan, 3]),
+    ],
+)
+def test_amounts_of_one_notation_are_numbers(read, cells, values):
+    rows = [f'2024-01-{day:02};"{cell}"' for day, cell in enumerate(cells, 1)]
+    series = read("\n".join(["date;x", *rows]) + "\n")
+    np.testing.assert_array_equal(series.items[0].values[0], values)
+
+
+@pytest.mark.parametrize("cells", [["$5", "5 EUR", "3"], ["1,234", "1'234", "5"], ["1", "x", "3"]])
+def test_amounts_of_several_notations_are_refused(read, cells):
+    rows = [f'2024-01-{day:02};"{cell}"' for day, cell in enumerate(cells, 1)]
+    with pytest.raises(UserError, match="is not a number"):
+        read("\n".join(["date;x", *rows]) + "\n")
+
+
+def test_the_31st_goes_on_at_the_ends_of_shorter_months(read):
+    series = read(table(["2023-10-31", "2023-11-30", "2023-12-31"]), freq="MS")
+    assert list(series.labels(0, 3, 6)) == ["2024-01-31", "2024-02-29", "2024-03-31"]
+
+
+def test_trading_hours_and_single_events_are_asked_about(read):
+    days = pandas.bdate_range("2024-01-01", periods=8)
+    hours = [f"{day.date()} {hour:02}:30" for day in days for hour in range(9, 16)]
+    with pytest.raises(UserError, match="more than half of them empty: trading hours"):
+        read(table(hours))
+    generator = np.random.default_rng(0)
+    events = np.sort(generator.choice(100_000, 60, replace=False))
+    stamps = pandas.Timestamp("2024-01-01") + pandas.to_timedelta(events, unit="min")
+    with pytest.raises(UserError, match=r"mixed frequencies|more than half of them empty"):
+        read(table([str(stamp) for stamp in stamps]))
+    assert read(table(hours), freq="h").freq == "h"  # who asks for it gets it
+
+
+def test_zones_are_kept_across_clock_changes(read):
+    hours = pandas.date_range("2024-03-30 12:00", periods=24, freq="h", tz="Europe/Berlin")
+    series = read_series(pandas.DataFrame({"t": hours, "x": 1.0}))
+    ahead = pandas.date_range("2024-03-31 13:00", periods=3, freq="h", tz="Europe/Berlin")
+    assert list(series.times(0, 24, 27)) == list(ahead)
+    days = pandas.date_range("2024-03-29", periods=4, freq="D", tz="Europe/Berlin")
+    series = read_series(pandas.DataFrame({"t": days, "x": 1.0}))
+    wanted = [pandas.Timestamp("2024-04-02", tz="Europe/Berlin")]
+    assert list(series.times(0, 4, 5)) == wanted
+
+    cells = [stamp.isoformat() for stamp in days]  # midnights, the distance from UTC changes
+    series = read(table(cells))
+    assert (series.freq, list(series.labels(0, 4, 5))) == ("D", ["2024-04-02T00:00:00"])
+    assert any("taken as local days" in note for note in series.notes)
+    series = read(table(cells), tz="Europe/Berlin")
+    assert list(series.labels(0, 4, 5)) == ["2024-04-02T00:00:00+02:00"]
+
+
+def test_an_hour_that_comes_twice_needs_a_zone(read):
+    hours = pandas.date_range("2024-10-26 22:00", periods=12, freq="h", tz="Europe/Berlin")
+    cells = [stamp.strftime("%Y-%m-%d %H:%M") for stamp in hours]
+    with pytest.raises(UserError, match=r"02:00:00 comes twice.*or give --tz ZONE if a clock"):
+        read(table(cells))
+    series = read(table(cells), tz="Europe/Berlin")
+    assert (series.freq, series.items[0].length) == ("h", 12)
+    assert list(series.labels(0, 12, 13)) == ["2024-10-27 09:00"]
+    with pytest.raises(UserError, match="there is no time zone 'Berlin/Europe'"):
+        read(table(cells), tz="Berlin/Europe")

@@ -16,7 +16,7 @@ from wavediff.commands.arguments import Parser, name_list, positive_int, real, r
 from wavediff.commands.outputs import interruptible
 from wavediff.commands.series_arguments import (
     add_series,
-    report_fitting,
+    report,
     require_table,
     series_options,
 )
@@ -50,8 +50,9 @@ examples:
   wavediff backtest --recipe m4_hourly data.root=data --checkpoint runs/m4_hourly --json
 
 Models: {MODEL}, {", ".join(BASELINES)}.
-ets, theta and arima need pip install 'wavediff[baselines]', and time. Without --checkpoint a small
-model is trained first, on what precedes the test span. --recipe takes data, horizon, context and
+ets, theta and arima need pip install 'wavediff[baselines]', and time. The model's own paths are
+evaluated, neither calibrated nor replaced by seasonal naive where that is better; --fit-seconds
+fine-tunes it on what precedes the test span. --recipe takes data, horizon, context and
 test span from a recipe, whose settings may follow as KEY=VALUE. Baselines see the whole history
 unless --history limits it. The three kinds of CRPS are relative to mean |y|; MASE is in units of
 the seasonal naive error.
@@ -118,20 +119,17 @@ def models(text: str) -> list[str]:
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
     """Return the metrics of each model."""
-    import numpy as np
 
     from wavediff.data.configured import dataset_of, settings_of
     from wavediff.memory import keep_freed
     from wavediff.series import backtest as rolling
-    from wavediff.series import calendar
     from wavediff.series.baselines import FORECASTS
-    from wavediff.series.fitting import recipe_config
     from wavediff.series.forecaster import Forecaster
-    from wavediff.series.settings import SERIES
+    from wavediff.series.settings import SERIES, recipe_config
 
     chosen = arguments.models
     options = series_options(arguments)
-    horizon, test, fitting = arguments.horizon, arguments.test, {}
+    horizon, test = arguments.horizon, arguments.test
     if arguments.recipe is None:
         source: Path | SeriesSet = Path(arguments.source[0]).expanduser()
     else:
@@ -139,15 +137,12 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
         values, settings = settings_of(config["data"], SERIES, "series")
         source = dataset_of(values)
         horizon, test = horizon or settings["horizon"], test or settings["test"]
-        for name in ("context", "multivariate"):
-            options[name] = settings[name] if options[name] is None else options[name]
-        fitting["config"] = config
     forecaster = Forecaster(horizon, **options).read(source)
     keep_freed()
-    print(*forecaster.notes, sep="\n", file=sys.stderr)
+    report(forecaster.notes)
     series = forecaster.series
     assert series is not None
-    horizon = horizon or (forecaster.model.horizon if forecaster.model else None)
+    horizon = horizon or forecaster.default_horizon
     if not horizon:
         raise UserError("give --horizon, how many steps to forecast")
     lengths = [item.length for item in series.items]
@@ -156,7 +151,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
         rolling.rolling_origins(length, horizon, test=span, stride=arguments.stride)
         for length, span in zip(lengths, spans, strict=True)
     ]
-    season = calendar.season(series.freq)
+    season = forecaster.season
     items = [item.values for item in series.items]
     windows = rolling.cut(items, horizon, origins, season, arguments.history)
     print(
@@ -166,17 +161,20 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
     )
     table = {}
     if MODEL in chosen:
-        training = float(forecaster.model.extra.get("seconds", np.nan)) if forecaster.model else 0.0
-        if forecaster.model is None:
-            report_fitting(arguments, "what precedes the test span")
+        training = forecaster.training_seconds
+        if arguments.fit_seconds or arguments.fit_steps:
             began = time.perf_counter()
-            forecaster.fit(series, stops=[own[0] for own in origins], **fitting)
+            told = len(forecaster.notes)
+            forecaster.fit(series.until([own[0] for own in origins]))
+            report(forecaster.notes[told:])
+            forecaster.read(series)
             training = time.perf_counter() - began
         began = time.perf_counter()
         places = [(window.item, window.origin) for window in windows]
         row = rolling.evaluate(windows, forecaster.paths(places, horizon))
         table[MODEL] = {**row, "seconds": time.perf_counter() - began}
-        table[MODEL]["training seconds"] = training
+        if training is not None:
+            table[MODEL]["training seconds"] = training
     baselines = [BASELINES[name] for name in chosen if name != MODEL]
     others = {name: FORECASTS[name] for name in baselines}
     with tqdm(total=len(windows) * len(others), desc="baselines", delay=1, leave=False) as bar:

@@ -9,13 +9,14 @@ from wavediff.commands.outputs import interruptible, require_new
 from wavediff.commands.series_arguments import (
     add_series,
     add_table,
-    report_fitting,
+    report,
     require_new_table,
     require_table,
     series_options,
 )
 from wavediff.errors import UserError
 
+PLOTTED = 8  # panels of a plot, as in wavediff.series.plot
 PLOTS = (".png", ".pdf", ".svg")
 
 DESCRIPTION = """\
@@ -26,14 +27,19 @@ steps that follow the last row, at the file's frequency.
 EXAMPLES = """\
 examples:
   wavediff forecast sales.csv --horizon 24 -o forecast.csv --plot forecast.png
-  wavediff forecast sales.csv --horizon 12 --item shop --targets sales --fit-seconds 600 -o f.csv
+  wavediff forecast sales.csv --horizon 12 --item shop --targets sales --kind count -o f.csv
+  wavediff forecast sales.csv --horizon 12 --fit-seconds 120 --save shop-model -o forecast.csv
   wavediff forecast ETTh1.csv --horizon 24 --checkpoint runs/etth1 --quantiles 0.05,0.95 -o f.csv
 
-Without --checkpoint a small model is trained on the file itself first. OUT has a row for each item
-and time step: the time column, the item column if there is one, and for each variable and quantile
-a column NAME_q0.1, NAME_q0.5, ... . A horizon longer than the model's is forecast block by block,
-each sample path conditioned on its own past. Columns of --known must have values for the horizon,
-in rows where the other columns are empty.
+The bundled model was trained on synthetic series and forecasts any others at once. Two lines on
+stderr say how it does on the last windows of the file beside seasonal naive (repeat the last
+season), whose forecast is given for the series where that is better. --fit-seconds fine-tunes it,
+and keeps the result only where it is better on windows held back.
+
+OUT has a row for each item and time step: the time column, the item column if there is one, and for
+each variable and quantile a column NAME_q0.1, NAME_q0.5, ... . A horizon longer than 64 steps is
+forecast block by block, each sample path conditioned on its own past. Columns of --known must have
+values for the horizon, in rows where the other columns are empty.
 """
 
 
@@ -55,19 +61,28 @@ def main(argv: list[str] | None = None) -> int:
     with interruptible():
         forecaster = Forecaster(arguments.horizon, **series_options(arguments))
         forecaster.read(arguments.data)
-        print(*forecaster.notes, sep="\n", file=sys.stderr)
-        report_fitting(arguments, str(arguments.data))
-        forecaster.fit(forecaster.series)
+        report(forecaster.notes)
+        if arguments.fit_seconds or arguments.fit_steps:
+            assert forecaster.series is not None
+            told = len(forecaster.notes)
+            report(forecaster.fit(forecaster.series).notes[told:])
+        told = len(forecaster.notes)
         samples = forecaster.sample()
-        assert forecaster.series is not None
+        report(forecaster.notes[told:])
+        if forecaster.assessment is not None:
+            report(forecaster.assessment.sentences())
         frame = forecaster.frame(samples, arguments.quantiles, as_written=True)
         write_table(frame, arguments.output)
         print(arguments.output)
         if arguments.plot is not None:
-            from wavediff.series.plot import write_plot
-
-            write_plot(forecaster.series, samples, arguments.plot)
+            forecaster.plot(samples, arguments.plot)
+            count = samples.shape[1] * samples.shape[3]
+            if count > PLOTTED:
+                report([f"the plot shows the first {PLOTTED} of {count} series"])
             print(arguments.plot)
+        if arguments.save is not None:
+            forecaster.save(arguments.save)
+            print(arguments.save)
     return 0
 
 

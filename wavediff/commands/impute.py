@@ -12,7 +12,7 @@ from wavediff.commands.outputs import interruptible
 from wavediff.commands.series_arguments import (
     add_series,
     add_table,
-    report_fitting,
+    report,
     require_new_table,
     require_table,
     series_options,
@@ -34,9 +34,11 @@ examples:
   wavediff impute sensors.csv --targets temperature,humidity --fit-seconds 300 -o filled.csv
   wavediff impute ETTh1.csv --checkpoint runs/etth1 -o filled.csv
 
-Without --checkpoint a small model is trained on the file itself first. A missing value becomes the
-median of the samples; a column NAME_std beside each variable with missing values holds their
-standard deviation, 0 where the value was observed. Absent rows stay absent.
+The bundled model forecasts each gap from its past and backwards from its future. Known values are
+hidden first to compare it with linear and seasonal interpolation, and the best of the three is used
+(two lines on stderr). A missing value becomes the median of the samples; a column NAME_std beside
+each variable with missing values holds their standard deviation, 0 where the value was observed.
+Absent rows stay absent.
 """
 
 
@@ -58,14 +60,15 @@ def main(argv: list[str] | None = None) -> int:
     with interruptible():
         forecaster = Forecaster(**series_options(arguments))
         forecaster.read(arguments.data)
-        print(*forecaster.notes, sep="\n", file=sys.stderr)
+        report(forecaster.notes)
+        told = len(forecaster.notes)
         series = forecaster.series
         assert series is not None
         report_missing(series)
         if any(np.isnan(item.values).any() for item in series.items):
-            report_fitting(arguments, str(arguments.data))
             forecaster.fit(series)
             filled = [(part.median, part.std) for part in forecaster.gaps()]
+            report(forecaster.notes[told:])
         else:
             filled = [(item.values, np.zeros(item.values.shape)) for item in series.items]
         unknown = sum(int(np.isnan(median).sum()) for median, _ in filled)

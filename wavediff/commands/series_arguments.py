@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from wavediff.commands.arguments import (
     path,
     positive_float,
     positive_int,
+    real,
 )
 from wavediff.commands.outputs import require_new
 from wavediff.errors import UserError
@@ -41,26 +43,26 @@ def add_series(parser: Parser) -> None:
     add("--known", name_list, "A,B", "columns with known future", default=[])
     add("--static", name_list, "A,B", "columns constant for an item", default=[])
     add("--freq", str, "F", "h, 15min, D, B, W-SUN, MS, ... (default: detected)")
-    add("--checkpoint", str, "RUN", "a trained model (default: one is fitted to the data)")
-    add(
-        "--fit-seconds",
-        positive_float,
-        "S",
-        "time to fit a model, without a checkpoint",
-        default=120.0,
-    )
+    add("--date-format", str, "F", "of the timestamps, as %%d/%%m/%%Y (default: detected)")
+    add("--tz", str, "ZONE", "of the timestamps, such as Europe/Berlin (default: their own)")
+    add("--period", positive_int, "N", "seasonal period in time steps (default: the calendar's)")
+    add("--checkpoint", str, "RUN", "a model (default: the bundled one)", default="forecaster")
+    add("--fit-seconds", positive_float, "S", "fine-tune the model on the data first")
     add(
         "--fit-steps",
         positive_int,
         "N",
         "training steps instead, so that the same seed gives the same result",
     )
-    add("--context", positive_int, "N", "time steps that a forecast sees")
     parser.add_argument(
-        "--multivariate",
-        action=argparse.BooleanOptionalAction,
-        help="all variables in one window, or each by itself (default: together up to 16)",
+        "--kind",
+        choices=["auto", "real", "positive", "count"],
+        default="auto",
+        help="what the values are: counts are whole and not negative (default: auto, by the data)",
     )
+    add("--lower", real, "X", "least value (default: by the kind)")
+    add("--upper", real, "X", "greatest value")
+    add("--save", path, "MODEL", "save the model for --checkpoint: a folder or .safetensors file")
     add("--samples", positive_int, "N", "sample paths", default=100)
     parser.add_argument(
         "--guidance",
@@ -82,25 +84,18 @@ def add_series(parser: Parser) -> None:
 def series_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of ``add_series`` as ``wavediff.series.forecaster`` names them."""
     same = (
-        "time", "item", "targets", "known", "static", "freq", "checkpoint", "fit_steps", "context",
-        "multivariate", "samples", "sampler", "steps", "seed", "guidance", "guidance_scale",
+        "time", "item", "targets", "known", "static", "freq", "date_format", "tz", "period",
+        "checkpoint", "fit_steps", "kind", "lower", "upper", "samples", "sampler", "steps", "seed",
+        "guidance", "guidance_scale",
     )  # fmt: skip
     options = {name: getattr(arguments, name) for name in same}
     return options | {"seconds": arguments.fit_seconds, "device": str(device(arguments))}
 
 
-def report_fitting(arguments: argparse.Namespace, what: str) -> None:
-    """Say on stderr that a model is trained first, where no checkpoint is given."""
-    if arguments.checkpoint is None:
-        budget = (
-            f"{arguments.fit_steps} steps (--fit-steps)"
-            if arguments.fit_steps
-            else f"about {arguments.fit_seconds:g} s (--fit-seconds)"
-        )
-        print(
-            f"no checkpoint is given: training a small model on {what} first, for {budget}",
-            file=sys.stderr,
-        )
+def report(sentences: Sequence[str]) -> None:
+    """Print sentences on stderr, a line each."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
 
 
 def require_table(source: Path) -> None:

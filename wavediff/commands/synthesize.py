@@ -105,13 +105,15 @@ def real_windows(forecaster: Forecaster, reference: Path, n: int) -> np.ndarray:
     Raises:
         UserError: for a table that does not fit the model, or has too few.
     """
+    from wavediff.series.model import SeriesModel
     from wavediff.series.synthesis_metrics import complete_windows
 
     series = forecaster.read(reference).series
     print(*forecaster.notes, sep="\n", file=sys.stderr)
     model = forecaster.model
     assert series is not None
-    assert model is not None
+    if not isinstance(model, SeriesModel):
+        raise UserError(f"{forecaster.checkpoint} does not synthesize: give a run of recipe=series")
     rows = [item.values for item in series.items]
     if model.variables == 1:
         rows = [row[None] for values in rows for row in values]

@@ -18,3 +18,9 @@ def precision(x: Tensor) -> AbstractContextManager:
     ):
         return torch.autocast("cpu", enabled=False)
     return nullcontext()
+
+
+def reduced(device: torch.device) -> AbstractContextManager:
+    """Autocast to bfloat16 on a CPU that computes in it: inference where digits do not matter."""
+    able = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16) if able else nullcontext()

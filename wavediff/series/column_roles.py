@@ -54,7 +54,7 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
     together = f" (such as {' and '.join(candidates)} in one)" if len(candidates) > 1 else ""
     raise UserError(
         f"{where}: keep one row for each timestamp, or for each timestamp and item with one column "
-        f"that names the item{together}"
+        f"that names the item{together}{clock_advice(table)}"
     )
 
 
@@ -107,3 +107,11 @@ def _comes_twice(table: Table, codes: np.ndarray) -> bool:
     order = np.lexsort((table.time, codes))
     same = (np.diff(codes[order]) == 0) & (table.time[order][1:] == table.time[order][:-1])
     return bool(same.any())
+
+
+def clock_advice(table: Table) -> str:
+    """The end of a sentence about a timestamp that comes twice, where a clock may be the reason."""
+    times = table.time
+    if table.zone is None and times.dtype != np.int64 and (times != times.astype("M8[D]")).any():
+        return ", or give --tz ZONE if a clock was set back then"
+    return ""

@@ -13,7 +13,9 @@ ITEM_NAMES = frozenset(
         *("ticker", "station", "sensor", "store", "sku", "product", "entity", "group"),
     )
 )
-_ALMOST_NUMBER = re.compile(r"\s*[-+]?[$€£]?\s*\d[\d,.' ]*\s*[%$€£]?\s*")
+_ALMOST_NUMBER = re.compile(
+    r"\s*[-+]?([$€£¥]|[A-Z]{3})?\s*-?\d[\d,.' \u00a0\u202f]*\s*([%$€£¥]|[A-Z]{3})?\s*"
+)
 
 
 def is_date(column: pandas.Series) -> bool:

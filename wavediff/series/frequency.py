@@ -6,6 +6,7 @@ plain numbered steps. Months, quarters, years, weeks and business days follow th
 
 import re
 from collections.abc import Sequence
+from datetime import tzinfo
 from functools import lru_cache
 
 import numpy as np
@@ -22,6 +23,7 @@ MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "YS": 12, "YE"
 OLD = {"H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "M": "ME", "BM": "BME", "Q": "QE"}
 OLD |= {"A": "YE", "Y": "YE", "AS": "YS"}
 NAMES = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+MIN_ROWS, MAX_GAPS = 20, 2.0  # a grid of more steps than this times the rows is asked about
 WEEKDAYS = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]
 
 
@@ -70,8 +72,11 @@ def stamps(
     if freq is None or isinstance(start, int | np.integer):
         return pandas.RangeIndex(int(start) + first * stride, int(start) + last * stride, stride)
     number, unit, _ = parts(freq)
-    zone, origin = start.tz, start.tz_localize(None).as_unit("us").to_datetime64()
-    steps = np.arange(first, last)
+    zone, steps = start.tz, np.arange(first, last)
+    # steps shorter than a day are regular in UTC, days and longer ones in local time
+    universal = zone is not None and unit in FIXED and number * FIXED[unit] < DAY
+    local = (start.tz_convert("UTC") if universal else start).tz_localize(None)
+    origin = local.as_unit("us").to_datetime64()
     if unit in FIXED:
         times = origin + (steps * number * FIXED[unit]).astype("timedelta64[us]")
     elif unit in MONTHS and not unit.startswith("B"):
@@ -81,6 +86,7 @@ def stamps(
             days = (months + 1).astype("M8[D]") - 1
         else:
             days = months.astype("M8[D]") + (origin.astype("M8[D]") - month.astype("M8[D]"))
+            days = np.minimum(days, (months + 1).astype("M8[D]") - 1)  # the 31st of 28 days
         times = days.astype("M8[us]") + clock
     elif unit == "B" and number == 1:
         day = origin.astype("M8[D]")
@@ -91,7 +97,16 @@ def stamps(
         before = pandas.date_range(end=at, periods=max(1 - first, 1), freq=offset)
         after = pandas.date_range(start=at, periods=max(last, 1), freq=offset)
         times = before.append(after[1:])[first + len(before) - 1 :][: last - first].to_numpy()
-    return pandas.DatetimeIndex(times.astype("M8[us]"), tz=zone)
+    index = pandas.DatetimeIndex(times.astype("M8[us]"))
+    return index.tz_localize("UTC").tz_convert(zone) if universal else localized(index, zone)
+
+
+def localized(times: pandas.DatetimeIndex, zone: tzinfo | None) -> pandas.DatetimeIndex:
+    """Local timestamps in their zone; those that a clock change leaves out move forward."""
+    if zone is None:
+        return times
+    first = np.ones(len(times), dtype=bool)
+    return times.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
 
 
 def positions(times: np.ndarray, freq: str) -> np.ndarray:
@@ -158,6 +173,7 @@ def infer(groups: Sequence[np.ndarray], names: Sequence[str]) -> str:
     freq = _months(groups) or _fixed(groups)
     for times, name in items:
         _check(times, freq, name)
+        _check_gaps(times, freq)
     return freq
 
 
@@ -236,6 +252,19 @@ def _check(times: np.ndarray, freq: str, name: str) -> None:
     if lengths[longest] >= max(6, min(20, len(times) // 4)):
         odd = int(ends[longest] - lengths[longest] + 1)
         raise _mixed(times, odd, int(np.argmax(steps == 1)), freq)
+
+
+def _check_gaps(times: np.ndarray, freq: str) -> None:
+    """Raises UserError where more than half of the grid is empty."""
+    slots = int(positions(times, freq)[-1]) + 1
+    if len(times) >= MIN_ROWS and slots > MAX_GAPS * len(times):
+        raise UserError(
+            f"{len(times)} timestamps from {text(times[0])} to {text(times[-1])} would be {slots} "
+            f"steps of frequency {freq}, more than half of them empty: trading hours or single "
+            "events are no regular series. Sum or average over a coarser grid (pandas: resample), "
+            f"number the rows to take them as consecutive steps, or give --freq {freq} to take the "
+            "steps between as missing"
+        )
 
 
 def _mixed(times: np.ndarray, odd: int, usual: int, freq: str | None = None) -> UserError:

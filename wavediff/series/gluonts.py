@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from wavediff.errors import UserError
 from wavediff.series import calendar, frequency
 from wavediff.series.forecaster import Forecaster
 from wavediff.series.model import SeriesModel
-from wavediff.series.rolling import paths
 from wavediff.series.series_set import Series, SeriesSet
 
 if TYPE_CHECKING:
@@ -47,27 +46,19 @@ class GluonTSPredictor:
 
     def __init__(self, forecaster: Forecaster, prediction_length: int | None = None) -> None:
         _sample_forecast()
-        if forecaster.model is None:
-            raise UserError(
-                "this forecaster has no model yet: call fit first, or give a checkpoint"
-            )
         model = forecaster.model
-        own = set(model.extra["local"]) - set(calendar.names(model.extra["frequency"]))
+        own: set[str] = set()
+        if isinstance(model, SeriesModel):
+            own = set(model.extra["local"]) - set(calendar.names(model.extra["frequency"]))
         if own:
             raise UserError(
                 f"a model with the columns {', '.join(sorted(own))} beside its variables cannot be "
                 "used by GluonTS: train one without known and static columns"
             )
         self.forecaster = forecaster
-        self.prediction_length = prediction_length or forecaster.horizon or model.horizon
+        self.prediction_length = prediction_length or forecaster.default_horizon
         if self.prediction_length < 1:
             raise UserError("this model only imputes: give one with a horizon")
-
-    @property
-    def model(self) -> SeriesModel:
-        """The forecaster's."""
-        assert self.forecaster.model is not None
-        return self.forecaster.model
 
     def predict(
         self, dataset: Iterable[Mapping[str, Any]], num_samples: int | None = None, **rest: Any
@@ -84,23 +75,19 @@ class GluonTSPredictor:
             UserError: for entries of another frequency or other variables than the model's.
         """
         kind = _sample_forecast()
-        model, samples = self.model, num_samples or self.forecaster.samples
-        sampler = model.with_sampler(self.forecaster.sampler, self.forecaster.steps)
         left = iter(dataset)
         for number in count():
             entries = list(islice(left, BATCH))
             if not entries:
                 return
             series = self._series(entries)
-            found = paths(
-                model,
+            ends = [(k, item.length) for k, item in enumerate(series.items)]
+            found = self.forecaster.own_paths(
                 series,
-                [(k, item.length) for k, item in enumerate(series.items)],
+                ends,
                 self.prediction_length,
-                samples,
-                multivariate=model.extra["variables"] is not None,
-                sampler=sampler,
-                seed=_seed(self.forecaster.seed, number),
+                num_samples or self.forecaster.samples,
+                _seed(self.forecaster.seed, number),
             )
             for entry, item, drawn in zip(entries, series.items, found, strict=True):
                 one = np.ndim(entry["target"]) == 1
@@ -110,9 +97,13 @@ class GluonTSPredictor:
                     item_id=entry.get("item_id"),
                 )
 
-    def _series(self, entries: Iterable[Mapping[str, Any]]) -> SeriesSet:
-        extra = self.model.extra
-        names = extra["variables"]
+    def _series(self, entries: Sequence[Mapping[str, Any]]) -> SeriesSet:
+        names, freq = None, None
+        if isinstance(self.forecaster.model, SeriesModel):
+            extra = self.forecaster.model.extra
+            names, freq = extra["variables"], extra["frequency"]
+        elif entries:
+            freq = frequency.normalize(entries[0]["start"].freqstr)
         items: list[Series] = []
         for entry in entries:
             values = np.atleast_2d(np.asarray(entry["target"], np.float64))
@@ -124,8 +115,8 @@ class GluonTSPredictor:
                     f"{name} has {len(values)} variables, where {', '.join(names)} are wanted: "
                     "give targets of that many rows, or another checkpoint"
                 )
-            items.append(Series(name, _start(entry["start"], extra["frequency"]), values))
-        return SeriesSet(items, names, extra["frequency"])
+            items.append(Series(name, _start(entry["start"], freq), values))
+        return SeriesSet(items, names or (), freq)
 
 
 def _start(period: pandas.Period, freq: str | None) -> pandas.Timestamp | int:

@@ -74,6 +74,30 @@ def weighted_quantile_loss(
     return _ratio(_quantile_sums(ordered, y, levels, interpolation))
 
 
+def decile_losses(samples: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """The mean of twice the pinball losses of nine deciles of each series, in the data's units.
+
+    The quotient of two forecasts' losses is that of their weighted quantile losses; its geometric
+    mean over series is the relative score of the forecasting literature.
+
+    Args:
+        samples: ``[S, ..., T]``.
+        target: ``[..., T]``.
+
+    Returns:
+        ``[...]``, NaN for a series without a target.
+    """
+    samples, y = _paired(samples, target)
+    levels = np.asarray(DECILES).reshape(-1, *[1] * y.ndim)
+    error = y - quantiles(samples, DECILES)
+    losses = 2 * np.maximum(levels * error, (levels - 1) * error).mean(0)
+    scored = ~np.isnan(losses)
+    with np.errstate(invalid="ignore"):
+        return np.where(scored, losses, 0).sum(-1) / np.where(
+            scored.any(-1), scored.sum(-1), np.nan
+        )
+
+
 def ensemble_crps(samples: ArrayLike, target: ArrayLike) -> np.ndarray:
     """The CRPS of the empirical distribution at each point, in the data's units, ``[...]``.
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,11 @@ from wavediff.series.series_set import SeriesSet
 from wavediff.series.settings import build_series
 from wavediff.series.windows import Windows
 from wavediff.tasks.task import DiffusionTask
-from wavediff.training.config import TrainerConfig
-from wavediff.training.distributed import World
-from wavediff.training.validation import Validation
+
+if TYPE_CHECKING:
+    from wavediff.training.config import TrainerConfig
+    from wavediff.training.distributed import World
+    from wavediff.training.validation import Validation
 
 # Windows that go through the network at once. On a CPU, tensors above 32 MB cost more to get from
 # the system than to compute.
@@ -129,6 +131,8 @@ class SeriesModel(DiffusionTask):
     def judge(
         self, held_out: Windows, config: TrainerConfig, metrics: Mapping[str, Any], world: World
     ) -> Validation:
+        from wavediff.training.validation import Validation  # with all metrics of audio
+
         return Validation(self.score(held_out, config.validate_files))
 
     def score(self, held_out: Windows, count: int) -> dict[str, float]:

@@ -1,17 +1,18 @@
 """Time series from tables and arrays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.series import frequency
-from wavediff.series.column_roles import find_item_column, find_targets
+from wavediff.series.column_roles import clock_advice, find_item_column, find_targets
 from wavediff.series.frequency import text
 from wavediff.series.series_set import Origin, Series, SeriesSet
 from wavediff.series.table import Table, read_table
@@ -26,7 +27,7 @@ LARGE, OUTLYING = 1e15, 1e6
 
 
 def read_series(
-    source: str | Path | pandas.DataFrame | np.ndarray,
+    source: Any,
     *,
     time: str | None = None,
     item: str | None = None,
@@ -34,6 +35,8 @@ def read_series(
     known: Sequence[str] = (),
     static: Sequence[str] = (),
     freq: str | None = None,
+    date_format: str | None = None,
+    tz: str | None = None,
     progress: bool = True,
 ) -> SeriesSet:
     """Read the series in a table or array.
@@ -44,14 +47,17 @@ def read_series(
     in any order.
 
     Args:
-        source: a CSV (.gz too) or Parquet file, a frame, or an array ``[T]``, ``[T, V]`` or
-            ``[N, T, V]``, whose steps are plain numbers unless there is a ``freq``.
+        source: a CSV (.gz too) or Parquet file, a frame or series of pandas or polars, or an array
+            or list ``[T]``, ``[T, V]`` or ``[N, T, V]``, or a dict of arrays ``[T]`` by variable,
+            whose steps are plain numbers unless there is a ``freq``.
         time: the time column; None finds it.
         item: the item column; None finds it.
         targets: the columns to model; None for all with numbers.
         known: columns whose future is known when forecasting, in rows beyond the last target.
         static: columns that are constant for an item.
         freq: the frequency, where it cannot be found, as in one row, or is to be another one.
+        date_format: (strftime) of the time column, where several fit; None finds it.
+        tz: time zone of the time column, such as Europe/Berlin; None takes its own.
         progress: whether to show a bar on stderr when reading takes longer than a second.
 
     Raises:
@@ -59,8 +65,10 @@ def read_series(
             column of numbers, and the like.
     """
     freq = None if freq is None else frequency.normalize(freq)
+    source, variables = _table_or_array(source)
     if isinstance(source, np.ndarray):
-        return _array(source, freq)
+        series = _array(source, freq)
+        return series if variables is None else replace(series, variables=variables)
     if not isinstance(source, pandas.DataFrame):
         source = Path(source).expanduser()
         if source.is_dir():
@@ -70,7 +78,7 @@ def read_series(
     named = [*known, *static, *([item] if item else [])]
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
-    table = read_table(source, time, text_columns, only, static, progress)
+    table = read_table(source, time, text_columns, only, static, progress, date_format, tz)
     notes = table.notes
     item_column = item or find_item_column(table, set(named))
     targets = find_targets(table, targets, {*named, item_column}, notes)
@@ -111,14 +119,58 @@ def read_series(
         if known:  # rows at the end that have covariates only are the future
             present = ~np.isnan(values).all(0)
             values = values[:, : len(present) - int(np.argmax(present[::-1]))]
-        begin = int(times[0]) if counted else pandas.Timestamp(times[0], tz=table.zone)
+            assert covariates is not None
+            _hold(covariates, values.shape[1], known, notes)
+        begin = int(times[0]) if counted else _begin(times[0], table)
         constant = {column: _constant(table, column, own, name) for column in static}
         items.append(Series(name, begin, values, covariates, constant))
+    if not known:
+        notes += _longer(items, targets)
     notes = [_summary(table, items, freq, item_column, targets), *notes, *_odd(items, targets)]
     origin = Origin(
         source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format
     )
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
+
+
+def _table_or_array(source: Any) -> tuple[Any, list[str] | None]:
+    """(a path, frame or array, names of an array's variables) for what people hold.
+
+    Raises:
+        UserError: for anything else.
+    """
+    kind = type(source)
+    if kind.__module__.partition(".")[0] == "polars":
+        source = source.to_pandas()
+    if isinstance(source, pandas.Series):
+        name = "value" if source.name is None else str(source.name)
+        if isinstance(source.index, pandas.DatetimeIndex | pandas.PeriodIndex):
+            return source.to_frame(name), None
+        source = {name: source.to_numpy()}
+    if isinstance(source, Mapping):
+        columns = {str(name): np.asarray(values) for name, values in source.items()}
+        shapes = {values.shape for values in columns.values()}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            found = ", ".join(f"{name} {list(x.shape)}" for name, x in columns.items()) or "none"
+            raise UserError(
+                f"a dict of arrays has one length for all of them, not {shorten(found)}"
+            )
+        if all(values.dtype.kind in "fiub" for values in columns.values()):
+            return np.stack(list(columns.values()), axis=1), list(columns)
+        return pandas.DataFrame(columns), None
+    if isinstance(source, list | tuple):
+        try:
+            source = np.asarray(source, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                "a list of series has numbers, in lists of one length: give an array or a frame"
+            ) from error
+    if not isinstance(source, str | Path | pandas.DataFrame | np.ndarray):
+        raise UserError(
+            f"a {kind.__name__} is no table: give a CSV or Parquet file, a frame or series of "
+            "pandas or polars, or an array"
+        )
+    return source, None
 
 
 def _array(values: np.ndarray, freq: str | None) -> SeriesSet:
@@ -139,6 +191,13 @@ def _array(values: np.ndarray, freq: str | None) -> SeriesSet:
     start = 0 if freq is None else frequency.first(pandas.Timestamp("2000-01-01"), freq)
     items = [Series(str(i), start, np.ascontiguousarray(each.T)) for i, each in enumerate(values)]
     return SeriesSet(items, [f"v{i}" for i in range(values.shape[2])], freq)
+
+
+def _begin(time: np.datetime64, table: Table) -> pandas.Timestamp:
+    """The first timestamp of an item in the zone of its table."""
+    if table.universal:
+        return pandas.Timestamp(time, tz="UTC").tz_convert(table.zone)
+    return frequency.localized(pandas.DatetimeIndex([time]), table.zone)[0]
 
 
 def _items(table: Table, column: str | None) -> tuple[np.ndarray, list[str]]:
@@ -187,7 +246,7 @@ def _unique(
         )
         raise UserError(
             f"{table.name}: {what}{of} ({table.row(first)} and {table.row(second)}): keep one row "
-            "for each timestamp"
+            f"for each timestamp{clock_advice(table)}"
         )
 
 
@@ -215,7 +274,7 @@ def _known(
     length: int,
     notes: list[str],
 ) -> np.ndarray:
-    """Known covariates on the grid, missing ones linearly interpolated."""
+    """Known covariates on the grid, missing ones linearly interpolated; NaN after the last one."""
     for column in columns:
         if column not in table.columns:
             raise UserError(
@@ -228,14 +287,49 @@ def _known(
         missing = np.isnan(line)
         if missing.all():
             raise UserError(f"{table.name}: the known column {column} has no value for an item")
+        last = len(line) - 1 - int(np.argmax(~missing[::-1]))
+        missing[last:] = False
         if missing.any():
             line[missing] = np.interp(
-                np.flatnonzero(missing), np.flatnonzero(~missing), line[~missing]
+                np.flatnonzero(missing), np.flatnonzero(~np.isnan(line)), line[~np.isnan(line)]
             )
             note = f"missing values of the known column {column} are interpolated"
             if note not in notes:
                 notes.append(note)
     return values
+
+
+def _longer(items: Sequence[Series], names: Sequence[str]) -> list[str]:
+    """A sentence where some variables have values after others end: a known future?"""
+    ends = np.array(
+        [
+            [
+                np.flatnonzero(~np.isnan(row))[-1] if np.isfinite(row).any() else -1
+                for row in x.values
+            ]
+            for x in items
+        ]
+    )
+    ahead = (ends - ends.min(1, keepdims=True) >= 2).all(0)
+    if not ahead.any() or ahead.all():
+        return []
+    longer = [name for name, more in zip(names, ahead, strict=True) if more]
+    shorter = [name for name, more in zip(names, ahead, strict=True) if not more]
+    return [
+        f"{', '.join(longer)} has values after {', '.join(shorter)} ends: give --known "
+        f"{','.join(longer)} if they are known in advance, or they are forecast as well"
+    ]
+
+
+def _hold(covariates: np.ndarray, length: int, names: Sequence[str], notes: list[str]) -> None:
+    """Continue covariates that end before the values do, up to their end."""
+    for line, name in zip(covariates, names, strict=True):
+        ended = np.isnan(line[:length])
+        if ended.any():
+            line[:length][ended] = line[:length][~ended][-1]
+            note = f"the known column {name} ends before the values: its last value is repeated"
+            if note not in notes:
+                notes.append(note)
 
 
 def _constant(table: Table, column: str, rows: np.ndarray, name: str) -> str | float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from wavediff.diffusion.sampler import Sampler
-from wavediff.errors import UserError
+from wavediff.series import covariates
 from wavediff.series.model import SeriesModel, Window
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.windows import Windows
@@ -155,14 +155,7 @@ def _with_covariates(
     for number, item in enumerate(series.items):
         if item.known is None:
             continue
-        lacking = ends[number] + horizon - item.known.shape[1]
-        if lacking > 0:
-            raise UserError(
-                f"{item.name}: the known columns {', '.join(series.known_names)} end {lacking} "
-                "steps before the horizon does: give rows with them for the whole horizon, with "
-                "the other columns empty"
-            )
-        extra = max(ends[number] + computed - item.known.shape[1], 0)
-        known = np.pad(item.known, ((0, 0), (0, extra)), mode="edge")
+        covariates.until(series, number, ends[number] + horizon)
+        known = covariates.continued(item.known, ends[number] + computed)
         items.append(replace(item, known=known))
     return replace(series, items=items)

@@ -1,7 +1,7 @@
 """Time series in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 
 from wavediff.series import frequency
+from wavediff.series.date_formats import written
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,14 @@ class SeriesSet:
     def __len__(self) -> int:
         return len(self.items)
 
+    def until(self, stops: Sequence[int]) -> "SeriesSet":
+        """The set with the values of each item up to a step, that one not included."""
+        items = [
+            replace(item, values=item.values[:, :stop])
+            for item, stop in zip(self.items, stops, strict=True)
+        ]
+        return replace(self, items=items)
+
     def times(
         self, item: int, start: int = 0, stop: int | None = None
     ) -> pandas.DatetimeIndex | pandas.RangeIndex:
@@ -99,10 +108,8 @@ class SeriesSet:
         """``times`` as the table that was read writes its timestamps."""
         times = self.times(item, start, stop)
         form = self.origin.time_format if self.origin else None
-        if form == "quarters":
-            return pandas.Index([f"{time.year}Q{time.quarter}" for time in times])
         if form:
-            return times.strftime(form).str.replace(r"([+-]\d\d)(\d\d)$", r"\1:\2", regex=True)
+            return written(times, form)
         if self.time_is_year:
             return times.year
         return times

@@ -13,18 +13,28 @@ Settings of all datasets of series (``conf/data/series.yaml``):
     workers       processes that cut windows
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from wavediff.data.configured import dataset_of, settings_of
 from wavediff.data.loader import check
+from wavediff.files import conf_folder
 from wavediff.series import calendar, windows
 from wavediff.series.scaling import KINDS
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.windows import Windows
+
+GROUPS = (
+    "task",
+    "network",
+    "schedule",
+    "prediction",
+    "objective",
+    "sampler",
+)  # of a model of series
 
 
 @dataclass(frozen=True)
@@ -100,3 +110,17 @@ def default_context(freq: str | None, horizon: int, longest: int) -> int:
     """Three horizons or two seasons, whichever is longer, within the longest series."""
     wanted = max(3 * horizon, 2 * calendar.season(freq), 8)
     return max(min(wanted, longest - horizon), 1)
+
+
+def recipe_config(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration that ``wavediff train recipe=... overrides`` composes, as plain values."""
+    from hydra import compose, initialize_config_dir  # not needed for inference
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
+        config = compose("train", [f"recipe={recipe}", *overrides])
+    # the other keys belong to a run and refer to Hydra itself
+    chosen = {key: config[key] for key in (*GROUPS, "data", "optimizer", "trainer")}
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in chosen.items()
+    }

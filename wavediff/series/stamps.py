@@ -1,24 +1,24 @@
 """Time columns of tables: which column it is, and its values as timestamps or steps."""
 
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
+from wavediff.series import frequency
 from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, is_date, is_text
+from wavediff.series.date_formats import EPOCH, fitting, odd, parsed, periods, template
 
-YEAR_FIRST = re.compile(r"\d{4}")
-DOTTED = re.compile(r"\d{1,2}\.\d{1,2}\.")
 DATE = re.compile(
     r"\s*('?\d{4}[-/.]?\d{1,2}([-/.]?\d{1,2})?([ T].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}.*"
-    r"|\d{4}-?Q[1-4]|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*\d.*)\s*",
+    r"|\d{4}[-/ ]?[QMW]\d{1,2}(-?\d)?|Q[1-4][-/ ]?\d{4}"
+    r"|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*\d.*)\s*",
     re.IGNORECASE,
 )
-FORMATS = ("%d/%m/%Y", "%Y-%m", "%Y/%m", "%Y.%m", "%Y%m", "%b-%y", "%b %Y")  # that pandas misses
 
 
 def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> str:
@@ -55,12 +55,16 @@ def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> 
     if not found:
         raise UserError(
             f"{name} has no time column (its columns: {columns}): name it by --time "
-            "(in Python time=), or add one with timestamps like 2024-01-31 or 2024-01-31 13:00"
+            "(in Python time=), add one with timestamps like 2024-01-31 or 2024-01-31 13:00, or "
+            "one named step that numbers the rows"
         )
     raise UserError(
         f"{name} has several time columns ({', '.join(found)}): name one by --time (in Python "
         "time=)"
     )
+
+
+OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
 
 
 class Stamps:
@@ -73,20 +77,32 @@ class Stamps:
         column: name of the column.
         row: what messages call a row, by its number.
         sample: the first values of the column, which decide on the format.
+        date_format: (strftime) instead of the one that is found.
+        tz: time zone of the column, instead of its own.
 
     Attributes:
-        format: (strftime) of the text, where all of it has one; ``quarters`` for 2024Q1.
-        zone: the time zone of the values, which are local to it; None where there is none.
+        format: of the text, of ``strftime`` or ``date_formats.template``.
+        zone: the time zone of the column; None where there is none.
+        universal: whether the values are in UTC, whatever the zone; else they are local to it.
         notes: sentences about what was decided.
     """
 
     def __init__(
-        self, table: str, column: str, row: Callable[[int], str], sample: pandas.Series
+        self,
+        table: str,
+        column: str,
+        row: Callable[[int], str],
+        sample: pandas.Series,
+        date_format: str | None = None,
+        tz: str | None = None,
     ) -> None:
         self.table, self.column, self.row = table, column, row
         self.rows = 0
-        self.format: str | None = None
+        self.format = date_format
+        self._others: list[str] = []
         self.zone: tzinfo | None = None
+        self.universal = False
+        self.tz = None if tz is None else _zone(tz)
         self.notes: list[str] = []
         sample = sample.dropna()
         self.kind = "text"
@@ -124,103 +140,175 @@ class Stamps:
         else:
             times = self._numbers(column)
         self.rows += len(column)
-        if times.tz is not None:
-            times = self._local(times)
+        if times.tz is not None or self.tz is not None:
+            times = self._in_zone(times)
         return times.as_unit("us").to_numpy()
 
     def _row(self, which: np.ndarray) -> str:
         """The first row of this piece where ``which`` is true."""
         return self.row(self.rows + int(np.argmax(which)))
 
-    def _format(self, sample: pandas.Series) -> str | None:
-        """The one format of the sample; None where there is none and each is parsed by itself.
+    def _format(self, sample: pandas.Series) -> str:
+        """The one format of the sample, of ``strftime`` or ``date_formats.template``.
 
         A day of the month above 12 shows which of two numbers it is. Without one, 1.2. is taken as
         day first and 1/2/ as month first, with a note.
         """
         sample = sample.str.strip()
-        if sample.str.fullmatch(r"\d{4}-?Q[1-4]").all():
-            return "quarters"
-        value = sample.iloc[0]
-        guess = pandas.tseries.api.guess_datetime_format
-        orders = [True, False] if DOTTED.match(value) else [False, True]
-        orders = [False] if YEAR_FIRST.match(value) else orders
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that one of the orders does not fit
-            guesses = dict.fromkeys([guess(value, dayfirst=day_first) for day_first in orders])
-        fitting = [form for form in guesses if form and _all_parse(sample, form)]
-        if len(fitting) > 1:
-            first = "day" if fitting[0].startswith("%d") else "month"
-            self.notes.append(
-                f"dates like {value} are read {first} first: write 2024-01-31 to be sure"
+        if self.format is not None:
+            return self.format
+        if periods(sample) is not None:
+            return template(sample.iloc[0])
+        found = fitting(sample)
+        if not found:
+            wrong = odd(sample)
+            raise UserError(
+                f"{self.table}: {shorten(sample.iloc[int(np.argmax(wrong))])!r} in the time column "
+                f"{self.column}, {self._row(wrong)}, is not a timestamp like the others: write all "
+                "of them alike, as 2024-01-31 or 2024-01-31 13:00, or give --date-format (in "
+                "Python date_format=)"
             )
-        fitting = fitting or [form for form in FORMATS if _all_parse(sample, form)]
-        return fitting[0] if fitting else None
+        if len(found) > 1:  # stable: regular series first
+            found.sort(key=lambda form: not _regular(sample, form))
+        self._others = [form for form in found[1:] if _differ(sample, found[0], form)]
+        if self._others:
+            first = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year"}[found[0][:2]]
+            self.notes.append(
+                f"dates like {sample.iloc[0]} are read {first} first ({found[0]}), but "
+                f"{self._others[0]} fits too: --date-format decides"
+            )
+        return found[0]
 
     def _texts(self, column: pandas.Series) -> pandas.DatetimeIndex:
         column = column.str.strip()
-        if self.format == "quarters":
-            times = pandas.PeriodIndex(column.str.replace("-", ""), freq="Q").to_timestamp()
+        assert self.format is not None
+        if "{" in self.format:
+            found = periods(column)
+            times = pandas.DatetimeIndex([pandas.NaT] * len(column)) if found is None else found
+            if found is None:
+                single = [periods(pandas.Series([value])) for value in column]
+                times = pandas.DatetimeIndex([pandas.NaT if x is None else x[0] for x in single])
         else:
-            times = _parsed(column, self.format)
+            times = self._by_format(column, self.format)
         wrong = times.isna()
         if wrong.any():
             raise UserError(
-                f"{self.table}: {column.iloc[int(np.argmax(wrong))]!r} in the time column "
+                f"{self.table}: {shorten(column.iloc[int(np.argmax(wrong))])!r} in the time column "
                 f"{self.column}, {self._row(wrong)}, is not a timestamp like the others: write all "
                 "of them alike, as 2024-01-31 or 2024-01-31 13:00"
             )
         return times
+
+    def _by_format(self, column: pandas.Series, form: str) -> pandas.DatetimeIndex:
+        """The timestamps of text; local midnights with changing distances from UTC are days."""
+        if form.endswith("%z") and column.str.extract(OFFSET)[0].nunique() > 1:
+            local = parsed(
+                column.str.replace(OFFSET, "", regex=True), form.removesuffix("%z").strip()
+            )
+            if local.notna().all() and (local == local.normalize()).all():
+                note = "the distance from UTC changes: the timestamps are taken as local days"
+                if note not in self.notes:
+                    self.notes.append(note)
+                if self.tz is None:
+                    self.format = form.removesuffix("%z").strip()
+                    return local
+                return local.tz_localize(self.tz, ambiguous="NaT", nonexistent="shift_forward")
+        return parsed(column, form)
 
     def _numbers(self, column: pandas.Series) -> pandas.DatetimeIndex:
         if self.kind == "year":
             return pandas.DatetimeIndex(
                 pandas.to_numeric(column).to_numpy(int).astype(str).astype("M8[Y]").astype("M8[us]")
             )
-        if self.kind == "day":
-            column = column.astype("int64").astype(str)
-            return pandas.DatetimeIndex(pandas.to_datetime(column, format="%Y%m%d"))
+        if self.kind in ("day", "month"):
+            form = "%Y%m%d" if self.kind == "day" else "%Y%m"
+            times = parsed(column.astype("int64").astype(str), form)
+            wrong = times.isna()
+            if wrong.any():
+                value = column.iloc[int(np.argmax(wrong))]
+                raise UserError(
+                    f"{self.table}: {value} in the time column {self.column}, {self._row(wrong)}, "
+                    "is not a date: correct it"
+                )
+            self.format = form
+            return times
+        self.format = self.kind if self.kind in EPOCH else None
         return pandas.DatetimeIndex(pandas.to_datetime(column, unit=self.kind))
 
-    def _local(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
-        """Timestamps without their zone.
+    def _in_zone(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
+        """Timestamps without their zone, which is kept.
 
-        A fixed distance from UTC is kept. A zone with daylight saving time becomes UTC, except for
-        whole days.
+        Those of a fixed distance from UTC are local. With daylight saving time, whole days are
+        local and shorter steps are in UTC, where they are regular.
         """
-        local = times.tz_localize(None)
-        fixed = times.tz.utcoffset(None) is not None
-        if not fixed and (local == local.normalize()).all():
+        zone = self.tz or times.tz
+        naive = times.tz is None
+        local = times if naive else times.tz_convert(zone).tz_localize(None)
+        first = self.zone is None
+        self.zone = zone
+        if not naive and zone.utcoffset(None) is not None:
             return local
-        if self.zone is None:
-            self.zone = times.tz if fixed else UTC
-        return times.tz_convert(self.zone).tz_localize(None)
+        if (local == local.normalize()).all() and (first or not self.universal):
+            return local
+        self.universal = True
+        if zone is UTC or str(zone) == "UTC":
+            note = (
+                "the distance from UTC changes: times are written in UTC; give --tz, such as "
+                "Europe/Berlin, for local ones"
+            )
+            if self.format is not None and self.format.endswith("%z") and note not in self.notes:
+                self.notes.append(note)
+        if naive:
+            # of an hour that comes twice the first is in daylight saving time
+            again = pandas.Series(local).groupby(local).cumcount().to_numpy()
+            times = local.tz_localize(zone, ambiguous=again % 2 == 0, nonexistent="shift_forward")
+        return times.tz_convert(UTC).tz_localize(None)
 
 
-def _parsed(column: pandas.Series, form: str | None) -> pandas.DatetimeIndex:
-    """The timestamps, NaT for those of another format; those of several zones are in UTC."""
-    options = {"format": form or "mixed", "errors": "coerce"}
+def _zone(name: str) -> tzinfo:
+    """The time zone of that name.
+
+    Raises:
+        UserError: for an unknown one.
+    """
     try:
-        return pandas.DatetimeIndex(pandas.to_datetime(column, **options))
-    except (ValueError, TypeError):
-        return pandas.DatetimeIndex(pandas.to_datetime(column, **options, utc=True))
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UserError(
+            f"there is no time zone {shorten(name)!r}: give one like Europe/Berlin, "
+            "America/New_York or UTC"
+        ) from error
 
 
-def _all_parse(sample: pandas.Series, form: str) -> bool:
-    return bool(_parsed(sample, form).notna().all())
+def _regular(sample: pandas.Series, form: str) -> bool:
+    """Whether the timestamps of a sample, in that format, have a frequency."""
+    times = np.unique(parsed(sample, form).tz_localize(None).as_unit("us").to_numpy())
+    try:
+        frequency.infer([times], [""])
+    except UserError:
+        return False
+    return True
+
+
+def _differ(sample: pandas.Series, one: str, other: str) -> bool:
+    """Whether two formats read the sample differently."""
+    return not parsed(sample, one).equals(parsed(sample, other))
 
 
 def _counted(sample: pandas.Series, name: str) -> str:
     """What whole numbers in a time column count.
 
     Returns:
-        ``year``, ``day`` (as 20240131), a unit since 1970 (``s`` to ``ns``) or ``step``.
+        ``year``, ``month`` (as 202401), ``day`` (as 20240131), a unit since 1970 (``s`` to ``ns``)
+        or ``step``.
     """
     low, high = sample.min(), sample.max()
     if name.strip().lower() in {"year", "years"} or (
         name.strip().lower() not in {"t", "step", "timestep"} and low >= 1500 and high <= 2200
     ):
         return "year"
+    if low >= 150001 and high <= 220012 and (sample % 100).between(1, 12).all():
+        return "month"
     if low >= 15000101 and high <= 22001231 and (sample % 100).between(1, 31).all():
         return "day"
     for unit, size in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):

@@ -4,6 +4,7 @@ Only numbers, timestamps and the codes of texts are kept, so that a large file n
 memory than its numbers do.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -19,6 +20,16 @@ from wavediff.series.columns import ITEM_NAMES, is_text, mostly_numbers
 from wavediff.series.stamps import Stamps, find_time
 from wavediff.series.table_files import SAMPLE
 
+# -$1,234.56, 1 234 EUR, 12.5 %: a sign before or after, groups of three digits, a decimal mark
+SIGN = r"[$\u20ac\u00a3\u00a5%]|[A-Z]{3}"
+AMOUNTS = [
+    re.compile(
+        rf"(?P<minus>-)?(?P<before>{SIGN})?\s*(?P<inner>-)?"
+        rf"(?P<whole>\d{{1,3}}(?:(?P<mark>[{marks}])\d{{3}}(?:(?P=mark)\d{{3}})*)?|\d+)"
+        rf"(?P<rest>{decimal}\d+)?\s*(?P<after>{SIGN})?"
+    )
+    for marks, decimal in (("' ,\u00a0\u202f", r"\."), ("' .\u00a0\u202f", ","))
+]
 LARGEST = 1e37  # values above cannot be computed with in float32
 
 
@@ -30,7 +41,8 @@ class Table:
         name: of the file, or ``the frame``.
         time_name: name of the time column.
         time: datetime64[us], or int64 where the column numbers steps.
-        zone: time zone of ``time``; None where there is none.
+        zone: time zone of the column; None where there is none.
+        universal: whether ``time`` is in UTC, whatever the zone; else it is local to it.
         time_format: how a CSV file writes its timestamps (strftime), where all have one format.
         numbers: float64 columns by name, NaN where missing.
         texts: (codes, texts) by name; the codes are int32, -1 where missing.
@@ -43,6 +55,7 @@ class Table:
     time_name: str
     time: np.ndarray
     zone: tzinfo | None = None
+    universal: bool = False
     time_format: str | None = None
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
     texts: dict[str, tuple[np.ndarray, list[str]]] = field(default_factory=dict)
@@ -62,6 +75,8 @@ def read_table(
     only: Sequence[str] | None = None,
     also: Sequence[str] = (),
     progress: bool = True,
+    date_format: str | None = None,
+    tz: str | None = None,
 ) -> Table:
     """Read the table in a file (.csv, .csv.gz, .txt, .parquet) or frame.
 
@@ -72,6 +87,8 @@ def read_table(
         only: the columns with numbers to read, beside the columns with text; None for all.
         also: further columns of either kind.
         progress: whether to show a bar on stderr when reading takes longer than a second.
+        date_format: (strftime) of the time column; None finds it.
+        tz: time zone of the time column; None takes its own.
 
     Raises:
         UserError: for a file that cannot be read, or a value that cannot be used.
@@ -82,7 +99,7 @@ def read_table(
         name, frames, first_line = source.name, table_files.read_parquet(source, progress), 0
     else:
         name, frames, first_line = source.name, table_files.read_csv(source, texts, progress), 2
-    reader = _Reader(name, time, texts, only, also, first_line)
+    reader = _Reader(name, time, texts, only, also, first_line, date_format, tz)
     for frame in frames:
         reader.add(frame)
     return reader.table()
@@ -99,9 +116,11 @@ class _Reader:
         only: Sequence[str] | None,
         also: Sequence[str],
         first_line: int,
+        date_format: str | None,
+        tz: str | None,
     ) -> None:
         self.name, self.time, self.texts = name, time, set(texts)
-        self.only, self.also = only, also
+        self.only, self.also, self.date_format, self.tz = only, also, date_format, tz
         self.result = Table(name, time or "", np.zeros(0), first_line=first_line)
         self.rows = 0
         self.times: list[np.ndarray] = []
@@ -127,7 +146,9 @@ class _Reader:
         if self.stamps is None or not self.rows:
             raise self._no_rows()
         table = self.result
-        table.time_format, table.zone = self.stamps.format, self.stamps.zone
+        stamps = self.stamps
+        table.time_format, table.zone = stamps.format, stamps.zone
+        table.universal = stamps.universal
         table.notes += self.stamps.notes
         table.time = np.concatenate(self.times)
         self.times.clear()
@@ -161,7 +182,7 @@ class _Reader:
         self.wanted = [name for name in columns if name in wanted and name != time]
         self.pieces = {name: [] for name in self.wanted}
         self.codes = {name: {} for name in self.texts}
-        return Stamps(self.name, time, self.result.row, frame[time])
+        return Stamps(self.name, time, self.result.row, frame[time], self.date_format, self.tz)
 
     def _no_rows(self) -> UserError:
         return UserError(f"{self.name} has no rows: give a table with a header and rows")
@@ -176,9 +197,13 @@ class _Reader:
         if pandas.api.types.is_numeric_dtype(column):
             values = column.to_numpy(np.float64, na_value=np.nan)
         else:
+            column = column.map(lambda cell: cell if not isinstance(cell, str) else cell.strip())
+            column = column.mask(column == "")  # a cell of spaces is missing
             values = pandas.to_numeric(column, errors="coerce")
             values = values.to_numpy(np.float64, na_value=np.nan)
             wrong = np.isnan(values) & column.notna().to_numpy()
+            if wrong.any() and (amounts := _amounts(column)) is not None:
+                return amounts
             if wrong.any():
                 row = int(np.argmax(wrong))
                 raise UserError(
@@ -196,3 +221,31 @@ class _Reader:
                 "it, or leave the cell empty where the value is missing"
             )
         return values
+
+
+def _amounts(column: pandas.Series) -> np.ndarray | None:
+    """The values of a column of amounts: thousands separators, a currency or per cent sign.
+
+    None unless all cells agree on the separator and the sign.
+    """
+    cells = column.dropna().astype(str)
+    tried = ([pattern.fullmatch(cell) for cell in cells] for pattern in AMOUNTS)
+    matches = next((matches for matches in tried if matches and all(matches)), [])
+    found = [match.groupdict() for match in matches if match]
+    if not found:
+        return None
+    signs = {part[side] for part in found for side in ("before", "after")} - {None}
+    marks = {mark for part in found for mark in re.sub(r"\d", "", part["whole"])}
+    if len(signs) > 1 or len(marks) > 1:
+        return None
+    values = column.astype(object).copy()
+    numbers = [
+        float(
+            ("-" if part["minus"] or part["inner"] else "")
+            + re.sub(r"\D", "", part["whole"])
+            + (part["rest"] or "").replace(",", ".")
+        )
+        for part in found
+    ]
+    values[cells.index] = numbers
+    return pandas.to_numeric(values).to_numpy(np.float64, na_value=np.nan)

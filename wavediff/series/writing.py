@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from wavediff.series.table_files import delimiter, is_gzip
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
+DIGITS = 7  # of a number, at least
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 
 
@@ -82,7 +84,7 @@ def write_table(frame: pandas.DataFrame, output: Path) -> None:
                     'Parquet needs pyarrow: pip install "wavediff[series]", or give CSV'
                 ) from error
         else:
-            frame.to_csv(path, index=False, float_format="%.7g")
+            frame.to_csv(path, index=False, float_format=f"%.{_digits(frame)}g")
 
 
 def _origin(series: SeriesSet) -> Origin:
@@ -140,7 +142,7 @@ def _copy(source: Path, out: TextIO, columns: Columns) -> None:
                 row.extend([""] * (place + 1 - len(row)))
                 spread = 0.0
                 if number == gap.row:
-                    row[place], spread = _number(gap.value, comma), gap.std
+                    row[place], spread = _number(gap.value, comma, gap.std), gap.std
                     gap.move()
                 row.insert(place + 1, column if number < 0 else _number(spread, comma))
             number += 1
@@ -190,10 +192,29 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return next(column for column in names if column not in taken)
 
 
-def _number(value: float, comma: bool) -> str:
-    """Seven digits, with an exponent only for very large or small values."""
+def _digits(frame: pandas.DataFrame) -> int:
+    """Digits that show four of the distance between the quantiles of a variable; at least seven."""
+    variables: dict[str, list[str]] = {}
+    for name in frame.columns[frame.dtypes == np.float64]:
+        variables.setdefault(str(name).rpartition("_q")[0], []).append(name)
+    most = DIGITS
+    for names in variables.values():
+        values = frame[names].to_numpy()
+        with np.errstate(all="ignore"):
+            ratio = np.abs(values).max(1) / np.ptp(values, axis=1)
+        ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
+        if len(ratio):
+            most = max(most, math.ceil(math.log10(np.median(ratio))) + 4)
+    return min(most, 17)
+
+
+def _number(value: float, comma: bool, std: float = 0.0) -> str:
+    """Seven digits, more where ``std`` is small, an exponent for very large or small values."""
+    digits = DIGITS
+    if std > 0 and value != 0:
+        digits = min(17, max(DIGITS, math.ceil(math.log10(abs(value) / std)) + 3))
     if value == 0 or 1e-5 <= abs(value) < 1e15:
-        text = np.format_float_positional(value, precision=7, fractional=False, trim="-")
+        text = np.format_float_positional(value, precision=digits, fractional=False, trim="-")
     else:
-        text = f"{value:.7g}"
+        text = f"{value:.{digits}g}"
     return text.replace(".", ",") if comma else text

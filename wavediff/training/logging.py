@@ -12,7 +12,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from wavediff.evaluation.metrics import METRICS
-from wavediff.training.budget import TimeBudget
 from wavediff.training.distributed import World
 from wavediff.training.learner import Step
 from wavediff.training.validation import Validation
@@ -94,7 +93,6 @@ class Log:
         step: the step that the run starts from.
         max_steps: the last step.
         bar: whether to show the progress bar.
-        budget: the time that the bar counts, instead of steps.
     """
 
     def __init__(
@@ -105,21 +103,17 @@ class Log:
         step: int,
         max_steps: int,
         bar: bool,
-        budget: TimeBudget | None = None,
     ) -> None:
-        self.sample_rate, self.budget, self.steps = sample_rate, budget, step
+        self.sample_rate = sample_rate
         self.speaks = world.main and (bar or run_dir is not None)
         self.writer = None
         self.loss: float | None = None  # smoothed, for the bar
         self.shown: set[str] = set()
         self.bar = tqdm(
-            total=max_steps if budget is None else budget.seconds,
+            total=max_steps,
             initial=step,
             desc="training",
             unit="step",
-            bar_format=None
-            if budget is None
-            else "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}",
             file=sys.stderr,
             dynamic_ncols=True,
             # fewer updates in a log file, where each is a line
@@ -149,15 +143,13 @@ class Log:
 
     def step(self, step: Step) -> None:
         """Show a finished step in the progress bar."""
-        self.steps += 1
         if step.skipped:
             self.say(f"a step was skipped: {step.skipped}")
         else:
             old = step.loss if self.loss is None else self.loss
             self.loss = 0.98 * old + 0.02 * step.loss
-            count = {} if self.budget is None else {"steps": self.steps}
-            self.bar.set_postfix(count | {"loss": f"{self.loss:.4f}"}, refresh=False)
-        self.bar.update(1 if self.budget is None else self.budget.elapsed - self.bar.n)
+            self.bar.set_postfix({"loss": f"{self.loss:.4f}"}, refresh=False)
+        self.bar.update(1)
 
     def say(self, sentence: str) -> None:
         """Print a line on stderr above the progress bar."""

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS
 from wavediff.training.batches import StepIndices, batches
-from wavediff.training.budget import TimeBudget
 from wavediff.training.checkpoint import RunCheckpoints
 from wavediff.training.distributed import World
 from wavediff.training.learner import Learner, Step
@@ -79,8 +78,6 @@ def train(
     run_dir: Path | None = None,
     run_config: Mapping[str, Any] | None = None,
     save: Save | None = None,
-    budget: TimeBudget | None = None,
-    counters: Counters | None = None,
     validate: Callable[[], Validation] | None = None,
     state: Mapping[str, Any] | None = None,
     workers: int = 0,
@@ -97,9 +94,6 @@ def train(
         run_dir: folder for checkpoints, TensorBoard files and exported weights.
         run_config: plain configuration, stored in the checkpoints.
         save: exports the averaged weights.
-        budget: sets the number of steps, instead of ``max_steps``, to what fits into its time; the
-            warm-up takes at most a tenth of them.
-        counters: updated after each step: how far the run came, should it be interrupted.
         validate: called while the task holds the averaged weights; None for no validation.
         state: the return value of ``checkpoint.resume``.
         workers: number of processes that load data.
@@ -109,18 +103,11 @@ def train(
         UserError: after ``max_bad_steps`` skipped steps in a row, or when the disk is full.
     """
     config, world = learner.config, learner.world
-    counters = Counters() if counters is None else counters
+    counters = Counters()
     if state is not None:
         learner.load_state_dict(state)
         counters = Counters(**state["counters"])
     saved_step = counters.step
-    warmup_steps = config.warmup_steps
-
-    def steps() -> int:
-        if budget is not None:
-            config.max_steps = budget.steps(counters.step)
-            config.warmup_steps = min(warmup_steps, config.max_steps // 10)
-        return config.max_steps
 
     def write() -> None:
         nonlocal saved_step
@@ -155,17 +142,16 @@ def train(
     with (
         nullcontext(StopRequest()) if run_dir is None else stop_requests() as request,
         closing(batches(data, indices, workers, pin_memory)) as feed,
-        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress, budget) as log,
+        Log(run_dir, world, rate, counters.step, config.max_steps, config.progress) as log,
     ):
         clock = _Clock(config.max_minutes, config.checkpoint_minutes)
-        total = steps()
+        total = config.max_steps
         while counters.step < total and not ended:
             began = time.perf_counter()
             step = learner.learn(counters.step, feed)
             counters.count(step, time.perf_counter() - began)
             meter.add(step, time.perf_counter() - began)
             log.step(step)
-            total = steps()
             number, last = counters.step, counters.step == total
             if counters.skipped_in_a_row >= config.max_bad_steps:
                 advice = (

@@ -1,4 +1,4 @@
-"""A small model within a time: how many steps it has, what a stop says, what the seed decides."""
+"""Fine-tuning: within its time, reproducible, and kept only where it helps."""
 
 import os
 import signal
@@ -9,11 +9,12 @@ import pytest
 from wavediff.cli import run
 from wavediff.commands import forecast
 from wavediff.errors import UserError
+from wavediff.series import fine_tuning
+from wavediff.series.fine_tuning import RowWindows, fine_tune
 from wavediff.series.forecaster import Forecaster
+from wavediff.series.period import Periods
 from wavediff.training.budget import MAX_STEPS, TimeBudget
 from wavediff.training.learner import Learner, Step
-
-QUICK = {"context": 8, "device": "cpu", "progress": False}
 
 
 class Machine:
@@ -57,48 +58,61 @@ def test_a_step_longer_than_the_time_is_made_nevertheless():
     assert TimeBudget(30).steps(0) == MAX_STEPS
 
 
-def steps_of(monkeypatch, told):
-    """The learning rate of every step, as Learner.learn takes it, without its work."""
-
-    def learn(self, number, feed):
-        config = self.config
-        told.append((number, config.max_steps, config.warmup_steps))
-        next(feed)
-        return Step(1.0, 1.0, 1.0, [])
-
-    monkeypatch.setattr(Learner, "learn", learn)
+def rows(count: int = 6, length: int = 60) -> list[np.ndarray]:
+    """A shape that no family of the training has."""
+    t = np.arange(length)
+    generator = np.random.default_rng(0)
+    return [
+        100 + 40 * (t % 13 == 5) - 30 * (t % 13 == 9) + generator.normal(size=length)
+        for _ in range(count)
+    ]
 
 
-def test_given_steps_are_made_and_decide_the_result(monkeypatch):
-    values = 10 + np.sin(np.arange(60) / 3)[:, None]
-    one, other = (Forecaster(4, fit_steps=3, **QUICK).fit(values).sample(4) for _ in range(2))
-    np.testing.assert_array_equal(one, other)
-    third = Forecaster(4, fit_steps=3, seed=1, **QUICK).fit(values).model
-    assert third.extra["step"] == 3
-    assert third.extra["seed"] == 1
-    assert not third.training
-    told = []
-    steps_of(monkeypatch, told)
-    Forecaster(4, fit_steps=30, **QUICK).fit(values)
-    assert told == [(number, 30, 3) for number in range(30)]
+def test_windows_end_before_what_is_held_back():
+    data = RowWindows([np.arange(40.0), np.full(40, np.nan)], [30, 30], Periods(4, 1), 8, 0)
+    seen = np.stack([data[k]["values"].numpy() for k in range(200)])
+    assert np.nanmax(seen) == 29
+    assert np.isfinite(seen[:, -8:]).all()
+    assert np.nanmin(seen) == 0
+    with pytest.raises(UserError, match="no series has 16 values to learn from"):
+        RowWindows([np.arange(20.0)], [12], Periods(1, 1), 8, 0)
 
 
-def test_seconds_decide_the_number_of_steps(monkeypatch):
-    told = []
-    steps_of(monkeypatch, told)
-    model = Forecaster(4, seconds=1, **QUICK).fit(np.arange(60.0)).model
-    number, steps, warmup = told[-1]
-    assert model.extra["step"] == len(told) == number + 1
-    assert told[0][1:] == (MAX_STEPS, 100)
-    assert 0.9 < number / steps <= 1
-    assert warmup == min(100, steps // 10)
+@pytest.fixture(scope="module")
+def model():
+    return Forecaster(progress=False, device="cpu").model
 
 
-def test_a_model_that_cannot_be_fitted_is_told(monkeypatch):
+def test_the_seed_decides_and_the_given_model_stays(model):
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    options = {"steps": 2, "progress": False}
+    one, other = (fine_tune(model, rows(), Periods(1, 1), 8, seed=3, **options) for _ in range(2))
+    assert one.sentence == other.sentence
+    for name, value in model.network.state_dict().items():
+        assert (value == before[name]).all()
+    for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert (a == b).all()
+
+
+@pytest.mark.slow
+def test_a_shape_of_its_own_is_learnt(model):
+    found = fine_tune(model, rows(24, 200), Periods(1, 1), 13, steps=150, progress=False)
+    assert "% better on the 24 windows held back" in found.sentence
+    assert found.model is not model
+
+
+def test_what_gains_nothing_is_not_kept(model, monkeypatch):
+    monkeypatch.setattr(fine_tuning, "LEARNING_RATE", 1e-9)
+    found = fine_tune(model, rows(), Periods(1, 1), 8, steps=1, progress=False)
+    assert found.model is model
+    assert "gained nothing on the 6 windows held back" in found.sentence
+
+
+def test_training_that_cannot_go_on_is_told(model, monkeypatch):
     bad = Step(np.nan, 1.0, 1.0, [], "the loss is not finite")
     monkeypatch.setattr(Learner, "learn", lambda *rest: bad)
     with pytest.raises(UserError, match="20 steps in a row were skipped because the loss"):
-        Forecaster(4, fit_steps=50, **QUICK).fit(np.arange(60.0))
+        fine_tune(model, rows(), Periods(1, 1), 8, steps=50, progress=False)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -111,6 +125,7 @@ def test_a_stop_says_that_the_model_is_not_kept(
         return Step(1.0, 1.0, 1.0, [])
 
     monkeypatch.setattr(Learner, "learn", learn)
+    monkeypatch.setattr(fine_tuning, "CHECKS", 1)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     table = tmp_path / "t.csv"
@@ -123,6 +138,5 @@ def test_a_stop_says_that_the_model_is_not_kept(
         found = stop.code
     assert found == code
     told = capsys.readouterr().err
-    assert "stopped after 2 steps of training: the model that was being fitted is not kept" in told
-    assert "saved" not in told
+    assert "stopped after 2 steps of fine-tuning: the fine-tuned model is not kept" in told
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
