@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
@@ -52,6 +51,8 @@ def dataset_of(values: Mapping[str, Any]) -> Any:
         UserError: for arguments that the function does not have, or missing ones.
     """
     values = dict(current(values))
+    from hydra.utils import get_method  # not needed for inference
+
     dataset = get_method(values.pop("_target_"))
     signature = inspect.signature(dataset)
     try:
