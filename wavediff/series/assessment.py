@@ -14,6 +14,7 @@ from wavediff.series.calibration import factors
 from wavediff.series.metrics import coverage, decile_losses
 
 SAMPLES = 50
+RECENT = 4096  # steps before a window that seasonal naive sees
 FEWEST_STEPS = 8  # before a window
 ALL_WINDOWS = 300  # of all series together, at least one of each
 MOST_WINDOWS = 24  # of a series
@@ -126,7 +127,7 @@ def assess(
             if np.isfinite(past).sum() >= FEWEST_STEPS and np.isfinite(target).any():
                 cuts.append((number, origin))
     windows = np.bincount([number for number, _ in cuts], minlength=len(rows))
-    pasts = [rows[number][:origin] for number, origin in cuts]
+    pasts = [rows[number][max(0, origin - RECENT) : origin] for number, origin in cuts]
     targets = np.array([rows[number][origin : origin + horizon] for number, origin in cuts])
     losses = np.zeros((3, len(rows)))
     empty = Assessment(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wavediff.training.validation import Validation
 
 TOKENS = 8192  # of the horizon that go through the network at once on a CPU
-CELLS = 262_144  # of the past that are smoothed at once
+CELLS = 65_536  # of the past that are smoothed at once
 VALIDATION_SAMPLES = 50
 CHUNKS = 12  # of synthetic windows, each with a length of its own, that validation is spread over
 
@@ -159,21 +159,21 @@ class ZeroShotForecaster(DiffusionTask):
             float64 ``[samples, batch, horizon]``.
         """
         block, patch = self.block, self.network.patch
-        blocks = []
+        blocks: list[Tensor] = []
         numbers = torch.arange(len(values)) if rows is None else torch.tensor(rows)
         paths = samples
         for start in range(0, horizon, block):
             size = min(block, horizon - start)
             size += -size % patch
-            found = self._block(values, periods, size, paths, sampler, seed + start, numbers)
-            if start == 0:  # from here on each path has a past of its own
+            if start == block:  # from here on each path has a past of its own
                 values = values.repeat_interleave(samples, 0)
                 periods = periods.repeat_interleave(samples, 0)
                 numbers = (numbers[:, None] * samples + torch.arange(samples)).flatten()
                 paths = 1
-            ahead = found.flatten(0, 1)
-            blocks.append(ahead)
-            values = torch.cat([values, ahead.to(values)], 1)
+            if start:
+                values = torch.cat([values, blocks[-1].to(values)], 1)[:, -features.LONGEST :]
+            found = self._block(values, periods, size, paths, sampler, seed + start, numbers)
+            blocks.append(found.flatten(0, 1))
         joined = torch.cat(blocks, 1)[:, :horizon]
         return joined.unflatten(0, (-1, samples)).transpose(0, 1)
 
