@@ -84,7 +84,6 @@ def describe(values: Tensor, periods: Tensor, horizon: int, patch: int) -> tuple
         phases += [seasonal * angle.sin(), seasonal * angle.cos()]
     naive = _seasonal_naive(x, known, periods, horizon)
     counts = known.sum(1, keepdim=True)
-    # further seasons than the smoothing's: the mean of the same phase over all known seasons
     past = torch.stack(
         [
             known.float(),

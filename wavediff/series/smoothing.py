@@ -7,9 +7,8 @@ so that nothing is optimised and a batch costs one pass.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 # (alpha, beta / alpha, phi, gamma / (1 - alpha)) of each method
 METHODS = [
     (alpha, *trend, gamma)
-    for alpha, trend, gamma in itertools.product(
+    for alpha, trend, gamma in product(
         (0.06, 0.2, 0.45, 0.75, 0.98),
         ((0.0, 0.0), (0.1, 0.9), (0.15, 0.98), (0.03, 1.0)),
         (0.0, 0.12, 0.35),
