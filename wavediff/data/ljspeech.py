@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from wavediff.data.download import fetch
+from wavediff.data.download import fetch_archive
 from wavediff.data.source import Source
 from wavediff.inputs import find_audio
+
+URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"
+CHECKSUM = "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5"
 
 
 def ljspeech(root: str) -> Source:
@@ -19,5 +22,5 @@ def ljspeech(root: str) -> Source:
     """
     folder = Path(root).expanduser()
     if not (folder / "wavs").is_dir():
-        folder = fetch("LJSPEECH", folder, "LJSpeech-1.1", "2.6 GB")
+        folder = fetch_archive(URL, folder, "LJSpeech-1.1", "2.6 GB", checksum=CHECKSUM)
     return Source(folder / "wavs", find_audio([folder / "wavs"]))

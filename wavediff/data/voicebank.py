@@ -6,7 +6,7 @@ The training sets have 28 or 56 speakers at SNRs of 0 to 15 dB; the test set has
 
 from pathlib import Path
 
-from wavediff.data.download import fetch_zip
+from wavediff.data.download import fetch_archive
 from wavediff.data.source import Source, paired
 from wavediff.errors import UserError
 from wavediff.inputs import find_audio
@@ -32,7 +32,7 @@ def voicebank_demand(root: str, part: str = "trainset_28spk") -> Source:
         )
     folder = Path(root).expanduser()
     clean, noisy = (
-        fetch_zip(f"{ADDRESS}/{name}.zip", folder, name, PARTS[part])
+        fetch_archive(f"{ADDRESS}/{name}.zip", folder, name, PARTS[part])
         for name in (f"clean_{part}_wav", f"noisy_{part}_wav")
     )
     return paired(Source(clean, find_audio([clean])), str(noisy))
