@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -25,7 +24,7 @@ _REASONS = {
     errno.ENOTDIR: "part of its path is a file, not a folder: choose another path",
     errno.EEXIST: "part of its path is a file, not a folder: choose another path",
 }
-_FULL_DISK_BYTES = 64 * 1024
+_PROBE_BYTES = 64 * 1024
 TEMPORARY = ".tmp-"
 YOUNG = 60  # seconds
 
@@ -71,18 +70,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
-        if reason is None or not _concerns(error, temporary):
-            raise
-        raise UserError(f"cannot write {path}: {reason}.") from error
     except UserError:
         raise
     except Exception as error:
-        # libsndfile, safetensors and torch report a full disk by their own exceptions
-        if not _disk_is_full(temporary):
+        number = error.errno if isinstance(error, OSError) and error.errno in _REASONS else None
+        if number and isinstance(error, OSError) and not _concerns(error, temporary):
             raise
-        raise UserError(f"cannot write {path}: {_REASONS[errno.ENOSPC]}.") from error
+        # libsndfile, safetensors, torch and numpy report a full disk by exceptions of their own
+        reason = _REASONS.get(number or _refusal(temporary))
+        if reason is None:
+            raise
+        raise UserError(f"cannot write {path}: {reason}.") from error
     finally:
         if held is not None:
             os.close(held)
@@ -144,8 +142,16 @@ def _concerns(error: OSError, temporary: Path) -> bool:
     return name.name == temporary.name or name == temporary.parent or name in temporary.parents
 
 
-def _disk_is_full(temporary: Path) -> bool:
-    return temporary.exists() and shutil.disk_usage(temporary.parent).free < _FULL_DISK_BYTES
+def _refusal(temporary: Path) -> int:
+    """The number of the error by which the file system refuses more bytes; 0 if it takes them."""
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno or 0
+    return 0
 
 
 def _flush(path: Path) -> None:

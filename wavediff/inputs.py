@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 MEL_SUFFIXES = (".npy", ".pt", ".safetensors")
@@ -23,6 +23,20 @@ CONTAINERS = {  # by suffix; the first is for audio that comes from another cont
 }
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` and ``~name`` replaced by the folder of that user.
+
+    Raises:
+        UserError: for another kind of value, or an unknown user.
+    """
+    try:
+        return Path(path).expanduser()
+    except TypeError as error:
+        raise UserError(f"{shorten(path)} is not the path of a file or folder") from error
+    except RuntimeError as error:
+        raise UserError(f"{shorten(path)}: there is no such user on this machine") from error
+
+
 def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFFIXES) -> list[Path]:
     """Return the files that ``paths`` mean, none twice.
 
@@ -33,14 +47,14 @@ def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFF
     """
     found: dict[Path, None] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        expanded = Path(path).expanduser()
-        if expanded.is_dir():
-            matches = _below(expanded, suffixes)
-        elif expanded.exists():
-            matches = [expanded]
+        place = expanded(path)
+        if place.is_dir():
+            matches = _below(place, suffixes)
+        elif place.exists():
+            matches = [place]
         elif glob.has_magic(str(path)):
             matches = []
-            for match in sorted(map(Path, glob.glob(str(expanded), recursive=True))):
+            for match in sorted(map(Path, glob.glob(str(place), recursive=True))):
                 if match.is_dir():
                     matches += _below(match, suffixes)
                 elif match.suffix.lower() in suffixes:
@@ -57,7 +71,7 @@ def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFF
 
 def folders(given: str) -> list[Path]:
     """Return the folders that a path or a glob means."""
-    path = Path(given).expanduser()
+    path = expanded(given)
     if path.exists():
         return [path] if path.is_dir() else []
     return [Path(found) for found in glob.glob(str(path), recursive=True) if Path(found).is_dir()]

@@ -436,3 +436,34 @@ def test_through_the_main_command(model, here, capsys):
         cli.main(["vocode", "--help"])
     assert stop.value.code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def _npy_of_terabytes(path: Path) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (80, 10**10)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(1000))
+
+
+TENSORS = {
+    "a view that repeats its values": lambda mel: mel[:1, :1].expand(80, 10**9),
+    "sparse": lambda mel: mel.to_sparse(),
+    "quantised": lambda mel: torch.quantize_per_tensor(mel, 0.1, 0, torch.qint8),
+    "nested": lambda mel: torch.nested.nested_tensor([mel, mel[:, :5]]),
+    "without values (meta)": lambda mel: mel.to("meta"),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_that_does_not_hold_its_values(model, here, capsys, kind):
+    torch.save({"mel": TENSORS[kind](torch.full((80, 9), -6.0))}, here / "odd.pt")
+    assert run(main, ["odd.pt", "-o", "odd.wav", "--checkpoint", str(model)]) == 2
+    assert f"holds a tensor that is {kind}: save a dense" in capsys.readouterr().err
+    assert not (here / "odd.wav").exists()
+
+
+def test_an_array_file_that_declares_terabytes(model, here, capsys):
+    _npy_of_terabytes(here / "odd.npy")
+    assert run(main, ["odd.npy", "-o", "odd.wav", "--checkpoint", str(model)]) == 2
+    assert "cannot be read as a mel" in capsys.readouterr().err

@@ -168,7 +168,7 @@ def test_a_damaged_archive_of_an_earlier_download_is_not_unpacked(
     assert len(ljspeech(str(tmp_path / "root")).files) == 3
 
 
-@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "LJSpeech-1.1/../../escaped"])
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "LJSpeech-1.1/../../escaped"])
 @pytest.mark.parametrize("suffix", ["tar.bz2", "zip"])
 def test_nothing_is_unpacked_outside_the_folder(tmp_path, served, redirected, name, suffix):
     files = {"LJSpeech-1.1/wavs/a.wav": sound(), name: b"x"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def name_list(text: str) -> list[str]:
 
 def path(text: str) -> Path:
     """An argparse type: a path, ``~`` expanded."""
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def require_model(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.evaluation.metrics import Metric
 from wavediff.memory import keep_freed
 from wavediff.tasks.build import build_task, completed, make
@@ -25,6 +25,9 @@ from wavediff.training.loop import train
 from wavediff.training.optim import configured_optimizer
 from wavediff.training.validation import Validation, choose_metrics
 
+GROUPS = ("task", "data", "trainer", "optimizer")
+VALUES = ("name", "seed", "init_from", "teacher", "run_dir")
+LARGEST_SEED = 2**32
 FIT_CROPS = 64  # training crops over which a latent is standardised
 
 
@@ -38,8 +41,9 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
     Raises:
         UserError: for a configuration that is invalid, or not that of the run.
     """
+    check_groups(config)
+    trainer = trainer_config(config["trainer"])
     plain = completed(config)
-    trainer = trainer_config(plain["trainer"])
     measures = choose_metrics(trainer.measures)
     if measures and trainer.best not in measures:
         raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
@@ -98,6 +102,33 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 use = f"info {run_dir}" if task.command == "info" else use
                 _say(world, f"train: done; now wavediff {use}")
     return 128 + outcome.signum if outcome.signum else 0
+
+
+def check_groups(config: Mapping[str, Any]) -> None:
+    """See that a run's configuration has what every run needs.
+
+    Raises:
+        UserError: where a part is missing or is no group, no text, or no number.
+    """
+    for key in (*GROUPS, *VALUES):
+        if key not in config:
+            raise UserError(f"the configuration lacks {key}: leave ~{key} out")
+    for key, value in config.items():
+        if key in VALUES or key == "prediction":
+            continue
+        if not isinstance(value, Mapping) and not (value is None and key not in GROUPS):
+            raise UserError(
+                f"{key}={shorten(value)} is not a group: give {key}=CHOICE, one of the files of "
+                f"conf/{key}, or {key}.KEY=VALUE"
+            )
+    seed = config["seed"]
+    if type(seed) is not int or not 0 <= seed < LARGEST_SEED:
+        raise UserError(f"seed={shorten(seed)} is no seed: give a whole number from 0 to 2^32 - 1")
+    if not isinstance(config["name"], str):
+        raise UserError(f"name={shorten(config['name'])} is not a name: give a text")
+    for key in ("init_from", "teacher"):
+        if not isinstance(config[key], str | None):
+            raise UserError(f"{key}={shorten(config[key])} is not a model: give a run or null")
 
 
 def _set_up(trainer: TrainerConfig, world: World) -> None:

@@ -36,7 +36,7 @@ class ItemNoise:
     """
 
     def __init__(self, seed: int, indices: Sequence[int]) -> None:
-        self.seed = seed
+        self.seed = int(seed)
         self.indices = [int(index) for index in indices]
 
     def generators(self, stream: int) -> list[torch.Generator]:
@@ -71,7 +71,7 @@ class PositionNoise:
     """
 
     def __init__(self, seed: int, offset: int = 0) -> None:
-        self.seed = seed
+        self.seed = int(seed)
         self.offset = offset
 
     def __call__(self, x: Tensor, draw: int) -> Tensor:

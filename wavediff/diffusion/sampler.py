@@ -22,7 +22,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, DenoiserLike
 from wavediff.diffusion.reverse import start
-from wavediff.diffusion.schedule import Schedule, as_float64
+from wavediff.diffusion.schedule import Schedule, as_float64, check_steps
 from wavediff.diffusion.times import Grid, uniform
 
 Options = ParamSpec("Options")
@@ -185,10 +185,9 @@ class Sampler:
                 unless it has this number.
 
         Raises:
-            ValueError: if ``steps`` is less than 1.
+            ValueError: for another number than 1 to 100,000.
         """
-        if steps < 1:
-            raise ValueError(f"a sampler needs at least 1 step, not {steps}")
+        check_steps(steps)
         own = self.times
         if isinstance(own, Grid) and own.takes_steps:
             return replace(self, times=own.with_options(steps=steps))

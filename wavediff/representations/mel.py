@@ -25,6 +25,7 @@ LOGS = {
     "unit_db": "decibels mapped to [0, 1]",
 }
 
+MOST_FFT, MOST_BANDS = 65_536, 1024  # their product is a matrix
 FRAMES_AT_ONCE = 8192  # bounds the memory of long recordings; 95 s at hop 256 and 22.05 kHz
 
 
@@ -89,6 +90,11 @@ class MelFrontEnd(nn.Module):
                     "sample_rate, n_fft, win_length, hop_length and n_mels must be positive "
                     f"integers, got {size!r}"
                 )
+        if n_fft > MOST_FFT or n_mels > MOST_BANDS:
+            raise ValueError(
+                f"n_fft is at most {MOST_FFT} and n_mels at most {MOST_BANDS}, not {n_fft} and "
+                f"{n_mels}"
+            )
         if win_length > n_fft or hop_length > n_fft:
             raise ValueError(f"win_length and hop_length must not exceed n_fft = {n_fft}")
         if not 0 <= f_min < f_max <= sample_rate / 2:

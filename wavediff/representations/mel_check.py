@@ -127,6 +127,11 @@ def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
         if array.dtype.kind not in "fiu":
             raise UserError(f"{source} holds {array.dtype} values: a mel is an array of numbers.")
         array = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    if not isinstance(array, Tensor):
+        raise UserError(
+            f"{source} is a {type(array).__name__}: a mel is an array or a tensor [bands, frames], "
+            "or several of one length [batch, bands, frames]."
+        )
     if array.is_complex() or array.dtype == torch.bool:
         raise UserError(f"{source} holds {array.dtype} values: a mel is an array of real numbers.")
     return array.detach().float().cpu()

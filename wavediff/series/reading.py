@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 
 from wavediff.errors import UserError, shorten
+from wavediff.inputs import expanded
 from wavediff.series import frequency
 from wavediff.series.column_roles import clock_advice, find_item_column, find_targets
 from wavediff.series.frequency import text
@@ -70,7 +71,7 @@ def read_series(
         series = _array(source, freq)
         return series if variables is None else replace(series, variables=variables)
     if not isinstance(source, pandas.DataFrame):
-        source = Path(source).expanduser()
+        source = expanded(source)
         if source.is_dir():
             raise UserError(f"{source} is a folder: give a CSV or Parquet file")
         if not source.exists():

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.moved import current
 from wavediff.notation import in_full
 
 if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
-LARGE = 1_000_000  # a size in a network's configuration that needs a reason
+LARGE = 1_000_000  # beyond every size in the configuration of a model
 OPTIONAL = ("mel",)  # groups that a task with a representation may have
 _CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
 _ALLOWED = (
@@ -77,6 +77,8 @@ def _value(node: Any) -> Any:
         return {key: _value(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [_value(value) for value in node]
+    if isinstance(node, int) and abs(node) > LARGE:
+        raise UserError(f"the configuration is damaged: no model has a size of {shorten(node)}")
     return node
 
 

@@ -23,6 +23,7 @@ from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 from wavediff.representations.stft import magnitude
+from wavediff.tasks.arguments import check_call
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.task import DiffusionTask
@@ -216,6 +217,7 @@ class Enhancer(DiffusionTask):
         Raises:
             UserError: for invalid audio, a value out of range, or an unknown sampler.
         """
+        check_call(self.network, seed, sample_rate)
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
 
@@ -247,6 +249,7 @@ class Enhancer(DiffusionTask):
         Raises:
             UserError: see ``forward``.
         """
+        check_call(self.network, seed, sample_rate)
         return EnhancerStream(
             self,
             sample_rate,

@@ -23,6 +23,7 @@ from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.mel_projection import MelProjection
 from wavediff.representations.representation import Representation
+from wavediff.tasks.arguments import check_call
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import on_path
@@ -204,6 +205,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
             UserError: for a mel of another front-end, an unknown sampler, or a label that is
                 missing, unknown or not supported.
         """
+        check_call(self.network, seed)
         checked = self.mel.check(mel)
         batch = checked if checked.ndim == 3 else checked[None]
         number = self.label_number(label)
