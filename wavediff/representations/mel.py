@@ -104,8 +104,8 @@ class MelFrontEnd(nn.Module):
             )
         if mel_scale not in ("slaney", "htk") or norm not in ("slaney", None):
             raise ValueError("mel_scale must be 'slaney' or 'htk' and norm 'slaney' or None")
-        if log not in LOGS or floor <= 0 or power <= 0 or magnitude_eps < 0:
-            raise ValueError(f"log must be one of {list(LOGS)}; floor and power positive")
+        if log not in LOGS or floor <= 0 or not 0 < power <= 4 or magnitude_eps < 0:
+            raise ValueError(f"log must be one of {list(LOGS)}, floor positive, power in (0, 4]")
         self.name = name
         self.sample_rate = sample_rate
         self.n_fft = n_fft
