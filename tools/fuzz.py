@@ -183,7 +183,9 @@ def child(case: Case, folder: Path, debug: bool) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size + LIMIT, size + LIMIT))
         for stream, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
-        sys.stdout, sys.stderr = (open(stream, "w", closefd=False) for stream in (1, 2))
+        sys.stdout, sys.stderr = (
+            open(stream, "w", errors="backslashreplace", closefd=False) for stream in (1, 2)
+        )
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if debug:
             os.environ[DEBUG] = "1"

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import difflib
-import errno
 import importlib
 import io
 import os
@@ -12,6 +11,7 @@ from collections.abc import Callable
 
 from wavediff import __version__
 from wavediff.errors import UserError, shorten
+from wavediff.files import REFUSALS
 
 COMMANDS = {
     "train": "train a model with a recipe",
@@ -34,12 +34,6 @@ COMMANDS = {
     "tune": "search the time grid for a given number of sampling steps",
     "bundle": "export a run as a checkpoint in half precision",
     "info": "describe a checkpoint, or list the bundled models",
-}
-
-FULL = {
-    errno.ENOSPC: "the disk is full: free some space or choose another disk",
-    errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
-    errno.EFBIG: "the file is too large for this file system: choose another disk",
 }
 
 _EXAMPLES = """\
@@ -82,10 +76,10 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         print("error: there is not enough memory for this: give less at once", file=sys.stderr)
         return 2
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
             _discard_stdout()
-            place = "the output" if error.filename is None else error.filename
-            print(f"error: cannot write {place}: {FULL[error.errno]}", file=sys.stderr)
+            place = "the output" if error.filename is None else shorten(error.filename)
+            print(f"error: cannot use {place}: {REFUSALS[error.errno]}", file=sys.stderr)
             return 2
         if os.environ.get("WAVEDIFF_DEBUG"):
             raise

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wavediff.errors import UserError
 
-_REASONS = {
+REFUSALS = {  # what a file system says, by the number of the error
     errno.EACCES: "permission denied: choose a folder with write permission",
     errno.EPERM: "permission denied: choose a folder with write permission",
     errno.EROFS: "the file system is read-only: choose another folder",
@@ -22,6 +22,7 @@ _REASONS = {
     errno.EFBIG: "the file is too large for this file system: choose another disk",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.ENOTDIR: "part of its path is a file, not a folder: choose another path",
+    errno.ELOOP: "its links lead in a circle: choose another path",
     errno.EEXIST: "part of its path is a file, not a folder: choose another path",
 }
 _PROBE_BYTES = 64 * 1024
@@ -73,11 +74,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except UserError:
         raise
     except Exception as error:
-        number = error.errno if isinstance(error, OSError) and error.errno in _REASONS else None
+        number = error.errno if isinstance(error, OSError) and error.errno in REFUSALS else None
         if number and isinstance(error, OSError) and not _concerns(error, temporary):
             raise
         # libsndfile, safetensors, torch and numpy report a full disk by exceptions of their own
-        reason = _REASONS.get(number or _refusal(temporary))
+        reason = REFUSALS.get(number or _refusal(temporary))
         if reason is None:
             raise
         raise UserError(f"cannot write {path}: {reason}.") from error
@@ -113,7 +114,7 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         other = f"its folder cannot be created ({error.strerror}): choose another"
-        reason = _REASONS.get(error.errno or 0, other)
+        reason = REFUSALS.get(error.errno or 0, other)
         raise UserError(f"cannot write {path}: {reason}.") from error
 
 

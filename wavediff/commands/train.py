@@ -18,9 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavediff.cli import run
-from wavediff.errors import UserError
-from wavediff.files import atomic_path, conf_folder
+from wavediff.errors import UserError, shorten
+from wavediff.files import atomic_path, conf_files, conf_folder
 from wavediff.moved import CHOICES
+
+NO_CHOICE = re.compile(r"[\[{(]|(?:null|true|false|[-+.\d]+)$", re.IGNORECASE)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,6 +110,10 @@ def _arranged(argv: Sequence[str]) -> list[str]:
                 f"{flag} would execute a pickle and is not supported: repeat the overrides of the "
                 "run instead (.hydra/overrides.yaml)"
             )
+        key, _, value = word.partition("=")
+        if NO_CHOICE.match(value) and (conf_folder() / key).is_dir() and key.isidentifier():
+            choices = ", ".join(conf_files(key))
+            raise UserError(f"{shorten(word)} is not a choice: give {key}= one of {choices}")
     sweep = [word for word in argv if word in ("-m", "--multirun")]
     rest = [word for word in argv if word not in sweep]
     if {"-h", "--help"} & set(argv) and not any(word.startswith("recipe=") for word in argv):

@@ -16,6 +16,7 @@ from wavediff.memory import keep_freed
 from wavediff.tasks.build import build_task, completed, make
 from wavediff.tasks.checkpoint import effort, load_task, save_task
 from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
+from wavediff.tasks.task import DiffusionTask
 from wavediff.training.adversary import Adversary
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
 from wavediff.training.config import TrainerConfig, trainer_config
@@ -25,7 +26,8 @@ from wavediff.training.loop import train
 from wavediff.training.optim import configured_optimizer
 from wavediff.training.validation import Validation, choose_metrics
 
-GROUPS = ("task", "data", "trainer", "optimizer")
+GROUPS = ("task", "network", "data", "optimizer", "trainer")
+BUILT = GROUPS[:-1]  # by their _target_
 VALUES = ("name", "seed", "init_from", "teacher", "run_dir")
 LARGEST_SEED = 2**32
 FIT_CROPS = 64  # training crops over which a latent is standardised
@@ -63,6 +65,8 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 return 0
             torch.manual_seed(seed)
             task, pretrained = _task(plain, state)
+            if isinstance(task, DiffusionTask):
+                task.with_sampler()  # refused here if it does not fit
             before = {} if state is None else state["fixed"].get("before", {})
             if plain["init_from"] is not None and state is None:
                 before = _initialise(task.network, plain["init_from"])
@@ -111,8 +115,11 @@ def check_groups(config: Mapping[str, Any]) -> None:
         UserError: where a part is missing or is no group, no text, or no number.
     """
     for key in (*GROUPS, *VALUES):
-        if key not in config:
-            raise UserError(f"the configuration lacks {key}: leave ~{key} out")
+        lacks = key not in config
+        if key in BUILT and isinstance(config.get(key), Mapping):
+            lacks = "_target_" not in config[key]
+        if lacks:
+            raise UserError(f"the configuration lacks {key}: leave ~{key} out, or choose one")
     for key, value in config.items():
         if key in VALUES or key == "prediction":
             continue
@@ -126,6 +133,8 @@ def check_groups(config: Mapping[str, Any]) -> None:
         raise UserError(f"seed={shorten(seed)} is no seed: give a whole number from 0 to 2^32 - 1")
     if not isinstance(config["name"], str):
         raise UserError(f"name={shorten(config['name'])} is not a name: give a text")
+    if not isinstance(config["run_dir"], str) or not config["run_dir"].strip():
+        raise UserError(f"run_dir={shorten(config['run_dir'])} is not a folder: give its name")
     for key in ("init_from", "teacher"):
         if not isinstance(config[key], str | None):
             raise UserError(f"{key}={shorten(config[key])} is not a model: give a run or null")
@@ -218,7 +227,6 @@ def _adversary(
             f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
             "vocoder or an enhancer"
         )
-    task.with_sampler()  # which it learns by: refused here if it does not fit
     options = dict(config)
     optimizer = partial(
         configured_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer"

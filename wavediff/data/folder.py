@@ -157,7 +157,7 @@ def _json_rows(path: Path, text: str) -> Iterable[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(
                     f"{path}, line {number} is not JSON. Use one object per line, such as "
                     '{"path": "a.wav"}.'

@@ -78,6 +78,11 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         mel_iterations: int = 0,
         chunk_seconds: float | None = None,
     ) -> None:
+        if crop_frames < 1 or mel_iterations < 0:
+            raise ValueError(
+                f"crop_frames must be at least 1 and mel_iterations at least 0, not {crop_frames} "
+                f"and {mel_iterations}"
+            )
         denoiser = Denoiser(network, schedule, prediction)
         super().__init__(denoiser, objective, sampler, representation)
         self.mel = mel
