@@ -184,7 +184,8 @@ def child(case: Case, folder: Path, debug: bool) -> None:
         for stream, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), stream)
         sys.stdout, sys.stderr = (
-            open(stream, "w", errors="backslashreplace", closefd=False) for stream in (1, 2)
+            open(stream, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            for stream in (1, 2)
         )
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if debug:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -35,6 +36,8 @@ COMMANDS = {
     "bundle": "export a run as a checkpoint in half precision",
     "info": "describe a checkpoint, or list the bundled models",
 }
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _EXAMPLES = """\
 examples:
@@ -79,7 +82,8 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         if isinstance(error, OSError) and error.errno in REFUSALS:
             _discard_stdout()
             place = "the output" if error.filename is None else shorten(error.filename)
-            print(f"error: cannot use {place}: {REFUSALS[error.errno]}", file=sys.stderr)
+            verb = "write" if error.errno in FULL else "use"
+            print(f"error: cannot {verb} {place}: {REFUSALS[error.errno]}", file=sys.stderr)
             return 2
         if os.environ.get("WAVEDIFF_DEBUG"):
             raise
