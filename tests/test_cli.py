@@ -173,3 +173,23 @@ def test_the_version_is_one(tmp_path: Path):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Nonsense"):
         _ = wavediff.Nonsense
+
+
+def test_a_message_does_not_repeat_a_large_input(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    large = "x" * 50_000
+    for words in (
+        ["enhance", large, "-o", "a.wav"],
+        ["enhance", "a.wav", "-o", large],
+        ["enhance", "a.wav", "-o", "b.wav", "--checkpoint", large],
+        ["forecast", large, "-o", "b.csv"],
+        ["train", f"recipe={large}"],
+        ["train", large],
+        ["train", "recipe=tiny", f"trainer.device={large}"],
+    ):
+        assert cli.main(words) == 2
+        assert len(capsys.readouterr().err) < 5000
+    for words in (["enhance", "a.wav", "-o", "b.wav", "--steps", large], ["info", "--x", large]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        assert len(capsys.readouterr().err) < 5000

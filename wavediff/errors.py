@@ -1,11 +1,18 @@
 """The error that the user can fix, and how its message quotes input."""
 
+LONGEST = 2000  # characters of a message
+
 
 class UserError(Exception):
     """Invalid input. The message says what was found, what is accepted and what to do.
 
-    Commands print it without a traceback and exit with code 2 (``wavediff.cli.run``).
+    Commands print it without a traceback and exit with code 2 (``wavediff.cli.run``). It is cut to
+    ``LONGEST`` characters, whatever input it quotes.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def shorten(value: object, length: int = 60) -> str:

@@ -6,7 +6,7 @@ import argparse
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from wavediff.errors import UserError
 from wavediff.inputs import expanded
@@ -50,6 +50,10 @@ class Parser(argparse.ArgumentParser):
             hint = f": did you mean {close[0]}?" if close else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, without repeating a long argument."""
+        super().error(str(UserError(message)))
 
     def add_option(
         self, name: str, kind: Callable[[str], Any], metavar: str, what: str, **options: Any
