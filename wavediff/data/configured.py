@@ -1,14 +1,16 @@
 """Datasets from their configuration."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from typing import TYPE_CHECKING, Any, cast
 
 from wavediff.errors import UserError, shorten
 from wavediff.moved import current
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def settings_of(
@@ -27,6 +29,9 @@ def settings_of(
     Raises:
         UserError: for a key without a value.
     """
+    from omegaconf import DictConfig, OmegaConf  # not needed for inference
+    from omegaconf.errors import MissingMandatoryValue
+
     config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

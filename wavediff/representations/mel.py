@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.errors import UserError
@@ -276,6 +275,8 @@ def front_ends() -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     """A front-end's file, over the one that it begins with."""
+    from omegaconf import OmegaConf  # takes 0.1 s, which models do not need
+
     config: Any = OmegaConf.to_container(OmegaConf.load(file))
     first = config.pop("defaults", ["_self_"])[0]
     return config if first == "_self_" else _read(file.with_stem(first)) | config
