@@ -246,7 +246,7 @@ class Sampler:
         Raises:
             ValueError: if the method does not support the schedule or the grid.
             ImportError: if a package that the method needs is missing.
-            TypeError: without a denoiser, or for a method that draws noise and does not say so.
+            TypeError: without a denoiser or noise, or for a method that draws noise and does not say so.
         """
         cond = Condition() if cond is None else cond
         try:
@@ -255,6 +255,8 @@ class Sampler:
             raise TypeError(
                 "sampling needs a denoiser: Denoiser(network, schedule, prediction)"
             ) from None
+        if not isinstance(z, Tensor):
+            raise TypeError(f"z is standard normal noise, torch.randn(shape), not {z!r}")
         times = self.grid(schedule)
         self.method.refuse(schedule, times)
         x = z if started else start(schedule, times[0], z, cond)
