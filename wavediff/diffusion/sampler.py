@@ -246,7 +246,8 @@ class Sampler:
         Raises:
             ValueError: if the method does not support the schedule or the grid.
             ImportError: if a package that the method needs is missing.
-            TypeError: without a denoiser or noise, or for a method that draws noise and does not say so.
+            TypeError: without a denoiser or noise, or for a method that draws noise and does not
+                say so.
         """
         cond = Condition() if cond is None else cond
         try:
