@@ -37,12 +37,13 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like
+    from wavediff.data.audio import audio_reader, audio_writer_like, warn
     from wavediff.tasks.restoration import clipping, declip
 
     posterior = load_posterior(arguments)
     with interruptible(), audio_reader(arguments.path) as reader:
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
+        warn(reader)
         if arguments.threshold is None:
             low, high = clipping(audio)
         else:

@@ -29,7 +29,7 @@ from wavediff.commands.outputs import (
 )
 from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError
-from wavediff.inputs import CONTAINERS, find_audio, folders
+from wavediff.inputs import AUDIO_SUFFIXES, CONTAINERS, find_audio, folders
 
 if TYPE_CHECKING:
     from wavediff.tasks.enhancer import Enhancer
@@ -220,12 +220,8 @@ def enhance(
             for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
                 writer.write(torch.from_numpy(stream.push(block)))
             writer.write(torch.from_numpy(stream.finish()))
-    if reader.missing:
-        lost = (
-            f"{job.name} is truncated, {reader.missing:.0%} of what its header promises is "
-            "missing: the rest was enhanced"
-        )
-        tqdm.write(lost, file=sys.stderr)
+    if reader.fault:
+        tqdm.write(f"{job.name} {reader.fault}", file=sys.stderr)
     if writer.clipped:
         tqdm.write(writer.clipping, file=sys.stderr)
     if job.printed:
@@ -241,7 +237,7 @@ def inputs(paths: Sequence[str], output: Path, scratch: Path) -> list[Path]:
     files = [path for path in paths if path != PIPE]
     if len(paths) - len(files) > 1:
         raise UserError("- (stdin) can be given once")
-    found = find_audio(files, tuple(CONTAINERS)) if files else []
+    found = find_audio(files) if files else []
     if any(below(output, root) for given in files for root in folders(given)):
         found = [file for file in found if not below(file, output)]
         if not found:
@@ -273,15 +269,24 @@ def outputs(
     """
 
     def rename(name: Path) -> Path:
+        suffix = name.suffix.lower()
         if arguments.format:
             return name.with_suffix(f".{arguments.format}")
-        return name if name.suffix.lower() in CONTAINERS else name.with_name(f"{name.name}.wav")
+        if suffix in CONTAINERS:
+            return name
+        return name.with_suffix(".wav") if suffix in AUDIO_SUFFIXES else Path(f"{name}.wav")
 
     if names_file(output, tuple(CONTAINERS), sources, arguments.paths):
         targets = plan_file(sources, output)
         require_format(arguments.format, targets)
         return targets
-    return plan_folder(sources, arguments.paths, output, rename)
+    targets = plan_folder(sources, arguments.paths, output, rename)
+    changed = [source for source, _ in targets if source.suffix.lower() not in CONTAINERS]
+    kinds = sorted({source.suffix.lower() for source in changed if source.suffix})
+    if kinds and not arguments.format:
+        what = f"{', '.join(kinds)}: {len(changed)} file{'s' * (len(changed) != 1)}"
+        print(f"not written as {what} become .wav (see --format)", file=sys.stderr)
+    return targets
 
 
 def below(path: Path, folder: Path) -> bool:

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer
+    from wavediff.data.audio import audio_reader, audio_writer, warn
     from wavediff.tasks.restoration import extend, level
 
     posterior = load_posterior(arguments)
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     with audio_reader(arguments.path) as reader:
         old = reader.sample_rate
         levels = level(map(torch.from_numpy, reader.blocks(READ_SECONDS * old)), old)
+        warn(reader)
     with interruptible(), audio_reader(arguments.path) as reader:
         fine = reader.subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
         blocks = map(torch.from_numpy, reader.blocks(READ_SECONDS * old))

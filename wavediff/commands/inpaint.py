@@ -35,13 +35,14 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like
+    from wavediff.data.audio import audio_reader, audio_writer_like, warn
     from wavediff.tasks.restoration import inpaint
 
     posterior = load_posterior(arguments)
     with interruptible(), audio_reader(arguments.path) as reader:
         rate = reader.sample_rate
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
+        warn(reader)
         gaps = [(round(start * rate), round(stop * rate)) for start, stop in arguments.gap]
         with share_bar("inpaint") as bar:
             audio = inpaint(posterior, audio, rate, gaps, lambda done: move(bar, done))

@@ -16,9 +16,7 @@ from wavediff.errors import UserError
 from wavediff.inputs import AUDIO_SUFFIXES, LATENT_SUFFIXES, MEL_SUFFIXES, folders
 
 SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}  # by bits per sample
-# Endings of media, which are not taken for folders.
-MEDIA = (*AUDIO_SUFFIXES, *MEL_SUFFIXES, *LATENT_SUFFIXES,
-         ".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr")  # fmt: skip
+MEDIA = (*AUDIO_SUFFIXES, *MEL_SUFFIXES, *LATENT_SUFFIXES)  # not taken for folders
 
 
 def require_writable(folder: Path) -> None:
