@@ -339,3 +339,27 @@ def test_what_follows_the_samples_is_not_taken_for_samples(here, capsys, tail):
         file.write(tail)
     assert read_audio("a.wav")[0].shape[-1] == RATE
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_an_mp3_that_does_not_declare_its_length_is_read_to_the_end(here, rate, channels):
+    samples = tone(4 * rate, rate, channels)
+    samples[: rate // 2] = 0  # a low bit rate first, from which the length is estimated
+    kind = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    with soundfile.SoundFile("a.mp3", "w", rate, channels, **kind) as file:
+        file.write(samples)
+    data = Path("a.mp3").read_bytes()
+    second = data.index(data[:2], 40)  # the first frame has the length only
+    Path("b.mp3").write_bytes(data[second:])
+    assert run(mel.main, ["b.mp3", "-o", "b.npy"]) == 0
+    assert abs(np.load("b.npy").shape[1] * 256 / 22_050 - 4) < 0.1
+    audio, whole = (read_audio(name, mono=False)[0] for name in ("b.mp3", "a.mp3"))
+    assert abs(audio.shape[1] - len(samples)) < 3000
+    assert audio[:, -rate:].std() == pytest.approx(float(whole[:, -rate:].std()), rel=0.05)
+
+
+def test_the_report_of_an_m4a(here):
+    encode(here / "a.m4a", "aac", 44_100, tone(22_050, 44_100))
+    assert run(enhance.main, ["a.m4a", "-o", "b.wav", "--report", "c.html"]) == 0
+    assert "a.m4a" in Path("c.html").read_text()

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from wavediff.data import chunks, media
+from wavediff.data import chunks, media, mp3
 from wavediff.errors import UserError, shorten
 from wavediff.inputs import MEDIA_SUFFIXES
 
@@ -122,7 +122,7 @@ class AudioReader:
         if isinstance(self._file, media.MediaFile):
             slack = media.TOLERANCE * self.sample_rate if self._file.exact else None
         elif self.container == "MP3":
-            slack = MP3_SLACK if _declares_frames(self.path) else None
+            slack = MP3_SLACK if mp3.declares_length(self.path) else None
         elif self.container == "FLAC":
             slack = 0
         if slack is not None and end < self.frames - slack:
@@ -223,11 +223,17 @@ def brief(error: BaseException) -> str:
 def _open(path: Path, layout: chunks.Layout | None) -> Any:
     """Open by libsndfile, with sizes mended where the header is wrong, else as media."""
     try:
-        if layout is None or not layout.open_end:
-            return soundfile.SoundFile(os.fsencode(path))
-        if layout.excess or (layout.kind == "CAF" and layout.missing):
+        if (
+            layout
+            and layout.open_end
+            and (layout.excess or (layout.kind == "CAF" and layout.missing))
+        ):
             return soundfile.SoundFile(_Mended(path, layout.open_end))
-        return soundfile.SoundFile(os.fsencode(path))
+        file = soundfile.SoundFile(os.fsencode(path))
+        if file.format == "MP3" and (frame := mp3.length_frame(path, file.frames)):
+            file.close()
+            file = soundfile.SoundFile(_Mended(path, {}, frame))
+        return file
     except (soundfile.SoundFileError, TypeError):
         if not media.is_media(path) and path.suffix.lower() not in MEDIA_SUFFIXES:
             raise
@@ -235,27 +241,41 @@ def _open(path: Path, layout: chunks.Layout | None) -> Any:
 
 
 class _Mended(io.RawIOBase):
-    """A file in which some bytes read as others. It is closed with the object."""
+    """A file in which some bytes read as others, or with bytes put in. Closes the file.
 
-    def __init__(self, path: Path, changes: Mapping[int, bytes]) -> None:
+    Args:
+        path: of the file.
+        changes: offset -> bytes that are there instead.
+        inserted: (offset, bytes) put in before the byte there; what is before that is left out.
+    """
+
+    def __init__(
+        self, path: Path, changes: Mapping[int, bytes], inserted: tuple[int, bytes] = (0, b"")
+    ) -> None:
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115
-        self._changes = changes
+        self._changes, (self._skip, self._first) = changes, inserted
+        self._size = os.fstat(self._file.fileno()).st_size - self._skip + len(self._first)
+        self._at = 0
 
     def readinto(self, buffer: Any) -> int:
-        at = self._file.tell()
         view = memoryview(buffer).cast("B")
-        count = self._file.readinto(view)  # type: ignore[attr-defined]
+        parts = self._first[self._at : self._at + len(view)]
+        self._file.seek(max(0, self._at - len(self._first)) + self._skip)
+        data = bytearray(parts + self._file.read(len(view) - len(parts)))
         for start, new in self._changes.items():
-            for offset, byte in enumerate(new, start - at):
-                if 0 <= offset < count:
-                    view[offset] = byte
-        return count
+            for place, byte in enumerate(new, start - self._at):
+                if 0 <= place < len(data):
+                    data[place] = byte
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._at
 
     def readable(self) -> bool:
         return True
@@ -276,21 +296,6 @@ def _check_header(path: Path, frames: int, sample_rate: int) -> None:
             f"{path}: a sample rate of {sample_rate} Hz is out of range (1000 to 768000). The file "
             "may be damaged."
         )
-
-
-def _declares_frames(path: Path) -> bool:
-    """Whether an mp3 file has a header with its length, which is estimated otherwise."""
-    with open(path, "rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":  # a tag, whose size is stored in 7 bits a byte
-            size = sum(
-                (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-            )
-            file.seek(10 + size)
-        else:
-            file.seek(0)
-        frame = file.read(2048)
-    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _ends_with_a_page(path: Path) -> bool:
