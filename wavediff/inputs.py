@@ -183,4 +183,4 @@ def _but(rest: Sequence[Path] | dict[Path, None]) -> str:
     names = ", ".join(shorten(path) for path in [*rest][:3])
     more = ", ..." if len(rest) > 3 else ""
     files = f"{len(rest)} file{'s' * (len(rest) != 1)}"
-    return f": {files} of a kind that is not read ({counts}): {names}{more}. Convert to wav"
+    return f": {files} of a kind that is not read ({counts}): {names}{more}. Convert to wav."

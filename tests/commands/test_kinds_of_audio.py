@@ -13,7 +13,7 @@ import soundfile
 from wavediff import cli
 from wavediff.cli import run
 from wavediff.commands import enhance, mel, train
-from wavediff.data.audio import audio_reader, read_audio
+from wavediff.data.audio import audio_info, audio_reader, read_audio
 
 RATE = 16_000
 SNDFILE = {
@@ -73,11 +73,11 @@ def tone(samples=RATE, rate=RATE, channels=1):
     return 0.3 * np.sin(2 * np.pi * 440 * at) + 0.03 * noise
 
 
-def encode(path: Path, codec: str, rate: int, samples: np.ndarray) -> None:
+def encode(path: Path, codec: str, rate: int, samples: np.ndarray, **options: str) -> None:
     """Write ``[time, channels]`` with PyAV."""
     av = pytest.importorskip("av")
     form = "asf" if path.suffix == ".wma" else None
-    with av.open(str(path), "w", format=form) as container:
+    with av.open(str(path), "w", format=form, options=options) as container:
         layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
         stream = container.add_stream(codec, rate=rate, layout=layout)
         stream.bit_rate = 96_000
@@ -152,6 +152,12 @@ def test_an_m4a_becomes_wav_or_what_format_says(here, capsys):
     assert found(here / "flac") == ["a.flac"]
     assert run(enhance.main, ["in/a.m4a", "-o", "b.m4a"]) == 2
     assert "cannot write b.m4a: give a name that ends in .wav" in capsys.readouterr().err
+
+
+def test_a_recording_of_a_browser_has_no_length_in_its_header(here):
+    encode(here / "a.webm", "libopus", 48_000, tone(48_000, 48_000), live="1")
+    assert audio_info("a.webm") == (48_000, 48_000)
+    assert read_audio("a.webm")[0].shape == (1, 48_000)
 
 
 def test_ffmpeg_on_the_path_does_as_well(here, no_pyav, monkeypatch):

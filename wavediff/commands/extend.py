@@ -54,9 +54,9 @@ def main(argv: list[str] | None = None) -> int:
                 posterior, blocks, old, rate, levels, arguments.cutoff, lambda done: move(bar, done)
             )
             first = next(pieces)  # invalid options are refused before a file is begun
-            with audio_writer(
-                arguments.output, rate, "PCM_24" if fine else "PCM_16", channels=reader.channels
-            ) as writer:
+            kind = "PCM_24" if fine else "PCM_16"
+            shape = {"channels": reader.channels, "source": reader}
+            with audio_writer(arguments.output, rate, kind, **shape) as writer:
                 writer.write(first)
                 for piece in pieces:
                     writer.write(piece)

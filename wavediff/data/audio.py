@@ -6,16 +6,19 @@ A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from wavediff.data.bit_rate import encoder_options
+from wavediff.data.carried import Carried
 from wavediff.data.formats import (
     FLOATS,
     LOSSY,
@@ -27,7 +30,7 @@ from wavediff.data.formats import (
 )
 from wavediff.data.reading import AudioReader, BadAudio, audio_reader, brief, check_samples, reading
 from wavediff.data.resampling import resample
-from wavediff.errors import UserError
+from wavediff.errors import UserError, first_time
 from wavediff.files import atomic_path
 
 __all__ = [
@@ -56,15 +59,10 @@ def audio_info(path: str | Path) -> tuple[int, int]:
         return reader.frames, reader.sample_rate
 
 
-@lru_cache(maxsize=4096)
-def _warn_once(place: Path, sentence: str) -> None:
-    print(sentence, file=sys.stderr)
-
-
-def warn(reader: AudioReader) -> None:
-    """Say on stderr, once a file, what is wrong with a file that was read all the same."""
-    if reader.fault:
-        _warn_once(reader.path.absolute(), f"{reader.path} {reader.fault}")
+def warn(reader: AudioReader, name: str | None = None) -> None:
+    """Say on stderr, once a file and command, what is wrong with a file that was read all the same."""
+    if reader.fault and first_time((reader.path.absolute(), reader.fault)):
+        tqdm.write(f"{name or reader.path} {reader.fault}", file=sys.stderr)
 
 
 def read_audio(
@@ -142,11 +140,16 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str 
 
 @contextmanager
 def audio_writer(
-    path: str | Path, sample_rate: int, subtype: str = "PCM_16", *, channels: int = 1
+    path: str | Path,
+    sample_rate: int,
+    subtype: str = "PCM_16",
+    *,
+    channels: int = 1,
+    source: AudioReader | None = None,
 ) -> Iterator["AudioWriter"]:
     """Yield a writer of one .wav or .flac file, which appears on success only.
 
-    Arguments and errors are those of ``write_audio``.
+    Arguments and errors are those of ``write_audio``; tags are taken over from ``source``.
     """
     path = Path(path)
     known = SUBTYPES.get(path.suffix.lower())
@@ -156,49 +159,67 @@ def audio_writer(
         raise UserError(
             f"cannot write {path} as {subtype}: use one of {', '.join(known)} for {path.suffix}."
         )
-    shape = sample_rate, channels
-    check_codec(path, path.suffix[1:].upper(), subtype, *shape)
-    try:
-        with (
-            atomic_path(path) as temporary,
-            soundfile.SoundFile(
-                os.fsencode(temporary), "w", sample_rate, channels, subtype
-            ) as file,
-        ):
-            writer = AudioWriter(path, file)
-            yield writer
-            if not writer.samples:
-                raise UserError(f"cannot write {path}: there are no samples.")
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"cannot write {path}: {brief(error)}") from error
-
-
-LOUDEST = 1e6  # samples beyond it, 120 dB above full scale, are errors
+    form = path.suffix[1:].upper(), subtype
+    with _writing(path, form, sample_rate, channels, source, {}) as writer:
+        yield writer
+        if not writer.samples:
+            raise UserError(f"cannot write {path}: there are no samples.")
 
 
 @contextmanager
-def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioWriter"]:
-    """Yield a writer with the rate, channels and format (``kept_format``) of ``source``.
+def audio_writer_like(
+    source: AudioReader, path: str | Path, bit_rate: float | None = None
+) -> Iterator["AudioWriter"]:
+    """Yield a writer with the rate, channels, format (``kept_format``) and tags of ``source``.
 
     The file appears on success only.
 
+    Args:
+        source: the file.
+        path: of the new file.
+        bit_rate: of a lossy file, in kbit/s; None for that of ``source``.
+
     Raises:
-        UserError: as ``audio_writer``.
+        UserError: as ``audio_writer``, and for a bit rate that the codec does not have.
     """
     path = Path(path)
-    container, subtype = kept_format(path.suffix, source)
-    shape = (source.sample_rate, source.channels, subtype)
-    check_codec(path, container, subtype, source.sample_rate, source.channels)
+    form = kept_format(path.suffix, source)
+    shape = source.sample_rate, source.channels
+    check_codec(path, *form, *shape)
+    options = {}
+    if form[1] in LOSSY:
+        wanted = source.bit_rate if bit_rate is None else bit_rate
+        options = encoder_options(form[1], *shape, wanted, exact=bit_rate is not None)
+    with _writing(path, form, *shape, source, options) as writer:
+        yield writer
+
+
+@contextmanager
+def _writing(
+    path: Path,
+    form: tuple[str, str],
+    sample_rate: int,
+    channels: int,
+    source: AudioReader | None,
+    options: Mapping[str, Any],
+) -> Iterator["AudioWriter"]:
+    container, subtype = form
+    check_codec(path, container, subtype, sample_rate, channels)
+    carried = None if source is None else Carried(source)
+    shape = sample_rate, channels, subtype
     try:
-        with (
-            atomic_path(path) as temporary,
-            soundfile.SoundFile(os.fsencode(temporary), "w", *shape, format=container) as file,
-        ):
-            yield AudioWriter(path, file)
+        with atomic_path(path) as temporary:
+            name = os.fsencode(temporary)
+            with soundfile.SoundFile(name, "w", *shape, format=container, **options) as file:
+                if carried is not None:
+                    carried.write_strings(file)
+                yield AudioWriter(path, file)
+            if carried is not None:
+                carried.write(temporary, container, subtype, sample_rate)
     except soundfile.LibsndfileError as error:
+        what = f"{channels} channel{'s' * (channels != 1)} at {sample_rate} Hz"
         raise UserError(
-            f"cannot write {path} with {source.channels} channels at {source.sample_rate} Hz "
-            f"({brief(error)}): use a name ending in .wav."
+            f"cannot write {path} with {what} ({brief(error)}): use a name ending in .wav."
         ) from error
 
 

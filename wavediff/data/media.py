@@ -20,6 +20,10 @@ SIGNATURES = (
 )  # fmt: skip
 EXACT = ("mov", "matroska", "asf")  # containers whose header declares the duration
 LOSSLESS = ("alac", "flac", "ape", "wavpack", "tta", "truehd", "mlp", "wmalossless", "tak")
+TECHNICAL = (  # what a container tells of itself
+    "major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "vendor_id",
+    "language", "creation_time", "duration", "timecode",
+)  # fmt: skip
 TOLERANCE = 0.25  # seconds by which a duration may be wrong in an intact file
 INSTALL = 'pip install "wavediff[media]", or ffmpeg on the PATH'
 
@@ -60,13 +64,18 @@ class MediaFile:
         self._blocks: Generator[np.ndarray, None, None]
         self.format = Path(os.fsdecode(path)).suffix[1:].upper() or "MEDIA"
         self.exact = False
+        self._metadata: dict[str, str] = {}
+        self._bits_per_second = 0.0
         self.limit: int | None = None
-        if _pyav() is not None:
-            self._open_by_pyav(path)
-        elif shutil.which("ffmpeg"):
-            self._open_by_ffmpeg(path)
-        else:
-            raise NoDecoder
+        self.frames = 0
+        self._open(path)
+        if not self.frames:  # a browser's recording, for example: counted
+            count = sum(map(len, self._blocks))
+            self._close()
+            self._open(path)
+            self.frames = max(1, count)
+        lossy = self.subtype not in ("PCM_16", "PCM_24")
+        self.bit_rate = (self._bits_per_second / 1000 or None) if lossy else None
         self._rest = np.zeros((0, self.channels), np.float32)
         self._position = 0
 
@@ -79,6 +88,10 @@ class MediaFile:
     def close(self) -> None:
         """Close the file, and end what decodes it."""
         self._close()
+
+    def copy_metadata(self) -> dict[str, str]:
+        """Return what the container tells of the recording, as far as it is known."""
+        return self._metadata
 
     def tell(self) -> int:
         """Return the number of the next sample."""
@@ -108,6 +121,14 @@ class MediaFile:
         out[: len(block)] = block
         return out[: len(block)]
 
+    def _open(self, path: str | Path) -> None:
+        if _pyav() is not None:
+            self._open_by_pyav(path)
+        elif shutil.which("ffmpeg"):
+            self._open_by_ffmpeg(path)
+        else:
+            raise NoDecoder
+
     def _open_by_pyav(self, path: str | Path) -> None:
         av = _pyav()
         file = open(path, "rb")  # noqa: SIM115 (closed with the decoder)
@@ -127,9 +148,12 @@ class MediaFile:
                 length = container.duration / av.time_base
             name = container.format.name
             self.exact = name.startswith(EXACT)
-            self.frames = max(1, round(length * self.samplerate))
+            self.frames = round(length * self.samplerate)
             if name.startswith("mov") and length:  # the last packet of AAC is filled up
                 self.limit = self.frames
+            self._bits_per_second = stream.bit_rate or container.bit_rate or 0
+            both = {**container.metadata, **stream.metadata}
+            self._metadata = {k: v for k, v in both.items() if k.lower() not in TECHNICAL}
             self._blocks = _pyav_blocks(av, container, stream)
         except BadMedia:
             file.close()
@@ -158,6 +182,8 @@ class MediaFile:
         hours, minutes, seconds = map(float, length.groups()) if length else (0.0, 0.0, 0.0)
         kind = re.search(r"Input #0, ([\w,]+)", info)
         self.exact = bool(length) and kind is not None and kind[1].startswith(EXACT)
+        bits = re.search(r"Audio: [^\n]* (\d+) kb/s", info)
+        self._bits_per_second = 1000 * float(bits[1]) if bits else 0.0
         wide = re.search(r"Audio: [^\n]*(s32|24 bit|flt|dbl)", info)
         self.subtype = _subtype(audio[1], 32 if wide else 16)
         # au has the plainest header: it tells rate and channels, and has no length to be wrong
@@ -177,7 +203,7 @@ class MediaFile:
         self.samplerate, self.channels = (
             int.from_bytes(head[at : at + 4], "big") for at in (16, 20)
         )
-        self.frames = max(1, round((3600 * hours + 60 * minutes + seconds) * self.samplerate))
+        self.frames = round((3600 * hours + 60 * minutes + seconds) * self.samplerate)
 
         def blocks() -> Generator[np.ndarray, None, None]:
             size = 4 * self.channels

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from wavediff.data import chunks, media, mp3
+from wavediff.data.bit_rate import bit_rate
 from wavediff.errors import UserError, shorten
 from wavediff.inputs import MEDIA_SUFFIXES
 
@@ -50,6 +51,7 @@ class AudioReader:
 
     def __init__(self, path: Path, file: Any, layout: chunks.Layout | None) -> None:
         self.path, self._file, self.layout = path, file, layout
+        self._decoder = file
         self.sample_rate, self.channels = file.samplerate, file.channels
         self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
         self.missing = 0.0 if layout is None else layout.missing
@@ -92,7 +94,6 @@ class AudioReader:
             if not start and not count:
                 raise
             block = block[:count]
-            self._file.close()
             self._file = _End(start + count)
         if len(block) < frames:
             self._compare(start + len(block))
@@ -112,9 +113,17 @@ class AudioReader:
             return f"is truncated, its last page is missing, and how much else is not known: {USED}"
         return ""
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    @property
+    def strings(self) -> dict[str, str]:
+        """What the decoder tells of the recording: name -> value."""
+        return self._decoder.copy_metadata()
+
+    @property
+    def bit_rate(self) -> float | None:
+        """Bit rate of a lossy file, of all channels together, in kbit/s; None if not known."""
+        if isinstance(self._decoder, media.MediaFile):
+            return self._decoder.bit_rate
+        return bit_rate(self.path, self.container, self.subtype, self.frames / self.sample_rate)
 
     def _compare(self, end: int) -> None:
         """Compare the samples of a compressed file with those that its header declares."""
@@ -141,9 +150,6 @@ class _End:
     def read(self, out: np.ndarray) -> np.ndarray:
         return out[:0]
 
-    def close(self) -> None:
-        pass
-
 
 @contextmanager
 def audio_reader(path: str | Path) -> Iterator[AudioReader]:
@@ -158,9 +164,7 @@ def audio_reader(path: str | Path) -> Iterator[AudioReader]:
         file = _open(path, layout)
     with closing(file):
         _check_header(path, file.frames, file.samplerate)
-        reader = AudioReader(path, file, layout)
-        with closing(reader):
-            yield reader
+        yield AudioReader(path, file, layout)
 
 
 @contextmanager
