@@ -179,10 +179,17 @@ def _set_up(trainer: TrainerConfig, world: World) -> None:
 
 
 def _initialise(network: nn.Module, name_or_path: str) -> dict[str, float]:
-    """Take these weights. Returns how long they were trained, see ``effort``."""
+    """Take these weights. Returns how long they were trained, see ``effort``.
+
+    A network with labels begins as one without: its embeddings of them are zero.
+    """
     source = load_task(name_or_path)
+    weights = source.network.state_dict()
+    if not source.labels:
+        new = {k: v for k, v in network.state_dict().items() if "label_embedding." in k}
+        weights |= {name: torch.zeros_like(value) for name, value in new.items()}
     try:
-        network.load_state_dict(source.network.state_dict())
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"the weights of init_from={name_or_path} do not fit the network that is configured: "

@@ -60,7 +60,7 @@ def audio_info(path: str | Path) -> tuple[int, int]:
 
 
 def warn(reader: AudioReader, name: str | None = None) -> None:
-    """Say on stderr, once a file and command, what is wrong with a file that was read all the same."""
+    """Say on stderr, once a command, what is wrong with a file that was read all the same."""
     if reader.fault and first_time((reader.path.absolute(), reader.fault)):
         tqdm.write(f"{name or reader.path} {reader.fault}", file=sys.stderr)
 
