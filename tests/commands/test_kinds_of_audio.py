@@ -39,6 +39,7 @@ MEDIA = {
     "f.mka": ("flac", 44_100),
     "g.aac": ("aac", 44_100),
     "h.avi": ("pcm_s16le", 44_100),
+    "i.wav": ("libmp3lame", 44_100),  # MP3 within wav
 }
 FFMPEG = """#!{python}
 import sys

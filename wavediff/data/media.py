@@ -16,14 +16,18 @@ SIGNATURES = (
     b"\x1a\x45\xdf\xa3",  # Matroska, WebM
     b"\x30\x26\xb2\x75",  # ASF: wma
     b"OggS", b"#!AMR", b"MAC ", b"wvpk", b"TTA1", b"MPCK", b"MP+", b".RMF", b"FLV", b"\x0b\x77",
-    b"\x00\x00\x01\xba", b"\x7f\xfe\x80\x01", b"DSD ", b"FRM8", b".ra\xfd", b"tBaK",
+    b"BW64", b"caff", b"\x00\x00\x01\xba", b"\x7f\xfe\x80\x01", b"DSD ", b"FRM8", b".ra\xfd",
+    b"tBaK",
 )  # fmt: skip
+PLAIN = (b"\x01\0", b"\x03\0", b"\xfe\xff")  # PCM, floating point, extensible
 EXACT = ("mov", "matroska", "asf")  # containers whose header declares the duration
 LOSSLESS = ("alac", "flac", "ape", "wavpack", "tta", "truehd", "mlp", "wmalossless", "tak")
 TECHNICAL = (  # what a container tells of itself
     "major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "vendor_id",
     "language", "creation_time", "duration", "timecode",
 )  # fmt: skip
+# What PyAV raises for a damaged file besides its own errors.
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 TOLERANCE = 0.25  # seconds by which a duration may be wrong in an intact file
 INSTALL = 'pip install "wavediff[media]", or ffmpeg on the PATH'
 
@@ -39,11 +43,13 @@ class BadMedia(Exception):
 def is_media(path: str | Path) -> bool:
     """Whether the content of a file is of a container that PyAV or ffmpeg may read."""
     with open(path, "rb") as file:
-        head = file.read(16)
+        head = file.read(32)
     adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
     avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+    # a wav with a codec such as MP3; damaged PCM is refused
+    coded = head[:4] == b"RIFF" and head[12:16] == b"fmt " and head[20:22] not in PLAIN
     atoms = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # QuickTime may lack the first
-    return head.startswith(SIGNATURES) or head[4:8] in atoms or adts or avi
+    return head.startswith(SIGNATURES) or head[4:8] in atoms or adts or avi or coded
 
 
 class MediaFile:
@@ -139,6 +145,8 @@ class MediaFile:
             stream = container.streams.audio[0]
             codec = stream.codec_context
             self.samplerate, self.channels = stream.rate, stream.channels
+            if not self.samplerate or not self.channels:
+                raise BadMedia("it has no sample rate or no channels")
             bits = getattr(codec.format, "bits", 16) or 16
             self.subtype = _subtype(codec.name, bits)
             length = 0.0
@@ -158,7 +166,7 @@ class MediaFile:
         except BadMedia:
             file.close()
             raise
-        except (av.FFmpegError, ValueError, IndexError, TypeError) as error:
+        except (av.FFmpegError, *BROKEN) as error:
             file.close()
             raise BadMedia(str(error).split("\n")[0]) from error
 
@@ -231,14 +239,14 @@ def _pyav() -> Any:
 
 def _pyav_blocks(av: Any, container: Any, stream: Any) -> Generator[np.ndarray, None, None]:
     """Yield float32 ``[time, channels]``; a packet that cannot be decoded is the end."""
-    resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
     try:
+        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
         for frame in container.decode(stream):
             for part in resampler.resample(frame):
                 yield np.ascontiguousarray(part.to_ndarray().T)
         for part in resampler.resample(None):
             yield np.ascontiguousarray(part.to_ndarray().T)
-    except (av.FFmpegError, ValueError):
+    except (av.FFmpegError, *BROKEN):
         return
 
 
