@@ -20,7 +20,7 @@ SMALL = [
     "data.split=null",
     "run_dir=run",
     "trainer.batch_size=2",
-    "trainer.max_steps=2",
+    "trainer.max_steps=1",
     "trainer.validate_every=0",
     "trainer.threads=1",
     "trainer.progress=false",
@@ -56,8 +56,6 @@ def test_the_number_of_labels_follows_from_the_data(here, capsys, recipe):
     assert "train: 3 labels, as the data have" in capsys.readouterr().err
     task = load_task(here / "run")
     assert (task.labels, task.label_names) == (3, ["amy", "bob", "zoe"])
-    assert run(main, [*recipe, *SMALL, "data.labels=true", "trainer.max_steps=3"]) == 0
-    assert load_task(here / "run").extra["step"] == 3
 
 
 def test_a_voice_is_chosen_by_its_folder(here, capsys):
@@ -77,7 +75,8 @@ def test_a_manifest_with_labels_is_the_same(here):
     rows = "".join(f"{name}/1.wav,{name}\n" for name in ("bob", "amy"))
     (here / "voices/list.csv").write_text(f"path,label\n{rows}")
     assert run(main, [*VOCODER, *SMALL, "data.root=voices/list.csv"]) == 0
-    assert load_task(here / "run").label_names == ["amy", "bob"]
+    task = load_task(here / "run")
+    assert (task.labels, task.label_names) == (2, ["amy", "bob"])
 
 
 @pytest.mark.parametrize(
@@ -110,6 +109,9 @@ def test_more_labels_than_the_data_have_are_allowed(here):
 
 def test_a_resumed_run_keeps_its_labels(here, capsys):
     assert run(main, [*VOCODER, *SMALL, "data.labels=true"]) == 0
+    more = ["data.labels=true", "trainer.max_steps=2"]
+    assert run(main, [*VOCODER, *SMALL, *more]) == 0
+    assert load_task(here / "run").extra["step"] == 2
     (here / "voices/zoe").rename(here / "voices/abe")
     assert run(main, [*VOCODER, *SMALL, "data.labels=true", "trainer.max_steps=3"]) == 2
     assert "(amy, bob, zoe -> abe, amy, bob)" in capsys.readouterr().err
@@ -126,7 +128,7 @@ def test_weights_with_labels_are_trained_on(here, capsys):
     assert run(main, [*VOCODER, *SMALL, *more]) == 0
     assert load_task(here / "more").labels == 3
     assert run(main, [*VOCODER, *SMALL, "run_dir=plain"]) == 0
-    words = ["run_dir=other", "init_from=plain", "trainer.max_steps=1", "optimizer.lr=1e-9"]
+    words = ["run_dir=other", "init_from=plain", "optimizer.lr=1e-9"]
     assert run(main, [*VOCODER, *SMALL, "data.labels=true", *words]) == 0
     other, plain = (load_task(here / name).network.state_dict() for name in ("other", "plain"))
     assert set(other) - set(plain) == {"label_embedding.weight"}
