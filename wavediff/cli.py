@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 
 from wavediff import __version__
-from wavediff.errors import UserError, shorten
+from wavediff.errors import UserError, forget_warnings, shorten
 from wavediff.files import REFUSALS
 
 COMMANDS = {
@@ -63,6 +63,7 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names of any bytes
+    forget_warnings()
     try:
         code = main(argv)
         sys.stdout.flush()

@@ -1,4 +1,6 @@
-"""The error that the user can fix, and how its message quotes input."""
+"""The error that the user can fix, how its message quotes input, and warnings given once."""
+
+_given: set[object] = set()
 
 LONGEST = 2000  # characters of a message
 
@@ -19,3 +21,15 @@ def shorten(value: object, length: int = 60) -> str:
     """Return the text of ``value`` on one line, cut to ``length`` characters, for a message."""
     text = " ".join(str(value).split())
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def first_time(warning: object) -> bool:
+    """Return whether a warning was not given yet in this command; then it counts as given."""
+    new = warning not in _given
+    _given.add(warning)
+    return new
+
+
+def forget_warnings() -> None:
+    """Begin a command, in which every warning is given anew."""
+    _given.clear()

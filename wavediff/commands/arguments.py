@@ -129,6 +129,11 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_option("--threads", positive_int, "N", "CPU threads (default: one per core)")
 
+    def add_bit_rate(self) -> None:
+        """--bit-rate."""
+        what = "of mp3, ogg and opus, in kbit/s (default: the input's)"
+        self.add_option("--bit-rate", positive_float, "KBIT", what)
+
     def add_bits(self) -> None:
         """--bits."""
         self.add_argument(
