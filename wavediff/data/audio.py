@@ -213,7 +213,10 @@ def _writing(
             with soundfile.SoundFile(name, "w", *shape, format=container, **options) as file:
                 if carried is not None:
                     carried.write_strings(file)
-                yield AudioWriter(path, file)
+                writer = AudioWriter(path, file)
+                yield writer
+            if subtype in LOSSY:
+                _require_whole(name, writer.samples)
             if carried is not None:
                 carried.write(temporary, container, subtype, sample_rate)
     except soundfile.LibsndfileError as error:
@@ -221,6 +224,17 @@ def _writing(
         raise UserError(
             f"cannot write {path} with {what} ({brief(error)}): use a name ending in .wav."
         ) from error
+
+
+def _require_whole(name: bytes, samples: int) -> None:
+    """See that a file holds what was written: libvorbis does not say that a disk was full.
+
+    Raises:
+        RuntimeError: where it is shorter.
+    """
+    with soundfile.SoundFile(name) as file:
+        if file.frames < samples:
+            raise RuntimeError(f"{samples} samples were written, and {file.frames} are there")
 
 
 class AudioWriter:
