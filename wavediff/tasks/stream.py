@@ -48,9 +48,16 @@ class SpeechEnhancer(Protocol):
     ) -> Tensor: ...
 
 
+class Windows(Protocol):
+    """Enhances the windows of one signal in order, as ``FrameEnhancer`` does."""
+
+    def __call__(self, noisy: Tensor, start: int, wanted: slice, last: bool) -> Tensor: ...
+
+
 class EnhancerStream:
     """Enhances blocks of any size; the output has as many samples as the input, aligned.
 
+    Blocks are collected until a chunk is complete, so that their size does not change the cost.
     Each channel is enhanced by itself with the same noise. The limiter's gain is common to all
     channels, which keeps the stereo image. ``Enhancer.stream`` makes one.
 
@@ -64,6 +71,8 @@ class EnhancerStream:
         chunk_seconds: of signal per network call, beside its context; by default 20, or more where
             the sampler's context is so long that it would be most of the work.
         progress: called with the seconds of the signal that the network has processed.
+        windows: makes a ``FrameEnhancer``, which does not compute the context of short chunks
+            again; None computes each chunk by itself.
 
     Raises:
         UserError: for values out of range.
@@ -83,6 +92,7 @@ class EnhancerStream:
         dry: float = 0.0,
         chunk_seconds: float | None = None,
         progress: Callable[[float], None] | None = None,
+        windows: Callable[[], Windows] | None = None,
     ) -> None:
         if not 1_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
             raise UserError(
@@ -98,7 +108,8 @@ class EnhancerStream:
                 f"chunk_seconds={chunk_seconds} is out of range: give more than 0 seconds"
             )
         self.enhancer, self.sampler, self.seed, self.dry = enhancer, sampler, seed, dry
-        self.progress = progress
+        self.progress, self.windows = progress, windows
+        self._open_windows: dict[tuple[int, ...], Windows] = {}
         self.sample_rate, self.channels = int(sample_rate), channels
         self.model_rate = int(enhancer.sample_rate)
         self.resampled = self.sample_rate != self.model_rate
@@ -110,17 +121,20 @@ class EnhancerStream:
         size = max(1, round(chunk_seconds * self.model_rate / hop)) * hop
         self._rows_per_call = max(1, int(BATCH_SECONDS * self.model_rate / (past + size + ahead)))
         outputs = channels * (2 if self.resampled else 1)
+        self._per_chunk = size + ahead
         self._enhance = Piecewise(self._enhance_piece, channels, outputs, past, ahead, size, hop)
         reach = limiter_reach(self.sample_rate)
         self._limit = Piecewise(self._limit_piece, 2 * channels, channels, reach, reach)
-        self.latency = (size + ahead) / self.model_rate + reach / self.sample_rate
+        self.latency = self._per_chunk / self.model_rate + reach / self.sample_rate
 
         self._input = SignalBuffer(channels)
+        self._given = 0  # samples of the input that the stages below were given
+        self._delay = 0.0  # seconds
         if self.resampled:
             self._down = StreamResampler(self.sample_rate, self.model_rate, channels)
+            self._delay = resampler_delay(self.sample_rate, self.model_rate)
             self._high_band = HighBand(self.sample_rate, self.model_rate, self._input, channels)
-            self.latency += resampler_delay(self.sample_rate, self.model_rate)
-            self.latency += self._high_band.latency
+            self.latency += self._delay + self._high_band.latency
         self._finished = False
         self._example: Tensor | np.ndarray = np.zeros(0, np.float32)
 
@@ -142,10 +156,14 @@ class EnhancerStream:
             )
         self._example = block
         self._input.push(samples)
+        due = (self._enhance.done + self._per_chunk) / self.model_rate + self._delay
+        if self._input.stop < int(due * self.sample_rate):
+            return like(block, samples[:, :0])
         if self.resampled:
-            wet = self._high_band.push(self._enhance.push(self._down.push(samples)))
+            low = self._down.push(self._next())
+            wet = self._high_band.push(self._enhance.push(low))
         else:
-            wet = self._enhance.push(samples)
+            wet = self._enhance.push(self._next())
         return like(block, self._limit.push(self._mix(wet)))
 
     def finish(self) -> Tensor | np.ndarray:
@@ -156,31 +174,44 @@ class EnhancerStream:
         """
         self._require_open()
         self._finished = True
+        total, rest = self._input.stop, self._next()
         if self.resampled:
-            total = self._input.stop
-            low = self._down.finish(-(-total * self.model_rate // self.sample_rate))
-            parts = [self._high_band.push(self._enhance.push(low))]
+            low = [self._down.push(rest)]
+            low.append(self._down.finish(-(-total * self.model_rate // self.sample_rate)))
+            parts = [self._high_band.push(self._enhance.push(np.concatenate(low, axis=1)))]
             parts.append(self._high_band.push(self._enhance.finish()))
             parts.append(self._high_band.finish(total))
         else:
-            parts = [self._enhance.finish()]
-        rest = [self._limit.push(self._mix(np.concatenate(parts, axis=1))), self._limit.finish()]
-        return like(self._example, np.concatenate(rest, axis=1))
+            parts = [self._enhance.push(rest), self._enhance.finish()]
+        out = [self._limit.push(self._mix(np.concatenate(parts, axis=1))), self._limit.finish()]
+        return like(self._example, np.concatenate(out, axis=1))
+
+    def _next(self) -> Array:
+        """The input since the last call."""
+        given, self._given = self._given, self._input.stop
+        return self._input.peek(given)
 
     def _require_open(self) -> None:
         if self._finished:
             raise UserError("this stream is finished: begin another")
 
-    def _enhance_piece(self, piece: Array, start: int, wanted: slice) -> Array:
+    def _enhance_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
         """Enhanced channels of a piece; for the high band, the noisy ones follow."""
         out = np.zeros_like(piece)
         active = np.flatnonzero(piece.any(axis=1))  # silence stays silence
+        before, self._open_windows = self._open_windows, {}
         for first in range(0, len(active), self._rows_per_call):
             rows = active[first : first + self._rows_per_call]
             noisy = torch.from_numpy(piece[rows].astype(np.float32))[:, None]
-            enhanced = self.enhancer.enhance(
-                noisy.to(self.enhancer.device), sampler=self.sampler, seed=self.seed, offset=start
-            )
+            noisy = noisy.to(self.enhancer.device)
+            if self.windows is None:
+                enhanced = self.enhancer.enhance(
+                    noisy, sampler=self.sampler, seed=self.seed, offset=start
+                )
+            else:
+                key = tuple(rows.tolist())
+                windows = self._open_windows[key] = before.get(key) or self.windows()
+                enhanced = windows(noisy, start, wanted, last)
             out[rows] = enhanced[:, 0].double().cpu().numpy()
         if not np.isfinite(out[:, wanted]).all():
             raise UserError(
@@ -196,7 +227,7 @@ class EnhancerStream:
         noisy = self._input.take(self._input.start + wet.shape[1])
         return np.concatenate([(1 - self.dry) * wet + self.dry * noisy, noisy])
 
-    def _limit_piece(self, both: Array, start: int, wanted: slice) -> Array:
+    def _limit_piece(self, both: Array, *_: object) -> Array:
         wet, noisy = np.split(both, 2)
         return limit(wet, noisy, self.sample_rate)
 
