@@ -47,7 +47,8 @@ class FrameStream(Frames):
     """
 
     def __init__(self) -> None:
-        self._kept: list[Tensor] = []  # for each layer, in the order of their calls
+        # for each layer, in the order of their calls: parts that follow each other
+        self._kept: list[list[Tensor]] = []
         self._layer = 0
         self._last = False
 
@@ -56,12 +57,17 @@ class FrameStream(Frames):
         self._layer, self._last = 0, last
 
     def conv(self, layer: Any, x: Tensor, bias: bool = True) -> Tensor:
-        x = self._extended(x, layer.dilation[0] * (layer.kernel_size[0] - 1) // 2)
-        function: Any = F.conv1d if x.ndim == 3 else F.conv2d
-        padding = (0, *layer.padding[1:])
-        return function(
-            x, layer.weight, layer.bias if bias else None, layer.stride, padding, layer.dilation
-        )
+        size, dilation = layer.kernel_size[0], layer.dilation[0]
+        x = self._extended(x, dilation * (size - 1) // 2)
+        bias_values = layer.bias if bias else None
+        if x.ndim == 4:
+            return F.conv2d(x, layer.weight, bias_values, layer.stride, (0, layer.padding[1]))
+        if dilation == 1:
+            return F.conv1d(x, layer.weight, bias_values)
+        # few frames far apart: what a frame depends on side by side is faster
+        count = x.shape[TIME] - dilation * (size - 1)
+        taps = [x[:, :, k * dilation : k * dilation + count] for k in range(size)]
+        return F.conv1d(torch.stack(taps, dim=-1).flatten(TIME), layer.weight, bias_values, size)
 
     def conv_transpose(self, layer: nn.ConvTranspose2d, x: Tensor, bins: int) -> Tensor:
         around = layer.kernel_size[0] - 1
@@ -73,28 +79,30 @@ class FrameStream(Frames):
         )
 
     def aligned(self, x: Tensor, y: Tensor) -> Tensor:
-        x = self._with_kept(x)
-        self._keep(x[:, :, y.shape[TIME] :])
-        return x[:, :, : y.shape[TIME]]
+        parts = [*self._take(), x]
+        taken: list[Tensor] = []
+        missing = y.shape[TIME]
+        while missing > 0:
+            part = parts.pop(0)
+            taken.append(part[:, :, :missing])
+            if part.shape[TIME] > missing:
+                parts.insert(0, part[:, :, missing:])
+            missing -= taken[-1].shape[TIME]
+        self._keep(parts)
+        return taken[0] if len(taken) == 1 else torch.cat(taken or [x[:, :, :0]], dim=TIME)
 
     def _extended(self, x: Tensor, reach: int) -> Tensor:
         """``x`` after the last 2 ``reach`` frames, with zeros before and after the signal."""
         if not reach:
             return x
         zeros = x.new_zeros(*x.shape[:TIME], reach, *x.shape[TIME + 1 :])
-        x = self._with_kept(x) if self._started else torch.cat([zeros, x], dim=TIME)
-        if self._last:
-            x = torch.cat([x, zeros], dim=TIME)
-        self._keep(x[:, :, -2 * reach :])
+        x = torch.cat([*(self._take() or [zeros]), x, *([zeros] if self._last else [])], dim=TIME)
+        self._keep([x[:, :, -2 * reach :]])
         return x
 
-    @property
-    def _started(self) -> bool:
-        return self._layer < len(self._kept)
+    def _take(self) -> list[Tensor]:
+        return self._kept[self._layer] if self._layer < len(self._kept) else []
 
-    def _with_kept(self, x: Tensor) -> Tensor:
-        return torch.cat([self._kept[self._layer], x], dim=TIME) if self._started else x
-
-    def _keep(self, x: Tensor) -> None:
-        self._kept[self._layer : self._layer + 1] = [x.clone()]
+    def _keep(self, parts: list[Tensor]) -> None:
+        self._kept[self._layer : self._layer + 1] = [parts]
         self._layer += 1
