@@ -230,7 +230,7 @@ class Enhancer(DiffusionTask):
         steps: int | None = None,
         seed: int = 0,
         dry: float = 0.0,
-        chunk_seconds: float | None = 0.25,
+        chunk_seconds: float | None = 0.6,
         progress: Callable[[float], None] | None = None,
     ) -> EnhancerStream:
         """Enhance a stream of blocks ``[channels, n]``, with the same result as ``forward``.

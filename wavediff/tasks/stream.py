@@ -1,6 +1,6 @@
 """Enhancement of an endless signal at any rate, block by block, in bounded memory.
 
-    y --> down to the model's rate --> enhance chunk by chunk --> up again --> + high band
+    y --> without drift --> down to the model's rate --> enhance chunk by chunk --> up again --> + high band
       --> mix with y (dry) --> limiter and gate --> out
 
 Every stage has a finite reach and cuts at fixed absolute positions. The result therefore does not
@@ -19,6 +19,7 @@ from torch import Tensor
 from wavediff.data.resampling import StreamResampler, resampler_delay
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
+from wavediff.tasks.drift import drift_align, drift_reach, without_drift
 from wavediff.tasks.high_band import HighBand
 from wavediff.tasks.limiter import limit, limiter_reach
 from wavediff.tasks.piecewise import Array, Piecewise, SignalBuffer
@@ -129,12 +130,17 @@ class EnhancerStream:
 
         self._input = SignalBuffer(channels)
         self._given = 0  # samples of the input that the stages below were given
-        self._delay = 0.0  # seconds
+        past, ahead = drift_reach(self.sample_rate)
+        align = drift_align(self.sample_rate)
+        self._drift = Piecewise(self._drift_piece, channels, channels, past, ahead, align=align)
+        self._delay = ahead / self.sample_rate
         if self.resampled:
             self._down = StreamResampler(self.sample_rate, self.model_rate, channels)
-            self._delay = resampler_delay(self.sample_rate, self.model_rate)
-            self._high_band = HighBand(self.sample_rate, self.model_rate, self._input, channels)
-            self.latency += self._delay + self._high_band.latency
+            self._delay += resampler_delay(self.sample_rate, self.model_rate)
+            self._steady = SignalBuffer(channels)  # the input without drift
+            self._high_band = HighBand(self.sample_rate, self.model_rate, self._steady, channels)
+            self.latency += self._high_band.latency
+        self.latency += self._delay
         self._finished = False
         self._example: Tensor | np.ndarray = np.zeros(0, np.float32)
 
@@ -159,11 +165,7 @@ class EnhancerStream:
         due = (self._enhance.done + self._per_chunk) / self.model_rate + self._delay
         if self._input.stop < int(due * self.sample_rate):
             return like(block, samples[:, :0])
-        if self.resampled:
-            low = self._down.push(self._next())
-            wet = self._high_band.push(self._enhance.push(low))
-        else:
-            wet = self._enhance.push(self._next())
+        wet = self._enhanced(self._drift.push(self._next()))
         return like(block, self._limit.push(self._mix(wet)))
 
     def finish(self) -> Tensor | np.ndarray:
@@ -174,17 +176,25 @@ class EnhancerStream:
         """
         self._require_open()
         self._finished = True
-        total, rest = self._input.stop, self._next()
+        total = self._input.stop
+        parts = [self._enhanced(self._drift.push(self._next()))]
+        parts.append(self._enhanced(self._drift.finish()))
         if self.resampled:
-            low = [self._down.push(rest)]
-            low.append(self._down.finish(-(-total * self.model_rate // self.sample_rate)))
-            parts = [self._high_band.push(self._enhance.push(np.concatenate(low, axis=1)))]
+            low = self._down.finish(-(-total * self.model_rate // self.sample_rate))
+            parts.append(self._high_band.push(self._enhance.push(low)))
             parts.append(self._high_band.push(self._enhance.finish()))
             parts.append(self._high_band.finish(total))
         else:
-            parts = [self._enhance.push(rest), self._enhance.finish()]
+            parts.append(self._enhance.finish())
         out = [self._limit.push(self._mix(np.concatenate(parts, axis=1))), self._limit.finish()]
         return like(self._example, np.concatenate(out, axis=1))
+
+    def _enhanced(self, samples: Array) -> Array:
+        """What is complete of the output with these samples, before the mix."""
+        if not self.resampled:
+            return self._enhance.push(samples)
+        self._steady.push(samples)
+        return self._high_band.push(self._enhance.push(self._down.push(samples)))
 
     def _next(self) -> Array:
         """The input since the last call."""
@@ -194,6 +204,9 @@ class EnhancerStream:
     def _require_open(self) -> None:
         if self._finished:
             raise UserError("this stream is finished: begin another")
+
+    def _drift_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
+        return without_drift(piece, self.sample_rate, wanted)
 
     def _enhance_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
         """Enhanced channels of a piece; for the high band, the noisy ones follow."""
@@ -225,6 +238,8 @@ class EnhancerStream:
     def _mix(self, wet: Array) -> Array:
         """The output before the limiter, and the input ``[2 channels, time]``."""
         noisy = self._input.take(self._input.start + wet.shape[1])
+        if self.resampled:
+            self._steady.drop(self._input.start)
         return np.concatenate([(1 - self.dry) * wet + self.dry * noisy, noisy])
 
     def _limit_piece(self, both: Array, *_: object) -> Array:
