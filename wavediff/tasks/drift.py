@@ -20,11 +20,11 @@ CUTOFF = 32.0  # Hz, -6 dB; with this length, 20 Hz is taken out and 45 Hz kept
 FILTER_SECONDS = 0.06  # on either side
 BLOCKS_PER_SECOND = 500  # the grid of the decision
 PAST_SECONDS, AHEAD_SECONDS = 2.0, 0.03  # that it looks at
-OFFSET_SECONDS = 1.0  # after which a mean counts as an offset
+ESTABLISHED_SECONDS = 1.0  # until which drift must be stronger
 LEAST_SECONDS = 0.05  # of a signal: a period of 20 Hz
-# shares of the power from which to which the subtraction sets in
-DRIFT_SHARE = (0.25, 0.5)
-OFFSET_SHARE = (0.01, 0.03)
+# power ratios from which to which the subtraction sets in; recordings of speech in noise stay below
+DRIFT_RATIO = (0.6, 1.0)  # of what lies below 20 Hz to the rest
+OFFSET_RATIO = (0.015, 0.04)  # of the squared mean to all
 SILENT_ENERGY = 1e-20  # per sample
 
 
@@ -76,8 +76,11 @@ def _gain(samples: Array, sample_rate: int) -> Array:
     energy, drift, total, count = _sums(
         np.stack([energies, (low / weight) ** 2, means, np.ones(len(means))]), past, ahead
     )
-    offset = total**2 / count * np.minimum(1, count / (OFFSET_SECONDS * rate)) ** 2
-    gain = np.maximum(_ramp(drift / np.maximum(energy, SILENT_ENERGY), DRIFT_SHARE), _ramp(offset / np.maximum(energy, SILENT_ENERGY), OFFSET_SHARE))
+    rest, energy = (np.maximum(x, SILENT_ENERGY) for x in (energy - drift, energy))
+    # what is short may begin with rumble
+    known = np.minimum(1, count / (ESTABLISHED_SECONDS * rate))
+    offset = total**2 / count / energy * known**2
+    gain = np.maximum(_ramp(drift / rest * known, DRIFT_RATIO), _ramp(offset, OFFSET_RATIO))
     if not gain.any():
         return np.zeros(length)
     return np.interp(np.arange(length), starts + (block - 1) / 2, gain)
@@ -91,9 +94,9 @@ def _sums(x: Array, past: int, ahead: int) -> Array:
     return total[:, right] - total[:, left]
 
 
-def _ramp(share: Array, bounds: tuple[float, float]) -> Array:
+def _ramp(ratio: Array, bounds: tuple[float, float]) -> Array:
     low, high = bounds
-    return np.clip((share - low) / (high - low), 0, 1)
+    return np.clip((ratio - low) / (high - low), 0, 1)
 
 
 def _kernel(rate: float) -> Array:
