@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 TIME = 2  # the axis of time in ``[batch, channels, time]`` and ``[batch, channels, time, bins]``
@@ -25,7 +25,7 @@ class Frames:
             return layer(x)
         return F.conv1d(x, layer.weight, padding=layer.padding, dilation=layer.dilation)
 
-    def conv_transpose(self, layer: nn.ConvTranspose2d, x: Tensor, bins: int) -> Tensor:
+    def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
         """``layer(x)`` for a transposed convolution over frequency to a number of bins."""
         return layer(x, output_size=[x.shape[TIME], bins])
 
@@ -69,10 +69,10 @@ class FrameStream(Frames):
         taps = [x[:, :, k * dilation : k * dilation + count] for k in range(size)]
         return F.conv1d(torch.stack(taps, dim=-1).flatten(TIME), layer.weight, bias_values, size)
 
-    def conv_transpose(self, layer: nn.ConvTranspose2d, x: Tensor, bins: int) -> Tensor:
+    def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
         around = layer.kernel_size[0] - 1
         x = self._extended(x, around // 2)
-        padding = (around, int(layer.padding[1]))
+        padding = (around, layer.padding[1])
         least = layer.stride[1] * (x.shape[3] - 1) + layer.kernel_size[1] - 2 * padding[1]
         return F.conv_transpose2d(
             x, layer.weight, layer.bias, layer.stride, padding, (0, bins - least)

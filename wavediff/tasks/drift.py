@@ -44,8 +44,19 @@ def drift_align(sample_rate: int) -> int:
     return _block(sample_rate)
 
 
-def without_drift(audio: Array, sample_rate: int, wanted: slice) -> Array:
-    """``audio [channels, time]``, in the slice ``wanted`` without offset and drift."""
+def without_drift(
+    audio: Array, sample_rate: int, wanted: slice, start: int = 0, settle: float = 0.0
+) -> Array:
+    """Take offset and drift out of the slice ``wanted`` of ``audio [channels, time]``.
+
+    Args:
+        audio: a piece of a signal, float64.
+        sample_rate: in Hz.
+        wanted: samples of the piece; the others may be returned with their drift.
+        start: position of the piece in the signal.
+        settle: seconds of the signal's beginning that are decided on together, at their end. They
+            lie in the piece where any of them is wanted.
+    """
     length = audio.shape[1]
     if length < LEAST_SECONDS * sample_rate:
         return audio
@@ -55,7 +66,7 @@ def without_drift(audio: Array, sample_rate: int, wanted: slice) -> Array:
     left, right = max(0, wanted.start - half), min(length, wanted.stop + half)
     inner = slice(wanted.start - left, wanted.stop - left)
     for channel, samples in enumerate(audio):
-        gain = _gain(samples, sample_rate)[wanted]
+        gain = _gain(samples, sample_rate, settle - start / sample_rate)[wanted]
         if gain.any():
             near = np.stack([samples[left:right], np.ones(right - left)])
             low, weight = convolve(near, kernel)[:, inner]
@@ -63,8 +74,11 @@ def without_drift(audio: Array, sample_rate: int, wanted: slice) -> Array:
     return out
 
 
-def _gain(samples: Array, sample_rate: int) -> Array:
-    """How much of the low band is subtracted from ``samples [time]``, 0 to 1."""
+def _gain(samples: Array, sample_rate: int, settle: float) -> Array:
+    """How much of the low band is subtracted from ``samples [time]``, 0 to 1.
+
+    It is constant up to ``settle``, in seconds of the piece.
+    """
     block, length = _block(sample_rate), len(samples)
     starts = np.arange(0, length, block)
     counts = np.diff(np.append(starts, length))
@@ -77,10 +91,13 @@ def _gain(samples: Array, sample_rate: int) -> Array:
         np.stack([energies, (low / weight) ** 2, means, np.ones(len(means))]), past, ahead
     )
     rest, energy = (np.maximum(x, SILENT_ENERGY) for x in (energy - drift, energy))
-    # what is short may begin with rumble
+    # a short part of speech may be rumble alone
     known = np.minimum(1, count / (ESTABLISHED_SECONDS * rate))
     offset = total**2 / count / energy * known**2
     gain = np.maximum(_ramp(drift / rest * known, DRIFT_RATIO), _ramp(offset, OFFSET_RATIO))
+    settled = min(round(settle * rate), len(gain) - 1)
+    if settled > 0:
+        gain[:settled] = gain[settled]
     if not gain.any():
         return np.zeros(length)
     return np.interp(np.arange(length), starts + (block - 1) / 2, gain)

@@ -243,7 +243,9 @@ class Enhancer(DiffusionTask):
         Args:
             sampler, steps, seed, dry: see ``forward``.
             chunk_seconds: of signal per network call: shorter chunks have a lower latency and a
-                higher cost. None has the lowest cost, for files.
+                higher cost. None has the lowest cost, for files. With one network call per sample,
+                a network that ``streams`` computes each frame once; others compute the context of
+                each chunk again.
             progress: called with the seconds of signal that have been processed.
 
         Raises:

@@ -46,6 +46,8 @@ class FrameEnhancer:
         # frames about a frame that its encoding depends on
         self.around = self.halo + -(-enhancer.mel.n_fft // (2 * self.hop))
         self._left = self._stop = -1
+        self._frames = FrameStream()
+        self._anchor = self._local = self._x0 = torch.zeros(0)
 
     @torch.no_grad()
     def __call__(self, noisy: Tensor, start: int, wanted: slice, last: bool) -> Tensor:
@@ -78,7 +80,7 @@ class FrameEnhancer:
         """Forget the windows before this one."""
         self._frames = FrameStream()
         self._left = self._stop = first  # frames of the conditions that are kept
-        self._anchor = self._local = self._x0 = None
+        self._anchor = self._local = self._x0 = torch.zeros(0)
 
     def _encode(self, noisy: Tensor, first: int, stop: int) -> None:
         """Add the conditions of the frames up to ``stop``."""
@@ -92,7 +94,7 @@ class FrameEnhancer:
 
     def _denoise(self, last: bool) -> None:
         """Add the estimates of the frames that the network completes with the new ones."""
-        known = 0 if self._x0 is None else self._x0.shape[-1]
+        known = self._x0.shape[-1]
         anchor, local = self._anchor[..., known:], self._local[..., known:]
         completed = 0
 
@@ -130,5 +132,5 @@ class FrameEnhancer:
         return audio
 
 
-def _joined(before: Tensor | None, after: Tensor) -> Tensor:
-    return after if before is None else torch.cat([before, after], dim=-1)
+def _joined(before: Tensor, after: Tensor) -> Tensor:
+    return torch.cat([before, after], dim=-1) if before.shape[-1] else after

@@ -1,7 +1,7 @@
 """Enhancement of an endless signal at any rate, block by block, in bounded memory.
 
-    y --> without drift --> down to the model's rate --> enhance chunk by chunk --> up again --> + high band
-      --> mix with y (dry) --> limiter and gate --> out
+    y --> without drift --> down to the model's rate --> enhance chunk by chunk --> up again
+      --> + high band --> mix with y (dry) --> limiter and gate --> out
 
 Every stage has a finite reach and cuts at fixed absolute positions. The result therefore does not
 depend on the sizes of the blocks, and is that of the whole signal at once, up to rounding.
@@ -19,7 +19,7 @@ from torch import Tensor
 from wavediff.data.resampling import StreamResampler, resampler_delay
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
-from wavediff.tasks.drift import drift_align, drift_reach, without_drift
+from wavediff.tasks.drift import ESTABLISHED_SECONDS, drift_align, drift_reach, without_drift
 from wavediff.tasks.high_band import HighBand
 from wavediff.tasks.limiter import limit, limiter_reach
 from wavediff.tasks.piecewise import Array, Piecewise, SignalBuffer
@@ -134,6 +134,8 @@ class EnhancerStream:
         align = drift_align(self.sample_rate)
         self._drift = Piecewise(self._drift_piece, channels, channels, past, ahead, align=align)
         self._delay = ahead / self.sample_rate
+        # the first chunk waits for as much as the model looks ahead, so the decision can
+        self._settle = min(ESTABLISHED_SECONDS, (self._per_chunk - size) / self.model_rate)
         if self.resampled:
             self._down = StreamResampler(self.sample_rate, self.model_rate, channels)
             self._delay += resampler_delay(self.sample_rate, self.model_rate)
@@ -206,7 +208,7 @@ class EnhancerStream:
             raise UserError("this stream is finished: begin another")
 
     def _drift_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
-        return without_drift(piece, self.sample_rate, wanted)
+        return without_drift(piece, self.sample_rate, wanted, start, self._settle)
 
     def _enhance_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
         """Enhanced channels of a piece; for the high band, the noisy ones follow."""
