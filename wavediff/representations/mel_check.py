@@ -27,8 +27,10 @@ HIGH_FLOOR = -5.2  # a natural log mel above it is of noise, and as rough
 
 # Bounds on medians over cells above the floor, in nepers: differences of adjacent bands, and in the
 # upper half the lower quartile of second differences of bands, and second differences of frames.
-# Energies, of twice the logarithm, exceed them: of 270 recordings no magnitudes did.
-CONTRASTS = (0.52, 0.24, 0.4)
+# Energies, of twice the logarithm, are within them: of 270 recordings no magnitudes were.
+CONTRASTS = ((0.52, 1.3), (0.24, 0.6), (0.4, 0.95))
+
+CONTRAST = (0.16, 0.6)  # of the first of them, for a scale that is suggested
 
 LOUDEST_RMS = 1.25  # of a frame; a full-scale square wave has 0.95
 QUIETEST_RMS = 1e-4  # of the loudest frame of a mel on a scale that is suggested
@@ -96,20 +98,17 @@ def check_mel(
             f"full scale or the range of {own}{options or f': {advice}'}."
         )
     if within and kind in (front_end.log, None):
-        if loud:
-            doubt = "would be audio beyond full scale"
-        else:
-            doubt = _doubt(flat, front_end)
+        doubt = "would be audio beyond full scale" if loud else _doubt(flat, front_end)
         if not doubt:
             return mel
-        raise UserError(
-            f"{values}, but as {own} it {doubt}{options or f': {advice}'}."
-        )
+        raise UserError(f"{values}, but as {own} it {doubt}{options or f': {advice}'}.")
     if kind == front_end.log:
         raise UserError(
             f"{values}, but {own} is between {lowest:.4g} (silence) and {highest:.4g} "
             f"(full scale); it has another floor, scale or level{options or f': {advice}'}."
         )
+    if options and kind != "unit_db" and _tied(flat):  # clipped, as no other kind is
+        raise UserError(f"{values}, but {own} is between {lowest:.4g} and {highest:.4g}{options}.")
     raise UserError(
         f"{values}, but {own} is between {lowest:.4g} and {highest:.4g}; "
         f"{_likely(kind, bands, known)}: {_conversion(kind, front_end) or advice}{options}."
@@ -121,9 +120,7 @@ def _doubt(mel: Tensor, front_end: "MelFrontEnd") -> str:
     if front_end.log != "ln" or front_end.power != 1:
         return ""
     low = float(mel.min())
-    at_floor = (mel - low).abs() < 1e-5
-    tied = int(at_floor.sum())
-    if min(abs(low - floor) for floor in FLOORS) < 1e-3 and tied > max(2, TIED * mel.numel()):
+    if tied := _tied(mel):
         return f"would have no silence below {low:.4g}, where {tied} values lie"
     if mel.shape[1] < 8:
         return ""
@@ -132,6 +129,14 @@ def _doubt(mel: Tensor, front_end: "MelFrontEnd") -> str:
     if _is_of_energies(mel):
         return "differs between bands and frames about twice as much as magnitudes"
     return ""
+
+
+def _tied(mel: Tensor) -> int:
+    """Values at the lower end of a Tacotron fork's interval, if that is where many lie."""
+    low = float(mel.min())
+    tied = int(((mel - low).abs() < 1e-6).sum())
+    at_floor = min(abs(low - floor) for floor in FLOORS) < 1e-6
+    return tied if at_floor and tied > max(2, TIED * mel.numel()) else 0
 
 
 def _is_of_energies(mel: Tensor) -> bool:
@@ -147,21 +152,35 @@ def _is_of_energies(mel: Tensor) -> bool:
     if min(len(bands), len(second), len(frames)) < 1000:
         return False
     found = (bands.median(), second.quantile(0.25), frames.median())
-    return all(float(value) > bound for value, bound in zip(found, CONTRASTS, strict=True))
+    bounds = zip(found, CONTRASTS, strict=True)
+    return all(low < float(value) < high for value, (low, high) in bounds)
 
 
 def _options(mel: Tensor, front_end: "MelFrontEnd", given: str | None) -> str:
     """What converts a mel of another scale, for the end of a message; "" for nothing."""
-    flat = mel if mel.ndim == 2 else mel.transpose(0, 1).reshape(front_end.n_mels, -1)
-    flat = flat[:, : CELLS // len(flat)]
-    names = [n for n in SCALES if n not in (given, front_end.log) and _fits(flat, n, front_end)]
-    ways = [f"--mel-scale {name} if it is {SCALES[name].title}" for name in names]
+    names = _fitting(mel, front_end, given)
+    options = [f"--mel-scale {name} if it is {SCALES[name].title}" for name in names]
+    ways = [f"give `wavediff vocode` {', or '.join(options)}"] if options else []
+    flat = _flat(mel)
     if abs(float(flat.mean())) < 0.5 and 0.5 < float(flat.std()) < 1.5 and float(flat.min()) < -1:
         ways.append(
             "if it is normalised to mean 0 and variance 1, multiply it by the standard deviation "
             "and add the mean that it was normalised by"
         )
-    return f"; to convert it, give `wavediff vocode` {', or '.join(ways)}" if ways else ""
+    return f"; {', or '.join(ways)}" if ways else ""
+
+
+def _fitting(mel: Tensor, front_end: "MelFrontEnd", given: str | None) -> list[str]:
+    """Names of the other scales that a mel may be of."""
+    flat = _flat(mel)
+    others = [name for name in SCALES if name not in (given, front_end.log)]
+    return [name for name in others if _fits(flat, name, front_end)]
+
+
+def _flat(mel: Tensor) -> Tensor:
+    """``[bands, frames]`` of one or several mels, as many frames as statistics need."""
+    flat = mel if mel.ndim == 2 else mel.transpose(0, 1).reshape(mel.shape[1], -1)
+    return flat[:, : CELLS // len(flat)]
 
 
 def _fits(mel: Tensor, name: str, front_end: "MelFrontEnd") -> bool:
@@ -176,7 +195,8 @@ def _fits(mel: Tensor, name: str, front_end: "MelFrontEnd") -> bool:
     rms = float(frame_rms(ln, front_end).max())
     if not QUIETEST_RMS < rms < LOUDEST_RMS or float(ln.max()) > front_end.largest:
         return False
-    return front_end.log != "ln" or (not _doubt(ln, front_end) and _contrast(ln) > 0.75 * ROUGHNESS)
+    low, high = CONTRAST
+    return front_end.log != "ln" or (not _doubt(ln, front_end) and low < _contrast(ln) < high)
 
 
 def _contrast(mel: Tensor) -> float:

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -62,7 +61,9 @@ SCALES = {
     "db": Scale("decibels of magnitudes, 20 log10", lambda mel: NEPER * mel),
     "linear": Scale("magnitudes without a logarithm", _ln, low=0.0),
     "power": Scale("librosa's energies without a logarithm", _ln, low=0.0, of_energies=True),
-    "power-ln": Scale("natural logarithms of librosa's energies", lambda mel: mel, of_energies=True),
+    "power-ln": Scale(
+        "natural logarithms of librosa's energies", lambda mel: mel, of_energies=True
+    ),
     "power-db": Scale(
         "decibels of librosa's energies, power_to_db", lambda mel: 2 * NEPER * mel, of_energies=True
     ),
