@@ -352,6 +352,12 @@ def test_progress_is_reported_up_to_the_end():
     assert seen[-1] == pytest.approx(1.0, abs=0.005)
 
 
+def spoilt(value):
+    audio = noise(8_000)
+    audio[0, 777] = value
+    return audio
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -363,6 +369,9 @@ def test_progress_is_reported_up_to_the_end():
         (lambda: EnhancerStream(Standin(), 16_000, 2).push(np.zeros((1, 9))), r"\[2, time\]"),
         (lambda: enhance_signal(Standin(), np.zeros(9, np.int16), 16_000), "int16"),
         (lambda: enhance_signal(Standin(), np.full(9, np.nan), 16_000), "NaN"),
+        (lambda: streamed(Standin(), spoilt(1e20), 8_000, (99,)), r"sample 777 of .* is 1e\+20"),
+        (lambda: enhance_signal(Standin(), spoilt(np.nan), 8_000), "sample 777 of .* is nan"),
+        (lambda: enhance_signal(Standin(), -spoilt(np.inf), 8_000), "sample 777 of .* is -inf"),
         (lambda: enhance_signal(Standin(), np.zeros((9000, 2)), 16_000), "transpose"),
         (lambda: enhance_signal(Standin(), [0.0] * 9, 16_000), "not a list"),
         (lambda: enhance_signal(Standin(), np.zeros((1, 1, 9)), 16_000), r"\[channels, time\]"),

@@ -27,6 +27,7 @@ from wavediff.tasks.piecewise import Array, Piecewise, SignalBuffer
 CHUNK_SECONDS = 20.0
 CHUNK_CONTEXTS = 2  # the least length of a chunk, in lengths of its context
 BATCH_SECONDS = 30.0  # channels x chunk in one call of the model
+LARGEST = 1e10  # of a sample: integers of 32 bits as floats are below
 BLOCK_SAMPLES = 1 << 19  # of a whole signal in one push
 
 
@@ -156,7 +157,7 @@ class EnhancerStream:
             UserError: for another shape, integers, NaN or infinite samples; after ``finish``.
         """
         self._require_open()
-        samples = to_array(block)
+        samples = to_array(block, self._input.stop)
         if samples.ndim != 2 or len(samples) != self.channels:
             raise UserError(
                 f"a block must be [{self.channels}, time], not {list(samples.shape)}: for other "
@@ -284,16 +285,24 @@ def enhance_signal(
     return whole[0] if audio.ndim == 1 else whole
 
 
-def to_array(block: Tensor | np.ndarray) -> Array:
-    """A float64 copy. Raises UserError for integers, NaN or infinite samples."""
+def to_array(block: Tensor | np.ndarray, start: int = 0) -> Array:
+    """A float64 copy. Raises UserError for integers, and for samples that cannot be audio.
+
+    start: position of the first sample in the signal, for messages.
+    """
     samples = block.detach().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block)
     if not np.issubdtype(samples.dtype, np.floating):
         raise UserError(
             f"audio of type {samples.dtype} has no known full scale: give floats in [-1, 1], for "
             "int16 audio / 32768"
         )
-    if not np.isfinite(samples).all():
-        raise UserError("the audio holds NaN or infinite samples: export it again")
+    if not (np.abs(samples) <= LARGEST).all():
+        first = np.argwhere(~(np.abs(samples) <= LARGEST))[0]
+        value = samples[tuple(first)]
+        raise UserError(
+            f"sample {start + int(first[-1])} of the audio is {value:g}: NaN, infinite and huge "
+            "samples are not audio, whose full scale is 1; export it again"
+        )
     return samples.astype(np.float64)
 
 
