@@ -87,20 +87,23 @@ def check_mel(
     lowest, highest = front_end.silence, front_end.largest
     margin = MARGIN[front_end.log] * max(front_end.power, 1)
     within = lowest - margin <= low and high <= highest + margin
-    loud = float(frame_rms(flat, front_end).max()) > LOUDEST_RMS
-    values = f"{source} has values from {float(given.min()):.4g} to {float(given.max()):.4g}"
-    options = _options(given, front_end, scale)
-    if scale is not None:
-        if within and not loud:
-            return mel
-        raise UserError(
-            f"{values}, which as {SCALES[scale].title} (--mel-scale {scale}) would be audio beyond "
-            f"full scale or the range of {own}{options or f': {advice}'}."
-        )
-    if within and kind in (front_end.log, None):
+    loud = _loudest(flat, front_end) > LOUDEST_RMS
+    doubt = ""
+    if scale is None and within and kind in (front_end.log, None):
         doubt = "would be audio beyond full scale" if loud else _doubt(flat, front_end)
         if not doubt:
             return mel
+    if scale is not None and within and not loud and _inside(given, scale):
+        return mel
+
+    values = f"{source} has values from {float(given.min()):.4g} to {float(given.max()):.4g}"
+    options = _options(given, front_end, scale)
+    if scale is not None:
+        raise UserError(
+            f"{values}, which as {SCALES[scale].title} (--mel-scale {scale}) is out of range or audio "
+            f"beyond full scale, for {own}{options or f': {advice}'}."
+        )
+    if doubt:
         raise UserError(f"{values}, but as {own} it {doubt}{options or f': {advice}'}.")
     if kind == front_end.log:
         raise UserError(
@@ -129,6 +132,19 @@ def _doubt(mel: Tensor, front_end: "MelFrontEnd") -> str:
     if _is_of_energies(mel):
         return "differs between bands and frames about twice as much as magnitudes"
     return ""
+
+
+def _loudest(mel: Tensor, front_end: "MelFrontEnd") -> float:
+    """The largest ``frame_rms`` of ``mel [bands, frames]``, in bounded memory."""
+    parts = mel.split(max(1, CELLS // len(mel)), dim=1)
+    return max(float(frame_rms(part, front_end).max()) for part in parts)
+
+
+def _inside(mel: Tensor, name: str) -> bool:
+    """Whether values are within a scale's interval, but for what networks overshoot."""
+    scale, low, high = SCALES[name], float(mel.min()), float(mel.max())
+    margin = 0.1 * (min(scale.high, high) - max(scale.low, low))
+    return low >= scale.low - margin and high <= scale.high + margin
 
 
 def _tied(mel: Tensor) -> int:
