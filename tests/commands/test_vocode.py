@@ -308,7 +308,6 @@ def test_a_mel_of_another_scale_is_refused_and_converted(model, here, capsys):
     assert np.abs(a - b).max() < 1e-3
     assert command(model, "natural.npy", "-o", "c.wav", "--mel-scale", "pos4") == 2
     assert "as [0, 4] of a Tacotron fork (--mel-scale pos4)" in capsys.readouterr().err
-    assert command(model, "natural.npy", "-o", "c.wav", "--mel-scale", "other") == 2
 
 
 def test_a_model_whose_output_is_not_finite(here, capsys):

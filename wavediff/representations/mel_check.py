@@ -100,8 +100,8 @@ def check_mel(
     options = _options(given, front_end, scale)
     if scale is not None:
         raise UserError(
-            f"{values}, which as {SCALES[scale].title} (--mel-scale {scale}) is out of range or audio "
-            f"beyond full scale, for {own}{options or f': {advice}'}."
+            f"{values}, which as {SCALES[scale].title} (--mel-scale {scale}) is out of range or "
+            f"audio beyond full scale, for {own}{options or f': {advice}'}."
         )
     if doubt:
         raise UserError(f"{values}, but as {own} it {doubt}{options or f': {advice}'}.")
