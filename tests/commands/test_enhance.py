@@ -658,3 +658,16 @@ def test_through_the_main_command(model, here, capsys):
         cli.main(["enhance", "--help"])
     assert stop.value.code == 0
     assert "cat a.wav | wavediff enhance - -o - > b.wav" in capsys.readouterr().out
+
+
+def test_an_offset_does_not_stop_the_denoising(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(24_000)
+    for name, offset in (("none", 0.0), ("some", 0.1), ("much", 0.3)):
+        soundfile.write(f"{name}.wav", noise + offset, 16_000, subtype="FLOAT")
+    soundfile.write("constant.wav", np.full(24_000, 0.25), 44_100)
+    assert run(main, ["none.wav", "some.wav", "much.wav", "constant.wav", "-o", "out"]) == 0
+    for name in ("none", "some", "much"):
+        samples = soundfile.read(f"out/{name}.wav")[0]
+        assert np.sqrt(np.mean(samples**2)) < 1e-4, name  # -80 dB, from -40
+    assert not soundfile.read("out/constant.wav")[0].any()

@@ -23,7 +23,7 @@ QUICK = [
     ("optimizer.lr=abc", "lr"),
     ("network._target_=os.system", "not part of wavediff"),
     ("data._target_=os.nothing", "data._target_=os.nothing is not a function"),
-    ("~data._target_", "lacks data"),
+    ("~data._target_", "_target_"),
     ("data.root='~nobody-of-that-name/x'", "no such user"),
     ("name=${oops}", "oops"),
     ("sampler.times=3", "sampler"),

@@ -58,7 +58,8 @@ an error without --overwrite. Memory does not grow with the length of a recordin
 
 Each channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
 attenuated as much as the model attenuates the octave below: hiss goes, sibilants stay. Where the
-result would exceed full scale, it is turned down for an instant instead of clipped.
+result would exceed full scale, it is turned down for an instant instead of clipped. A DC offset,
+and drift below 20 Hz that is as strong as the sound, are removed first.
 
 mp3, ogg and opus keep their format and bit rate, but are encoded once more: give OUT the name of a
 .wav file, or --format wav for a folder, to avoid that. m4a, mp4, webm and other media become .wav.

@@ -28,7 +28,7 @@ from wavediff.training.optim import configured_optimizer
 from wavediff.training.validation import Validation, choose_metrics
 
 GROUPS = ("task", "network", "data", "optimizer", "trainer")
-BUILT = GROUPS[:-1]  # by their _target_
+BUILT = ("task", "network", "optimizer")  # by their _target_
 VALUES = ("name", "seed", "init_from", "teacher", "run_dir")
 LARGEST_SEED = 2**32
 FIT_CROPS = 64  # training crops over which a latent is standardised

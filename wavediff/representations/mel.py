@@ -199,14 +199,14 @@ class MelFrontEnd(nn.Module):
             magnitude = spectrum.abs()
         if self.power != 1:
             magnitude = magnitude**self.power
-        return self._log(self.filters.to(audio.dtype) @ magnitude)
+        return self.to_log(self.filters.to(audio.dtype) @ magnitude)
 
     @property
     def window_norm(self) -> float:
         """Root of the energy of the window."""
         return math.sqrt(float(self.window.square().sum()))
 
-    def _log(self, linear: Tensor) -> Tensor:
+    def to_log(self, linear: Tensor) -> Tensor:
         linear = linear.clamp_min(self.floor)
         if self.log == "ln":
             return linear.log()
@@ -236,14 +236,18 @@ class MelFrontEnd(nn.Module):
             bound = float(self.filters.norm(dim=1).max()) * norm
         else:
             bound = float(self.filters.sum(dim=1).max()) * norm**self.power
-        return float(self._log(torch.tensor(bound)))
+        return float(self.to_log(torch.tensor(bound)))
 
-    def check(self, array: np.ndarray | Tensor, source: str = "the mel") -> Tensor:
+    def check(
+        self, array: np.ndarray | Tensor, source: str = "the mel", scale: str | None = None
+    ) -> Tensor:
         """Check that an array may be a mel of this front-end.
 
         Args:
             array: ``[n_mels, frames]`` or ``[batch, n_mels, frames]``.
             source: its name in messages, such as the name of the file.
+            scale: of its values, a name in ``mel_scales.SCALES``, from which it is converted; None
+                is the front-end's own, where other scales are recognised.
 
         Returns:
             The mel, a float32 tensor like ``array``.
@@ -252,7 +256,7 @@ class MelFrontEnd(nn.Module):
             UserError: for another shape, NaN or infinite values, or values outside the range of
                 this front-end; the message names the likely front-end.
         """
-        return check_mel(self, array, source, known=front_ends())
+        return check_mel(self, array, source, known=front_ends(), scale=scale)
 
 
 def reflect(audio: Tensor, padding: int) -> Tensor:

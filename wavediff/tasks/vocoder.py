@@ -193,6 +193,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         steps: int | None = None,
         seed: int = 0,
         label: int | str | None = None,
+        mel_scale: str | None = None,
     ) -> Tensor | np.ndarray:
         """Synthesise audio for ``mel [n_mels, frames]`` or ``[batch, n_mels, frames]``.
 
@@ -201,6 +202,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
             sampler, steps: name of a sampler and number of steps (default: the checkpoint's).
             seed: of the noise; the same seed gives the same audio.
             label: number or name of the class or speaker, for a model with labels.
+            mel_scale: of the values, such as ``sym4``, see ``wavediff.representations.mel_scales``
+                (default: the front-end's own).
 
         Returns:
             ``[frames * hop_length]`` or ``[batch, frames * hop_length]``, float32, full scale +-1:
@@ -211,7 +214,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
                 missing, unknown or not supported.
         """
         check_call(self.network, seed)
-        checked = self.mel.check(mel)
+        checked = self.mel.check(mel, scale=mel_scale)
         batch = checked if checked.ndim == 3 else checked[None]
         number = self.label_number(label)
         parts = self.stream(
