@@ -78,6 +78,14 @@ def test_enhancer(enhancer, sound, rate, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "options", [{"dry": "a"}, {"channels": "a"}, {"chunk_seconds": "a"}, {"channels": None}]
+)
+def test_streams(enhancer, options):
+    with pytest.raises(UserError, match="is not a number"):
+        enhancer.stream(16_000, **options)
+
+
 @pytest.mark.parametrize("name", [None, 3, b"x", "", "\0", "x" * 9999, "~nobody-of-that-name/x"])
 def test_models_that_are_none(name):
     with pytest.raises(UserError) as caught:

@@ -27,7 +27,7 @@ HIGH_FLOOR = -5.2  # a natural log mel above it is of noise, and as rough
 
 # Bounds on medians over cells above the floor, in nepers: differences of adjacent bands, and in the
 # upper half the lower quartile of second differences of bands, and second differences of frames.
-# Energies, of twice the logarithm, are within them: of 270 recordings no magnitudes were.
+# Energies, of twice the logarithm, are within them.
 CONTRASTS = ((0.52, 1.3), (0.24, 0.6), (0.4, 0.95))
 
 CONTRAST = (0.16, 0.6)  # of the first of them, for a scale that is suggested

@@ -10,6 +10,7 @@ depend on the sizes of the blocks, and is that of the whole signal at once, up t
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from wavediff.data.resampling import StreamResampler, resampler_delay
 from wavediff.diffusion.sampler import Sampler
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.tasks.drift import ESTABLISHED_SECONDS, drift_align, drift_reach, without_drift
 from wavediff.tasks.high_band import HighBand
 from wavediff.tasks.limiter import limit, limiter_reach
@@ -101,6 +102,9 @@ class EnhancerStream:
                 f"a sample rate of {sample_rate} Hz is out of range: give an integer from 1000 to "
                 "768000"
             )
+        for name, value in (("dry", dry), ("channels", channels), ("chunk_seconds", chunk_seconds)):
+            if not isinstance(value, Real) and not (name == "chunk_seconds" and value is None):
+                raise UserError(f"{name}={shorten(repr(value))} is not a number")
         if channels < 1:
             raise UserError(f"{channels} channels are out of range: audio has at least 1 channel")
         if not 0 <= dry <= 1:
