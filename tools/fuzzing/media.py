@@ -45,6 +45,8 @@ def audio_case(rng: Generator, folder: Path, material: Material) -> Case:
         )
     if subtype == "OPUS":
         rate = 48_000
+    if subtype == "ULAW":  # libsndfile crashes beyond full scale
+        sound = sound.clip(-1, 1)
     soundfile.write(path, sound, rate, subtype=subtype)
     if not damage or rng.random() < 0.3:
         damage = f"{damage} {damage_file(rng, path)}"

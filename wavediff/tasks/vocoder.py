@@ -21,8 +21,11 @@ from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.mel_edge import FRAMES as EDGE_FRAMES
+from wavediff.representations.mel_edge import even_edge
 from wavediff.representations.mel_projection import MelProjection
 from wavediff.representations.representation import Representation
+from wavediff.representations.stft import STFT
 from wavediff.tasks.arguments import check_call
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
@@ -268,7 +271,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         beyond = 0  # added to the receptive field by the mel projection of the estimate
         if projection is not None:
             beyond = 2 * representation.halo + projection.reach * self.upsample
-        halo = (reach + beyond) * calls + representation.halo
+        halo = (reach + beyond) * calls + representation.halo + EDGE_FRAMES
         size = self._chunk(batch, reach, chunk_seconds)
         state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
         for piece in pieces(frames, state, halo, self.align):
@@ -286,6 +289,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
             if projection is not None:
                 denoiser = ProjectionGuidance(network, partial(self._project, projection))
             x = sampler(denoiser, z, part, noise=noise)
+            if isinstance(representation, STFT):
+                x = even_edge(x, self.mel, representation)
             audio = representation.decode(x, length * hop, part.local)[:, 0]
             left = (piece.start - piece.left) * hop
             yield audio[:, left : left + (piece.stop - piece.start) * hop]
