@@ -4,6 +4,8 @@ import re
 
 import pandas
 
+from wavediff.series.amounts import is_amount, stripped
+
 TIME_NAMES = frozenset(
     ("ds", "time", "date", "datetime", "timestamp", "timestep", "period", "year", "step", "t")
 )
@@ -12,9 +14,6 @@ ITEM_NAMES = frozenset(
         *("unique_id", "item_id", "item", "series_id", "series", "id", "key", "name", "symbol"),
         *("ticker", "station", "sensor", "store", "sku", "product", "entity", "group"),
     )
-)
-_ALMOST_NUMBER = re.compile(
-    r"\s*[-+]?([$€£¥]|[A-Z]{3})?\s*-?\d[\d,.' \u00a0\u202f]*\s*([%$€£¥]|[A-Z]{3})?\s*"
 )
 
 
@@ -32,8 +31,8 @@ def is_text(column: pandas.Series) -> bool:
 
 def mostly_numbers(column: pandas.Series) -> bool:
     """Whether more than half of the values of a text column are numbers, or almost (``3 %``)."""
-    column = column.dropna()
-    return bool(len(column)) and column.astype(str).map(_almost_number).mean() > 0.5
+    column = column.astype(object).map(stripped).dropna()
+    return bool(len(column)) and column.map(_almost_number).mean() > 0.5
 
 
 def is_number(text: str) -> bool:
@@ -45,5 +44,6 @@ def is_number(text: str) -> bool:
     return True
 
 
-def _almost_number(text: str) -> bool:
-    return is_number(text) or bool(_ALMOST_NUMBER.fullmatch(text))
+def _almost_number(cell: object) -> bool:
+    text = str(cell)
+    return isinstance(cell, bool) or is_number(text) or is_amount(text.strip())

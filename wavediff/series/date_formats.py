@@ -23,7 +23,7 @@ CLOCKS = (
     "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I %p",
     "%H:%M%z", "%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M %z", "%H:%M:%S %z", "%H.%M", "%H%M", "%H",
 )  # fmt: skip
-EPOCH = {"s": 10**6, "ms": 10**3, "us": 1}  # numbers since 1970, in units of microseconds
+EPOCH = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}  # numbers since 1970, in microseconds
 
 MONTH_NAME = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 QUARTER = re.compile(r"(?:(\d{4})[-/ ]?Q([1-4])|Q([1-4])[-/ ]?(\d{4}))", re.IGNORECASE)
@@ -128,7 +128,7 @@ def template(value: str) -> str:
             for number, part in enumerate(parts, 1):
                 if match[number] is not None:
                     start, end = match.span(number)
-                    width = ":02" if part in "mw" and end - start == 2 else ""
+                    width = f":0{end - start}" if part in "mwy" and end - start > 1 else ""
                     new = "{" + part + width + "}"
                     text = text[: start + shift] + new + text[end + shift :]
                     shift += len(new) - (end - start)
@@ -137,9 +137,14 @@ def template(value: str) -> str:
 
 
 def written(times: pandas.DatetimeIndex, form: str) -> pandas.Index:
-    """Timestamps in a format of ``strftime`` or ``template``, or as numbers of ``EPOCH``."""
-    if form in EPOCH:
-        return pandas.Index(times.as_unit("us").astype(np.int64) // EPOCH[form])
+    """Timestamps in a format of ``strftime`` or ``template``, or as numbers of ``EPOCH``, with
+    ``.f`` where they have a fraction."""
+    unit = form.removesuffix(".f")
+    if unit in EPOCH:
+        count = times.as_unit("us").astype(np.int64)
+        if form != unit:  # with a fraction
+            return pandas.Index(count / EPOCH[unit])
+        return pandas.Index(count * 1000 if unit == "ns" else count // EPOCH[unit])
     if "{" not in form:
         text = times.strftime(form)
         return text.str.replace(r"([+-]\d\d)(\d\d)$", r"\1:\2", regex=True)

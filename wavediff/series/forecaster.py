@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from wavediff.diffusion.sampler import Sampler
-from wavediff.errors import UserError
+from wavediff.errors import UserError, listed, shorten
 from wavediff.series import calendar, calibration, covariates, two_filter
 from wavediff.series.assessment import SAMPLES as ASSESSMENT_SAMPLES
 from wavediff.series.assessment import Assessment, assess
@@ -38,7 +38,6 @@ from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import sampler_config
 
 MOST_CELLS = 200_000_000  # of all paths: 1.6 GB
-NAMED = 8  # items in a sentence
 LEAST_GAIN = 0.02  # by known columns, below which they are left out
 DEFAULT_HORIZON, LONGEST_SEASON = 24, 96  # a longer season is no horizon to begin with
 
@@ -683,26 +682,26 @@ class Forecaster:
         if variables is not None and list(series.variables) != variables:
             lacking = [variable for variable in variables if variable not in series.variables]
             if lacking and len(variables) == 1:  # it depends on no other
-                self.notes.append(f"the model of {variables[0]} is used for each variable")
+                self.notes.append(f"the model of {shorten(variables[0])} is used for each variable")
                 variables = list(series.variables)
             elif lacking:
                 raise UserError(
-                    f"{name} is a model of {', '.join(variables)} together, and the data has no "
-                    f"{', '.join(lacking)}: give another checkpoint, or none for the pre-trained "
+                    f"{name} is a model of {listed(variables)} together, and the data has no "
+                    f"{listed(lacking)}: give another checkpoint, or none for the pre-trained "
                     "forecaster"
                 )
             rows = [list(series.variables).index(variable) for variable in variables]
             items = [replace(item, values=item.values[rows]) for item in series.items]
             left = [variable for variable in series.variables if variable not in variables]
             if left:
-                self.notes.append(f"the model does not know {', '.join(left)}: left as they are")
+                self.notes.append(f"the model does not know {listed(left)}: left as they are")
             series = replace(series, items=items, variables=variables)
         given = Windows(series, 1, 1, places=[], lags=[]).local_names
         trained = model.extra.get("local")
         if len(given) != model.features or (trained is not None and given != trained):
             raise UserError(
-                f"{name} was trained with the columns {', '.join(_columns(trained, freq))} beside "
-                f"the variables, and the data gives {', '.join(_columns(given, freq))}: name the "
+                f"{name} was trained with the columns {listed(_columns(trained, freq))} beside "
+                f"the variables, and the data gives {listed(_columns(given, freq))}: name the "
                 "same known and static columns"
             )
         return series
@@ -754,10 +753,9 @@ def _without_values(series: SeriesSet) -> list[str]:
     ]
     if not found:
         return []
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     has = "has" if len(found) == 1 else "have"
     its = "its forecast is" if len(found) == 1 else "their forecasts are"
-    return [f"{', '.join(found[:NAMED])}{more} {has} no value, and {its} empty"]
+    return [f"{listed(found)} {has} no value, and {its} empty"]
 
 
 def _ranged(drawn: np.ndarray, ranges: Sequence[Range]) -> np.ndarray:

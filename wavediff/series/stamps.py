@@ -7,12 +7,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas
+from pandas.api.types import is_numeric_dtype as is_numeric
 
-from wavediff.errors import UserError, shorten
+from wavediff.errors import UserError, listed, shorten
 from wavediff.series import frequency
 from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, is_date, is_text
+from wavediff.series.counted_stamps import FORMATS, kind_of, steps
+from wavediff.series.counted_stamps import times as counted_times
 from wavediff.series.date_formats import EPOCH, fitting, odd, parsed, periods, template
 
+FIRST_YEAR, END_OF_YEARS = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
+UNITS = {"year": "years", "s": "seconds since 1970", "ms": "milliseconds since 1970"}
+UNITS |= {"us": "microseconds since 1970", "ns": "nanoseconds since 1970"}
+LONGEST = 100  # characters of a timestamp
+WHOLE = re.compile(r"\s*[-+]?\d+(\.0*)?\s*")
 DATE = re.compile(
     r"\s*('?\d{4}[-/.]?\d{1,2}([-/.]?\d{1,2})?([ T].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}.*"
     r"|\d{4}[-/ ]?[QMW]\d{1,2}(-?\d)?|Q[1-4][-/ ]?\d{4}"
@@ -39,29 +47,38 @@ def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> 
         values = frame[column].dropna()
         if column in texts or column.lower() in ITEM_NAMES or not len(values):
             continue
-        if is_date(values):
+        if is_date(values) or (is_text(values) and _mostly(values, DATE)):
             dates.append(column)
-        elif is_text(values):
-            if values.astype(str).map(lambda value: bool(DATE.fullmatch(value))).mean() > 0.5:
-                dates.append(column)
-        elif column.strip().lower() in TIME_NAMES and (values == values.round()).all():
+        elif column.strip().lower() in TIME_NAMES and (
+            _mostly(values, WHOLE) if is_text(values) else _counts(values)
+        ):
             counters.append(column)
     found = dates or counters
     if len(found) > 1:
         found = [column for column in found if column.strip().lower() in TIME_NAMES] or found
     if len(found) == 1:
         return found[0]
-    columns = ", ".join(map(str, frame.columns[:8])) + (", ..." if frame.shape[1] > 8 else "")
     if not found:
         raise UserError(
-            f"{name} has no time column (its columns: {columns}): name it by --time "
+            f"{name} has no time column (its columns: {listed(frame.columns)}): name it by --time "
             "(in Python time=), add one with timestamps like 2024-01-31 or 2024-01-31 13:00, or "
             "one named step that numbers the rows"
         )
     raise UserError(
-        f"{name} has several time columns ({', '.join(found)}): name one by --time (in Python "
-        "time=)"
+        f"{name} has several time columns ({listed(found)}): name one by --time (in Python time=)"
     )
+
+
+def _mostly(values: pandas.Series, pattern: re.Pattern[str]) -> bool:
+    """Whether more than half of the values of a text column fit a pattern."""
+    fits = [bool(pattern.fullmatch(text)) for text in map(str, values) if len(text) <= LONGEST]
+    return sum(fits) > 0.5 * len(values)
+
+
+def _counts(values: pandas.Series) -> bool:
+    """Whether numbers count steps, or seconds since 1970 with a fraction."""
+    known = values[np.isfinite(values.astype(np.float64))]
+    return bool((known == known.round()).all() or (known.min() > 1e8 and known.max() < 1e10))
 
 
 OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
@@ -111,45 +128,78 @@ class Stamps:
         elif is_date(sample):
             self.kind = "stamp"
         elif pandas.api.types.is_numeric_dtype(sample):
-            self.kind = _counted(sample, column)
+            self.kind = kind_of(sample, column)
         elif len(sample):
-            self.format = self._format(sample.astype(str))
+            sample = sample.map(str)
+            self.format = self._format(sample)
+        self.numeric = self.kind not in ("text", "period", "stamp")
+        if self.kind in FORMATS:
+            self.format = FORMATS[self.kind]
+        elif self.kind in EPOCH:
+            whole = (sample == sample.round()).all() if is_numeric(sample) else True
+            self.format = self.kind if whole else f"{self.kind}.f"
 
     def __call__(self, column: pandas.Series) -> np.ndarray:
         missing = column.isna().to_numpy()
         if missing.any():
             raise UserError(
-                f"{self.table}: the time column {self.column} is empty in "
+                f"{self.table}: the time column {shorten(self.column)} is empty in "
                 f"{self._row(missing)}: every row needs a timestamp"
             )
+        if self.numeric:
+            column = self._as_numbers(column)
+        if self.kind == "step":
+            found, wrong = steps(column)
+            if wrong.any():
+                raise self._wrong(column, wrong, "a whole number of a step")
+            self.rows += len(column)
+            return found
         if self.kind == "text":
-            times = self._texts(column.astype(str))
+            times = self._texts(column.map(str))
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
             times = pandas.DatetimeIndex(column)
-        elif self.kind == "step":
-            values = pandas.to_numeric(column, errors="coerce").to_numpy(float)
-            if not np.array_equal(values, np.round(values)):
-                raise UserError(
-                    f"{self.table}: the time column {self.column} has numbers that are not whole: "
-                    "give timestamps, or numbers of steps"
-                )
-            self.rows += len(column)
-            return values.astype(np.int64)
         else:
-            times = self._numbers(column)
-        self.rows += len(column)
+            times = pandas.DatetimeIndex(counted_times(column, self.kind))
+            if times.isna().any():
+                what = "a date" if self.kind in FORMATS else f"a timestamp in {UNITS[self.kind]}"
+                raise self._wrong(column, times.isna(), what)
         if times.tz is not None or self.tz is not None:
             times = self._in_zone(times)
-        return times.as_unit("us").to_numpy()
+        found = times.as_unit("us").to_numpy()
+        wrong = (found < FIRST_YEAR) | (found >= END_OF_YEARS)
+        if wrong.any():
+            raise self._wrong(column, wrong, "in the years 1 to 9999")
+        self.rows += len(column)
+        return found
+
+    def _as_numbers(self, column: pandas.Series) -> pandas.Series:
+        """A column of text with numbers as numbers."""
+        if is_numeric(column):
+            return column
+        cells = column.map(str)
+        wrong = ~cells.map(lambda cell: len(cell) <= LONGEST and bool(WHOLE.fullmatch(cell)))
+        if wrong.any():
+            raise self._wrong(column, wrong.to_numpy(), "a number as the others")
+        found = pandas.to_numeric(cells)
+        return found.astype(np.float64) if found.dtype == object else found
+
+    def _wrong(self, column: pandas.Series, wrong: np.ndarray, what: str) -> UserError:
+        """The error for the first cell where ``wrong`` is true."""
+        cell = column.iloc[int(np.argmax(wrong))]
+        return UserError(
+            f"{self.table}: {shorten(cell)} in the time column {shorten(self.column)}, "
+            f"{self._row(wrong)}, is not {what}: correct it"
+        )
 
     def _row(self, which: np.ndarray) -> str:
         """The first row of this piece where ``which`` is true."""
         return self.row(self.rows + int(np.argmax(which)))
 
-    def _format(self, sample: pandas.Series) -> str:
-        """The one format of the sample, of ``strftime`` or ``date_formats.template``.
+    def _format(self, sample: pandas.Series) -> str | None:
+        """The one format of the sample, of ``strftime`` or ``date_formats.template``; None for
+        numbers, whose ``kind`` is set.
 
         A day of the month above 12 shows which of two numbers it is. Without one, 1.2. is taken as
         day first and 1/2/ as month first, with a note.
@@ -160,13 +210,18 @@ class Stamps:
         if periods(sample) is not None:
             return template(sample.iloc[0])
         found = fitting(sample)
+        if not found and _mostly(sample, WHOLE):
+            whole = sample[sample.map(lambda cell: bool(WHOLE.fullmatch(cell[:LONGEST])))]
+            self.kind = kind_of(pandas.to_numeric(whole), self.column)
+            return None
         if not found:
-            wrong = odd(sample)
+            single = sample.map(lambda cell: periods(pandas.Series([cell])) is not None)
+            wrong = ~single.to_numpy() if single.mean() >= 0.5 else odd(sample)
             raise UserError(
                 f"{self.table}: {shorten(sample.iloc[int(np.argmax(wrong))])!r} in the time column "
-                f"{self.column}, {self._row(wrong)}, is not a timestamp like the others: write all "
-                "of them alike, as 2024-01-31 or 2024-01-31 13:00, or give --date-format (in "
-                "Python date_format=)"
+                f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
+                "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00, or give "
+                "--date-format (in Python date_format=)"
             )
         if len(found) > 1:  # stable: regular series first
             found.sort(key=lambda form: not _regular(sample, form))
@@ -174,7 +229,7 @@ class Stamps:
         if self._others:
             first = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year"}[found[0][:2]]
             self.notes.append(
-                f"dates like {sample.iloc[0]} are read {first} first ({found[0]}), but "
+                f"dates like {shorten(sample.iloc[0])} are read {first} first ({found[0]}), but "
                 f"{self._others[0]} fits too: --date-format decides"
             )
         return found[0]
@@ -194,8 +249,8 @@ class Stamps:
         if wrong.any():
             raise UserError(
                 f"{self.table}: {shorten(column.iloc[int(np.argmax(wrong))])!r} in the time column "
-                f"{self.column}, {self._row(wrong)}, is not a timestamp like the others: write all "
-                "of them alike, as 2024-01-31 or 2024-01-31 13:00"
+                f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
+                "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00"
             )
         return times
 
@@ -214,26 +269,6 @@ class Stamps:
                     return local
                 return local.tz_localize(self.tz, ambiguous="NaT", nonexistent="shift_forward")
         return parsed(column, form)
-
-    def _numbers(self, column: pandas.Series) -> pandas.DatetimeIndex:
-        if self.kind == "year":
-            return pandas.DatetimeIndex(
-                pandas.to_numeric(column).to_numpy(int).astype(str).astype("M8[Y]").astype("M8[us]")
-            )
-        if self.kind in ("day", "month"):
-            form = "%Y%m%d" if self.kind == "day" else "%Y%m"
-            times = parsed(column.astype("int64").astype(str), form)
-            wrong = times.isna()
-            if wrong.any():
-                value = column.iloc[int(np.argmax(wrong))]
-                raise UserError(
-                    f"{self.table}: {value} in the time column {self.column}, {self._row(wrong)}, "
-                    "is not a date: correct it"
-                )
-            self.format = form
-            return times
-        self.format = self.kind if self.kind in EPOCH else None
-        return pandas.DatetimeIndex(pandas.to_datetime(column, unit=self.kind))
 
     def _in_zone(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
         """Timestamps without their zone, which is kept.
@@ -293,25 +328,3 @@ def _regular(sample: pandas.Series, form: str) -> bool:
 def _differ(sample: pandas.Series, one: str, other: str) -> bool:
     """Whether two formats read the sample differently."""
     return not parsed(sample, one).equals(parsed(sample, other))
-
-
-def _counted(sample: pandas.Series, name: str) -> str:
-    """What whole numbers in a time column count.
-
-    Returns:
-        ``year``, ``month`` (as 202401), ``day`` (as 20240131), a unit since 1970 (``s`` to ``ns``)
-        or ``step``.
-    """
-    low, high = sample.min(), sample.max()
-    if name.strip().lower() in {"year", "years"} or (
-        name.strip().lower() not in {"t", "step", "timestep"} and low >= 1500 and high <= 2200
-    ):
-        return "year"
-    if low >= 150001 and high <= 220012 and (sample % 100).between(1, 12).all():
-        return "month"
-    if low >= 15000101 and high <= 22001231 and (sample % 100).between(1, 31).all():
-        return "day"
-    for unit, size in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
-        if 1e8 * size < low and high < 1e10 * size:
-            return unit
-    return "step"

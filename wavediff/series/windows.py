@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wavediff.data.crops import epoch_order
-from wavediff.errors import UserError
+from wavediff.errors import UserError, listed, shorten
 from wavediff.series import calendar
 from wavediff.series.series_set import SeriesSet
 
@@ -307,7 +307,7 @@ class _Local:
         if series.known is not None and self.standards is not None:
             if stop > series.known.shape[1]:
                 raise UserError(
-                    f"{series.name}: the known columns {', '.join(self.set.known_names)} end "
+                    f"{shorten(series.name)}: the known columns {listed(self.set.known_names)} end "
                     f"{stop - series.known.shape[1]} steps before the horizon does: give rows with "
                     "them for the whole horizon, with the other columns empty"
                 )
