@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pyarrow import DataType, RecordBatch, Schema, Table
     from pyarrow.parquet import ParquetFile
 
+DICTIONARY = 2**25  # bytes of a column that is read as a dictionary at most
+
 
 def read_parquet(
     path: Path, named: Collection[str], notes: list[str], progress: bool
@@ -41,8 +43,7 @@ def read_parquet(
         UserError: for a file that cannot be read, or where pyarrow is not installed.
     """
     with _opened(path) as file:
-        # as dictionaries, since a long text that comes often may be stored once
-        texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        texts = _short_dictionaries(file)
     with _opened(path, texts) as file:
         schema = file.schema_arrow
         check_columns(path, schema.names)
@@ -61,7 +62,7 @@ def read_parquet(
         check_size(path, rows, len(columns))
         groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
         each = sum(group.total_byte_size for group in groups) // max(rows, 1)
-        size = max(1000, min(CELLS // max(len(columns), 1), BYTES // max(each, 1)))
+        size = max(100, min(CELLS // max(len(columns), 1), BYTES // max(each, 1)))
         with bar(path.name, rows, "rows", progress) as shown:
             for batch in file.iter_batches(size, columns=columns):
                 yield plain(to_frame(batch), path)
@@ -111,6 +112,23 @@ def _is_cell(kind: DataType) -> bool:
 
 def _is_text(kind: DataType) -> bool:
     return str(kind) in ("string", "large_string", "string_view")
+
+
+def _short_dictionaries(file: ParquetFile) -> list[str]:
+    """The columns of text that are to be read as dictionaries.
+
+    A long text that comes often may be stored once, and only is once in memory then. The values of
+    a dictionary are converted with every batch, so that it must not be large.
+    """
+    texts = {field.name for field in file.schema_arrow if _is_text(field.type)}
+    size = dict.fromkeys(texts, 0)
+    for k in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(k)
+        for number in range(group.num_columns):
+            column = group.column(number)
+            if column.path_in_schema in texts:
+                size[column.path_in_schema] += column.total_uncompressed_size
+    return [name for name, total in size.items() if total < DICTIONARY]
 
 
 @contextmanager

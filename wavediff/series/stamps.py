@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype as is_numeric
 
 from wavediff.errors import UserError, listed, shorten
 from wavediff.series import frequency
-from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, is_date, is_text
+from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, cells, is_date, is_text
 from wavediff.series.counted_stamps import FORMATS, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
 from wavediff.series.date_formats import EPOCH, fitting, odd, parsed, periods, template
@@ -71,8 +71,15 @@ def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> 
 
 def _mostly(values: pandas.Series, pattern: re.Pattern[str]) -> bool:
     """Whether more than half of the values of a text column fit a pattern."""
-    fits = [bool(pattern.fullmatch(text)) for text in map(str, values) if len(text) <= LONGEST]
+    texts = map(str, cells(values))
+    fits = [bool(pattern.fullmatch(text)) for text in texts if len(text) <= LONGEST]
     return sum(fits) > 0.5 * len(values)
+
+
+def _texts(column: pandas.Series) -> pandas.Series:
+    """Cells as text, cut where they are far too long for a timestamp."""
+    texts = [str(cell)[: 2 * LONGEST] for cell in cells(column)]
+    return pandas.Series(texts, column.index, dtype=str)
 
 
 def _counts(values: pandas.Series) -> bool:
@@ -130,7 +137,7 @@ class Stamps:
         elif pandas.api.types.is_numeric_dtype(sample):
             self.kind = kind_of(sample, column)
         elif len(sample):
-            sample = sample.map(str)
+            sample = _texts(sample)
             self.format = self._format(sample)
         self.numeric = self.kind not in ("text", "period", "stamp")
         if self.kind in FORMATS:
@@ -155,7 +162,7 @@ class Stamps:
             self.rows += len(column)
             return found
         if self.kind == "text":
-            times = self._texts(column.map(str))
+            times = self._parsed(_texts(column))
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
@@ -178,11 +185,11 @@ class Stamps:
         """A column of text with numbers as numbers."""
         if is_numeric(column):
             return column
-        cells = column.map(str)
-        wrong = ~cells.map(lambda cell: len(cell) <= LONGEST and bool(WHOLE.fullmatch(cell)))
+        texts = _texts(column)
+        wrong = ~texts.map(lambda cell: len(cell) <= LONGEST and bool(WHOLE.fullmatch(cell)))
         if wrong.any():
             raise self._wrong(column, wrong.to_numpy(), "a number as the others")
-        found = pandas.to_numeric(cells)
+        found = pandas.to_numeric(texts)
         return found.astype(np.float64) if found.dtype == object else found
 
     def _wrong(self, column: pandas.Series, wrong: np.ndarray, what: str) -> UserError:
@@ -234,7 +241,7 @@ class Stamps:
             )
         return found[0]
 
-    def _texts(self, column: pandas.Series) -> pandas.DatetimeIndex:
+    def _parsed(self, column: pandas.Series) -> pandas.DatetimeIndex:
         column = column.str.strip()
         assert self.format is not None
         if "{" in self.format:

@@ -18,7 +18,7 @@ from wavediff.series import amounts, parquet_files, table_files
 from wavediff.series.amounts import Notation
 from wavediff.series.columns import ITEM_NAMES, is_date, is_text, mostly_numbers
 from wavediff.series.stamps import Stamps, find_time
-from wavediff.series.table_files import DECIMAL, SAMPLE
+from wavediff.series.table_files import DECIMAL, NAME, SAMPLE
 
 LARGEST = 1e37  # values above cannot be computed with in float32
 
@@ -114,6 +114,7 @@ class _Reader:
         notes: list[str],
     ) -> None:
         self.name, self.time, self.texts = name, time, set(texts)
+        self.named, self.long = {*texts, *also}, set[str]()
         self.only, self.also, self.date_format, self.tz = only, also, date_format, tz
         self.result = Table(name, time or "", np.zeros(0), first_line=first_line, notes=notes)
         self.rows = 0
@@ -155,7 +156,8 @@ class _Reader:
                 )
             column = np.concatenate(self.pieces.pop(name))
             if name in self.texts:
-                table.texts[name] = (column, list(self.codes[name]))
+                column = np.minimum(column, 0) if name in self.long else column
+                table.texts[name] = (column, list(self.codes[name]) or [""])
             else:
                 table.numbers[name] = column
         return table
@@ -198,7 +200,18 @@ class _Reader:
             codes, found = pandas.factorize(column)
         except TypeError:  # lists and the like
             codes, found = pandas.factorize(column.map(str, na_action="ignore"))
+        longest = max(map(len, map(str, found)), default=0)
+        if longest > NAME and name not in self.long:
+            self.long.add(name)
+            self.codes[name] = {}
         known = self.codes[name]
+        if name in self.long:  # not the names of items, but notes and the like
+            if name in self.named:
+                raise UserError(
+                    f"{self.name}: column {shorten(name)} has texts of {longest} characters, more "
+                    f"than {NAME}: name another column"
+                )
+            return np.minimum(codes, 0).astype(np.int32)
         numbers = [known.setdefault(str(value), len(known)) for value in found]
         return np.array([*numbers, -1], np.int32)[codes]
 

@@ -1,6 +1,7 @@
 """Tables as a sequence of pandas frames of bounded size: CSV, a frame."""
 
 import csv
+import io
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
-from wavediff.series.table_bytes import DAMAGED, head_of, is_damaged, opened
+from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 
 CELLS = 2_000_000  # of a frame
 BYTES = 2**24  # of a file that are parsed at once
@@ -119,10 +120,15 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
         if not head.strip():
             raise UserError(f"{path} is empty: give a table with a header and a time column")
         options["sep"] = delimiter(head)
-        sample = _sample(path, options)
+        csv.field_size_limit(max(LINE, csv.field_size_limit()))
+        lines = csv.reader(io.StringIO(head), delimiter=options["sep"])
+        header = next((line for line in lines if line), [])
+        if len(header) > MOST_COLUMNS:
+            check_columns(path, header)
+        sample = _sample(path, options, len(header))
         if _has_decimal_commas(sample, options["sep"]):
             options["decimal"] = ","
-            sample = _sample(path, options)
+            sample = _sample(path, options, len(header))
         check_columns(path, list(sample.columns))
         if all(is_number(name) or DAY.match(name) for name in sample.columns):
             raise UserError(
@@ -185,13 +191,9 @@ def _reason(path: Path, error: Exception) -> str:
     return f"{path} cannot be read as CSV: {reason}: correct that line"
 
 
-def _sample(path: Path, options: dict[str, Any]) -> pandas.DataFrame:
+def _sample(path: Path, options: dict[str, Any], columns: int) -> pandas.DataFrame:
     """The first rows."""
-    with opened(path) as (handle, _):
-        count = len(pandas.read_csv(handle, nrows=0, **options).columns)
-    if count > MOST_COLUMNS:
-        check_columns(path, [""] * count)
-    rows = min(SAMPLE, max(20, CELLS // max(count, 1)))
+    rows = min(SAMPLE, max(20, CELLS // max(columns, 1)))
     with opened(path) as (handle, _):
         return pandas.read_csv(handle, nrows=rows, **options)
 
