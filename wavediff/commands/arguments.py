@@ -6,9 +6,9 @@ import argparse
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, sentence
 from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Parser(argparse.ArgumentParser):
             hint = f": did you mean {close[0]}?" if close else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, with a message that is short whatever it quotes."""
+        super().error(sentence(message))
 
     def add_option(
         self, name: str, kind: Callable[[str], Any], metavar: str, what: str, **options: Any

@@ -120,6 +120,8 @@ def models(text: str) -> list[str]:
 def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
     """Return the metrics of each model."""
 
+    import numpy as np
+
     from wavediff.data.configured import dataset_of, settings_of
     from wavediff.memory import keep_freed
     from wavediff.series import backtest as rolling
@@ -159,6 +161,17 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
         f"{arguments.samples} samples",
         file=sys.stderr,
     )
+    empty = sum(bool(np.isnan(window.target).all()) for window in windows)
+    if empty == len(windows):
+        raise UserError(
+            "no window has values both before its origin and after it: give a longer --test, or "
+            "more data"
+        )
+    if empty:
+        print(
+            f"{empty} of them have no value before or none after their origin, and do not count",
+            file=sys.stderr,
+        )
     table = {}
     if MODEL in chosen:
         training = forecaster.training_seconds

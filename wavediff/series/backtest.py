@@ -30,7 +30,7 @@ class Window:
         item: the number of the item.
         origin: index into it of the first step to forecast.
         history: ``[V, <= context]``, the steps before the origin, NaN where missing.
-        target: ``[V, horizon]``, NaN where missing.
+        target: ``[V, horizon]``, NaN where missing, or where nothing of the variable is known before.
         scale: ``[V]``, the seasonal error of all steps before the origin, for MASE.
     """
 
@@ -121,8 +121,10 @@ def cut(
                 )
             first = 0 if context is None else max(origin - context, 0)
             scale = seasonal_error(values[:, :origin], season)
-            target = values[:, origin : origin + horizon]
-            found.append(Window(i, origin, values[:, first:origin], target, scale))
+            history = values[:, first:origin]
+            known = ~np.isnan(history).all(1, keepdims=True)
+            target = np.where(known, values[:, origin : origin + horizon], np.nan)
+            found.append(Window(i, origin, history, target, scale))
     return found
 
 

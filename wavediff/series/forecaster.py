@@ -296,7 +296,11 @@ class Forecaster:
             self.read(data)
         series = self._read()
         horizon = self._horizon(horizon)
+        end = series.items[0].length + horizon
+        series.times(0, end - 1, end)  # a timestamp that cannot be is told before the forecast
+        self.notes += _without_values(series)
         if isinstance(self.model, SeriesModel):
+            self.notes += _without_recent_values(series, self.model.context)
             ends = [(number, item.length) for number, item in enumerate(series.items)]
             drawn = np.stack(list(self.paths(ends, horizon)), axis=1)
         else:
@@ -408,7 +412,6 @@ class Forecaster:
     def _assessed(self, series: SeriesSet, horizon: int) -> np.ndarray:
         """Sample paths ``[samples, items, V, horizon]``, compared and calibrated."""
         rows = self._rows(series)
-        self.notes += _without_values(series)
         ends = [(k, len(row)) for k, row in enumerate(rows)]
         season = max(self._periods(series).short, 1)
         regress = bool(series.known_names)
@@ -756,6 +759,23 @@ def _without_values(series: SeriesSet) -> list[str]:
     has = "has" if len(found) == 1 else "have"
     its = "its forecast is" if len(found) == 1 else "their forecasts are"
     return [f"{listed(found)} {has} no value, and {its} empty"]
+
+
+def _without_recent_values(series: SeriesSet, context: int) -> list[str]:
+    """A sentence that names the variables of items that end before the context begins."""
+    found = []
+    for item in series.items:
+        recent = np.isnan(item.values[:, -context:]).all(1)
+        for v in np.flatnonzero(recent & ~np.isnan(item.values).all(1)):
+            variable = series.variables[int(v)]
+            found.append(f"{item.name}: {variable}" if _several(series) else variable)
+    if not found:
+        return []
+    has = "has" if len(found) == 1 else "have"
+    return [
+        f"{listed(found)} {has} no value in the last {context} steps: forecast from the last "
+        "known values"
+    ]
 
 
 def _ranged(drawn: np.ndarray, ranges: Sequence[Range]) -> np.ndarray:

@@ -100,6 +100,7 @@ def _has_usable_metadata(schema: Schema) -> bool:
 def _is_cell(kind: DataType) -> bool:
     """Whether values of a type are numbers, text, timestamps or missing."""
     from pyarrow import types
+    from pyarrow.lib import string_to_tzinfo
 
     if types.is_dictionary(kind):
         kind = kind.value_type
@@ -107,6 +108,11 @@ def _is_cell(kind: DataType) -> bool:
         types.is_integer, types.is_floating, types.is_decimal, types.is_boolean, types.is_null,
         types.is_timestamp, types.is_date,
     )  # fmt: skip
+    if types.is_timestamp(kind) and kind.tz is not None:
+        try:
+            string_to_tzinfo(kind.tz)
+        except Exception:  # of several kinds, by what pyarrow finds installed
+            return False
     return _is_text(kind) or any(test(kind) for test in tests)
 
 

@@ -156,6 +156,15 @@ class Windows(Dataset):
             "label": label,
         }
 
+    def past(self, index: int) -> np.ndarray:
+        """All steps ``[V, T]`` before the horizon of window ``index`` of ``places``."""
+        if self.places is None:
+            raise ValueError("training windows have no places")
+        label, origin = self.places[index]
+        item, variable = self._series[label]
+        values = self.set.items[item].values[:, :origin]
+        return values if variable is None else values[variable : variable + 1]
+
     def times(self, index: int) -> pandas.DatetimeIndex | pandas.RangeIndex:
         """The timestamps of window ``index`` of ``places``."""
         if self.places is None:
