@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, name_list, positive_int, real, require_model
+from wavediff.commands.arguments import (
+    Parser,
+    name_list,
+    positive_float,
+    positive_int,
+    require_model,
+)
 from wavediff.commands.outputs import interruptible
 from wavediff.commands.series_arguments import (
     add_series,
@@ -87,7 +93,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--horizon", positive_int, "N", "time steps of a forecast")
     add(
         "--test",
-        real,
+        positive_float,
         "N",
         "the last steps of each item, or a share of it (default: 0.2, or the recipe's)",
     )

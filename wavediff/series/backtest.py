@@ -30,7 +30,7 @@ class Window:
         item: the number of the item.
         origin: index into it of the first step to forecast.
         history: ``[V, <= context]``, the steps before the origin, NaN where missing.
-        target: ``[V, horizon]``, NaN where missing, or where nothing of the variable is known before.
+        target: ``[V, horizon]``, NaN where missing, and of a variable without a known past.
         scale: ``[V]``, the seasonal error of all steps before the origin, for MASE.
     """
 

@@ -19,8 +19,8 @@ from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
+from wavediff.series import checks, scaling
 from wavediff.series import masks as mask_kinds
-from wavediff.series import scaling
 from wavediff.series.condition import CleanObservations, Window, condition, network_sizes
 from wavediff.series.guidance import Guidance
 from wavediff.series.metrics import coverage, mae, weighted_quantile_loss
@@ -265,6 +265,8 @@ class SeriesModel(DiffusionTask):
         Returns:
             ``[samples, batch, variables, horizon]`` in the data's units.
         """
+        if not isinstance(window, Window):
+            raise UserError(f"a {type(window).__name__} is no Window: build one by Window.of")
         known = window.present.clone()
         known[..., self.context :] = False
         return self.sample_windows(window, known, samples, **options)[..., self.context :]
@@ -297,7 +299,13 @@ class SeriesModel(DiffusionTask):
 
         Returns:
             ``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
+
+        Raises:
+            UserError: for windows of another shape, or no samples.
         """
+        samples = checks.whole("samples", samples)
+        if not isinstance(window, Window) or known.shape != window.present.shape:
+            raise UserError("give a Window, and which of its cells are known, like its present")
         guidance = self.guidance if guidance is None else guidance
         sampler = self.sampler if sampler is None else sampler
         window = window.map(lambda part: part.to(self.device))

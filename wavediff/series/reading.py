@@ -1,6 +1,6 @@
 """Time series from tables and arrays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 
 from wavediff.errors import UserError, listed, shorten
-from wavediff.series import frequency
+from wavediff.series import checks, frequency
 from wavediff.series.column_roles import clock_advice, find_item_column, find_targets
 from wavediff.series.frequency import text
 from wavediff.series.reading_notes import longer, odd, summary
@@ -64,17 +64,18 @@ def read_series(
         UserError: for no time column, a timestamp that comes twice, mixed frequencies, text in a
             column of numbers, and the like.
     """
+    texts = {"time": time, "item": item, "freq": freq, "date_format": date_format, "tz": tz}
+    time, item, freq, date_format, tz = (checks.text(name, text) for name, text in texts.items())
+    targets = None if targets is None else checks.names("targets", targets)
+    known, static = checks.names("known", known), checks.names("static", static)
     freq = None if freq is None else frequency.normalize(freq)
+    _one_role({"time": time, "item": item, "targets": targets, "known": known, "static": static})
     source, variables = table_or_array(source)
     if isinstance(source, np.ndarray):
         series = of_array(source, freq)
         return series if variables is None else replace(series, variables=variables)
     if not isinstance(source, pandas.DataFrame):
-        source = Path(source).expanduser()
-        if source.is_dir():
-            raise UserError(f"{source} is a folder: give a CSV or Parquet file")
-        if not source.exists():
-            raise UserError(f"{source} does not exist: give a CSV or Parquet file")
+        source = _file(source)
     named = [*known, *static, *([item] if item else [])]
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
@@ -131,6 +132,36 @@ def read_series(
         source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format
     )
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
+
+
+def _file(source: str | Path) -> Path:
+    """The path of a table that exists.
+
+    Raises:
+        UserError: for another one.
+    """
+    path = Path(source)
+    try:
+        path = path.expanduser()
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give a CSV or Parquet file")
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown user
+        pass
+    raise UserError(f"{shorten(source, 200)} does not exist: give a CSV or Parquet file")
+
+
+def _one_role(roles: Mapping[str, str | Sequence[str] | None]) -> None:
+    """Raises UserError where a column has two roles."""
+    seen: dict[str, str] = {}
+    for role, names in roles.items():
+        for name in [names] if isinstance(names, str) else names or ():
+            if seen.setdefault(name, role) != role:
+                raise UserError(
+                    f"the column {shorten(name)} is named for {seen[name]} and for {role}: leave "
+                    "it out of one of them"
+                )
 
 
 def _begin(time: np.datetime64, table: Table) -> pandas.Timestamp:
@@ -259,6 +290,8 @@ def _hold(covariates: np.ndarray, length: int, names: Sequence[str], notes: list
 
 def _constant(table: Table, column: str, rows: np.ndarray, name: str) -> str | float:
     found: list[str] | list[float]
+    if column == table.time_name:
+        raise UserError(f"{table.name}: {shorten(column)} is the time column, not a static one")
     if column in table.texts:
         codes, names = table.texts[column]
         found = [names[code] for code in np.unique(codes[rows]) if code >= 0]

@@ -21,6 +21,8 @@ def table_or_array(source: Any) -> tuple[Any, list[str] | None]:
         UserError: for anything else.
     """
     kind = type(source)
+    if kind.__module__.partition(".")[0] == "torch":
+        source = source.detach().cpu().numpy()
     if kind.__module__.partition(".")[0] == "polars":
         source = source.to_pandas()
     if isinstance(source, pandas.Series):

@@ -213,6 +213,7 @@ class Stamps:
         """
         sample = sample.str.strip()
         if self.format is not None:
+            _check_format(self.format, sample)
             return self.format
         if periods(sample) is not None:
             return template(sample.iloc[0])
@@ -305,6 +306,17 @@ class Stamps:
             again = pandas.Series(local).groupby(local).cumcount().to_numpy()
             times = local.tz_localize(zone, ambiguous=again % 2 == 0, nonexistent="shift_forward")
         return times.tz_convert(UTC).tz_localize(None)
+
+
+def _check_format(form: str, sample: pandas.Series) -> None:
+    """Raises UserError for a text that is not a format of ``strftime``."""
+    try:
+        parsed(sample.head(1), form)
+    except (ValueError, TypeError, KeyError, re.error) as error:
+        raise UserError(
+            f"{shorten(form)!r} is not a format of timestamps: give one like %d/%m/%Y %H:%M as "
+            "--date-format (in Python date_format=)"
+        ) from error
 
 
 def _zone(name: str) -> tzinfo:
