@@ -60,7 +60,7 @@ def test_a_column_that_ended_is_forecast_at_its_level(trained, tmp_path, capsys)
 @pytest.mark.parametrize("model", ["one.safetensors", "forecaster"])
 def test_a_backtest_leaves_out_windows_without_a_past(model, trained, tmp_path, capsys):
     table = tmp_path / "t.csv"
-    late = np.where(np.arange(90) > 80, LEVEL, np.nan)
+    late = np.where(np.arange(90) > 86, LEVEL, np.nan)
     of_items({"a": LEVEL, "late": late}).to_csv(table, index=False)
     checkpoint = str(trained / model) if "." in model else model
     words = [str(table), "--horizon", "3", "--checkpoint", checkpoint, *FAST]

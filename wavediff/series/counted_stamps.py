@@ -8,7 +8,11 @@ import pandas
 from wavediff.series.date_formats import parsed
 
 SCALES = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds
-FORMATS = {"day": "%Y%m%d", "month": "%Y%m"}
+FORMATS = {
+    "month": "%Y%m", "day": "%Y%m%d", "hour": "%Y%m%d%H", "minute": "%Y%m%d%H%M",
+    "second": "%Y%m%d%H%M%S", "day first": "%d%m%Y", "month first": "%m%d%Y",
+}  # fmt: skip
+CLOCK = {"day": (), "hour": (23,), "minute": (59, 23), "second": (59, 59, 23)}  # from the end on
 STEPS = {"t", "step", "timestep"}  # names of columns that count steps
 LAST = 253402300800e6  # the end of the year 9999, in microseconds
 LARGEST_STEP = 2.0**53
@@ -24,8 +28,7 @@ def kind_of(sample: pandas.Series, name: str) -> str:
         name: of the column.
 
     Returns:
-        ``year``, ``month`` (as 202401), ``day`` (as 20240131), a unit since 1970 (``s`` to ``ns``)
-        or ``step``.
+        ``year``, a kind of ``FORMATS``, a unit since 1970 (``s`` to ``ns``) or ``step``.
     """
     values = sample.to_numpy(np.float64, na_value=np.nan)
     values = values[np.isfinite(values)]
@@ -38,21 +41,39 @@ def kind_of(sample: pandas.Series, name: str) -> str:
         return "year" if usual >= 100 else "step"
     if name not in STEPS and low >= 1500 and high <= 2200:
         return "year"
-    months = _within(values, 12)
-    if name not in STEPS and low >= 150001 and high < 220100 and months.mean() > 0.5:
-        return "month"
-    days = _within(values, 31) & _within(values // 100, 12)
-    if name not in STEPS and low >= 15000101 and high < 22010000 and days.mean() > 0.5:
-        return "day"
+    if name not in STEPS and (values == np.rint(values)).all():
+        for kind in FORMATS:
+            if _share(values, kind) > 0.5:
+                return kind
     for unit, scale in SCALES.items():
         if 1e14 < usual * scale < 1e16:
             return unit
     return "step"
 
 
-def _within(values: np.ndarray, most: int) -> np.ndarray:
-    """Whether the last two digits are 1 to ``most``."""
-    return (values % 100 >= 1) & (values % 100 <= most)
+def _share(values: np.ndarray, kind: str) -> float:
+    """How many of the numbers are dates of a kind, in the years 1500 to 2200."""
+    if kind == "month":
+        return float((_year(values // 100) & _in(values % 100, 1, 12)).mean())
+    if kind in CLOCK:
+        good = np.ones(len(values), dtype=bool)
+        for most in CLOCK[kind]:
+            good &= values % 100 <= most
+            values = values // 100
+        day, month, year = values % 100, values // 100 % 100, values // 10_000
+    else:
+        good = values >= 1e6
+        first, second, year = values // 1e6, values // 1e4 % 100, values % 1e4
+        day, month = (first, second) if kind == "day first" else (second, first)
+    return float((good & _year(year) & _in(month, 1, 12) & _in(day, 1, 31)).mean())
+
+
+def _in(values: np.ndarray, least: int, most: int) -> np.ndarray:
+    return (values >= least) & (values <= most)
+
+
+def _year(values: np.ndarray) -> np.ndarray:
+    return _in(values, 1500, 2200)
 
 
 def times(column: pandas.Series, kind: str) -> np.ndarray:
@@ -68,8 +89,10 @@ def times(column: pandas.Series, kind: str) -> np.ndarray:
         years = np.where(good, values, 1970).astype(int) - 1970
         found = years.astype("M8[Y]").astype("M8[us]")
     elif kind in FORMATS:
-        good = (values >= 0) & (values < 1e8) & (values == np.rint(values))
+        good = (values >= 0) & (values < LARGEST_STEP) & (values == np.rint(values))
         text = pandas.Series(np.where(good, values, 0).astype(np.int64)).astype(str)
+        if kind.endswith("first"):
+            text = text.str.zfill(8)
         found = parsed(text, FORMATS[kind]).as_unit("us").to_numpy().copy()
     else:
         scale = SCALES[kind]

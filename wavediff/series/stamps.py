@@ -14,17 +14,30 @@ from wavediff.series import frequency
 from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, cells, is_date, is_text
 from wavediff.series.counted_stamps import FORMATS, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
-from wavediff.series.date_formats import EPOCH, fitting, odd, parsed, periods, template
+from wavediff.series.date_formats import (
+    EPOCH,
+    ISO,
+    exact,
+    fitting,
+    numbered_quarters,
+    odd,
+    parsed,
+    periods,
+    template,
+)
 
 FIRST_YEAR, END_OF_YEARS = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 UNITS = {"year": "years", "s": "seconds since 1970", "ms": "milliseconds since 1970"}
 UNITS |= {"us": "microseconds since 1970", "ns": "nanoseconds since 1970"}
 LONGEST = 100  # characters of a timestamp
 WHOLE = re.compile(r"\s*[-+]?\d+(\.0*)?\s*")
+MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
-    r"\s*('?\d{4}[-/.]?\d{1,2}([-/.]?\d{1,2})?([ T].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}.*"
-    r"|\d{4}[-/ ]?[QMW]\d{1,2}(-?\d)?|Q[1-4][-/ ]?\d{4}"
-    r"|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*\d.*)\s*",
+    r"\s*('?\d{4}[-/._]?\d{1,2}([-/._]?\d{1,2})?([ T].*)?"
+    r"|\d{1,2}[-/. _]{1,2}\d{1,2}[-/. _]{1,2}\d{2,4}.*"
+    r"|\d{1,2}[-/.]\d{4}|\d{4}[-/ :]?[QMWK]{1,2}\d{1,2}(-?\d)?|[QM]\d{1,2}[-/ ']{0,2}\d{2,4}"
+    r"|K?W ?\d{1,2}[-/ ]?\d{4}|[1-4][-/ ]?Q[-/ ']{0,2}\d{2,4}|\d{4}[-/:][1-4]"
+    rf"|.*(?<![a-z])({MONTHS})[a-z]*(?![a-z]).*\d.*)\s*",
     re.IGNORECASE,
 )
 
@@ -122,7 +135,8 @@ class Stamps:
     ) -> None:
         self.table, self.column, self.row = table, column, row
         self.rows = 0
-        self.format = date_format
+        self.format: str | None = None
+        self._form = date_format
         self._others: list[str] = []
         self.zone: tzinfo | None = None
         self.universal = False
@@ -138,10 +152,20 @@ class Stamps:
             self.kind = kind_of(sample, column)
         elif len(sample):
             sample = _texts(sample)
-            self.format = self._format(sample)
+            self._form = self._format(sample)
+            if self._form == ISO:
+                self.format = None
+            elif self._form is not None:
+                self.format = self._form if "{" in self._form else exact(self._form, sample)
+                if self.tz is not None and self.format.endswith("Z"):
+                    self.format = f"{self.format[:-1]}%:z"
         self.numeric = self.kind not in ("text", "period", "stamp")
         if self.kind in FORMATS:
             self.format = FORMATS[self.kind]
+            if self.kind == "day first":
+                self.notes.append("numbers like 31012024 are read day first")
+        elif self.kind == "year":
+            self.format = "year"
         elif self.kind in EPOCH:
             whole = (sample == sample.round()).all() if is_numeric(sample) else True
             self.format = self.kind if whole else f"{self.kind}.f"
@@ -212,10 +236,15 @@ class Stamps:
         day first and 1/2/ as month first, with a note.
         """
         sample = sample.str.strip()
-        if self.format is not None:
-            _check_format(self.format, sample)
-            return self.format
+        if self._form is not None:
+            _check_format(self._form, sample)
+            return self._form
         if periods(sample) is not None:
+            return template(sample.iloc[0])
+        if numbered_quarters(sample) is not None:
+            self.notes.append(
+                f"{sample.iloc[0]} and the like are read as quarters: no month above 4 comes"
+            )
             return template(sample.iloc[0])
         found = fitting(sample)
         if not found and _mostly(sample, WHOLE):
@@ -223,8 +252,7 @@ class Stamps:
             self.kind = kind_of(pandas.to_numeric(whole), self.column)
             return None
         if not found:
-            single = sample.map(lambda cell: periods(pandas.Series([cell])) is not None)
-            wrong = ~single.to_numpy() if single.mean() >= 0.5 else odd(sample)
+            wrong = odd(sample)
             raise UserError(
                 f"{self.table}: {shorten(sample.iloc[int(np.argmax(wrong))])!r} in the time column "
                 f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
@@ -244,15 +272,16 @@ class Stamps:
 
     def _parsed(self, column: pandas.Series) -> pandas.DatetimeIndex:
         column = column.str.strip()
-        assert self.format is not None
-        if "{" in self.format:
+        assert self._form is not None
+        if "{" in self._form:
             found = periods(column)
+            found = numbered_quarters(column) if found is None else found
             times = pandas.DatetimeIndex([pandas.NaT] * len(column)) if found is None else found
             if found is None:
                 single = [periods(pandas.Series([value])) for value in column]
                 times = pandas.DatetimeIndex([pandas.NaT if x is None else x[0] for x in single])
         else:
-            times = self._by_format(column, self.format)
+            times = self._by_format(column, self._form)
         wrong = times.isna()
         if wrong.any():
             raise UserError(
@@ -299,7 +328,7 @@ class Stamps:
                 "the distance from UTC changes: times are written in UTC; give --tz, such as "
                 "Europe/Berlin, for local ones"
             )
-            if self.format is not None and self.format.endswith("%z") and note not in self.notes:
+            if self._form is not None and self._form.endswith("%z") and note not in self.notes:
                 self.notes.append(note)
         if naive:
             # of an hour that comes twice the first is in daylight saving time
