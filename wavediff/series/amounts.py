@@ -29,7 +29,7 @@ SPACES = " \u00a0\u2009\u202f"
 # by decimal mark: -$1,234.56, (1 234 EUR), 12.5 %, 1'234-
 AMOUNTS = {
     decimal: re.compile(
-        rf"(?P<open>\()?(?P<minus>[{MINUS}+])?\s{{0,2}}(?P<before>{SIGN})?\s{{0,2}}(?P<inner>[{MINUS}])?"
+        rf"((?P<first>{SIGN})\s{{0,2}}(?=\())?(?P<open>\()?(?P<minus>[{MINUS}+])?\s{{0,2}}(?P<before>{SIGN})?\s{{0,2}}(?P<inner>[{MINUS}])?"
         rf"(?P<whole>\d{{1,3}}(?:(?P<mark>[{marks}])\d{{2,3}}(?:(?P=mark)\d{{2,3}})*(?<=\d{{3}}))?"
         rf"|\d+|(?={re.escape(decimal)}\d))"
         rf"(?P<rest>{re.escape(decimal)}\d*)?(?P<exponent>[eE][+-]?\d+)?(?P<trail>[{MINUS}])?\s{{0,2}}(?P<after>{SIGN})?"
@@ -39,7 +39,7 @@ AMOUNTS = {
 }
 
 LONGEST = 100  # characters of an amount
-SIDES = ("before", "after")
+SIDES = ("first", "before", "after")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ def _alike(
     """How many amounts have one separator and one sign, and which."""
     marks, signs = known.marks, known.signs
     for number, part in enumerate(parts):
-        marks = marks | {part["mark"] or ""} - {""}
+        mark = part["mark"] or ""
+        marks = marks | ({" " if mark in SPACES else mark} if mark else set())
         signs = signs | {part[side] or "" for side in SIDES} - {""}
         if len(marks) > 1 or len(signs) > 1:
             return number, marks, signs

@@ -422,6 +422,7 @@ class Forecaster:
 
     def _assessed(self, series: SeriesSet, horizon: int) -> np.ndarray:
         """Sample paths ``[samples, items, V, horizon]``, compared and calibrated."""
+        self._known_until(series, horizon)
         rows = self._rows(series)
         ends = [(k, len(row)) for k, row in enumerate(rows)]
         season = max(self._periods(series).short, 1)
@@ -455,6 +456,12 @@ class Forecaster:
                 drawn[:, k] = naive[:, 0]
             drawn = _ranged(drawn, ranges)
         return drawn.reshape(self.samples, len(series), -1, horizon)
+
+    def _known_until(self, series: SeriesSet, horizon: int) -> None:
+        """See that the known covariates reach the end of the forecast, used or not."""
+        for number, item in enumerate(series.items):
+            if series.known_names:
+                covariates.until(series, number, item.length + horizon)
 
     def _assessed_paths(
         self, series: SeriesSet, horizon: int, regress: bool, cuts: Sequence[tuple[int, int]]
@@ -601,16 +608,17 @@ class Forecaster:
         def drawn(pasts: Sequence[np.ndarray], horizon: int, samples: int) -> np.ndarray:
             return self._zero_shot(series, pasts, horizon, samples, self.seed, "impute")
 
+        ranges = self._ranges(series)
+        counts = [r.whole for r in ranges]
         found, sentences = two_filter.impute(
-            series, self._periods(series).short, self.samples, drawn, self.seed
+            series, self._periods(series).short, self.samples, drawn, self.seed, counts
         )
         self.notes += sentences
-        ranges = self._ranges(series)
         return [
             Imputed(
                 np.stack(
                     [
-                        np.where(np.isnan(values), r.apply(median), median)
+                        r.impute(median, np.isnan(values))
                         for r, values, median in zip(ranges, item.values, part.median, strict=True)
                     ]
                 ),
@@ -620,7 +628,8 @@ class Forecaster:
         ]
 
     def impute(self, data: Data | None = None) -> pandas.DataFrame:
-        """Impute the missing values of the data by the samples' median.
+        """Impute the missing values of the data by the samples' median, those of counts by their
+        mean, rounded so that sums keep.
 
         Args:
             data: to impute; what was given to ``fit`` by default.

@@ -212,13 +212,17 @@ def _months(groups: Sequence[np.ndarray]) -> str | None:
     elif (days == last).all():  # 31 December, of every year
         kind = "E"
     elif (days == np.busday_offset(last, 0, roll="backward")).all():
-        return "BME"
+        kind = "BME"
     elif (days == np.busday_offset(first, 0, roll="forward")).all():
-        return "BMS"
+        kind = "BMS"
+    elif _is_clipped([times.astype("M8[D]") for times in groups]):
+        kind = "S"
     else:
         return None
     gaps = [np.diff(times.astype("M8[M]")).astype(int) for times in groups]
     step = int(np.gcd.reduce(np.concatenate(gaps)))
+    if kind in MONTHS:
+        return f"{step if step > 1 else ''}{kind}"
     month = int(months[0].astype(int)) % 12  # 0 is January
     if step % 12 == 0:
         number, unit, anchor = step // 12, "Y", f"-{NAMES[month]}"
@@ -228,6 +232,18 @@ def _months(groups: Sequence[np.ndarray]) -> str | None:
     else:
         number, unit, anchor = step, "M", ""
     return f"{number if number > 1 else ''}{unit}{kind}{anchor}"
+
+
+def _is_clipped(groups: Sequence[np.ndarray]) -> bool:
+    """Whether days are the same one of every month, or its last where it is shorter."""
+    for days in groups:
+        months = days.astype("M8[M]")
+        last = (months + 1).astype("M8[D]") - 1
+        # the first one shows which day it is
+        clipped = np.minimum(months.astype("M8[D]") + (days[0] - months[0].astype("M8[D]")), last)
+        if (days != clipped).any():
+            return False
+    return True
 
 
 def _fixed(groups: Sequence[np.ndarray]) -> str:

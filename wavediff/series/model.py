@@ -251,6 +251,7 @@ class SeriesModel(DiffusionTask):
             )
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
+        x0 = x0.to(window.local.dtype)  # values may be of a higher precision
         known = known if conditional else torch.zeros_like(known)
         return x0, condition(window, x0, known, scale, self.lags), scale
 

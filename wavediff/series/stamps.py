@@ -320,8 +320,12 @@ class Stamps:
         self.zone = zone
         if not naive and zone.utcoffset(None) is not None:
             return local
-        if (local == local.normalize()).all() and (first or not self.universal):
-            return local
+        if first or not self.universal:
+            days = local.normalize()
+            if (local == days).all():
+                return local
+            if not naive and (times.tz_convert(zone) == frequency.localized(days, zone)).all():
+                return days  # some begin after midnight, when the clock is set forward then
         self.universal = True
         if zone is UTC or str(zone) == "UTC":
             note = (

@@ -18,7 +18,7 @@ from wavediff.series import amounts, parquet_files, table_files
 from wavediff.series.amounts import Notation
 from wavediff.series.columns import ITEM_NAMES, is_date, is_text, mostly_numbers
 from wavediff.series.stamps import Stamps, find_time
-from wavediff.series.table_files import DECIMAL, NAME, SAMPLE
+from wavediff.series.table_files import DECIMAL, DOUBTFUL, NAME, SAMPLE
 
 LARGEST = 1e37  # values above cannot be computed with in float32
 
@@ -188,6 +188,12 @@ class _Reader:
         self.wanted = [name for name in columns if name in wanted and name != time]
         self.pieces = {name: [] for name in self.wanted}
         self.codes = {name: {} for name in self.texts}
+        for name, number in frame.attrs.get(DOUBTFUL, {}).items():
+            if name in self.wanted:
+                self.result.notes.append(
+                    f"numbers like {shorten(number)} in column {shorten(name)} are read with a "
+                    "decimal comma: write them without it if it separates thousands"
+                )
         notation = Notation(likely=frame.attrs.get(DECIMAL, "."))
         self.notations = dict.fromkeys(self.wanted, notation)
         return Stamps(self.name, time, self.result.row, frame[time], self.date_format, self.tz)

@@ -24,7 +24,10 @@ NAME = 1000  # characters of a column's name at most
 MEMORY, EXPANSION = 1.5e9, 100  # bytes of a table, and the times of its file that are one too much
 PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
-DECIMAL = "decimal"  # key of a frame's attrs: the decimal mark of its numbers
+# keys of a frame's attrs: its columns, the decimal mark of its numbers, and numbers by column in
+# which a decimal comma may as well separate thousands
+COLUMNS, DECIMAL, DOUBTFUL = "columns", "decimal", "doubtful"
+GROUPED = re.compile(r"\s*-?\d{1,3}(,\d{3})+\s*")
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 
@@ -126,7 +129,9 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
         if len(header) > MOST_COLUMNS:
             check_columns(path, header)
         sample = _sample(path, options, len(header))
+        attrs = {COLUMNS: len(header), DECIMAL: "."}
         if _has_decimal_commas(sample, options["sep"]):
+            attrs |= {DECIMAL: ",", DOUBTFUL: _doubtful(sample) if options["sep"] == ";" else {}}
             options["decimal"] = ","
             sample = _sample(path, options, len(header))
         check_columns(path, list(sample.columns))
@@ -141,7 +146,7 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             or name.lower() in ITEM_NAMES
             or is_text(column)  # so that no piece of it is read in another way
         }
-        yield from _pieces(path, options, head, len(sample.columns), progress)
+        yield from _pieces(path, options, head, attrs, progress)
     except pandas.errors.EmptyDataError as error:
         raise UserError(f"{path} is empty: give a table with a header and rows") from error
     except (pandas.errors.ParserError, csv.Error, UnicodeError, *DAMAGED) as error:
@@ -149,10 +154,11 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
 
 
 def _pieces(
-    path: Path, options: dict[str, Any], head: str, columns: int, progress: bool
+    path: Path, options: dict[str, Any], head: str, attrs: dict[str, Any], progress: bool
 ) -> Iterator[pandas.DataFrame]:
     """The frames, of so many rows that they take little memory."""
     size, read = path.stat().st_size, 0
+    columns = attrs[COLUMNS]
     most = max(SAMPLE, CELLS // max(columns, 1))
     rows = min(most, max(SAMPLE, BYTES * (head.count("\n") + 1) // len(head)))
     with (
@@ -169,7 +175,7 @@ def _pieces(
                 raise UserError(f"{path} has more fields in its rows than names in its header")
             read += len(frame)
             check_size(path, read, columns)
-            frame.attrs[DECIMAL] = options.get("decimal", ".")
+            frame.attrs |= attrs
             yield frame
             shown.update(raw.tell() - shown.n)
             each = max(1, handle.raw.begin_piece() // max(len(frame), 1))
@@ -206,6 +212,17 @@ def _has_decimal_commas(sample: pandas.DataFrame, sep: str) -> bool:
         if is_text(column) and mostly_numbers(column)
         for cell in column.dropna().astype(str)
     )
+
+
+def _doubtful(sample: pandas.DataFrame) -> dict[str, str]:
+    """A number of each column whose commas all come before three digits."""
+    found = {}
+    for name, column in sample.items():
+        if is_text(column) and mostly_numbers(column):
+            commas = [cell for cell in column.dropna().astype(str) if "," in cell]
+            if commas and all(map(GROUPED.fullmatch, commas)):
+                found[str(name)] = commas[0]
+    return found
 
 
 @contextmanager

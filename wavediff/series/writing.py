@@ -181,7 +181,7 @@ def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, boo
         for name, place in places.items():
             cell = row[place].strip() if len(row) > place else ""
             found[name] = found[name] or bool(
-                COMMA.fullmatch(cell) if sep == ";" else has_decimal_comma(cell)
+                (sep == ";" and COMMA.fullmatch(cell)) or has_decimal_comma(cell)
             )
         if all(found.values()):
             break
