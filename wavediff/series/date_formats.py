@@ -139,6 +139,8 @@ def periods(column: pandas.Series) -> pandas.DatetimeIndex | None:
     """
     for kind, patterns in PERIODS.items():
         for pattern in patterns:
+            if not pattern.fullmatch(column.iloc[0]):
+                continue
             matches = [pattern.fullmatch(value) for value in column]
             if all(matches):
                 try:
@@ -150,6 +152,8 @@ def periods(column: pandas.Series) -> pandas.DatetimeIndex | None:
 
 def numbered_quarters(column: pandas.Series) -> pandas.DatetimeIndex | None:
     """The first days of quarters that are written 2020/1, without a month above 4; else None."""
+    if not NUMBERED.fullmatch(column.iloc[0]):
+        return None
     matches = [NUMBERED.fullmatch(value) for value in column]
     quarters = {match["q"] for match in matches if match}
     if len(column) < MANY_QUARTERS or not all(matches) or len(quarters) < 4:

@@ -91,6 +91,8 @@ def _mostly(values: pandas.Series, pattern: re.Pattern[str]) -> bool:
 
 def _texts(column: pandas.Series) -> pandas.Series:
     """Cells as text, cut where they are far too long for a timestamp."""
+    if isinstance(column.dtype, pandas.StringDtype):
+        return column.str.slice(stop=2 * LONGEST)
     texts = [str(cell)[: 2 * LONGEST] for cell in cells(column)]
     return pandas.Series(texts, column.index, dtype=str)
 
