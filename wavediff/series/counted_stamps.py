@@ -96,7 +96,7 @@ def times(column: pandas.Series, kind: str) -> np.ndarray:
         found = parsed(text, FORMATS[kind]).as_unit("us").to_numpy().copy()
     else:
         scale = SCALES[kind]
-        good = (np.abs(values) * scale < LAST) & (np.abs(values) < 2.0**63)
+        good = (np.abs(values) < LAST / scale) & (np.abs(values) < 2.0**63)
         if column.dtype.kind in "iu":  # exact
             whole = np.where(good, column.to_numpy(), 0).astype(np.int64)
             found = whole // 1000 if kind == "ns" else whole * int(scale)

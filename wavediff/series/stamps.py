@@ -30,7 +30,7 @@ FIRST_YEAR, END_OF_YEARS = np.datetime64("0001-01-01"), np.datetime64("10000-01-
 UNITS = {"year": "years", "s": "seconds since 1970", "ms": "milliseconds since 1970"}
 UNITS |= {"us": "microseconds since 1970", "ns": "nanoseconds since 1970"}
 LONGEST = 100  # characters of a timestamp
-WHOLE = re.compile(r"\s*[-+]?\d+(\.0*)?\s*")
+WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
     r"\s*('?\d{4}[-/._]?\d{1,2}([-/._]?\d{1,2})?([ T].*)?"
