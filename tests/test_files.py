@@ -1,10 +1,9 @@
 import errno
 import os
-import shutil
+import resource
 import signal
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -76,11 +75,15 @@ def test_an_error_of_the_disk_is_one_clear_sentence(tmp_path: Path, code: int, h
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_is_seen_behind_a_library_error(tmp_path: Path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
-    with pytest.raises(UserError, match="disk is full"), atomic_path(tmp_path / "x.wav"):
-        raise RuntimeError("System error.")
+def test_a_full_disk_is_seen_behind_a_library_error(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match="too large"), atomic_path(tmp_path / "x.wav"):
+            raise RuntimeError("System error.")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_library_error_on_a_healthy_disk_is_not_hidden(tmp_path: Path):

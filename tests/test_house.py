@@ -96,7 +96,7 @@ def upward(module: str, source: str, is_package: bool = False) -> list[str]:
 
 STANDARD = {
     "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "inspect", "itertools",
-    "math", "operator", "types", "typing", "warnings", "__future__",
+    "math", "numbers", "operator", "types", "typing", "warnings", "__future__",
 }  # fmt: skip
 ALLOWED_IN_DIFFUSION = STANDARD | {"torch", "torchdiffeq", "wavediff"}
 

@@ -6,7 +6,8 @@
 
 Both process the same mono recording at 16 kHz, alternating in one process. Prints the median
 seconds, the real-time factor (seconds per second of audio) and the ratio to spectral gating, which
-uses one thread. A set is a folder of tools/make_enhancement_set.py; its first files are evaluated.
+uses one thread; also of the enhancer as a stream of 10 ms blocks. A set is a folder of
+tools/make_enhancement_set.py; its first files are evaluated.
 """
 
 import argparse
@@ -95,7 +96,16 @@ def main(argv: list[str] | None = None) -> int:
             audio, RATE, sampler=options.sampler, steps=options.steps
         ),
     }
-    seconds = timed(methods, recording(options.seconds), options.repeats)
+    block = RATE // 100
+
+    def streamed(audio: np.ndarray) -> np.ndarray:
+        stream = enhancer.stream(RATE, sampler=options.sampler, steps=options.steps)
+        starts = range(0, audio.shape[1], block)
+        parts = [stream.push(audio[:, start : start + block]) for start in starts]
+        return np.concatenate([*parts, stream.finish()], axis=1)
+
+    timed_methods = methods | {"enhancer, stream": streamed}
+    seconds = timed(timed_methods, recording(options.seconds), options.repeats)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     print(f"{'':<18}{'seconds':>9}{'RTF':>9}{'ratio':>9}")
     for name, value in seconds.items():

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 
 from wavediff import __version__
-from wavediff.errors import UserError, shorten
+from wavediff.errors import UserError, forget_warnings, shorten
+from wavediff.files import REFUSALS
 
 COMMANDS = {
     "train": "train a model with a recipe",
@@ -36,11 +37,7 @@ COMMANDS = {
     "info": "describe a checkpoint, or list the bundled models",
 }
 
-FULL = {
-    errno.ENOSPC: "the disk is full: free some space or choose another disk",
-    errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
-    errno.EFBIG: "the file is too large for this file system: choose another disk",
-}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _EXAMPLES = """\
 examples:
@@ -66,6 +63,7 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names of any bytes
+    forget_warnings()
     try:
         code = main(argv)
         sys.stdout.flush()
@@ -82,10 +80,11 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         print("error: there is not enough memory for this: give less at once", file=sys.stderr)
         return 2
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
             _discard_stdout()
-            place = "the output" if error.filename is None else error.filename
-            print(f"error: cannot write {place}: {FULL[error.errno]}", file=sys.stderr)
+            place = "the output" if error.filename is None else shorten(error.filename)
+            verb = "write" if error.errno in FULL else "use"
+            print(f"error: cannot {verb} {place}: {REFUSALS[error.errno]}", file=sys.stderr)
             return 2
         if os.environ.get("WAVEDIFF_DEBUG"):
             raise

@@ -1,26 +1,28 @@
-"""The error that the user can fix, and how its message quotes input."""
+"""The error that the user can fix, how its message quotes input, and warnings given once."""
 
 from collections.abc import Iterable
 
-LENGTH = 1000  # characters of a message
+_given: set[object] = set()
+
+LONGEST = 1000  # characters of a message
 
 
 class UserError(Exception):
     """Invalid input. The message says what was found, what is accepted and what to do.
 
-    It is on one line, and short whatever it quotes. Commands print it without a traceback and exit
-    with code 2 (``wavediff.cli.run``).
+    Commands print it without a traceback and exit with code 2 (``wavediff.cli.run``). It is on one
+    line, and as short as ``sentence`` makes it whatever input it quotes.
     """
 
-    def __init__(self, message: object = "") -> None:
-        super().__init__(sentence(message))
+    def __str__(self) -> str:
+        return sentence(super().__str__())
 
 
-def sentence(message: object, length: int = LENGTH) -> str:
-    """Return a message on one line; beyond ``length`` characters its middle is left out."""
+def sentence(message: object) -> str:
+    """Return a message on one line; beyond ``LONGEST`` characters its middle is left out."""
     text = " ".join(str(message).split())
-    half = length // 2
-    return text if len(text) <= length else f"{text[:half]} ... {text[-half:]}"
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def shorten(value: object, length: int = 60) -> str:
@@ -34,3 +36,15 @@ def listed(names: Iterable[object], most: int = 8) -> str:
     words = list(map(str, names))
     more = f" and {len(words) - most} more" if len(words) > most else ""
     return ", ".join(shorten(word, 80) for word in words[:most]) + more
+
+
+def first_time(warning: object) -> bool:
+    """Return whether a warning was not given yet in this command; then it counts as given."""
+    new = warning not in _given
+    _given.add(warning)
+    return new
+
+
+def forget_warnings() -> None:
+    """Begin a command, in which every warning is given anew."""
+    _given.clear()

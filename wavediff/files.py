@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from wavediff.errors import UserError
 
-_REASONS = {
+REFUSALS = {  # what a file system says, by the number of the error
     errno.EACCES: "permission denied: choose a folder with write permission",
     errno.EPERM: "permission denied: choose a folder with write permission",
     errno.EROFS: "the file system is read-only: choose another folder",
@@ -23,9 +22,10 @@ _REASONS = {
     errno.EFBIG: "the file is too large for this file system: choose another disk",
     errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
     errno.ENOTDIR: "part of its path is a file, not a folder: choose another path",
+    errno.ELOOP: "its links lead in a circle: choose another path",
     errno.EEXIST: "part of its path is a file, not a folder: choose another path",
 }
-_FULL_DISK_BYTES = 64 * 1024
+_PROBE_BYTES = 64 * 1024
 TEMPORARY = ".tmp-"
 YOUNG = 60  # seconds
 
@@ -71,18 +71,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-    except OSError as error:
-        reason = _REASONS.get(error.errno or 0)
-        if reason is None or not _concerns(error, temporary):
-            raise
-        raise UserError(f"cannot write {path}: {reason}.") from error
     except UserError:
         raise
     except Exception as error:
-        # libsndfile, safetensors and torch report a full disk by their own exceptions
-        if not _disk_is_full(temporary):
+        number = error.errno if isinstance(error, OSError) and error.errno in REFUSALS else None
+        if number and isinstance(error, OSError) and not _concerns(error, temporary):
             raise
-        raise UserError(f"cannot write {path}: {_REASONS[errno.ENOSPC]}.") from error
+        # libsndfile, safetensors, torch and numpy report a full disk by exceptions of their own
+        reason = REFUSALS.get(number or _refusal(temporary))
+        if reason is None:
+            raise
+        raise UserError(f"cannot write {path}: {reason}.") from error
     finally:
         if held is not None:
             os.close(held)
@@ -115,7 +114,7 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         other = f"its folder cannot be created ({error.strerror}): choose another"
-        reason = _REASONS.get(error.errno or 0, other)
+        reason = REFUSALS.get(error.errno or 0, other)
         raise UserError(f"cannot write {path}: {reason}.") from error
 
 
@@ -144,8 +143,16 @@ def _concerns(error: OSError, temporary: Path) -> bool:
     return name.name == temporary.name or name == temporary.parent or name in temporary.parents
 
 
-def _disk_is_full(temporary: Path) -> bool:
-    return temporary.exists() and shutil.disk_usage(temporary.parent).free < _FULL_DISK_BYTES
+def _refusal(temporary: Path) -> int:
+    """The number of the error by which the file system refuses more bytes; 0 if it takes them."""
+    try:
+        with open(temporary, "ab") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno or 0
+    return 0
 
 
 def _flush(path: Path) -> None:

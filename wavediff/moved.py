@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from wavediff.errors import UserError, shorten
+
 # Python paths: {target in version 0.1.0: current target}.
 MOVED: dict[str, str] = {
     "wavediff.diffusion.anchored.BridgeVE": "wavediff.diffusion.anchored.Bridge",
@@ -99,18 +101,29 @@ CHOICES = {
 
 
 def current(config: Any) -> Any:
-    """Update all names in ``config``; others are unchanged."""
+    """Update all names in ``config``; others are unchanged.
+
+    Raises:
+        UserError: for groups that are none, or are nested too deeply.
+    """
+    try:
+        return _current(config)
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"the configuration is damaged ({shorten(error)})") from error
+
+
+def _current(config: Any) -> Any:
     if isinstance(config, list | tuple):
-        return [current(value) for value in config]
+        return [_current(value) for value in config]
     if not isinstance(config, Mapping):
         return config
     target = config.get("_target_")
     if not isinstance(target, str):
-        return {key: current(value) for key, value in config.items()}
+        return {key: _current(value) for key, value in config.items()}
     if target in NOTATIONS:
         config = NOTATIONS[target](config)
         target = config["_target_"]
     target = MOVED.get(target, target)
     renamed = ARGUMENTS.get(target, {})
-    rest = {renamed.get(key, key): current(value) for key, value in config.items()}
+    rest = {renamed.get(key, key): _current(value) for key, value in config.items()}
     return rest | {"_target_": target}

@@ -22,7 +22,7 @@ from pyarrow import parquet
 
 from wavediff.cli import run
 from wavediff.commands import backtest, forecast, impute
-from wavediff.errors import LENGTH
+from wavediff.errors import LONGEST
 from wavediff.series import forecaster as forecaster_module
 from wavediff.series import table_bytes, table_files
 
@@ -60,7 +60,7 @@ def refused(tmp_path, capsys):
         lines = told.err.strip().splitlines()
         assert (code, told.out) == (2, ""), lines
         assert lines[-1].startswith("error: ")
-        assert len(told.err) < 3 * LENGTH
+        assert len(told.err) < 3 * LONGEST
         assert not out.exists()
         return lines[-1]
 

@@ -1,5 +1,7 @@
 """`wavediff encode` and `wavediff decode`, as users type them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -115,3 +117,54 @@ def test_errors_are_one_sentence(model, speech, tmp_path, capsys):
     assert main(["decode", str(latent), "-o", str(wav), *checkpoint]) == 2
     assert "for 8 Hz" in capsys.readouterr().err
     assert not wav.exists()
+
+
+def changed(source: Path, target: Path, field: int, value: bytes) -> Path:
+    """The archive with other bytes at ``field`` of its first central directory entry."""
+    data = bytearray(source.read_bytes())
+    start = data.find(b"PK\x01\x02") + field
+    data[start : start + len(value)] = value
+    target.write_bytes(bytes(data))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (8, b"\x01\x00"),  # encrypted
+        (8, b"\x20\x00"),  # patched
+        (10, b"\x61\x00"),  # an unknown method
+        (6, b"\xff\xff"),  # a version to come
+        (42, b"\xff\xff\xff\x7f"),  # a place beyond the end
+    ],
+)
+def test_an_archive_whose_entries_lie(model, speech, tmp_path, capsys, field, value):
+    latent = tmp_path / "a.npz"
+    assert main(["encode", str(speech), "-o", str(latent), "--checkpoint", str(model)]) == 0
+    odd = changed(latent, tmp_path / "odd.npz", field, value)
+    out = tmp_path / "odd.wav"
+    code = main(["decode", str(odd), "-o", str(out), "--checkpoint", str(model)])
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert "is not a latent, or is damaged" in error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "latent",
+    [
+        np.zeros((4, 0), np.float32),
+        np.full((4, 9), np.nan, np.float32),
+        np.zeros(4, np.float32),
+        np.zeros((4, 9), "U3"),
+        np.zeros((4, 9), [("a", "f4")]),
+        np.zeros((5, 9), np.float32),
+    ],
+    ids=["empty", "nan", "a vector", "text", "fields", "another number of channels"],
+)
+def test_arrays_that_are_no_latent(model, tmp_path, capsys, latent):
+    odd, out = tmp_path / "odd.npz", tmp_path / "odd.wav"
+    np.savez(odd, latent=latent, length=72, sample_rate=RATE, checkpoint="x")
+    assert main(["decode", str(odd), "-o", str(out), "--checkpoint", str(model)]) == 2
+    assert str(odd) in capsys.readouterr().err
+    assert not out.exists()

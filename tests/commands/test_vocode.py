@@ -266,9 +266,9 @@ def test_speakers_by_number_and_name(here, capsys):
 
 def test_too_loud_is_clipped_and_told_not_wrapped(here, capsys):
     folder = save(tiny(gain=30.0), here / "model")
-    save_mel(here / "a.npy")
-    assert command(folder, "a.npy", "-o", "a.wav") == 0
-    assert command(folder, "a.npy", "-o", "b.wav", "--bits", "32") == 0
+    save_sound(here / "sound.wav")
+    assert command(folder, "sound.wav", "-o", "a.wav") == 0
+    assert command(folder, "sound.wav", "-o", "b.wav", "--bits", "32") == 0
     clipped, exact = soundfile.read("a.wav")[0], soundfile.read("b.wav")[0]
     assert np.abs(exact).max() > 1
     assert np.abs(clipped - exact.clip(-1, 1)).max() <= 2**-15
@@ -276,6 +276,38 @@ def test_too_loud_is_clipped_and_told_not_wrapped(here, capsys):
     assert "a.wav: " in err
     assert "clipped" in err
     assert "b.wav" not in err
+
+
+@pytest.mark.parametrize("bits", ["16", "32"])
+def test_an_output_that_would_be_clipped_doubts_the_mel(here, capsys, bits):
+    folder = save(tiny(gain=30.0), here / "model")
+    save_mel(here / "mels" / "a.npy")
+    assert command(folder, "mels/a.npy", "-o", "a.wav", "--bits", bits) == 2
+    err = capsys.readouterr().err
+    assert "of the output would be clipped" in err
+    assert "hardly a mel" in err
+    assert not (here / "a.wav").exists()
+
+
+def test_a_mel_of_another_scale_is_refused_and_converted(model, here, capsys):
+    save_sound(here / "sound.wav", seconds=1.0)
+    samples = torch.from_numpy(soundfile.read("sound.wav", dtype="float32")[0])
+    natural = Vocoder.from_pretrained(model).mel(samples[None])[0].numpy()
+    natural = natural.clip(-80 * np.log(10) / 20)  # the lowest that the other scale has
+    decibels = natural * 20 / np.log(10) - 20
+    np.save("natural.npy", natural)
+    np.save("sym4.npy", ((decibels + 100) / 100 * 8 - 4).clip(-4, 4))
+    assert command(model, "sym4.npy", "-o", "a.wav") == 2
+    err = capsys.readouterr().err
+    assert "--mel-scale sym4 if it is [-4, 4] of a Tacotron fork" in err
+    assert "multiply" not in err
+    assert not (here / "a.wav").exists()
+    assert command(model, "sym4.npy", "-o", "a.wav", "--mel-scale", "sym4") == 0
+    assert command(model, "natural.npy", "-o", "b.wav") == 0
+    a, b = soundfile.read("a.wav")[0], soundfile.read("b.wav")[0]
+    assert np.abs(a - b).max() < 1e-3
+    assert command(model, "natural.npy", "-o", "c.wav", "--mel-scale", "pos4") == 2
+    assert "as [0, 4] of a Tacotron fork (--mel-scale pos4)" in capsys.readouterr().err
 
 
 def test_a_model_whose_output_is_not_finite(here, capsys):
@@ -436,3 +468,34 @@ def test_through_the_main_command(model, here, capsys):
         cli.main(["vocode", "--help"])
     assert stop.value.code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def _npy_of_terabytes(path: Path) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (80, 10**10)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(1000))
+
+
+TENSORS = {
+    "a view that repeats its values": lambda mel: mel[:1, :1].expand(80, 10**9),
+    "sparse": lambda mel: mel.to_sparse(),
+    "quantised": lambda mel: torch.quantize_per_tensor(mel, 0.1, 0, torch.qint8),
+    "nested": lambda mel: torch.nested.nested_tensor([mel, mel[:, :5]]),
+    "without values (meta)": lambda mel: mel.to("meta"),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_that_does_not_hold_its_values(model, here, capsys, kind):
+    torch.save({"mel": TENSORS[kind](torch.full((80, 9), -6.0))}, here / "odd.pt")
+    assert run(main, ["odd.pt", "-o", "odd.wav", "--checkpoint", str(model)]) == 2
+    assert f"holds a tensor that is {kind}: save a dense" in capsys.readouterr().err
+    assert not (here / "odd.wav").exists()
+
+
+def test_an_array_file_that_declares_terabytes(model, here, capsys):
+    _npy_of_terabytes(here / "odd.npy")
+    assert run(main, ["odd.npy", "-o", "odd.wav", "--checkpoint", str(model)]) == 2
+    assert "cannot be read as a mel" in capsys.readouterr().err

@@ -10,10 +10,10 @@ from wavediff.data.audio import (
     audio_info,
     audio_reader,
     audio_writer_like,
-    kept_format,
     read_audio,
     write_audio,
 )
+from wavediff.data.formats import kept_format
 from wavediff.errors import UserError
 from wavediff.inputs import find_audio
 

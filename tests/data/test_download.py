@@ -4,6 +4,8 @@ import hashlib
 import http.server
 import importlib
 import io
+import os
+import shutil
 import tarfile
 import threading
 import time
@@ -13,8 +15,9 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from wavediff.data import download, voicebank
+from wavediff.data import voicebank
 from wavediff.data.ljspeech import ljspeech
 from wavediff.data.vctk import vctk
 from wavediff.data.voicebank import voicebank_demand
@@ -56,24 +59,25 @@ def served(tmp_path):
 
 @pytest.fixture
 def redirected(served, monkeypatch):
-    """redirected(module): what torchaudio.datasets.`module` downloads comes from the folder; the
-    returned list collects the addresses that it asked for."""
+    """redirected(module): what `wavediff.data.module` downloads comes from the folder; the returned
+    list collects the addresses that it asked for."""
     folder, address = served
 
-    def redirect(module: str, right_checksum: bool = True, seconds: float = 0) -> list[str]:
-        module = importlib.import_module(f"torchaudio.datasets.{module}")
-        original, asked = module.download_url_to_file, []
+    def redirect(name: str, right_checksum: bool = True, seconds: float = 0) -> list[str]:
+        module = importlib.import_module(f"wavediff.data.{name}")
+        original, asked = torch.hub.download_url_to_file, []
+        file = module.URL.rsplit("/", 1)[-1]
+        assert len(module.CHECKSUM) == 64
+        if right_checksum:
+            right = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+            monkeypatch.setattr(module, "CHECKSUM", right)
 
-        def local(url, place, hash_prefix=None):
+        def local(url, place, hash_prefix=None, progress=True):
             asked.append(url)
             time.sleep(seconds)
-            name = url.rsplit("/", 1)[-1]
-            assert hash_prefix  # torchaudio knows what the real one should be
-            if right_checksum:
-                hash_prefix = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-            original(f"{address}/{name}", place, hash_prefix=hash_prefix, progress=False)
+            original(f"{address}/{file}", place, hash_prefix=hash_prefix, progress=False)
 
-        monkeypatch.setattr(module, "download_url_to_file", local)
+        monkeypatch.setattr(torch.hub, "download_url_to_file", local)
         return asked
 
     return redirect
@@ -115,21 +119,84 @@ def test_an_interrupted_unpacking_starts_again_from_the_archive(
     tmp_path, lj_archive, redirected, monkeypatch
 ):
     asked = redirected("ljspeech")
-    extract = tarfile.TarFile.extract
+    copy = shutil.copyfileobj
+    copied = []
 
-    def stop_at_the_third(self, member, *args, **kwargs):
-        if member.name.endswith("0002.wav"):
+    def stop_at_the_third(source, target):
+        copied.append(target)
+        if len(copied) == 3:
             raise KeyboardInterrupt
-        extract(self, member, *args, **kwargs)
+        copy(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "extract", stop_at_the_third)
+        patch.setattr(shutil, "copyfileobj", stop_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             ljspeech(str(tmp_path / "root"))
     assert not (tmp_path / "root" / "LJSpeech-1.1").exists()
     assert len(ljspeech(str(tmp_path / "root")).files) == 3
     assert len(asked) == 1
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["LJSpeech-1.1"]
+
+
+def test_an_archive_that_lies_there_is_taken_if_its_checksum_is_right(
+    tmp_path, served, lj_archive, redirected
+):
+    asked = redirected("ljspeech")
+    root = tmp_path / "root"
+    root.mkdir()
+    archive = root / "LJSpeech-1.1.tar.bz2"
+    whole = (served[0] / archive.name).read_bytes()
+    archive.write_bytes(whole[:-9] + b"damaged!!")
+    with pytest.raises(UserError, match=r"SHA-256 [0-9a-f]{64}, not [0-9a-f]{64}: remove it"):
+        ljspeech(str(root))
+    assert list(root.iterdir()) == [archive]
+    archive.write_bytes(whole)
+    assert len(ljspeech(str(root)).files) == 3
+    assert archive.exists()
+    assert not asked
+
+
+def test_a_damaged_archive_of_an_earlier_download_is_not_unpacked(
+    tmp_path, served, lj_archive, redirected
+):
+    redirected("ljspeech")
+    staging = tmp_path / "root" / ".download"
+    staging.mkdir(parents=True)
+    (staging / "LJSpeech-1.1.tar.bz2").write_bytes(b"anything")
+    with pytest.raises(UserError, match="SHA-256"):
+        ljspeech(str(tmp_path / "root"))
+    assert len(ljspeech(str(tmp_path / "root")).files) == 3
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/escaped", "LJSpeech-1.1/../../escaped"])
+@pytest.mark.parametrize("suffix", ["tar.bz2", "zip"])
+def test_nothing_is_unpacked_outside_the_folder(tmp_path, served, redirected, name, suffix):
+    files = {"LJSpeech-1.1/wavs/a.wav": sound(), name: b"x"}
+    path = served[0] / "LJSpeech-1.1.tar.bz2"
+    if suffix == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for entry, content in files.items():
+                archive.writestr(entry, content)
+    else:
+        tarball(path, files)
+    redirected("ljspeech")
+    with pytest.raises(UserError, match="escaped' outside its folder"):
+        ljspeech(str(tmp_path / "root"))
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_links_of_an_archive_are_left_out(tmp_path, served, redirected):
+    with tarfile.open(served[0] / "LJSpeech-1.1.tar.bz2", "w:bz2") as tar:
+        for name, kind in (("wavs/b.wav", tarfile.SYMTYPE), ("wavs/c.wav", tarfile.LNKTYPE)):
+            entry = tarfile.TarInfo(f"LJSpeech-1.1/{name}")
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            tar.addfile(entry)
+        entry = tarfile.TarInfo("LJSpeech-1.1/wavs/a.wav")
+        entry.size = len(sound())
+        tar.addfile(entry, io.BytesIO(sound()))
+    redirected("ljspeech")
+    assert [file.name for file in ljspeech(str(tmp_path / "root")).files] == ["a.wav"]
+    assert os.listdir(tmp_path / "root" / "LJSpeech-1.1" / "wavs") == ["a.wav"]
 
 
 def test_whoever_comes_second_waits_for_the_first(tmp_path, lj_archive, redirected):
@@ -148,15 +215,7 @@ def test_whoever_comes_second_waits_for_the_first(tmp_path, lj_archive, redirect
 
 
 def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch):
-    import torchaudio.datasets.ljspeech as module
-
-    original = module.download_url_to_file
-    nobody = "http://127.0.0.1:9/LJSpeech-1.1.tar.bz2"
-    monkeypatch.setattr(
-        module,
-        "download_url_to_file",
-        lambda url, *args, **kwargs: original(nobody, *args, **kwargs),
-    )
+    monkeypatch.setattr("wavediff.data.ljspeech.URL", "http://127.0.0.1:9/LJSpeech-1.1.tar.bz2")
     with pytest.raises(
         UserError, match=r"LJSpeech-1.1 \(2.6 GB\).*refused.*set data\.root"
     ) as caught:
@@ -168,11 +227,10 @@ def test_without_a_network_one_sentence_says_what_to_do(tmp_path, monkeypatch):
 def test_a_root_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="could not be downloaded"):
-        download.fetch("LJSPEECH", tmp_path / "file" / "root", "LJSpeech-1.1", "2.6 GB")
+        ljspeech(str(tmp_path / "file" / "root"))
 
 
 def test_vctk_has_its_speakers_as_labels(tmp_path, served, redirected):
-    asked = redirected("vctk")
     with zipfile.ZipFile(served[0] / "VCTK-Corpus-0.92.zip", "w") as archive:
         for speaker in ["p226", "p225", "s5"]:
             for i in (1, 2):
@@ -182,6 +240,7 @@ def test_vctk_has_its_speakers_as_labels(tmp_path, served, redirected):
                     archive.writestr(name, b"")
         archive.writestr("wav48_silence_trimmed/p280/p280_001_mic1.flac", b"")
         archive.writestr("txt/p280/p280_001.txt", "words")
+    asked = redirected("vctk")
     source = vctk(str(tmp_path / "root"))
     assert source.label_names == ["p225", "p226", "s5"]
     assert source.labels == [0, 0, 1, 1, 2, 2]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from wavediff.commands.vocode import MEL_SCALES
 from wavediff.errors import UserError
 from wavediff.representations.mel import mel_front_end
+from wavediff.representations.mel_scales import SCALES, frame_rms
 
 FRONT_ENDS = {name: mel_front_end(name) for name in ("bigvgan", "hifigan", "lmnt", "tacotron")}
 
@@ -174,3 +176,69 @@ def test_a_nearly_silent_mel_that_is_clipped_to_zero_is_no_linear_one():
     mel[:, :10] = 0.03
     mel[30:40, :10] = 0.15
     FRONT_ENDS["lmnt"].check(mel)
+
+
+def noisy_speech(speech, gain):
+    noise = torch.randn(1, 1, 22_050, generator=torch.Generator().manual_seed(0))
+    return gain * (0.5 * speech.float() + 0.003 * noise)
+
+
+def foreign(name, speech, gain):
+    """A mel of the front-end tacotron on another scale."""
+    audio = noisy_speech(speech, gain)
+    natural = FRONT_ENDS["tacotron"](audio)[0]
+    decibels = natural * 20 / math.log(10)
+    share = (decibels - 20 + 100) / 100
+    energies = mel_front_end("tacotron", power=2.0, floor=1e-10)(audio)[0]
+    return {
+        "sym4": (8 * share - 4).clamp(-4, 4),
+        "pos4": (4 * share).clamp(0, 4),
+        "sym1": (2 * share - 1).clamp(-1, 1),
+        "pos1": share.clamp(0, 1),
+        "log10": natural / math.log(10),
+        "db": decibels,
+        "linear": natural.exp(),
+        "power": energies.exp(),
+        "power-ln": energies,
+        "power-db": energies * 10 / math.log(10),
+    }[name]
+
+
+FOREIGN = ["sym4", "pos4", "sym1", "pos1", "log10", "db", "linear", "power", "power-ln", "power-db"]
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_another_scale_is_refused_and_named_and_converted(name, gain, speech):
+    mel = foreign(name, speech, gain)
+    assert f"--mel-scale {name} if it is" in refusal("tacotron", mel)
+    converted = FRONT_ENDS["tacotron"].check(mel, "song.npy", scale=name)
+    natural = FRONT_ENDS["tacotron"](noisy_speech(speech, gain))[0]
+    audible = natural > -7
+    error = (converted - natural).abs()[audible].mean()
+    assert error < (0.2 if name.startswith("power") else 0.01)
+
+
+@pytest.mark.parametrize("by_band", [False, True])
+def test_a_normalised_mel_is_refused_and_told_what_it_lacks(by_band, speech):
+    natural = FRONT_ENDS["tacotron"](noisy_speech(speech, 1.0))[0]
+    over = {"dim": 1, "keepdim": True} if by_band else {}
+    mel = (natural - natural.mean(**over)) / natural.std(**over)
+    assert "mean 0 and variance 1" in refusal("tacotron", mel)
+
+
+def test_an_unknown_scale_lists_the_known_ones(mels):
+    with pytest.raises(UserError, match="no mel scale 'sym2': use one of sym4, pos4"):
+        FRONT_ENDS["tacotron"].check(mels["tacotron"], scale="sym2")
+
+
+def test_the_rms_of_frames_is_that_of_the_audio():
+    noise = 0.3 * torch.randn(1, 22_050, generator=torch.Generator().manual_seed(0))
+    for name, share in (("tacotron", 8000 / 11_025), ("lmnt", 1.0), ("bigvgan", 1.0)):
+        mel = FRONT_ENDS[name](noise)[0]
+        rms = float(frame_rms(mel, FRONT_ENDS[name]).mean())
+        assert rms == pytest.approx(0.3 * share**0.5, rel=0.15), name
+
+
+def test_the_command_knows_the_scales():
+    assert tuple(SCALES) == MEL_SCALES

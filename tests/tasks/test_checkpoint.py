@@ -128,9 +128,8 @@ def test_a_configuration_whose_sampler_makes_no_sense(saved, make_config, steps)
     config = make_config()
     config["sampler"]["times"]["steps"] = steps
     rewrite(saved, config=json.dumps(config))
-    task = load_task(saved)
-    with pytest.raises(UserError, match="this sampler does not fit the model"):
-        task.with_sampler()
+    with pytest.raises(UserError, match=r"at least 1 step|steps=.* is not a whole number"):
+        load_task(saved).with_sampler()
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, -8])

@@ -3,9 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
+from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
 from wavediff.tasks.enhancer import Enhancer, thresholded_error_db
 
@@ -158,6 +161,55 @@ def test_a_stream_gives_the_same_in_blocks(make_enhancer):
     streamed = np.concatenate([*parts, stream.finish()], axis=1)
     assert stream.latency < 1
     np.testing.assert_allclose(streamed, enhancer(audio, RATE), atol=1e-5)
+
+
+@pytest.fixture
+def frames_enhancer():
+    """The bundled enhancer's kind of model, of toy size."""
+    overrides = ["recipe=tiny_enhance", "network.time_kernel=3", "prediction=x0"]
+    overrides += ["task.level_past=0.2", "task.level_ahead=0.05"]
+    with initialize_config_dir(str(conf_folder()), version_base=None):
+        config = OmegaConf.to_container(compose("train", overrides))
+    torch.manual_seed(0)
+    enhancer = build_task(config).eval()
+    for conv in (enhancer.network.up[0], enhancer.network.network.output_projection):
+        torch.nn.init.normal_(conv.weight, std=0.05)
+    return enhancer
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050])
+@pytest.mark.parametrize("chunk_seconds", [0.001, 0.1, 0.37])
+def test_a_stream_by_frames_gives_what_the_file_gives(frames_enhancer, rate, chunk_seconds):
+    audio = randn(2, 2 * rate).numpy()
+    audio[0, rate // 2 : rate] = 0  # the channels with sound change
+    audio[1, :rate] *= 0.01
+    whole = frames_enhancer(audio, rate)
+    assert np.abs(whole - audio).max() > 0.01
+    stream = frames_enhancer.stream(rate, 2, chunk_seconds=chunk_seconds)
+    assert stream.windows is not None
+    parts = [stream.push(audio[:, i : i + 777]) for i in range(0, audio.shape[1], 777)]
+    streamed = np.concatenate([*parts, stream.finish()], axis=1)
+    np.testing.assert_allclose(streamed, whole, atol=2e-6)
+
+
+@pytest.mark.parametrize("length", [0, 1, 300, 5000])
+def test_a_short_stream_by_frames(frames_enhancer, length):
+    audio = randn(1, length).numpy()
+    stream = frames_enhancer.stream(16_000)
+    streamed = np.concatenate([stream.push(audio), stream.finish()], axis=1)
+    np.testing.assert_allclose(streamed, frames_enhancer(audio, 16_000), atol=2e-6)
+
+
+def test_a_stream_computes_each_frame_once(frames_enhancer):
+    audio = randn(1, 64_000).numpy()
+    frames = []
+    network = frames_enhancer.network
+    network.register_forward_pre_hook(lambda _, inputs: frames.append(inputs[0].shape[-1]))
+    stream = frames_enhancer.stream(16_000, chunk_seconds=0.1)
+    for start in range(0, audio.shape[1], 160):
+        stream.push(audio[:, start : start + 160])
+    stream.finish()
+    assert sum(frames) == 64_000 // 256
 
 
 def test_an_unknown_sampler_is_refused(make_enhancer):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from wavediff.errors import UserError, sentence
+from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def error(self, message: str) -> NoReturn:
-        """As argparse's, with a message that is short whatever it quotes."""
-        super().error(sentence(message))
+        """As argparse's, without repeating a long argument."""
+        super().error(str(UserError(message)))
 
     def add_option(
         self, name: str, kind: Callable[[str], Any], metavar: str, what: str, **options: Any
@@ -129,6 +130,11 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_option("--threads", positive_int, "N", "CPU threads (default: one per core)")
 
+    def add_bit_rate(self) -> None:
+        """--bit-rate."""
+        what = "of mp3, ogg and opus, in kbit/s (default: the input's)"
+        self.add_option("--bit-rate", positive_float, "KBIT", what)
+
     def add_bits(self) -> None:
         """--bits."""
         self.add_argument(
@@ -198,7 +204,7 @@ def name_list(text: str) -> list[str]:
 
 def path(text: str) -> Path:
     """An argparse type: a path, ``~`` expanded."""
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def require_model(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ from wavediff.commands.series_arguments import (
     series_options,
 )
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 
 if TYPE_CHECKING:
     from wavediff.series.backtest import Row
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.recipe is None:
         if len(arguments.source) != 1:
             raise UserError("give one file, or --recipe NAME")
-        require_table(Path(arguments.source[0]).expanduser())
+        require_table(expanded(arguments.source[0]))
     require_model(arguments)
 
     from wavediff.series.backtest import table_text
@@ -139,7 +140,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
     options = series_options(arguments)
     horizon, test = arguments.horizon, arguments.test
     if arguments.recipe is None:
-        source: Path | SeriesSet = Path(arguments.source[0]).expanduser()
+        source: Path | SeriesSet = expanded(arguments.source[0])
     else:
         config = recipe_config(arguments.recipe, arguments.source)
         values, settings = settings_of(config["data"], SERIES, "series")

@@ -5,7 +5,7 @@ import sys
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, positive_float, real
-from wavediff.commands.outputs import interruptible
+from wavediff.commands.outputs import interruptible, require_lossy
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
@@ -34,15 +34,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
     require_restoration(arguments)
+    require_lossy(arguments.bit_rate, [(arguments.path, arguments.output)])
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like
+    from wavediff.data.audio import audio_reader, audio_writer_like, warn
     from wavediff.tasks.restoration import clipping, declip
 
     posterior = load_posterior(arguments)
     with interruptible(), audio_reader(arguments.path) as reader:
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
+        warn(reader)
         if arguments.threshold is None:
             low, high = clipping(audio)
         else:
@@ -52,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         with share_bar("declip") as bar:
             rate = reader.sample_rate
             audio = declip(posterior, audio, rate, low, high, lambda done: move(bar, done))
-        with audio_writer_like(reader, arguments.output) as writer:
+        with audio_writer_like(reader, arguments.output, arguments.bit_rate) as writer:
             writer.write(audio * 10 ** (arguments.gain / 20))
     if writer.clipped:
         needed = -20 * float(audio.abs().max().log10())
@@ -72,6 +74,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "magnitude from which samples are clipped; 1 is full scale (default: detected)",
     )
     add("--gain", real, "DB", "of the output", default=0.0)
+    parser.add_bit_rate()
     add_restoration(parser)
     return parser.parse_args(argv)
 

@@ -25,11 +25,12 @@ from wavediff.commands.outputs import (
     plan_folder,
     report_failures,
     require_format,
+    require_lossy,
     require_writable,
 )
 from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError
-from wavediff.inputs import CONTAINERS, find_audio, folders
+from wavediff.inputs import AUDIO_SUFFIXES, CONTAINERS, find_audio, folders
 
 if TYPE_CHECKING:
     from wavediff.tasks.enhancer import Enhancer
@@ -57,12 +58,14 @@ an error without --overwrite. Memory does not grow with the length of a recordin
 
 Each channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
 attenuated as much as the model attenuates the octave below: hiss goes, sibilants stay. Where the
-result would exceed full scale, it is turned down for an instant instead of clipped.
+result would exceed full scale, it is turned down for an instant instead of clipped. A DC offset,
+and drift below 20 Hz that is as strong as the sound, are removed first.
 
-mp3, ogg and opus keep their format, but are encoded once more: give OUT the name of a .wav file, or
---format wav for a folder, to avoid that. - (stdin) may be any of the formats, - (stdout) is wav, or
---format; both pass through a temporary file (in TMPDIR), whole. A truncated file is enhanced as far
-as it goes. Exit code 2: some input failed.
+mp3, ogg and opus keep their format and bit rate, but are encoded once more: give OUT the name of a
+.wav file, or --format wav for a folder, to avoid that. m4a, mp4, webm and other media become .wav.
+Tags, cover, cue points and bext are kept where OUT can hold them. - (stdin) may be any of the
+formats, - (stdout) is wav, or --format; both pass through a temporary file (in TMPDIR), whole. A
+truncated file is enhanced as far as it goes. Exit code 2: some input failed.
 """
 
 
@@ -71,7 +74,7 @@ class Job:
     """One recording and where it goes.
 
     `name` is for messages, `seconds` by its header; `printed` says whether the target is the user's
-    and its name printed.
+    and its name printed; `bit_rate` in kbit/s is for lossy targets.
     """
 
     source: Path
@@ -79,6 +82,7 @@ class Job:
     name: str
     seconds: float
     printed: bool = True
+    bit_rate: float | None = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,6 +115,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)"
     )
+    parser.add_bit_rate()
     add(
         "--report",
         path,
@@ -135,6 +140,7 @@ def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
             raise UserError(f"{len(sources)} inputs cannot all go to stdout: give a folder")
         output = scratch / f"stdout.{arguments.format or 'wav'}"
     targets = outputs(sources, output, arguments)
+    require_lossy(arguments.bit_rate, targets)
     require_model(arguments)
     if targets[0][1] == output and output.exists() and not arguments.overwrite:
         raise UserError(f"{output} exists already: give --overwrite to replace it")
@@ -147,7 +153,9 @@ def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
     for source, target in missing:
         try:
             frames, rate = audio_info(source)
-            jobs.append(Job(source, target, names[source], frames / rate, not piped))
+            seconds = frames / rate
+            job = Job(source, target, names[source], seconds, not piped, arguments.bit_rate)
+            jobs.append(job)
         except UserError as error:
             failures[target] = str(error).replace(str(source), names[source])
     if jobs:
@@ -209,23 +217,18 @@ def enhance(
     """
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like
+    from wavediff.data.audio import audio_reader, audio_writer_like, warn
 
     def advance(seconds: float) -> None:
         move(progress, before + min(seconds, job.seconds))
 
     with audio_reader(job.source) as reader:
         stream = enhancer.stream(reader.sample_rate, reader.channels, progress=advance, **options)
-        with audio_writer_like(reader, job.target) as writer:
+        with audio_writer_like(reader, job.target, job.bit_rate) as writer:
             for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
                 writer.write(torch.from_numpy(stream.push(block)))
             writer.write(torch.from_numpy(stream.finish()))
-    if reader.missing:
-        lost = (
-            f"{job.name} is truncated, {reader.missing:.0%} of what its header promises is "
-            "missing: the rest was enhanced"
-        )
-        tqdm.write(lost, file=sys.stderr)
+    warn(reader, job.name)
     if writer.clipped:
         tqdm.write(writer.clipping, file=sys.stderr)
     if job.printed:
@@ -241,7 +244,7 @@ def inputs(paths: Sequence[str], output: Path, scratch: Path) -> list[Path]:
     files = [path for path in paths if path != PIPE]
     if len(paths) - len(files) > 1:
         raise UserError("- (stdin) can be given once")
-    found = find_audio(files, tuple(CONTAINERS)) if files else []
+    found = find_audio(files) if files else []
     if any(below(output, root) for given in files for root in folders(given)):
         found = [file for file in found if not below(file, output)]
         if not found:
@@ -273,15 +276,24 @@ def outputs(
     """
 
     def rename(name: Path) -> Path:
+        suffix = name.suffix.lower()
         if arguments.format:
             return name.with_suffix(f".{arguments.format}")
-        return name if name.suffix.lower() in CONTAINERS else name.with_name(f"{name.name}.wav")
+        if suffix in CONTAINERS:
+            return name
+        return name.with_suffix(".wav") if suffix in AUDIO_SUFFIXES else Path(f"{name}.wav")
 
     if names_file(output, tuple(CONTAINERS), sources, arguments.paths):
         targets = plan_file(sources, output)
         require_format(arguments.format, targets)
         return targets
-    return plan_folder(sources, arguments.paths, output, rename)
+    targets = plan_folder(sources, arguments.paths, output, rename)
+    changed = [source for source, _ in targets if source.suffix.lower() not in CONTAINERS]
+    kinds = sorted({source.suffix.lower() for source in changed if source.suffix})
+    if kinds and not arguments.format:
+        what = f"{', '.join(kinds)}: {len(changed)} file{'s' * (len(changed) != 1)}"
+        print(f"not written as {what} become .wav (see --format)", file=sys.stderr)
+    return targets
 
 
 def below(path: Path, folder: Path) -> bool:

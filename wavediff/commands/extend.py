@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer
+    from wavediff.data.audio import audio_reader, audio_writer, warn
     from wavediff.tasks.restoration import extend, level
 
     posterior = load_posterior(arguments)
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     with audio_reader(arguments.path) as reader:
         old = reader.sample_rate
         levels = level(map(torch.from_numpy, reader.blocks(READ_SECONDS * old)), old)
+        warn(reader)
     with interruptible(), audio_reader(arguments.path) as reader:
         fine = reader.subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
         blocks = map(torch.from_numpy, reader.blocks(READ_SECONDS * old))
@@ -53,9 +54,9 @@ def main(argv: list[str] | None = None) -> int:
                 posterior, blocks, old, rate, levels, arguments.cutoff, lambda done: move(bar, done)
             )
             first = next(pieces)  # invalid options are refused before a file is begun
-            with audio_writer(
-                arguments.output, rate, "PCM_24" if fine else "PCM_16", channels=reader.channels
-            ) as writer:
+            kind = "PCM_24" if fine else "PCM_16"
+            shape = {"channels": reader.channels, "source": reader}
+            with audio_writer(arguments.output, rate, kind, **shape) as writer:
                 writer.write(first)
                 for piece in pieces:
                     writer.write(piece)

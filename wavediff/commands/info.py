@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.tasks.names import FILE_NAME, bundled_names, find_checkpoint, pretrained_folder
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def describe(name_or_path: str) -> dict[str, Any]:
     Raises:
         UserError: where there is none, or it is damaged, or not safe to open.
     """
-    if not Path(name_or_path).expanduser().exists():
+    if not expanded(name_or_path).exists():
         find_checkpoint(name_or_path)
     from wavediff.notation import in_full
     from wavediff.tasks.build import build_task

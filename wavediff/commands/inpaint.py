@@ -5,7 +5,7 @@ import sys
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
-from wavediff.commands.outputs import interruptible
+from wavediff.commands.outputs import interruptible, require_lossy
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
@@ -32,20 +32,22 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
     require_restoration(arguments)
+    require_lossy(arguments.bit_rate, [(arguments.path, arguments.output)])
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like
+    from wavediff.data.audio import audio_reader, audio_writer_like, warn
     from wavediff.tasks.restoration import inpaint
 
     posterior = load_posterior(arguments)
     with interruptible(), audio_reader(arguments.path) as reader:
         rate = reader.sample_rate
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
+        warn(reader)
         gaps = [(round(start * rate), round(stop * rate)) for start, stop in arguments.gap]
         with share_bar("inpaint") as bar:
             audio = inpaint(posterior, audio, rate, gaps, lambda done: move(bar, done))
-        with audio_writer_like(reader, arguments.output) as writer:
+        with audio_writer_like(reader, arguments.output, arguments.bit_rate) as writer:
             writer.write(audio)
     if writer.clipped:
         print(writer.clipping, file=sys.stderr)
@@ -64,6 +66,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         action="append",
         required=True,
     )
+    parser.add_bit_rate()
     add_restoration(parser)
     return parser.parse_args(argv)
 

@@ -16,9 +16,8 @@ from wavediff.errors import UserError
 from wavediff.inputs import AUDIO_SUFFIXES, LATENT_SUFFIXES, MEL_SUFFIXES, folders
 
 SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}  # by bits per sample
-# Endings of media, which are not taken for folders.
-MEDIA = (*AUDIO_SUFFIXES, *MEL_SUFFIXES, *LATENT_SUFFIXES,
-         ".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr")  # fmt: skip
+LOSSY = (".mp3", ".ogg", ".oga", ".opus")  # endings of what has a bit rate
+MEDIA = (*AUDIO_SUFFIXES, *MEL_SUFFIXES, *LATENT_SUFFIXES)  # not taken for folders
 
 
 def require_writable(folder: Path) -> None:
@@ -104,6 +103,19 @@ def require_format(chosen: str | None, targets: Sequence[tuple[Path, Path]]) -> 
     output = targets[0][1]
     if chosen and output.suffix.lower() != f".{chosen}":
         raise UserError(f"--format {chosen} does not go with {output}: leave it out")
+
+
+def require_lossy(bit_rate: float | None, targets: Sequence[tuple[Path, Path]]) -> None:
+    """See that --bit-rate, where it is given, is for an output that has one.
+
+    Raises:
+        UserError: where all outputs are lossless.
+    """
+    lossless = [target for _, target in targets if target.suffix.lower() not in LOSSY]
+    if bit_rate is not None and len(lossless) == len(targets):
+        raise UserError(
+            f"--bit-rate is for mp3, ogg and opus, and {lossless[0]} is lossless: leave it out"
+        )
 
 
 def plan_file(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:

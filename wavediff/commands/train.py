@@ -18,14 +18,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavediff.cli import run
-from wavediff.errors import UserError
-from wavediff.files import conf_folder
+from wavediff.errors import UserError, shorten
+from wavediff.files import atomic_path, conf_files, conf_folder
 from wavediff.moved import CHOICES
+
+NO_CHOICE = re.compile(r"[\[{(]|(?:null|true|false|[-+.\d]+)$", re.IGNORECASE)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `wavediff train ...`; several jobs with --multirun. Returns the worst exit code."""
     codes = [0]
+    faults: list[Exception] = []
 
     def job(config: DictConfig) -> None:
         run_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -40,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
             code = 2
             with suppress(OSError):  # Hydra has made it; it stays where there is a run in it
                 run_dir.rmdir()
+        except Exception as error:  # raised below: Hydra prints all overrides first
+            faults.append(error)
+            return
         codes.append(code)
         if code > 128:  # a signal ends the sweep too
             raise SystemExit(code)
@@ -49,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             sys.argv = ["wavediff train", *_arranged(sys.argv[1:] if argv is None else argv)]
             command(job)()
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+            # before the job, in which none of them is left
             raise UserError(_sentence(error)) from error
         except OSError as error:
             if error.filename is None:
@@ -60,12 +67,17 @@ def main(argv: list[str] | None = None) -> int:
         except SystemExit as stop:
             if not isinstance(stop.code, int) or stop.code <= 128:
                 raise
+    if faults:
+        raise faults[0]
     return max(codes)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     """Resolved, as plain dictionaries. Raises `UserError` for a value that is still missing."""
-    missing = sorted(OmegaConf.missing_keys(config))
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+    except OmegaConfBaseException as error:
+        raise UserError(_sentence(error)) from error
     if missing:
         have = "has" if len(missing) == 1 else "have"
         values = " ".join(f"{key}=VALUE" for key in missing)
@@ -78,10 +90,12 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 def _write_config(config: DictConfig, run_dir: Path) -> None:
     """What Hydra would write, had it not to wait until the run is known to be this one."""
-    folder = run_dir / ".hydra"
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "config.yaml")
-    OmegaConf.save(HydraConfig.get().overrides.task, folder / "overrides.yaml")
+    for name, content in (
+        ("config.yaml", config),
+        ("overrides.yaml", HydraConfig.get().overrides.task),
+    ):
+        with atomic_path(run_dir / ".hydra" / name) as temporary:
+            OmegaConf.save(content, temporary)
 
 
 def _arranged(argv: Sequence[str]) -> list[str]:
@@ -96,6 +110,10 @@ def _arranged(argv: Sequence[str]) -> list[str]:
                 f"{flag} would execute a pickle and is not supported: repeat the overrides of the "
                 "run instead (.hydra/overrides.yaml)"
             )
+        key, _, value = word.partition("=")
+        if NO_CHOICE.match(value) and (conf_folder() / key).is_dir() and key.isidentifier():
+            choices = ", ".join(conf_files(key))
+            raise UserError(f"{shorten(word)} is not a choice: give {key}= one of {choices}")
     sweep = [word for word in argv if word in ("-m", "--multirun")]
     rest = [word for word in argv if word not in sweep]
     if {"-h", "--help"} & set(argv) and not any(word.startswith("recipe=") for word in argv):

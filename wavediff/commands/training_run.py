@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.evaluation.metrics import Metric
 from wavediff.memory import keep_freed
 from wavediff.tasks.build import build_task, completed, make
 from wavediff.tasks.checkpoint import effort, load_task, save_task
+from wavediff.tasks.labels import Labelled
 from wavediff.tasks.latent import embedded, named_autoencoder, with_autoencoder
+from wavediff.tasks.task import DiffusionTask
 from wavediff.training.adversary import Adversary
 from wavediff.training.checkpoint import RunCheckpoints, locked, resume
 from wavediff.training.config import TrainerConfig, trainer_config
@@ -25,6 +27,10 @@ from wavediff.training.loop import train
 from wavediff.training.optim import configured_optimizer
 from wavediff.training.validation import Validation, choose_metrics
 
+GROUPS = ("task", "network", "data", "optimizer", "trainer")
+BUILT = ("task", "network", "optimizer")  # by their _target_
+VALUES = ("name", "seed", "init_from", "teacher", "run_dir")
+LARGEST_SEED = 2**32
 FIT_CROPS = 64  # training crops over which a latent is standardised
 
 
@@ -38,8 +44,9 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
     Raises:
         UserError: for a configuration that is invalid, or not that of the run.
     """
+    check_groups(config)
+    trainer = trainer_config(config["trainer"])
     plain = completed(config)
-    trainer = trainer_config(plain["trainer"])
     measures = choose_metrics(trainer.measures)
     if measures and trainer.best not in measures:
         raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
@@ -57,19 +64,18 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
             if state is not None and state["step"] >= trainer.max_steps:
                 _say(world, f"{run_dir} has its {state['step']} steps: raise trainer.max_steps")
                 return 0
-            torch.manual_seed(seed)
-            task, pretrained = _task(plain, state)
-            before = {} if state is None else state["fixed"].get("before", {})
-            if plain["init_from"] is not None and state is None:
-                before = _initialise(task.network, plain["init_from"])
-                _say(world, f"train: initialised with the weights of {plain['init_from']}")
-            _give_teacher(task, plain["teacher"], world.device)
-            adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
-            optimizer = partial(configured_optimizer, plain["optimizer"])
-            learner = Learner(task, trainer, world, optimizer, seed, adversary)
+            prepared = partial(_prepared, plain, state, trainer, world)
+            task, pretrained, before, learner = prepared(_initial_labels(plain, state))
             _say(world, f"train: recipe {plain['name']}, reading its data")
             with world.main_first():
                 data, held_out = task.read(plain["data"], seed)
+            names = data.label_names
+            count = _labels(task, names, state)
+            if count != task.labels:
+                _say(world, f"train: {count} labels, as the data have")
+                task, pretrained, before, learner = prepared(count)
+            elif names and _ignores_labels(task, plain["data"]):
+                _say(world, f"train: the labels of the data are not used by {task.title}")
             if pretrained is not None:
                 _fit(task, pretrained, data)
             if world.main:
@@ -87,8 +93,8 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 data,
                 run_dir=run_dir,
                 run_config=plain,
-                save=partial(_save, task, plain, data.label_names, before),
-                fixed=_fixed(task) | {"before": before},
+                save=partial(_save, task, plain, names, before),
+                fixed=_fixed(task, names) | {"before": before},
                 validate=_validation(task, held_out, trainer, measures, world),
                 state=state,
                 workers=plain["data"]["workers"],
@@ -98,6 +104,76 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 use = f"info {run_dir}" if task.command == "info" else use
                 _say(world, f"train: done; now wavediff {use}")
     return 128 + outcome.signum if outcome.signum else 0
+
+
+def check_groups(config: Mapping[str, Any]) -> None:
+    """See that a run's configuration has what every run needs.
+
+    Raises:
+        UserError: where a part is missing or is no group, no text, or no number.
+    """
+    for key in (*GROUPS, *VALUES):
+        lacks = key not in config
+        if key in BUILT and isinstance(config.get(key), Mapping):
+            lacks = "_target_" not in config[key]
+        if lacks:
+            raise UserError(f"the configuration lacks {key}: leave ~{key} out, or choose one")
+    for key, value in config.items():
+        if key in VALUES or key == "prediction":
+            continue
+        if not isinstance(value, Mapping) and not (value is None and key not in GROUPS):
+            raise UserError(
+                f"{key}={shorten(value)} is not a group: give {key}=CHOICE, one of the files of "
+                f"conf/{key}, or {key}.KEY=VALUE"
+            )
+    seed = config["seed"]
+    if type(seed) is not int or not 0 <= seed < LARGEST_SEED:
+        raise UserError(f"seed={shorten(seed)} is no seed: give a whole number from 0 to 2^32 - 1")
+    if not isinstance(config["name"], str):
+        raise UserError(f"name={shorten(config['name'])} is not a name: give a text")
+    if not isinstance(config["run_dir"], str) or not config["run_dir"].strip():
+        raise UserError(f"run_dir={shorten(config['run_dir'])} is not a folder: give its name")
+    for key in ("init_from", "teacher"):
+        if not isinstance(config[key], str | None):
+            raise UserError(f"{key}={shorten(config[key])} is not a model: give a run or null")
+
+
+def _prepared(
+    plain: Mapping[str, Any],
+    state: Mapping[str, Any] | None,
+    trainer: TrainerConfig,
+    world: World,
+    labels: int | None,
+) -> tuple[Any, Mapping[str, torch.Tensor] | None, dict[str, float], Learner]:
+    """What a run trains, by the configuration or with so many labels.
+
+    Returns:
+        The task, the weights of its autoencoder, how long the weights were trained before, and
+        the learner.
+    """
+    seed = plain["seed"]
+    torch.manual_seed(seed)
+    network = {} if labels is None else {"network": {**plain["network"], "labels": labels}}
+    task, pretrained = _task({**plain, **network}, state)
+    if isinstance(task, DiffusionTask):
+        task.with_sampler()  # refused here if it does not fit
+    before = {} if state is None else state["fixed"].get("before", {})
+    if plain["init_from"] is not None and state is None:
+        before = _initialise(task.network, plain["init_from"])
+        _say(world, f"train: initialised with the weights of {plain['init_from']}")
+    _give_teacher(task, plain["teacher"], world.device)
+    adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
+    optimizer = partial(configured_optimizer, plain["optimizer"])
+    learner = Learner(task, trainer, world, optimizer, seed, adversary)
+    return task, pretrained, before, learner
+
+
+def _initial_labels(plain: Mapping[str, Any], state: Mapping[str, Any] | None) -> int | None:
+    """How many labels weights to begin with have, where the configuration leaves that open."""
+    network = plain.get("network") or {}
+    if plain["init_from"] is None or state is not None or network.get("labels") != 0:
+        return None
+    return load_task(plain["init_from"]).labels
 
 
 def _set_up(trainer: TrainerConfig, world: World) -> None:
@@ -112,14 +188,21 @@ def _set_up(trainer: TrainerConfig, world: World) -> None:
 
 
 def _initialise(network: nn.Module, name_or_path: str) -> dict[str, float]:
-    """Take these weights. Returns how long they were trained, see ``effort``."""
+    """Take these weights. Returns how long they were trained, see ``effort``.
+
+    A network with labels begins as one without: its embeddings of them are zero.
+    """
     source = load_task(name_or_path)
+    weights = source.network.state_dict()
+    if not source.labels:
+        new = {k: v for k, v in network.state_dict().items() if "label_embedding." in k}
+        weights |= {name: torch.zeros_like(value) for name, value in new.items()}
     try:
-        network.load_state_dict(source.network.state_dict())
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"the weights of init_from={name_or_path} do not fit the network that is configured: "
-            "choose the recipe that they were trained by"
+            "choose the recipe that they were trained by, and data with as many labels"
         ) from error
     return effort(source.extra)
 
@@ -144,6 +227,36 @@ def _task(
     return task, weights
 
 
+def _labels(task: Any, names: Sequence[str] | None, state: Mapping[str, Any] | None) -> int:
+    """How many labels the network needs for the data, in a resumed run those it began with.
+
+    Raises:
+        UserError: where the network cannot have them, or the run has others.
+    """
+    if not isinstance(task, Labelled):
+        return task.labels
+    if state is None:
+        return task.labels_for(names)
+    before = state["fixed"].get("labels")
+    if before is None:  # a run that began without
+        return task.labels
+    if list(names or ()) != before:
+        raise UserError(
+            f"the labels of the data have changed since the run began ({_few(before)} -> "
+            f"{_few(names)}): restore the data, or use trainer.restart=true"
+        )
+    return task.labels_for(names)
+
+
+def _ignores_labels(task: Any, data: Mapping[str, Any]) -> bool:
+    """Whether a model of audio has no use for labels; mixing takes other voices for babble."""
+    return bool(task.sample_rate) and not isinstance(task, Labelled) and data.get("mix") is None
+
+
+def _few(names: Sequence[str] | None) -> str:
+    return shorten(", ".join(names)) if names else "none"
+
+
 def _validation(
     task: Any, held_out: Any, trainer: TrainerConfig, measures: Mapping[str, Metric], world: World
 ) -> Callable[[], Validation] | None:
@@ -159,12 +272,13 @@ def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:
     task.representation.fit(data[i]["audio"] for i in range(FIT_CROPS))
 
 
-def _fixed(task: Any) -> dict[str, Any]:
+def _fixed(task: Any, names: Sequence[str] | None) -> dict[str, Any]:
     """What a run's checkpoint keeps besides what is learnt; empty for most tasks."""
-    state = task.fixed_state()
-    if not state:
-        return {}
-    return {"state": state, "autoencoder": task.config["representation"].get("autoencoder")}
+    fixed: dict[str, Any] = {"labels": list(names)} if names and task.labels else {}
+    if state := task.fixed_state():
+        fixed["state"] = state
+        fixed["autoencoder"] = task.config["representation"].get("autoencoder")
+    return fixed
 
 
 def _give_teacher(task: Any, name_or_path: str | None, device: torch.device) -> None:
@@ -187,7 +301,6 @@ def _adversary(
             f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
             "vocoder or an enhancer"
         )
-    task.with_sampler()  # which it learns by: refused here if it does not fit
     options = dict(config)
     optimizer = partial(
         configured_optimizer, options.pop("optimizer", {}), name="adversarial.optimizer"

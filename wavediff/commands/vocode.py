@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from wavediff.tasks.vocoder import Vocoder
 
 FORMATS = ("wav", "flac")
+# as in representations/mel_scales.py, which imports torch
+MEL_SCALES = (
+    "sym4", "pos4", "sym1", "pos1", "ln", "log10", "db", "linear", "power", "power-ln", "power-db",
+)  # fmt: skip
+CLIPPED = 0.01  # share of the samples above which a mel is refused
 
 DESCRIPTION = """\
 Convert mel spectrograms to audio with a trained vocoder. Audio files are analysed and synthesised
@@ -46,6 +51,10 @@ examples:
   wavediff vocode 'tts/*.npy' more.safetensors -o audio/ --format flac --bits 24
 
 A mel is one array [n_mels, frames] in the model's own front-end (`wavediff mel` makes them).
+Values on another scale are recognised where they can be, and refused; --mel-scale converts them:
+  sym4, pos4, sym1, pos1    [-4, 4], [0, 4], [-1, 1], [0, 1] of Tacotron forks: 100 dB below 20
+  ln, log10, db, linear     logarithms, 20 log10 and none, of magnitudes
+  power, power-ln, power-db librosa's melspectrogram, its natural logarithm, and power_to_db
 A folder's structure is kept below OUT. Outputs that exist are kept, so the same command resumes a
 folder that was interrupted; --overwrite replaces them. The same seed gives the same audio,
 independent of the batch and the length of the input. Exit code 2: some input failed.
@@ -94,6 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         "sampler": vocoder.with_sampler(arguments.sampler, arguments.steps),
         "seed": arguments.seed,
         "label": vocoder.label_number(arguments.label),
+        "scale": arguments.mel_scale,
     }
 
     failures: list[str] = []
@@ -130,6 +140,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_sampling()
     parser.add_mel_iterations()
     parser.add_argument(
+        "--mel-scale",
+        choices=MEL_SCALES,
+        metavar="NAME",
+        help=f"of the values of mels, see below: {', '.join(MEL_SCALES)} (default: the model's)",
+    )
+    parser.add_argument(
         "--label",
         "--speaker",
         metavar="NAME",
@@ -159,8 +175,11 @@ def mel_frames(source: Path, vocoder: Vocoder) -> int:
     return max(vocoder.mel.frames(length), -(-length // vocoder.mel.hop_length))
 
 
-def load(job: Job, vocoder: Vocoder) -> Loaded:
-    """Return the mel of an input. Raises UserError if it is not audio or a mel of this model."""
+def load(job: Job, vocoder: Vocoder, scale: str | None) -> Loaded:
+    """Return the mel of an input, converted from a scale of --mel-scale.
+
+    Raises UserError if it is not audio or a mel of this model.
+    """
     import torch
 
     from wavediff.data.audio import read_audio
@@ -171,7 +190,7 @@ def load(job: Job, vocoder: Vocoder) -> Loaded:
         with torch.inference_mode():
             mel = vocoder.analyse(audio[None].to(vocoder.device)).cpu()
         return Loaded(job, mel[0], audio.shape[-1])
-    mel = vocoder.mel.check(read_mel(job.source), source=str(job.source))
+    mel = vocoder.mel.check(read_mel(job.source), source=str(job.source), scale=scale)
     if mel.ndim == 3 and len(mel) > 1:
         raise UserError(f"{job.source} holds {len(mel)} mels: save each in a file of its own")
     mel = mel if mel.ndim == 2 else mel[0]
@@ -197,7 +216,7 @@ def vocode(
     failures, loaded = [], []
     for job in jobs:
         try:
-            loaded.append(load(job, vocoder))
+            loaded.append(load(job, vocoder, options["scale"]))
         except UserError as error:
             failures.append(str(error))
             advance(progress, job.frames, vocoder)
@@ -227,7 +246,8 @@ def write(
 ) -> None:
     """Vocode mels of one length into their files, piece by piece: all files or none.
 
-    Raises UserError where a file cannot be written, or the model's output is not audio.
+    Raises UserError where a file cannot be written, the model's output is not audio, or so much of
+    it is beyond full scale that the mel must be of another kind.
     """
     import torch
 
@@ -249,8 +269,10 @@ def write(
             for item in group
         ]
         position = 0
+        beyond = [0] * len(group)
         for piece in pieces:
-            for item, writer, audio in zip(group, writers, piece.float().cpu(), strict=True):
+            audios = piece.float().cpu()
+            for k, (item, writer, audio) in enumerate(zip(group, writers, audios, strict=True)):
                 wanted = audio[: max(0, item.samples - position)]
                 if not wanted.isfinite().all():
                     raise UserError(
@@ -259,7 +281,17 @@ def write(
                     )
                 if len(wanted):
                     writer.write(wanted)
+                    beyond[k] += int((wanted.abs() > 1).sum())
             position += piece.shape[-1]
+        for item, count in zip(group, beyond, strict=True):
+            is_mel = item.job.source.suffix.lower() in MEL_SUFFIXES
+            if is_mel and count > CLIPPED * item.samples:
+                share = count / item.samples
+                raise UserError(
+                    f"{item.job.source}: {share:.0%} of the output would be clipped, "
+                    "so this is hardly a mel of this model's front-end: compute it with "
+                    "`wavediff mel`, or give --mel-scale"
+                )
     for item, writer in zip(group, writers, strict=True):
         if writer.clipped:
             tqdm.write(writer.clipping, file=sys.stderr)

@@ -1,41 +1,52 @@
-"""Reading and writing audio files by soundfile (libsndfile): wav, flac, ogg, opus, mp3.
+"""Reading and writing whole audio files, and writing them piece by piece.
 
 A signal is a float32 tensor ``[channels, time]``; full scale is [-1, 1].
 """
 
+import math
 import os
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from wavediff.data.bit_rate import encoder_options
+from wavediff.data.carried import Carried
+from wavediff.data.formats import (
+    FLOATS,
+    LOSSY,
+    PCM_BITS,
+    SUBTYPES,
+    check_codec,
+    kept_format,
+    to_integers,
+)
+from wavediff.data.reading import AudioReader, BadAudio, audio_reader, brief, check_samples, reading
 from wavediff.data.resampling import resample
-from wavediff.errors import UserError, shorten
+from wavediff.errors import UserError, first_time
 from wavediff.files import atomic_path
-from wavediff.inputs import CONTAINERS
 
-PCM_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
-FLOATS = {"FLOAT": np.float32, "DOUBLE": np.float64}
+__all__ = [
+    "AudioReader",
+    "AudioWriter",
+    "BadAudio",
+    "audio_info",
+    "audio_reader",
+    "audio_writer",
+    "audio_writer_like",
+    "read_audio",
+    "warn",
+    "write_audio",
+]
+
 READ_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
-SUBTYPES = {".wav": ("PCM_16", "PCM_24", "PCM_32", "FLOAT"), ".flac": ("PCM_16", "PCM_24")}
-
-
-class BadAudio(UserError):
-    """A file that is not usable audio.
-
-    Attributes:
-        reason: one or two words, by which such files are counted.
-    """
-
-    def __init__(self, message: str, reason: str = "unreadable"):
-        super().__init__(message)
-        self.reason = reason
 
 
 def audio_info(path: str | Path) -> tuple[int, int]:
@@ -44,10 +55,14 @@ def audio_info(path: str | Path) -> tuple[int, int]:
     Raises:
         BadAudio: if the file is missing, not audio or empty.
     """
-    with _reading(path):
-        info = soundfile.info(os.fsencode(path))
-    _check_header(path, info.frames, info.samplerate)
-    return info.frames, info.samplerate
+    with audio_reader(path) as reader:
+        return reader.frames, reader.sample_rate
+
+
+def warn(reader: AudioReader, name: str | None = None) -> None:
+    """Say on stderr, once a command, what is wrong with a file that was read all the same."""
+    if reader.fault and first_time((reader.path.absolute(), reader.fault)):
+        tqdm.write(f"{name or reader.path} {reader.fault}", file=sys.stderr)
 
 
 def read_audio(
@@ -73,19 +88,24 @@ def read_audio(
     Raises:
         BadAudio: if the file is missing, not audio, empty, or holds samples that cannot be sound.
     """
-    with _reading(path), soundfile.SoundFile(os.fsencode(path)) as file:
-        _check_header(path, file.frames, file.samplerate)
+    blocks: list[Tensor] = []  # because all channels of a long file may not fit in memory
+    with audio_reader(path) as reader, reading(reader.path):
         if start:
-            file.seek(min(start, file.frames))
-        rate = file.samplerate
-        blocks: list[
-            Tensor
-        ] = []  # by block, because all channels of a long file may not fit in memory
-        for block in file.blocks(READ_AT_ONCE, frames=frames, dtype="float32", always_2d=True):
-            _check_samples(path, block, sum(part.shape[-1] for part in blocks) + start)
+            reader.seek(min(start, reader.frames))
+        rate, at = reader.sample_rate, start
+        end = math.inf if frames < 0 else start + frames
+        while at < end:
+            # beyond what the header declares there is rarely more
+            size = int(min(READ_AT_ONCE, max(reader.frames - at, 4096), end - at))
+            block = reader.read(size, "float32")
+            check_samples(path, block, at)
+            at += len(block)
             part = torch.from_numpy(np.ascontiguousarray(block.T))
             blocks.append(part.mean(0, keepdim=True) if mono and len(part) > 1 else part)
-    if not blocks:
+            if len(block) < size:
+                break
+        warn(reader)
+    if at == start:
         raise BadAudio(f"{path} is empty: it holds no samples.", "empty")
     audio = torch.cat(blocks, dim=1)
     del blocks
@@ -120,11 +140,16 @@ def write_audio(path: str | Path, audio: Tensor, sample_rate: int, subtype: str 
 
 @contextmanager
 def audio_writer(
-    path: str | Path, sample_rate: int, subtype: str = "PCM_16", *, channels: int = 1
+    path: str | Path,
+    sample_rate: int,
+    subtype: str = "PCM_16",
+    *,
+    channels: int = 1,
+    source: AudioReader | None = None,
 ) -> Iterator["AudioWriter"]:
     """Yield a writer of one .wav or .flac file, which appears on success only.
 
-    Arguments and errors are those of ``write_audio``.
+    Arguments and errors are those of ``write_audio``; tags are taken over from ``source``.
     """
     path = Path(path)
     known = SUBTYPES.get(path.suffix.lower())
@@ -134,188 +159,82 @@ def audio_writer(
         raise UserError(
             f"cannot write {path} as {subtype}: use one of {', '.join(known)} for {path.suffix}."
         )
-    shape = sample_rate, channels
-    _check_codec(path, path.suffix[1:].upper(), subtype, *shape)
-    try:
-        with (
-            atomic_path(path) as temporary,
-            soundfile.SoundFile(
-                os.fsencode(temporary), "w", sample_rate, channels, subtype
-            ) as file,
-        ):
-            writer = AudioWriter(path, file)
-            yield writer
-            if not writer.samples:
-                raise UserError(f"cannot write {path}: there are no samples.")
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"cannot write {path}: {_brief(error)}") from error
-
-
-LOSSY = {"VORBIS": "OGG", "OPUS": "OGG", "MPEG_LAYER_III": "MP3"}  # subtype -> container
-EXACT = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-LOUDEST = 1e6  # samples beyond it, 120 dB above full scale, are errors
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-CODECS: dict[str, tuple[int | tuple[int, ...], int]] = {  # sample rates, channels
-    "VORBIS": (200_000, 255),
-    "OPUS": ((8000, 12000, 16000, 24000, 48000), 255),
-    "MPEG_LAYER_III": (MP3_RATES, 2),
-    "FLAC": (655_350, 8),
-}
-WAV_BYTES = 4_290_000_000  # a wav file stores its size in 32 bits
-
-
-class AudioReader:
-    """An open file that is read block by block.
-
-    Attributes:
-        path: of the file.
-        sample_rate: in Hz.
-        channels: their number.
-        container: format as named by soundfile.
-        subtype: sample format as named by soundfile.
-        frames: samples per channel, by the header.
-        missing: fraction of the samples declared in the header that the file lacks; 0 if the
-            header declares none, as for a file that was written to a pipe.
-    """
-
-    def __init__(self, path: Path, file: soundfile.SoundFile):
-        self.path, self._file = path, file
-        self.sample_rate, self.channels = file.samplerate, file.channels
-        self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
-        sizes = re.search(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", file.extra_info, re.M)
-        promised, there = (int(size) for size in sizes.groups()) if sizes else (0, 0)
-        self.missing = 1 - there / promised if there < promised < 0x7FFF0000 else 0.0
-
-    def blocks(self, size: int) -> Iterator[np.ndarray]:
-        """Yield float64 ``[channels, size]`` to the end; the last block may be shorter.
-
-        Raises:
-            BadAudio: if the file cannot be decoded, is empty, or holds NaN or infinite samples.
-        """
-        with _reading(self.path):
-            empty, frame = True, 0
-            while len(block := self._file.read(size, dtype="float64", always_2d=True)):
-                _check_samples(self.path, block, frame)
-                empty, frame = False, frame + len(block)
-                yield np.ascontiguousarray(block.T)
-            if empty:
-                raise BadAudio(f"{self.path} is empty: it holds no samples.", "empty")
-
-
-def _check_samples(path: str | Path, block: np.ndarray, frame: int) -> None:
-    """Refuse samples that cannot be sound.
-
-    Args:
-        path: of the file.
-        block: ``[time, channels]``.
-        frame: number of its first frame in the file.
-
-    Raises:
-        BadAudio: for NaN, infinite samples and those beyond ``LOUDEST``.
-    """
-    wrong = ~(np.abs(block) <= LOUDEST)  # NaN too
-    if wrong.any():
-        at, channel = np.argwhere(wrong)[0]
-        raise BadAudio(
-            f"{path}: sample {frame + at} is {block[at, channel]:g}, and full scale is 1. Export "
-            "the file again.",
-            "not finite",
-        )
-
-
-def _check_codec(path: Path, container: str, subtype: str, rate: int, channels: int) -> None:
-    """Refuse what a codec cannot hold, before it is opened: libvorbis crashes at some rates.
-
-    Raises:
-        UserError: for a sample rate or number of channels that it cannot hold.
-    """
-    codec = subtype if subtype in CODECS else container
-    if codec not in CODECS:
-        return
-    rates, most = CODECS[codec]
-    fits = rate in rates if isinstance(rates, tuple) else rate <= rates
-    if fits and channels <= most:
-        return
-    allowed = f"up to {rates} Hz" if isinstance(rates, int) else f"{', '.join(map(str, rates))} Hz"
-    raise UserError(
-        f"cannot write {path} with {channels} channel{'s' * (channels != 1)} at {rate} Hz: the "
-        f"codec {codec} holds {allowed} and up to {most} channels. Use a name ending in .wav."
-    )
+    form = path.suffix[1:].upper(), subtype
+    with _writing(path, form, sample_rate, channels, source, {}) as writer:
+        yield writer
+        if not writer.samples:
+            raise UserError(f"cannot write {path}: there are no samples.")
 
 
 @contextmanager
-def audio_reader(path: str | Path) -> Iterator[AudioReader]:
-    """Yield a reader of a file at its own rate and channels.
-
-    Raises:
-        BadAudio: if the file is missing, not audio or empty.
-    """
-    path = Path(path)
-    with _reading(path):
-        file = soundfile.SoundFile(os.fsencode(path))
-    with file:
-        _check_header(path, file.frames, file.samplerate)
-        yield AudioReader(path, file)
-
-
-def kept_format(suffix: str, source: AudioReader) -> tuple[str, str]:
-    """Choose the format of a file ending in ``suffix`` for audio like ``source``.
-
-    It is the source's if the suffix allows, else the subtype with the least loss (24 bits for more
-    than that, 16 bits for a lossy source). A wav file above 4 GB becomes RF64.
-
-    Returns:
-        (container, subtype) as named by soundfile.
-
-    Raises:
-        UserError: for an unknown suffix.
-    """
-    containers = CONTAINERS.get(suffix.lower())
-    if containers is None:
-        raise UserError(
-            f"cannot write a file ending in {suffix!r}: use one of {', '.join(CONTAINERS)}."
-        )
-    container = source.container if source.container in containers else containers[0]
-    subtype = source.subtype
-    if suffix.lower() == ".opus":
-        subtype = "OPUS"
-    elif LOSSY.get(subtype) != container and not (
-        subtype in EXACT and soundfile.check_format(container, subtype)
-    ):
-        fine = subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-        subtype = soundfile.default_subtype(container)
-        if fine and soundfile.check_format(container, "PCM_24"):
-            subtype = "PCM_24"
-    width = {"DOUBLE": 8, "FLOAT": 4}.get(subtype, PCM_BITS.get(subtype, 16) // 8)
-    if container in ("WAV", "WAVEX") and source.frames * source.channels * width > WAV_BYTES:
-        container = "RF64"
-    return container, subtype
-
-
-@contextmanager
-def audio_writer_like(source: AudioReader, path: str | Path) -> Iterator["AudioWriter"]:
-    """Yield a writer with the rate, channels and format (``kept_format``) of ``source``.
+def audio_writer_like(
+    source: AudioReader, path: str | Path, bit_rate: float | None = None
+) -> Iterator["AudioWriter"]:
+    """Yield a writer with the rate, channels, format (``kept_format``) and tags of ``source``.
 
     The file appears on success only.
 
+    Args:
+        source: the file.
+        path: of the new file.
+        bit_rate: of a lossy file, in kbit/s; None for that of ``source``.
+
     Raises:
-        UserError: as ``audio_writer``.
+        UserError: as ``audio_writer``, and for a bit rate that the codec does not have.
     """
     path = Path(path)
-    container, subtype = kept_format(path.suffix, source)
-    shape = (source.sample_rate, source.channels, subtype)
-    _check_codec(path, container, subtype, source.sample_rate, source.channels)
+    form = kept_format(path.suffix, source)
+    shape = source.sample_rate, source.channels
+    check_codec(path, *form, *shape)
+    options = {}
+    if form[1] in LOSSY:
+        wanted = source.bit_rate if bit_rate is None else bit_rate
+        options = encoder_options(form[1], *shape, wanted, exact=bit_rate is not None)
+    with _writing(path, form, *shape, source, options) as writer:
+        yield writer
+
+
+@contextmanager
+def _writing(
+    path: Path,
+    form: tuple[str, str],
+    sample_rate: int,
+    channels: int,
+    source: AudioReader | None,
+    options: Mapping[str, Any],
+) -> Iterator["AudioWriter"]:
+    container, subtype = form
+    check_codec(path, container, subtype, sample_rate, channels)
+    carried = None if source is None else Carried(source)
+    shape = sample_rate, channels, subtype
     try:
-        with (
-            atomic_path(path) as temporary,
-            soundfile.SoundFile(os.fsencode(temporary), "w", *shape, format=container) as file,
-        ):
-            yield AudioWriter(path, file)
+        with atomic_path(path) as temporary:
+            name = os.fsencode(temporary)
+            with soundfile.SoundFile(name, "w", *shape, format=container, **options) as file:
+                if carried is not None:
+                    carried.write_strings(file)
+                writer = AudioWriter(path, file)
+                yield writer
+            if subtype in LOSSY:
+                _require_whole(name, writer.samples)
+            if carried is not None:
+                carried.write(temporary, container, subtype, sample_rate)
     except soundfile.LibsndfileError as error:
+        what = f"{channels} channel{'s' * (channels != 1)} at {sample_rate} Hz"
         raise UserError(
-            f"cannot write {path} with {source.channels} channels at {source.sample_rate} Hz "
-            f"({_brief(error)}): use a name ending in .wav."
+            f"cannot write {path} with {what} ({brief(error)}): use a name ending in .wav."
         ) from error
+
+
+def _require_whole(name: bytes, samples: int) -> None:
+    """See that a file holds what was written: libvorbis does not say that a disk was full.
+
+    Raises:
+        RuntimeError: where it is shorter.
+    """
+    with soundfile.SoundFile(name) as file:
+        if file.frames < samples:
+            raise RuntimeError(f"{samples} samples were written, and {file.frames} are there")
 
 
 class AudioWriter:
@@ -352,59 +271,9 @@ class AudioWriter:
         if self._file.subtype in LOSSY:
             self._file.write(np.clip(samples, -1, 1).astype(np.float32))
         else:
-            self._file.write(_to_integers(samples, PCM_BITS.get(self._file.subtype, 16)))
+            self._file.write(to_integers(samples, PCM_BITS.get(self._file.subtype, 16)))
 
     @property
     def clipping(self) -> str:
         """A sentence about the clipped samples."""
         return f"{self.path}: {self.clipped} samples beyond full scale were clipped"
-
-
-def _to_integers(samples: np.ndarray, bits: int) -> np.ndarray:
-    """Round [-1, 1] to the nearest of 2^bits steps.
-
-    libsndfile scales by 2^(bits-1) - 1 when writing and by 2^(bits-1) when reading, and so would
-    not reproduce the samples that it read.
-    """
-    full_scale = 2.0 ** (bits - 1)
-    integers = np.clip(np.round(samples * full_scale), -full_scale, full_scale - 1)
-    if bits <= 16:
-        return integers.astype(np.int16) << (16 - bits)
-    return integers.astype(np.int32) << (32 - bits)
-
-
-@contextmanager
-def _reading(path: str | Path) -> Iterator[None]:
-    """Turn errors of soundfile in the block into a ``BadAudio`` that names the file."""
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise BadAudio(f"{path} does not exist.", "missing")
-        if not path.is_file():
-            raise BadAudio(f"{path} is not a file. Give an audio file.")
-        if path.stat().st_size == 0:
-            raise BadAudio(f"{path} is empty: it has no bytes.", "empty")
-        yield
-    except PermissionError as error:
-        raise BadAudio(f"{path} cannot be read: check its permissions.") from error
-    except (soundfile.SoundFileError, OSError, TypeError, MemoryError) as error:
-        raise BadAudio(
-            f"{path} is not audio that can be read ({_brief(error)}). Give wav, flac, ogg, opus, "
-            "aiff or mp3; ffmpeg -i IN OUT.wav converts most others."
-        ) from error
-
-
-def _check_header(path: str | Path, frames: int, sample_rate: int) -> None:
-    if frames == 0:
-        raise BadAudio(f"{path} is empty: it holds no samples.", "empty")
-    if not 1_000 <= sample_rate <= 768_000:
-        raise BadAudio(
-            f"{path}: a sample rate of {sample_rate} Hz is out of range (1000 to 768000). The file "
-            "may be damaged."
-        )
-
-
-def _brief(error: BaseException) -> str:
-    """The first line of an error's text, for a message."""
-    text = getattr(error, "error_string", None) or str(error) or type(error).__name__
-    return shorten(text.strip().splitlines()[0].rstrip("."))

@@ -1,14 +1,16 @@
 """Datasets from their configuration."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
-
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.moved import current
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def settings_of(
@@ -27,6 +29,9 @@ def settings_of(
     Raises:
         UserError: for a key without a value.
     """
+    from omegaconf import DictConfig, OmegaConf  # not needed for inference
+    from omegaconf.errors import MissingMandatoryValue
+
     config = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -53,8 +58,15 @@ def dataset_of(values: Mapping[str, Any]) -> Any:
     values = dict(current(values))
     from hydra.utils import get_method  # not needed for inference
 
-    dataset = get_method(values.pop("_target_"))
-    signature = inspect.signature(dataset)
+    target = values.pop("_target_", None)
+    try:
+        dataset = get_method(target)
+        signature = inspect.signature(dataset)
+    except Exception as error:  # importing another's module raises anything
+        raise UserError(
+            f"data._target_={shorten(target)} is not a function that can be imported "
+            f"({shorten(error)}): give the path of one, such as wavediff.data.folder.folder"
+        ) from error
     try:
         signature.bind(**values)
     except TypeError as error:
@@ -66,4 +78,10 @@ def dataset_of(values: Mapping[str, Any]) -> Any:
             f"the data configuration does not fit {dataset.__name__}: {'; '.join(wrong)}. It takes "
             f"{', '.join(known)}."
         ) from error
-    return dataset(**values)
+    try:
+        return dataset(**values)
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        given = shorten(", ".join(f"{key}={value!r}" for key, value in values.items()), 200)
+        raise UserError(
+            f"{dataset.__name__} does not take these values of data ({given}): {shorten(error)}"
+        ) from error

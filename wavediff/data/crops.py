@@ -1,13 +1,13 @@
 """Random crops for training, each a pure function of the seed and its global number."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from wavediff.data.order import epoch_order
 from wavediff.data.utterances import Utterances, signals
 from wavediff.errors import UserError
 
@@ -79,9 +79,3 @@ class Crops(Dataset):
         item = signals(F.pad(crop, (0, self.length - crop.shape[-1]))) | {"index": index}
         label = self.utterances.clips[number].label
         return item if label is None else item | {"label": label}
-
-
-@lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Return the order of ``count`` samples in an epoch."""
-    return np.random.default_rng((seed, 0, epoch)).permutation(count)

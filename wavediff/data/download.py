@@ -1,61 +1,111 @@
-"""Download public datasets, by torchaudio's downloaders or as files, completely or not at all."""
+"""Download public datasets, completely or not at all."""
 
+import hashlib
 import shutil
 import sys
+import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import torch
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.files import exclusive
-from wavediff.packages import import_torchaudio
 
 STAGING = ".download"
 
 
-def fetch(dataset: str, root: Path, folder: str, size: str, **settings: Any) -> Path:
-    """Return ``root/folder``, which ``torchaudio.datasets`` downloads if it is absent.
+def fetch_archive(
+    url: str, root: Path, folder: str, size: str, *, checksum: str | None = None, packed: str = ""
+) -> Path:
+    """Return ``root/folder``, unpacked from the archive at ``url`` if it is absent.
+
+    An archive of that name in ``root`` is taken instead of a download. Only files and folders that
+    stay below ``root`` are unpacked.
 
     Args:
-        dataset: a class of ``torchaudio.datasets``, called with ``settings``.
+        url: of a tar or zip archive.
         size: of the download, for messages.
+        checksum: SHA-256 of the archive; a zip archive has a checksum for each file besides.
+        packed: the folder within the archive; ``folder`` by default, "." for its top.
 
     Raises:
-        UserError: if it cannot be downloaded.
+        UserError: if it cannot be downloaded, or is damaged.
     """
 
     def download(staging: Path) -> None:
-        getattr(import_torchaudio().datasets, dataset)(str(staging), download=True, **settings)
-
-    if not (root / folder).is_dir():
-        import_torchaudio()  # fails here, with its own message, if it is not installed
-    return _fetch(download, root, folder, size)
-
-
-def fetch_zip(url: str, root: Path, folder: str, size: str) -> Path:
-    """Return ``root/folder``, downloaded in the zip archive at ``url`` if it is absent.
-
-    Raises:
-        UserError: if it cannot be downloaded.
-    """
-
-    def download(staging: Path) -> None:
-        archive, inside = staging / f"{folder}.zip", staging / "unpacked"
-        if not archive.exists():
-            torch.hub.download_url_to_file(url, str(archive), progress=sys.stderr.isatty())
+        name = url.rsplit("/", 1)[-1]
+        archive, inside = staging / name, staging / "unpacked"
+        own = root / name
+        if own.is_file():
+            _verify(own, checksum)
+            archive = own
+        elif not archive.exists():
+            torch.hub.download_url_to_file(
+                url, str(archive), hash_prefix=checksum, progress=sys.stderr.isatty()
+            )
+        else:
+            try:
+                _verify(archive, checksum)
+            except ValueError:
+                archive.unlink()
+                raise
         try:
-            with zipfile.ZipFile(archive) as file:
-                file.extractall(inside)  # checks each file's checksum
-        except zipfile.BadZipFile:
-            archive.unlink()
+            _unpack(archive, inside)
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error):
+            shutil.rmtree(inside, ignore_errors=True)
+            if archive != own:
+                archive.unlink()
             raise
-        (inside / folder).rename(staging / folder)
+        (inside / (packed or folder)).rename(staging / folder)
 
     return _fetch(download, root, folder, size)
+
+
+def _verify(archive: Path, checksum: str | None) -> None:
+    """Raises ValueError for another checksum."""
+    if checksum is None:
+        return
+    with open(archive, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != checksum:
+        raise ValueError(f"{archive} has the SHA-256 {found}, not {checksum}: remove it")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack the files of a tar or zip archive; links and devices are left out.
+
+    Raises:
+        ValueError: for a name that leaves ``folder``.
+    """
+    folder.mkdir()
+    if archive.suffix == ".zip" or zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            for entry in file.infolist():
+                _below(entry.filename)
+            file.extractall(folder)  # checks each file's checksum
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            target = folder / _below(member.name)
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif member.isfile():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                assert source is not None
+                with source, open(target, "wb") as out:
+                    shutil.copyfileobj(source, out)
+
+
+def _below(name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"the archive has a file {shorten(name)!r} outside its folder")
+    return path
 
 
 def fetch_file(url: str, root: Path, size: str) -> Path:

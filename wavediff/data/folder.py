@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from wavediff.data.source import Source, labelled, paired
 from wavediff.errors import UserError
-from wavediff.inputs import find_audio
+from wavediff.inputs import expanded, find_audio
 
 Value = TypeVar("Value")
 
@@ -91,7 +91,7 @@ def _names(source: Source) -> list[str]:
 
 
 def _one(root: str, labels: bool, setting: str) -> Source:
-    path = Path(root).expanduser()
+    path = expanded(root)
     if path.suffix.lower() in MANIFESTS and path.is_file():
         return _manifest(path)
     if not path.is_dir():
@@ -120,10 +120,10 @@ def _manifest(path: Path) -> Source:
     for number, row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("path"), str):
             raise UserError(f"{path}, line {number}: column path is missing or empty. Add it.")
-        files.append(path.parent / Path(row["path"]).expanduser())
+        files.append(path.parent / expanded(row["path"]))
         name, pair = row.get("label", row.get("speaker")), row.get("noisy")
         names.append(None if name in (None, "") else str(name))
-        noisy.append(None if pair in (None, "") else path.parent / Path(str(pair)).expanduser())
+        noisy.append(None if pair in (None, "") else path.parent / expanded(str(pair)))
     if not files:
         raise UserError(f"{path} lists no files. Add rows below the header.")
     labels = _complete(path, files, names, "label")
@@ -157,7 +157,7 @@ def _json_rows(path: Path, text: str) -> Iterable[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(
                     f"{path}, line {number} is not JSON. Use one object per line, such as "
                     '{"path": "a.wav"}.'

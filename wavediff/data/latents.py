@@ -1,5 +1,6 @@
 """Latents of an autoencoder in .npz files."""
 
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
+
+MOST = 500_000_000  # bytes of an array: a day of latents
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,40 @@ def read_latent(path: str | Path) -> StoredLatent:
         UserError: if the file is missing, damaged or not a latent.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            latent = torch.from_numpy(np.asarray(file["latent"], dtype=np.float32))
-            length, rate = int(file["length"]), int(file["sample_rate"])
-            checkpoint = str(file["checkpoint"])
+        with zipfile.ZipFile(path) as archive:
+            found = _array(archive, "latent")
+            if found.dtype.kind not in "fiu":
+                raise TypeError("not an array of real numbers")
+            latent = torch.from_numpy(found.astype(np.float32))
+            length, rate = int(_array(archive, "length")), int(_array(archive, "sample_rate"))
+            checkpoint = str(_array(archive, "checkpoint"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except PermissionError as error:
         raise UserError(f"{path} cannot be read: check its permissions.") from error
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive or header raises any kind of error
         raise UserError(
             f"{path} is not a latent, or is damaged. Give a file written by `wavediff encode`."
         ) from error
-    if latent.ndim != 2:
+    if latent.ndim != 2 or 0 in latent.shape:
         raise UserError(
             f"{path}: the shape {list(latent.shape)} is not that of a latent, [channels, frames]. "
             "Give a file written by `wavediff encode`."
         )
+    if not latent.isfinite().all():
+        raise UserError(f"{path} holds NaN or infinite values. Encode the recording again.")
     return StoredLatent(latent, length, rate, checkpoint)
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Read an array of an .npz archive whose sizes agree.
+
+    Raises:
+        ValueError: for more than ``MOST`` bytes, whatever the archive says.
+    """
+    with archive.open(f"{name}.npy") as file:
+        data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise ValueError(f"{name} has more than {MOST} bytes")
+    array: np.ndarray = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array

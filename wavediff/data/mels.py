@@ -50,7 +50,29 @@ def read_mel(path: str | Path) -> np.ndarray | Tensor:
             f"{path} is not a mel: it must be one array, or a dictionary with an array called "
             '"mel".'
         )
+    if isinstance(found, Tensor):
+        _require_dense(path, found)
     return found
+
+
+def _require_dense(path: Path, mel: Tensor) -> None:
+    """Refuse tensors that do not hold their values one by one.
+
+    Raises:
+        UserError: for sparse, quantised, nested and empty ones, and for views of fewer values: a
+            small file may ask for any size.
+    """
+    kind = (
+        "nested" if mel.is_nested
+        else "quantised" if mel.is_quantized
+        else "without values (meta)" if mel.is_meta
+        else "sparse" if mel.layout != torch.strided
+        else None
+    )  # fmt: skip
+    if kind is None and mel.numel() * mel.element_size() > mel.untyped_storage().nbytes():
+        kind = "a view that repeats its values"
+    if kind is not None:
+        raise UserError(f"{path} holds a tensor that is {kind}: save a dense, contiguous one.")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

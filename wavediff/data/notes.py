@@ -6,7 +6,6 @@ splits (``max_seconds`` is the length of a note).
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from wavediff.data.audio import write_audio
 from wavediff.data.source import Source, labelled
+from wavediff.inputs import expanded
 
 MIN_HZ, SEMITONES = 130.8, 24  # the lowest pitch, and the range above it
 
@@ -71,7 +71,7 @@ def notes(
         sample_rate: in Hz.
         seed: of everything random.
     """
-    folder = Path(root).expanduser() / f"{count}x{seconds:g}s-{sample_rate}Hz-seed{seed}"
+    folder = expanded(root) / f"{count}x{seconds:g}s-{sample_rate}Hz-seed{seed}"
     files = [folder / f"{name}.wav" for name in INSTRUMENTS]
     each = -(-count // len(INSTRUMENTS))
     for number, (file, name) in enumerate(zip(files, INSTRUMENTS, strict=True)):

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from wavediff.data.audio import BadAudio, audio_info
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 
 THREADS = 8  # libsndfile releases the GIL, and reading from a network disk mostly waits
 
@@ -52,7 +53,7 @@ def paired(source: Source, noisy: str) -> Source:
     Raises:
         UserError: if the folder or one of the files does not exist.
     """
-    folder = Path(noisy).expanduser()
+    folder = expanded(noisy)
     if not folder.is_dir():
         raise UserError(f"{noisy} does not exist. Give the folder of the noisy recordings.")
     pairs = [folder / file.relative_to(source.root) for file in source.files]

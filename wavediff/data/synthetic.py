@@ -4,14 +4,13 @@ It has no words, but the features of speech that a vocoder models: gliding harmo
 formants, breath noise, noise bursts and pauses.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from wavediff.data.audio import write_audio
 from wavediff.data.source import Source, labelled
+from wavediff.inputs import expanded
 
 # First four formants in Hz of i, e, a, o, u, ae (men; the first three of Peterson & Barney 1952).
 VOWELS = np.array(
@@ -48,7 +47,7 @@ def synthetic(
         seed: of everything random.
     """
     voices = f"-{speakers}-speakers" if speakers else ""
-    folder = Path(root).expanduser() / f"{seconds:g}s-{sample_rate}Hz{voices}-seed{seed}"
+    folder = expanded(root) / f"{seconds:g}s-{sample_rate}Hz{voices}-seed{seed}"
     files = [folder / f"utterance-{i:04d}.wav" for i in range(count)]
     names = [i % (speakers or 1) for i in range(count)]
     for i, (file, voice) in enumerate(zip(files, names, strict=True)):

@@ -4,12 +4,10 @@ The training sets have 28 or 56 speakers at SNRs of 0 to 15 dB; the test set has
 (824 utterances) at 2.5 to 17.5 dB. Source: Edinburgh DataShare 10283/2791.
 """
 
-from pathlib import Path
-
-from wavediff.data.download import fetch_zip
+from wavediff.data.download import fetch_archive
 from wavediff.data.source import Source, paired
 from wavediff.errors import UserError
-from wavediff.inputs import find_audio
+from wavediff.inputs import expanded, find_audio
 
 ADDRESS = "https://datashare.ed.ac.uk/bitstream/handle/10283/2791"
 PARTS = {"trainset_28spk": "2.6 GB", "trainset_56spk": "5 GB", "testset": "0.2 GB"}
@@ -30,9 +28,9 @@ def voicebank_demand(root: str, part: str = "trainset_28spk") -> Source:
         raise UserError(
             f"data.part={part} is not in VoiceBank-DEMAND. Use one of {', '.join(PARTS)}."
         )
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     clean, noisy = (
-        fetch_zip(f"{ADDRESS}/{name}.zip", folder, name, PARTS[part])
+        fetch_archive(f"{ADDRESS}/{name}.zip", folder, name, PARTS[part])
         for name in (f"clean_{part}_wav", f"noisy_{part}_wav")
     )
     return paired(Source(clean, find_audio([clean])), str(noisy))

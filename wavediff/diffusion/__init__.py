@@ -30,7 +30,7 @@ from wavediff.diffusion.likelihood import log_density
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.preconditioning import consistency, edm, eps, ncsn, score, v, velocity, x0
-from wavediff.diffusion.reverse import advance, noise_estimate, step
+from wavediff.diffusion.reverse import advance, noise_estimate, posterior_std, step
 from wavediff.diffusion.sampler import Sampler, method
 from wavediff.diffusion.schedule import (
     VP,
@@ -94,6 +94,7 @@ __all__ = [
     "method",
     "ncsn",
     "noise_estimate",
+    "posterior_std",
     "score",
     "step",
     "uniform",

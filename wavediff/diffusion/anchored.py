@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.schedule import DiscreteBetas, Schedule, as_float64, log1mexp
+from wavediff.diffusion.schedule import DiscreteBetas, Schedule, as_float64, check_steps, log1mexp
 
 
 class Bridge(Schedule):
@@ -213,4 +213,5 @@ class CDiffuSE(DiscreteBetas):
 
 def cdiffuse(steps: int = 50, beta_min: float = 1e-4, beta_max: float = 0.035) -> CDiffuSE:
     """CDiffuSE with betas linear from ``beta_min`` to ``beta_max``; by default those of BASE."""
+    check_steps(steps, "a schedule")
     return CDiffuSE(torch.linspace(beta_min, beta_max, steps, dtype=torch.float64))

@@ -97,5 +97,6 @@ class EDM(Schedule):
         return 1000 * (log_t - low) / (high - low)
 
     def quantile(self, u: Tensor) -> Tensor:
+        """Training time at quantile ``u`` in [0, 1): log-normal, within ``t_min`` and ``t_max``."""
         log_t = self.p_mean + self.p_std * torch.special.ndtri(as_float64(u))
         return log_t.exp().clamp(self.t_min, self.t_max)

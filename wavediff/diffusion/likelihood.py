@@ -19,7 +19,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.flow import Flow, dormand_prince, halves, norm, runge_kutta_4
 from wavediff.diffusion.sampler import Noise, gaussian
-from wavediff.diffusion.schedule import as_float64
+from wavediff.diffusion.schedule import as_float64, check_steps
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def log_density(
         raise ValueError(f"the divergence needs at least 1 probe, not {probes}")
     if kind not in ("rademacher", "gaussian"):
         raise ValueError(f"probes must be rademacher or gaussian, not {kind!r}")
-    if steps is not None and steps < 1:
-        raise ValueError(f"a likelihood needs at least 1 step, not {steps}")
+    if steps is not None:
+        check_steps(steps, "a likelihood")
 
     dimension = x0[0].numel()
     directions = None if probes is None else _probes(x0, probes, kind, noise)

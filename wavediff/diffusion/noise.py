@@ -6,6 +6,7 @@ It is drawn on the CPU for every device, so that results do not depend on the de
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ class ItemNoise:
     """
 
     def __init__(self, seed: int, indices: Sequence[int]) -> None:
-        self.seed = seed
+        self.seed = int(seed)
         self.indices = [int(index) for index in indices]
 
     def generators(self, stream: int) -> list[torch.Generator]:
@@ -59,6 +60,11 @@ class ItemNoise:
         )
 
 
+@lru_cache(maxsize=8)  # a stream in short chunks takes a block many times
+def _block(channels: int, length: int, *keys: int) -> Tensor:
+    return torch.randn(channels, length, generator=_generator(*keys))
+
+
 class PositionNoise:
     """Inference noise: that of a frame is a function of ``seed``, the draw and its position.
 
@@ -71,7 +77,7 @@ class PositionNoise:
     """
 
     def __init__(self, seed: int, offset: int = 0) -> None:
-        self.seed = seed
+        self.seed = int(seed)
         self.offset = offset
 
     def __call__(self, x: Tensor, draw: int) -> Tensor:
@@ -80,8 +86,7 @@ class PositionNoise:
         block = max(1, 65_536 // channels)
         first, last = self.offset // block, (self.offset + length - 1) // block
         blocks = [
-            torch.randn(channels, block, generator=_generator(self.seed, draw + 1, index))
-            for index in range(first, last + 1)
+            _block(channels, block, self.seed, draw + 1, index) for index in range(first, last + 1)
         ]
         start = self.offset - first * block
         noise = torch.cat(blocks, dim=-1)[:, start : start + length]

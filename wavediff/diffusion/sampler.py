@@ -22,7 +22,7 @@ from torch import Tensor
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, DenoiserLike
 from wavediff.diffusion.reverse import start
-from wavediff.diffusion.schedule import Schedule, as_float64
+from wavediff.diffusion.schedule import Schedule, as_float64, check_steps
 from wavediff.diffusion.times import Grid, uniform
 
 Options = ParamSpec("Options")
@@ -185,10 +185,9 @@ class Sampler:
                 unless it has this number.
 
         Raises:
-            ValueError: if ``steps`` is less than 1.
+            ValueError: for another number than 1 to 100,000.
         """
-        if steps < 1:
-            raise ValueError(f"a sampler needs at least 1 step, not {steps}")
+        check_steps(steps)
         own = self.times
         if isinstance(own, Grid) and own.takes_steps:
             return replace(self, times=own.with_options(steps=steps))
@@ -247,7 +246,8 @@ class Sampler:
         Raises:
             ValueError: if the method does not support the schedule or the grid.
             ImportError: if a package that the method needs is missing.
-            TypeError: without a denoiser, or for a method that draws noise and does not say so.
+            TypeError: without a denoiser or noise, or for a method that draws noise and does not
+                say so.
         """
         cond = Condition() if cond is None else cond
         try:
@@ -256,6 +256,8 @@ class Sampler:
             raise TypeError(
                 "sampling needs a denoiser: Denoiser(network, schedule, prediction)"
             ) from None
+        if not isinstance(z, Tensor):
+            raise TypeError(f"z is standard normal noise, torch.randn(shape), not {z!r}")
         times = self.grid(schedule)
         self.method.refuse(schedule, times)
         x = z if started else start(schedule, times[0], z, cond)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -175,6 +176,25 @@ class DiscreteBetas(VariancePreserving):
         return low + ((table[low] - alpha) / (table[low] - table[low + 1])).clamp(0, 1)
 
 
+MOST_STEPS = 100_000
+
+
+def check_steps(steps: object, what: str = "a sampler") -> None:
+    """Check a number of steps, which may come from a file.
+
+    Raises:
+        ValueError: for anything but a whole number from 1 to ``MOST_STEPS``.
+    """
+    if (
+        not isinstance(steps, Integral)
+        or isinstance(steps, bool)
+        or not 1 <= int(steps) <= MOST_STEPS
+    ):
+        raise ValueError(
+            f"{what} needs at least 1 step, a whole number up to {MOST_STEPS}, not {steps!r}"
+        )
+
+
 def linear(steps: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> DiscreteBetas:
     """DDPM's linear betas (Ho et al. 2020).
 
@@ -184,8 +204,9 @@ def linear(steps: int, beta_min: float = 1e-4, beta_max: float = 0.02) -> Discre
             0.05.
 
     Raises:
-        ValueError: if the betas are out of range.
+        ValueError: if the steps or betas are out of range.
     """
+    check_steps(steps, "a schedule")
     return DiscreteBetas(torch.linspace(beta_min, beta_max, steps, dtype=torch.float64))
 
 
@@ -200,8 +221,9 @@ def cosine(steps: int, offset: float = 0.008, beta_max: float = 0.999) -> Discre
         beta_max: upper bound of the betas, in (0, 1).
 
     Raises:
-        ValueError: if the betas are out of range.
+        ValueError: if the steps or betas are out of range.
     """
+    check_steps(steps, "a schedule")
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     return DiscreteBetas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=beta_max))

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from wavediff.diffusion.schedule import DiscreteBetas, Schedule
+from wavediff.diffusion.schedule import DiscreteBetas, Schedule, check_steps
 
 Options = ParamSpec("Options")
 
@@ -76,7 +76,7 @@ def uniform(schedule: Schedule, steps: int, t_end: float = 0.0) -> Tensor:
     Raises:
         ValueError: for a schedule, if ``steps`` is less than 1.
     """
-    _check(steps)
+    check_steps(steps)
     return torch.linspace(schedule.t_max, t_end, steps + 1, dtype=torch.float64)
 
 
@@ -89,7 +89,7 @@ def uniform_to_t_min(schedule: Schedule, steps: int) -> Tensor:
     Args:
         steps: 1 or more, including the last.
     """
-    _check(steps)
+    check_steps(steps)
     trained = torch.linspace(schedule.t_max, schedule.t_min, steps, dtype=torch.float64)
     return torch.cat([trained, torch.zeros(1, dtype=torch.float64)])
 
@@ -197,16 +197,11 @@ def from_betas(schedule: Schedule, betas: Sequence[float]) -> Tensor:
     return torch.cat([schedule.time_at(log_snr), torch.zeros(1, dtype=torch.float64)])
 
 
-def _check(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"a sampler needs at least 1 step, not {steps}")
-
-
 def _ends(
     schedule: Schedule, steps: int, t_start: float | None, t_last: float | None
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """(time, log-SNR) of the first time and of the last before the clean end."""
-    _check(steps)
+    check_steps(steps)
     t_start = schedule.t_max if t_start is None else t_start
     t_last = schedule.t_min if t_last is None else t_last
     ends = schedule.log_snr(torch.tensor([t_start, t_last], dtype=torch.float64))

@@ -5,15 +5,12 @@ frames within 30 dB of the loudest 0.4 s are speech, the others (or the quietest
 there are fewer) are pauses. Files are read in blocks, so that a long one takes little memory.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from wavediff.data.audio import audio_info
-from wavediff.errors import UserError
+from wavediff.data.reading import audio_reader, reading
 
 FRAME_SECONDS = 0.02
 LOUDEST_FRAMES = 20
@@ -41,18 +38,14 @@ def frame_powers(path: Path) -> np.ndarray:
     Raises:
         UserError: if the file cannot be read.
     """
-    _, rate = audio_info(path)
-    size = max(1, round(FRAME_SECONDS * rate))
     powers = []
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            for block in file.blocks(500 * size, dtype="float32", always_2d=True):
-                squares = np.mean(np.nan_to_num(block).astype(np.float64) ** 2, axis=1)
-                starts = np.arange(0, len(squares), size)
-                counts = np.diff(np.append(starts, len(squares)))
-                powers.append(np.add.reduceat(squares, starts) / counts)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{path}: the audio cannot be decoded. Export it again.") from error
+    with audio_reader(path) as reader, reading(reader.path):
+        size = max(1, round(FRAME_SECONDS * reader.sample_rate))
+        while len(block := reader.read(500 * size, "float32")):
+            squares = np.mean(np.nan_to_num(block).astype(np.float64) ** 2, axis=1)
+            starts = np.arange(0, len(squares), size)
+            counts = np.diff(np.append(starts, len(squares)))
+            powers.append(np.add.reduceat(squares, starts) / counts)
     return np.concatenate(powers)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler, add_to_each_
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, TableEmbedding
+from wavediff.networks.frames import WHOLE, Frames
 from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 512
@@ -40,7 +41,12 @@ class ResidualBlock(nn.Module):
         self.output_projection = kaiming_conv(width, 2 * width, 1)
 
     def forward(
-        self, x: Tensor, step: Tensor, local: Tensor | None, step_in_residual: bool
+        self,
+        x: Tensor,
+        step: Tensor,
+        local: Tensor | None,
+        step_in_residual: bool,
+        frames: Frames = WHOLE,
     ) -> tuple[Tensor, Tensor]:
         """One block.
 
@@ -50,6 +56,7 @@ class ResidualBlock(nn.Module):
             local: added before the gate, ``[batch, 2 width, time]``, including the bias of the
                 dilated convolution; possibly of fewer items, see ``add_to_each_``. None for none.
             step_in_residual: whether the residual connection includes ``step``.
+            frames: the whole signal, or a stream of parts.
 
         Returns:
             The input of the next block and the skip connection, like ``x``.
@@ -57,13 +64,11 @@ class ResidualBlock(nn.Module):
         y = x + step
         if step_in_residual:
             x = y
-        conv = self.dilated_conv
-        bias = conv.bias if local is None else None
-        y = F.conv1d(y, conv.weight, bias, padding=conv.padding, dilation=conv.dilation)
+        y = frames.conv(self.dilated_conv, y, bias=local is None)
         if local is not None:
-            add_to_each_(y, local)
+            add_to_each_(y, frames.aligned(local, y))
         residual, skip = self.output_projection(gated(y)).chunk(2, dim=1)
-        return residual.add(x).mul_(SCALE), skip
+        return residual.add(frames.aligned(x, residual)).mul_(SCALE), skip
 
 
 def gated(y: Tensor) -> Tensor:
@@ -138,6 +143,7 @@ class DiffWave(nn.Module):
 
     Attributes:
         receptive_field: frames on either side that a frame depends on.
+        streams: whether it computes signals in parts, see ``FrameStream``.
     """
 
     blocks: Any  # ModuleList of ResidualBlock
@@ -167,6 +173,7 @@ class DiffWave(nn.Module):
         self.rectify_input, self.kernel_size = rectify_input, kernel_size
         self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
         self.receptive_field = sum(self.dilations) * (kernel_size - 1) // 2
+        self.streams = (upsample == 1 or not local_channels) and kernel_size % 2 == 1
         self.input_projection = kaiming_conv(channels + anchor_channels, width, 1)
         self.embedding = TableEmbedding(steps) if embedding == "table" else SinusoidalEmbedding()
         self.embedding_projection = nn.Sequential(
@@ -209,16 +216,18 @@ class DiffWave(nn.Module):
             bias = projection.bias + self.blocks[i].dilated_conv.bias
             yield F.conv1d(local, projection.weight, bias)
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames = WHOLE
+    ) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
 
         Raises:
             ValueError: if a condition that the network was built for is missing.
         """
         with precision(x):
-            return self._predict(x, c_noise, cond)
+            return self._predict(x, c_noise, cond, frames)
 
-    def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+    def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames) -> Tensor:
         step = self.embedding_projection(self.embedding(c_noise))
         if self.label_embedding is not None:
             step = step + self.label_embedding(cond.needed("label"))
@@ -227,13 +236,11 @@ class DiffWave(nn.Module):
         h = self.input_projection(x)
         if self.rectify_input:
             h = F.relu(h)
-        length = x.shape[-1]
         total: Any = None  # sum of the skip connections
         projected = self._projected(cond) if cond.prepared is None else cond.prepared
         for block, local in zip(self.blocks, projected, strict=True):
-            local = None if local is None else local[..., :length]
             shift = block.step_projection(step)[..., None]
-            h, skip = block(h, shift, local, self.step_in_residual)
-            total = skip.clone() if total is None else total.add_(skip)
+            h, skip = block(h, shift, local, self.step_in_residual, frames)
+            total = skip.clone() if total is None else frames.aligned(total, skip).add_(skip)
         h = F.relu(self.skip_projection(total / math.sqrt(len(self.blocks))))
         return self.output_projection(h)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
+from wavediff.networks.frames import WHOLE, Frames
 from wavediff.representations.stft import from_channels, magnitude, to_channels
 
 KERNEL = 5  # bins
@@ -36,6 +37,10 @@ class FrequencyUNet(nn.Module):
         widths: channels of the resolutions; each has half the bins of the one before.
         time_kernel: kernel size in time of the convolutions over frequency, odd.
         options: of the network over time.
+
+    Attributes:
+        receptive_field: frames on either side that a frame depends on.
+        streams: whether it computes signals in parts, see ``FrameStream``.
 
     Raises:
         ValueError: if the anchor is not like the signal, the channels are not STFT frames, or
@@ -72,6 +77,7 @@ class FrequencyUNet(nn.Module):
         self.network = network(channels=widths[-1] * bins[-1], **options)
         self.receptive_field = self.network.receptive_field + len(widths) * (time_kernel - 1)
         self.stride = getattr(self.network, "stride", 1)
+        self.streams = getattr(self.network, "streams", False)
         outputs = [4, *widths[:-1]]  # mask and residual
         self.up = nn.ModuleList(
             conv(nn.ConvTranspose2d, 2 * a, b) for a, b in zip(widths, outputs, strict=True)
@@ -83,8 +89,13 @@ class FrequencyUNet(nn.Module):
         """See the network over time."""
         return self.network.prepare(cond)
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames = WHOLE
+    ) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
+
+        Args:
+            frames: the whole signal, or a stream of parts where the network ``streams``.
 
         Raises:
             ValueError: without an anchor.
@@ -95,20 +106,24 @@ class FrequencyUNet(nn.Module):
         h = h.to(memory_format=torch.channels_last)
         skips = []
         for i, conv in enumerate(self.down):
-            h = conv(h) if i else conv(h) + self.place
-            h = F.silu(h)
+            h = frames.conv(conv, h)
+            h = F.silu(h if i else h + self.place)
             skips.append(h)
-        batch, width, frames, bins = h.shape
-        inner = h.permute(0, 3, 1, 2).reshape(batch, bins * width, frames)
-        inner = self.network(inner, c_noise, cond)
-        h = h + inner.reshape(batch, bins, width, frames).permute(0, 2, 3, 1)
+        batch, width, time, bins = h.shape
+        inner = h.permute(0, 3, 1, 2).reshape(batch, bins * width, time)
+        streamed = (frames,) if self.streams else ()
+        inner = self.network(inner, c_noise, cond, *streamed)
+        inner = inner.reshape(batch, bins, width, -1).permute(0, 2, 3, 1)
+        h = frames.aligned(h, inner) + inner
         for skip, conv, size in zip(
             reversed(skips), reversed(self.up), reversed(self.bins[:-1]), strict=True
         ):
             # an even and an odd number of bins have the same half
-            h = conv(torch.cat([h, skip], dim=1), output_size=[frames, size])
+            h = torch.cat([h, frames.aligned(skip, h)], dim=1)
+            h = frames.conv_transpose(conv, h, size)
             h = h if conv is self.up[0] else F.silu(h)
         mask, residual = h.chunk(2, dim=1)
+        y = frames.aligned(y, h)
         (m_re, m_im), (y_re, y_im) = mask.unbind(1), y.unbind(1)
         product = torch.stack([m_re * y_re - m_im * y_im, m_re * y_im + m_im * y_re], dim=1)
         return to_channels((product + residual + y).permute(0, 3, 2, 1))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from wavediff.errors import UserError
@@ -25,6 +24,7 @@ LOGS = {
     "unit_db": "decibels mapped to [0, 1]",
 }
 
+MOST_FFT, MOST_BANDS = 65_536, 1024  # their product is a matrix
 FRAMES_AT_ONCE = 8192  # bounds the memory of long recordings; 95 s at hop 256 and 22.05 kHz
 
 
@@ -89,6 +89,11 @@ class MelFrontEnd(nn.Module):
                     "sample_rate, n_fft, win_length, hop_length and n_mels must be positive "
                     f"integers, got {size!r}"
                 )
+        if n_fft > MOST_FFT or n_mels > MOST_BANDS:
+            raise ValueError(
+                f"n_fft is at most {MOST_FFT} and n_mels at most {MOST_BANDS}, not {n_fft} and "
+                f"{n_mels}"
+            )
         if win_length > n_fft or hop_length > n_fft:
             raise ValueError(f"win_length and hop_length must not exceed n_fft = {n_fft}")
         if not 0 <= f_min < f_max <= sample_rate / 2:
@@ -98,8 +103,8 @@ class MelFrontEnd(nn.Module):
             )
         if mel_scale not in ("slaney", "htk") or norm not in ("slaney", None):
             raise ValueError("mel_scale must be 'slaney' or 'htk' and norm 'slaney' or None")
-        if log not in LOGS or floor <= 0 or power <= 0 or magnitude_eps < 0:
-            raise ValueError(f"log must be one of {list(LOGS)}; floor and power positive")
+        if log not in LOGS or floor <= 0 or not 0 < power <= 4 or magnitude_eps < 0:
+            raise ValueError(f"log must be one of {list(LOGS)}, floor positive, power in (0, 4]")
         self.name = name
         self.sample_rate = sample_rate
         self.n_fft = n_fft
@@ -194,14 +199,14 @@ class MelFrontEnd(nn.Module):
             magnitude = spectrum.abs()
         if self.power != 1:
             magnitude = magnitude**self.power
-        return self._log(self.filters.to(audio.dtype) @ magnitude)
+        return self.to_log(self.filters.to(audio.dtype) @ magnitude)
 
     @property
     def window_norm(self) -> float:
         """Root of the energy of the window."""
         return math.sqrt(float(self.window.square().sum()))
 
-    def _log(self, linear: Tensor) -> Tensor:
+    def to_log(self, linear: Tensor) -> Tensor:
         linear = linear.clamp_min(self.floor)
         if self.log == "ln":
             return linear.log()
@@ -231,14 +236,18 @@ class MelFrontEnd(nn.Module):
             bound = float(self.filters.norm(dim=1).max()) * norm
         else:
             bound = float(self.filters.sum(dim=1).max()) * norm**self.power
-        return float(self._log(torch.tensor(bound)))
+        return float(self.to_log(torch.tensor(bound)))
 
-    def check(self, array: np.ndarray | Tensor, source: str = "the mel") -> Tensor:
+    def check(
+        self, array: np.ndarray | Tensor, source: str = "the mel", scale: str | None = None
+    ) -> Tensor:
         """Check that an array may be a mel of this front-end.
 
         Args:
             array: ``[n_mels, frames]`` or ``[batch, n_mels, frames]``.
             source: its name in messages, such as the name of the file.
+            scale: of its values, a name in ``mel_scales.SCALES``, from which it is converted; None
+                is the front-end's own, where other scales are recognised.
 
         Returns:
             The mel, a float32 tensor like ``array``.
@@ -247,7 +256,7 @@ class MelFrontEnd(nn.Module):
             UserError: for another shape, NaN or infinite values, or values outside the range of
                 this front-end; the message names the likely front-end.
         """
-        return check_mel(self, array, source, known=front_ends())
+        return check_mel(self, array, source, known=front_ends(), scale=scale)
 
 
 def reflect(audio: Tensor, padding: int) -> Tensor:
@@ -270,6 +279,8 @@ def front_ends() -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     """A front-end's file, over the one that it begins with."""
+    from omegaconf import OmegaConf  # takes 0.1 s, which models do not need
+
     config: Any = OmegaConf.to_container(OmegaConf.load(file))
     first = config.pop("defaults", ["_self_"])[0]
     return config if first == "_self_" else _read(file.with_stem(first)) | config

@@ -1,8 +1,8 @@
 """Detection of arrays that are not mels of a front-end, and of what they are instead.
 
 A vocoder turns a mel of another kind into noise or silence without an error. Kinds are recognised
-by properties common to all audio: logarithms have a wide range, most magnitudes are small, and
-noise makes adjacent bands differ by about a quarter of a neper.
+by properties common to all audio: logarithms have a wide range, most magnitudes are small, noise
+makes adjacent bands differ by about a quarter of a neper, and no frame is louder than full scale.
 """
 
 import math
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from wavediff.errors import UserError
+from wavediff.representations.mel_scales import SCALES, convert, frame_rms
 
 if TYPE_CHECKING:
     from wavediff.representations.mel import MelFrontEnd
@@ -22,6 +23,20 @@ MARGIN = {"ln": 1.0, "log10": 0.45, "unit_db": 0.1}
 
 # Bound on the median difference of adjacent bands, in nepers; white noise has 0.24, speech more.
 ROUGHNESS = 0.215
+HIGH_FLOOR = -5.2  # a natural log mel above it is of noise, and as rough
+
+# Bounds on medians over cells above the floor, in nepers: differences of adjacent bands, and in the
+# upper half the lower quartile of second differences of bands, and second differences of frames.
+# Energies, of twice the logarithm, are within them.
+CONTRASTS = ((0.52, 1.3), (0.24, 0.6), (0.4, 0.95))
+
+CONTRAST = (0.16, 0.6)  # of the first of them, for a scale that is suggested
+
+LOUDEST_RMS = 1.25  # of a frame; a full-scale square wave has 0.95
+QUIETEST_RMS = 1e-4  # of the loudest frame of a mel on a scale that is suggested
+FLOORS = (-4.0, -1.0, 0.0)  # of Tacotron forks, where silence is clipped
+TIED = 1e-3  # share of cells at such a floor, at least
+CELLS = 400_000  # that statistics are of
 
 
 def check_mel(
@@ -29,8 +44,11 @@ def check_mel(
     array: np.ndarray | Tensor,
     source: str,
     known: dict[str, dict[str, Any]],
+    scale: str | None = None,
 ) -> Tensor:
     """``MelFrontEnd.check``, with the parameters of the named front-ends in ``known``."""
+    if scale is not None and scale not in SCALES:
+        raise UserError(f"there is no mel scale {scale!r}: use one of {', '.join(SCALES)}.")
     mel = _numbers(array, source)
     own = f"a mel of the front-end {front_end.name!r}"
     advice = _advice(front_end, known)
@@ -53,28 +71,157 @@ def check_mel(
             f"{_likely(kind_of(flat), bands, known)}: {advice}."
         )
     if not mel.isfinite().all():
-        count = int((~mel.isfinite()).sum())
+        bad = (~flat.isfinite()).nonzero()
+        band, frame = bad[0].tolist()
         raise UserError(
-            f"{source} has {count} NaN or infinite values of {mel.numel()}: compute it again."
+            f"{source} has {len(bad)} NaN or infinite values of {mel.numel()}, the first in band "
+            f"{band} of frame {frame}: compute it again."
         )
+    given = mel
+    if scale is not None:
+        mel = convert(mel, scale, front_end)
+        flat = convert(flat, scale, front_end)
 
     kind = kind_of(flat, front_end.power)
     low, high = float(mel.min()), float(mel.max())
     lowest, highest = front_end.silence, front_end.largest
     margin = MARGIN[front_end.log] * max(front_end.power, 1)
     within = lowest - margin <= low and high <= highest + margin
-    if within and kind in (front_end.log, None):
+    loud = _loudest(flat, front_end) > LOUDEST_RMS
+    doubt = ""
+    if scale is None and within and kind in (front_end.log, None):
+        doubt = "would be audio beyond full scale" if loud else _doubt(flat, front_end)
+        if not doubt:
+            return mel
+    if scale is not None and within and not loud and _inside(given, scale):
         return mel
-    values = f"{source} has values from {low:.4g} to {high:.4g}"
+
+    values = f"{source} has values from {float(given.min()):.4g} to {float(given.max()):.4g}"
+    options = _options(given, front_end, scale)
+    if scale is not None:
+        raise UserError(
+            f"{values}, which as {SCALES[scale].title} (--mel-scale {scale}) is out of range or "
+            f"audio beyond full scale, for {own}{options or f': {advice}'}."
+        )
+    if doubt:
+        raise UserError(f"{values}, but as {own} it {doubt}{options or f': {advice}'}.")
     if kind == front_end.log:
         raise UserError(
             f"{values}, but {own} is between {lowest:.4g} (silence) and {highest:.4g} "
-            f"(full scale); it has another floor, scale or level: {advice}."
+            f"(full scale); it has another floor, scale or level{options or f': {advice}'}."
         )
+    if options and kind != "unit_db" and _tied(flat):  # clipped, as no other kind is
+        raise UserError(f"{values}, but {own} is between {lowest:.4g} and {highest:.4g}{options}.")
     raise UserError(
         f"{values}, but {own} is between {lowest:.4g} and {highest:.4g}; "
-        f"{_likely(kind, bands, known)}: {_conversion(kind, front_end) or advice}."
+        f"{_likely(kind, bands, known)}: {_conversion(kind, front_end) or advice}{options}."
     )
+
+
+def _doubt(mel: Tensor, front_end: "MelFrontEnd") -> str:
+    """Why ``mel [bands, frames]`` within the range of a front-end is not one of audio, or ""."""
+    if front_end.log != "ln" or front_end.power != 1:
+        return ""
+    low = float(mel.min())
+    if tied := _tied(mel):
+        return f"would have no silence below {low:.4g}, where {tied} values lie"
+    if mel.shape[1] < 8:
+        return ""
+    if low > HIGH_FLOOR and float((mel[1:] - mel[:-1]).abs().median()) < ROUGHNESS:
+        return "would be noise that is smoother than any"
+    if _is_of_energies(mel):
+        return "differs between bands and frames about twice as much as magnitudes"
+    return ""
+
+
+def _loudest(mel: Tensor, front_end: "MelFrontEnd") -> float:
+    """The largest ``frame_rms`` of ``mel [bands, frames]``, in bounded memory."""
+    parts = mel.split(max(1, CELLS // len(mel)), dim=1)
+    return max(float(frame_rms(part, front_end).max()) for part in parts)
+
+
+def _inside(mel: Tensor, name: str) -> bool:
+    """Whether values are within a scale's interval, but for what networks overshoot."""
+    scale, low, high = SCALES[name], float(mel.min()), float(mel.max())
+    margin = 0.1 * (min(scale.high, high) - max(scale.low, low))
+    return low >= scale.low - margin and high <= scale.high + margin
+
+
+def _tied(mel: Tensor) -> int:
+    """Values at the lower end of a Tacotron fork's interval, if that is where many lie."""
+    low = float(mel.min())
+    tied = int(((mel - low).abs() < 1e-6).sum())
+    at_floor = min(abs(low - floor) for floor in FLOORS) < 1e-6
+    return tied if at_floor and tied > max(2, TIED * mel.numel()) else 0
+
+
+def _is_of_energies(mel: Tensor) -> bool:
+    """Whether natural logarithms ``[bands, frames]`` are of energies instead of magnitudes."""
+    mel = mel[:, : CELLS // len(mel)]
+    sounding = mel > mel.min() + 0.05
+    upper, heard = mel[len(mel) // 2 :], sounding[len(mel) // 2 :]
+    bands = (mel[1:] - mel[:-1]).abs()[sounding[1:] & sounding[:-1]]
+    second = (upper[2:] - 2 * upper[1:-1] + upper[:-2]).abs()
+    second = second[heard[2:] & heard[1:-1] & heard[:-2]]
+    frames = (upper[:, 2:] - 2 * upper[:, 1:-1] + upper[:, :-2]).abs()
+    frames = frames[heard[:, 2:] & heard[:, 1:-1] & heard[:, :-2]]
+    if min(len(bands), len(second), len(frames)) < 1000:
+        return False
+    found = (bands.median(), second.quantile(0.25), frames.median())
+    bounds = zip(found, CONTRASTS, strict=True)
+    return all(low < float(value) < high for value, (low, high) in bounds)
+
+
+def _options(mel: Tensor, front_end: "MelFrontEnd", given: str | None) -> str:
+    """What converts a mel of another scale, for the end of a message; "" for nothing."""
+    names = _fitting(mel, front_end, given)
+    options = [f"--mel-scale {name} if it is {SCALES[name].title}" for name in names]
+    ways = [f"give `wavediff vocode` {', or '.join(options)}"] if options else []
+    flat = _flat(mel)
+    if abs(float(flat.mean())) < 0.5 and 0.5 < float(flat.std()) < 1.5 and float(flat.min()) < -1:
+        ways.append(
+            "if it is normalised to mean 0 and variance 1, multiply it by the standard deviation "
+            "and add the mean that it was normalised by"
+        )
+    return f"; {', or '.join(ways)}" if ways else ""
+
+
+def _fitting(mel: Tensor, front_end: "MelFrontEnd", given: str | None) -> list[str]:
+    """Names of the other scales that a mel may be of."""
+    flat = _flat(mel)
+    others = [name for name in SCALES if name not in (given, front_end.log)]
+    return [name for name in others if _fits(flat, name, front_end)]
+
+
+def _flat(mel: Tensor) -> Tensor:
+    """``[bands, frames]`` of one or several mels, as many frames as statistics need."""
+    flat = mel if mel.ndim == 2 else mel.transpose(0, 1).reshape(mel.shape[1], -1)
+    return flat[:, : CELLS // len(flat)]
+
+
+def _fits(mel: Tensor, name: str, front_end: "MelFrontEnd") -> bool:
+    """Whether ``mel [bands, frames]`` may be of the scale of a name."""
+    scale, low, high = SCALES[name], float(mel.min()), float(mel.max())
+    width = scale.high - scale.low
+    if low < scale.low - 0.05 * min(width, 1) or high > scale.high + 0.05 * width:
+        return False
+    if math.isfinite(width) and high < scale.low + 0.3 * width:  # the loudest cell is below -70 dB
+        return False
+    ln = convert(mel, name, front_end)
+    rms = float(frame_rms(ln, front_end).max())
+    if not QUIETEST_RMS < rms < LOUDEST_RMS or float(ln.max()) > front_end.largest:
+        return False
+    if _tied(mel) and abs(low - scale.low) < 1e-6:  # clipped as on this scale
+        return True
+    low, high = CONTRAST
+    return front_end.log != "ln" or (not _doubt(ln, front_end) and low < _contrast(ln) < high)
+
+
+def _contrast(mel: Tensor) -> float:
+    """Median difference of adjacent bands, in the cells above the floor."""
+    sounding = mel > mel.min() + 0.05
+    cells = (mel[1:] - mel[:-1]).abs()[sounding[1:] & sounding[:-1]]
+    return float(cells.median()) if len(cells) else 0.0
 
 
 def kind_of(mel: Tensor, power: float = 1.0) -> str | None:
@@ -127,6 +274,11 @@ def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
         if array.dtype.kind not in "fiu":
             raise UserError(f"{source} holds {array.dtype} values: a mel is an array of numbers.")
         array = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    if not isinstance(array, Tensor):
+        raise UserError(
+            f"{source} is a {type(array).__name__}: a mel is an array or a tensor [bands, frames], "
+            "or several of one length [batch, bands, frames]."
+        )
     if array.is_complex() or array.dtype == torch.bool:
         raise UserError(f"{source} holds {array.dtype} values: a mel is an array of real numbers.")
     return array.detach().float().cpu()

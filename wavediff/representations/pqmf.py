@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 
+MOST_TAPS = 4096  # of the prototype: its design takes the square of it
+
 
 class PQMF(Representation):
     """Audio as M subbands at 1/M of the rate, by an exactly orthogonal filter bank.
@@ -29,7 +31,7 @@ class PQMF(Representation):
         mel: not used; all representations accept it.
 
     Raises:
-        ValueError: if ``bands`` is odd, or ``overlap`` is below 1.
+        ValueError: if ``bands`` is odd, or ``overlap`` is out of range.
     """
 
     angles: Tensor
@@ -45,8 +47,11 @@ class PQMF(Representation):
         super().__init__()
         if bands < 2 or bands % 2:
             raise ValueError(f"bands must be even, got {bands}")
-        if overlap < 1:
-            raise ValueError(f"overlap must be at least 1, got {overlap}")
+        if overlap < 1 or 2 * overlap * bands > MOST_TAPS:
+            raise ValueError(
+                f"overlap must be at least 1 and 2 overlap bands at most {MOST_TAPS}, "
+                f"got {overlap} for {bands} bands"
+            )
         self.channels = bands
         self.hop_length = bands
         self.halo = overlap

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.mel import MOST_FFT, MelFrontEnd
 from wavediff.representations.representation import Representation
 
 
@@ -44,8 +44,8 @@ class STFT(Representation):
         mel: MelFrontEnd | None = None,
     ) -> None:
         super().__init__()
-        if n_fft % 2:
-            raise ValueError(f"n_fft must be even, got {n_fft}")
+        if n_fft % 2 or not 2 <= n_fft <= MOST_FFT:
+            raise ValueError(f"n_fft must be even and from 2 to {MOST_FFT}, got {n_fft}")
         if not 1 <= hop_length <= n_fft // 3:
             raise ValueError(f"hop_length must be in 1..n_fft / 3, got {hop_length} for {n_fft}")
         if not 0 < compression <= 1:

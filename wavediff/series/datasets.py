@@ -17,6 +17,7 @@ import pandas
 
 from wavediff.data.download import fetch_file
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.series.reading import read_series
 from wavediff.series.series_set import Series, SeriesSet
 
@@ -201,7 +202,7 @@ def statsmodels(name: str) -> SeriesSet:
 
 
 def _root(root: str) -> Path:
-    return Path(root).expanduser()
+    return expanded(root)
 
 
 def _lines(path: Path) -> list[Row]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from wavediff.data.download import fetch_file
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.series.series_set import Series, SeriesSet
 
 # Silva et al. 2012, "Predicting in-hospital mortality of ICU patients"; ODC-By 1.0.
@@ -51,7 +52,7 @@ def physionet(
         raise UserError(f"data.fold={fold} is out of range: give 0 to 4")
     names, values, hidden = [], [], []
     draw = np.random.RandomState(seed)
-    for name, text in _files(Path(root).expanduser()):
+    for name, text in _files(expanded(root)):
         hours = _hours(name, text)
         places = np.flatnonzero(~np.isnan(hours.reshape(-1)))
         if not len(places):

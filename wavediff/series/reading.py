@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 
 from wavediff.errors import UserError, listed, shorten
+from wavediff.inputs import expanded
 from wavediff.series import checks, frequency
 from wavediff.series.column_roles import clock_advice, find_item_column, find_targets
 from wavediff.series.frequency import text
@@ -140,14 +141,13 @@ def _file(source: str | Path) -> Path:
     Raises:
         UserError: for another one.
     """
-    path = Path(source)
+    path = expanded(source)
     try:
-        path = path.expanduser()
         if path.is_dir():
             raise UserError(f"{path} is a folder: give a CSV or Parquet file")
         if path.exists():
             return path
-    except (OSError, ValueError, RuntimeError):  # too long, a NUL, an unknown user
+    except (OSError, ValueError):  # too long, a NUL
         pass
     raise UserError(f"{shorten(source, 200)} does not exist: give a CSV or Parquet file")
 

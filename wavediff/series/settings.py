@@ -13,11 +13,11 @@ Settings of all datasets of series (``conf/data/series.yaml``):
     workers       processes that cut windows
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any
 
 from wavediff.data.configured import dataset_of, settings_of
 from wavediff.data.loader import check
@@ -26,6 +26,9 @@ from wavediff.series import calendar, windows
 from wavediff.series.scaling import KINDS
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.windows import Windows
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 GROUPS = (
     "task",
@@ -115,6 +118,7 @@ def default_context(freq: str | None, horizon: int, longest: int) -> int:
 def recipe_config(recipe: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The configuration that ``wavediff train recipe=... overrides`` composes, as plain values."""
     from hydra import compose, initialize_config_dir  # not needed for inference
+    from omegaconf import OmegaConf
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_folder())):
         config = compose("train", [f"recipe={recipe}", *overrides])

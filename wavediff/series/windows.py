@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wavediff.data.crops import epoch_order
+from wavediff.data.order import epoch_order
 from wavediff.errors import UserError, listed, shorten
 from wavediff.series import calendar
 from wavediff.series.series_set import Series, SeriesSet

@@ -16,6 +16,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.errors import UserError
 from wavediff.networks.patch_transformer import PatchTransformer
 from wavediff.networks.precision import reduced
 from wavediff.series import features
@@ -157,6 +158,9 @@ class ZeroShotForecaster(DiffusionTask):
 
         Returns:
             float64 ``[samples, batch, horizon]``.
+
+        Raises:
+            UserError: where the network's output is not finite.
         """
         block, patch = self.block, self.network.patch
         blocks: list[Tensor] = []
@@ -175,6 +179,11 @@ class ZeroShotForecaster(DiffusionTask):
             found = self._block(values, periods, size, paths, sampler, seed + start, numbers)
             blocks.append(found.flatten(0, 1))
         joined = torch.cat(blocks, 1)[:, :horizon]
+        if not joined.isfinite().all():
+            raise UserError(
+                "the model's samples hold NaN or infinite values: its checkpoint is broken, try "
+                "another"
+            )
         return joined.unflatten(0, (-1, samples)).transpose(0, 1)
 
     def _block(

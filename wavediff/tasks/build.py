@@ -13,19 +13,27 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.moved import current
 from wavediff.notation import in_full
 
 if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
-LARGE = 1_000_000  # a size in a network's configuration that needs a reason
+LARGE = 1_000_000  # beyond every size in the configuration of a model
+PLAIN: dict[Any, tuple[Any, str]] = {  # types of options
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    str: (str, "a text"),
+    bool: (bool, "true or false"),
+    NoneType: (NoneType, "null"),
+}
 OPTIONAL = ("mel",)  # groups that a task with a representation may have
 _CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
 _ALLOWED = (
@@ -49,6 +57,7 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
     special = {"_target_", "_partial_"}
     arguments = {key: _value(value) for key, value in config.items() if key not in special}
     try:
+        _check_types(target, arguments)
         if config.get("_partial_"):
             inspect.signature(target).bind_partial(**arguments, **kwargs)
             return partial(target, **arguments, **kwargs)
@@ -61,7 +70,30 @@ def make(config: Mapping[str, Any], **kwargs: Any) -> Any:
         ArithmeticError,
         LookupError,
     ) as error:
-        raise UserError(f"cannot build {config['_target_']}: {error}") from error
+        raise UserError(f"cannot build {config['_target_']}: {shorten(error, 300)}") from error
+
+
+def _check_types(target: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """See that numbers, texts and switches are given where the target wants them.
+
+    Raises:
+        TypeError: for the first that is another.
+    """
+    function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):  # names for the type checker alone
+        return
+    for name, value in arguments.items():
+        hint = hints.get(name)
+        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        if not set(kinds) <= PLAIN.keys():
+            continue
+        if not any(isinstance(value, PLAIN[kind][0]) for kind in kinds) or (
+            isinstance(value, bool) and bool not in kinds
+        ):
+            wanted = " or ".join(PLAIN[kind][1] for kind in kinds)
+            raise TypeError(f"{name}={shorten(repr(value))} is not {wanted}")
 
 
 def _target(config: Any) -> Any:
@@ -77,6 +109,8 @@ def _value(node: Any) -> Any:
         return {key: _value(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [_value(value) for value in node]
+    if isinstance(node, int) and abs(node) > LARGE:
+        raise UserError(f"the configuration is damaged: no model has a size of {shorten(node)}")
     return node
 
 

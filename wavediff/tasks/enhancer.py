@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,8 @@ from wavediff.representations.level import RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 from wavediff.representations.stft import magnitude
+from wavediff.tasks.arguments import check_call
+from wavediff.tasks.frame_enhancer import FrameEnhancer, takes_frames
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.task import DiffusionTask
@@ -177,18 +180,18 @@ class Enhancer(DiffusionTask):
         """(clean, noisy, condition) of a batch, normalised by the level of the noisy recording."""
         level = self.level(batch["noisy"]) / self.level_rms
         clean, noisy = normalised(batch["audio"], level), normalised(batch["noisy"], level)
-        return clean, noisy, self._condition(noisy)
+        return clean, noisy, self.condition(noisy)
 
     @torch.no_grad()
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:
         """(noise, condition) from which the crops of ``batch["noisy"]`` are sampled."""
         noisy = batch["noisy"]
         level = self.level(noisy) / self.level_rms
-        cond = self._condition(normalised(noisy, level))
+        cond = self.condition(normalised(noisy, level))
         anchor = cond.needed("anchor")
         return noise.normal(*anchor.shape[1:]).to(anchor), cond
 
-    def _condition(self, noisy: Tensor) -> Condition:
+    def condition(self, noisy: Tensor) -> Condition:
         """Condition of normalised ``noisy [batch, 1, time]``."""
         local = self.mel(noisy)
         return Condition(local=local, anchor=self.representation.encode(noisy, local))
@@ -216,6 +219,7 @@ class Enhancer(DiffusionTask):
         Raises:
             UserError: for invalid audio, a value out of range, or an unknown sampler.
         """
+        check_call(self.network, seed, sample_rate)
         chosen = self.with_sampler(sampler, steps)
         return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
 
@@ -228,7 +232,7 @@ class Enhancer(DiffusionTask):
         steps: int | None = None,
         seed: int = 0,
         dry: float = 0.0,
-        chunk_seconds: float | None = 0.25,
+        chunk_seconds: float | None = 0.6,
         progress: Callable[[float], None] | None = None,
     ) -> EnhancerStream:
         """Enhance a stream of blocks ``[channels, n]``, with the same result as ``forward``.
@@ -241,21 +245,27 @@ class Enhancer(DiffusionTask):
         Args:
             sampler, steps, seed, dry: see ``forward``.
             chunk_seconds: of signal per network call: shorter chunks have a lower latency and a
-                higher cost. None has the lowest cost, for files.
+                higher cost. None has the lowest cost, for files. With one network call per sample,
+                a network that ``streams`` computes each frame once; others compute the context of
+                each chunk again.
             progress: called with the seconds of signal that have been processed.
 
         Raises:
             UserError: see ``forward``.
         """
+        check_call(self.network, seed, sample_rate)
+        chosen = self.with_sampler(sampler, steps)
+        by_frames = chunk_seconds is not None and takes_frames(self, chosen)
         return EnhancerStream(
             self,
             sample_rate,
             channels,
-            sampler=self.with_sampler(sampler, steps),
+            sampler=chosen,
             seed=seed,
             dry=dry,
             chunk_seconds=chunk_seconds,
             progress=progress,
+            windows=partial(FrameEnhancer, self, chosen, seed) if by_frames else None,
         )
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
@@ -293,7 +303,7 @@ class Enhancer(DiffusionTask):
         schedule, length = self.denoiser.schedule, noisy.shape[-1]
         noisy = noisy.to(self.device)
         level = self.level(noisy) / self.level_rms
-        cond = self._condition(normalised(noisy, level))
+        cond = self.condition(normalised(noisy, level))
         draw = PositionNoise(seed, offset // self.representation.hop_length)
         if sampler.calls(schedule) > 1:
             cond = self.denoiser.prepare(cond)

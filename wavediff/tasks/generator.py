@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -19,8 +20,11 @@ from wavediff.diffusion.wiener import WienerDenoiser
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
+from wavediff.tasks.arguments import check_call
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.task import DiffusionTask
+
+MOST_SECONDS = 3600  # of a sound
 
 
 class Generator(Labelled, DiffusionTask):  # type: ignore[override]
@@ -172,10 +176,14 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
             UserError: for a value out of range, an unknown sampler, or a label that is missing,
                 unknown or not supported.
         """
-        if n < 1:
+        check_call(self.network, seed)
+        if not isinstance(n, Integral) or n < 1:
             raise UserError(f"the number of sounds must be 1 or more, not {n}")
-        if seconds is not None and not 0 < seconds < float("inf"):
-            raise UserError(f"a sound's length must be positive, not {seconds:g} seconds")
+        if seconds is not None and not 0 < seconds <= MOST_SECONDS:
+            raise UserError(
+                f"a sound's length must be positive and at most {MOST_SECONDS} seconds, not "
+                f"{seconds:g}"
+            )
         number = self.label_number(label)
         denoiser = self._guided(number, guidance)
         if not isinstance(sampler, Sampler):

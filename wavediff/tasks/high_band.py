@@ -80,7 +80,7 @@ class HighBand:
         g = np.stack([np.interp(position, grid, row) for row in gains])
         return enhanced + g * (self.noisy.peek(start, stop) - noisy)
 
-    def _gains(self, both: Array, start: int, wanted: slice) -> Array:
+    def _gains(self, both: Array, *_: object) -> Array:
         """Wiener gains in [0, 1] from the top octave of the enhanced and the noisy channels."""
         energy = convolve(convolve(both, self._band) ** 2, self._window)
         enhanced, noisy = np.split(np.maximum(energy, 0) + SILENT_ENERGY, 2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wavediff.errors import UserError
@@ -18,6 +19,7 @@ class Labelled:
     """
 
     network: Any  # as a task's
+    denoiser: Any
     extra: Mapping[str, Any]
     label_optional = False
 
@@ -31,6 +33,31 @@ class Labelled:
     def label_names(self) -> list[str]:
         """Names of the classes or speakers, in the order of their numbers; may be empty."""
         return [str(name) for name in self.extra.get("label_names") or []]
+
+    def labels_for(self, names: Sequence[str] | None) -> int:
+        """Number of labels that the network needs for data with the labels ``names``.
+
+        Raises:
+            UserError: if the network takes no labels or has too few, or the data have none.
+        """
+        count = len(names or ())
+        if self.labels and not count:
+            raise UserError(
+                f"network.labels={self.labels}, but the data have no labels: use data.labels=true "
+                "or a manifest with a column label, or network.labels=0"
+            )
+        if 0 < self.labels < count:
+            raise UserError(
+                f"the data have {count} labels, but network.labels={self.labels}: use "
+                f"network.labels={count}, or 0 to take it from the data"
+            )
+        kind = type(self.denoiser.network)
+        if count and not self.labels and "labels" not in inspect.signature(kind).parameters:
+            raise UserError(
+                f"the data have {count} labels, but the network {kind.__name__} takes none: use "
+                "another, for example network=diffwave_frames, or data.labels=false"
+            )
+        return self.labels or count
 
     def label_number(self, label: int | str | None) -> int | None:
         """Number of the class or speaker ``label``; None for a model without labels.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.files import conf_files
+from wavediff.inputs import expanded
 
 FILE_NAME = "model.safetensors"
 
@@ -26,14 +27,19 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     Raises:
         UserError: for a checkpoint that does not exist.
     """
-    path = Path(name_or_path)
-    for candidate in (path, path / FILE_NAME, pretrained_folder() / str(path) / FILE_NAME):
-        if candidate.is_file():
-            return candidate
-    if path.is_dir():
+    path = expanded(name_or_path)
+    bundled = pretrained_folder() / str(name_or_path) / FILE_NAME
+    try:
+        for candidate in (path, path / FILE_NAME, bundled):
+            if candidate.is_file():
+                return candidate
+        is_folder = path.is_dir()
+    except OSError:  # a name that is too long
+        is_folder = False
+    if is_folder:
         raise UserError(f"{path} holds no {FILE_NAME}: give a run folder with a saved checkpoint")
     raise UserError(
-        f"there is no checkpoint {str(name_or_path)!r}: give a run folder, a {FILE_NAME} file, "
+        f"there is no checkpoint {shorten(name_or_path)!r}: give a run folder, a {FILE_NAME} file, "
         f"or a bundled model ({', '.join(bundled_names()) or 'none here'})"
     )
 
@@ -51,5 +57,5 @@ def find_sampler(name: str) -> Path:
     """
     files = conf_files("sampler")
     if name not in files:
-        raise UserError(f"there is no sampler {name!r}; choose one of {', '.join(files)}")
+        raise UserError(f"there is no sampler {shorten(name)!r}; choose one of {', '.join(files)}")
     return files[name]

@@ -46,8 +46,9 @@ class Piecewise:
     """A function of a signal ``[channels, time]`` with a finite reach, applied piece by piece.
 
     Args:
-        function: ``(piece, start, wanted) -> [outputs, time]`` of a piece that begins at the
-            absolute position ``start`` and of which only the slice ``wanted`` is used.
+        function: ``(piece, start, wanted, last) -> [outputs, time]`` of a piece that begins at the
+            absolute position ``start`` and of which only the slice ``wanted`` is used; ``last``
+            tells that it ends with the signal.
         inputs, outputs: channels of the signal and of the result.
         past, ahead: samples before and after a sample that its result depends on.
         size: samples of a piece's wanted part, cut at multiples of it; None uses all samples that
@@ -57,7 +58,7 @@ class Piecewise:
 
     def __init__(
         self,
-        function: Callable[[Array, int, slice], Array],
+        function: Callable[[Array, int, slice, bool], Array],
         inputs: int,
         outputs: int,
         past: int,
@@ -76,7 +77,7 @@ class Piecewise:
         ready = self._input.stop - self.ahead
         parts = []
         while ready >= self.done + (self.size or 1):
-            parts.append(self._piece(self.done + self.size if self.size else ready))
+            parts.append(self._piece(self.done + self.size if self.size else ready, ended=False))
         return self._concatenated(parts)
 
     def finish(self) -> Array:
@@ -84,15 +85,16 @@ class Piecewise:
         parts = []
         while self.done < self._input.stop:
             stop = self.done + self.size if self.size else self._input.stop
-            parts.append(self._piece(min(stop, self._input.stop)))
+            parts.append(self._piece(min(stop, self._input.stop), ended=True))
         return self._concatenated(parts)
 
-    def _piece(self, stop: int) -> Array:
+    def _piece(self, stop: int, ended: bool) -> Array:
         """The results up to ``stop``."""
         start = self._input.start
         right = min(stop + self.ahead, self._input.stop)
         wanted = slice(self.done - start, stop - start)
-        out = self.function(self._input.peek(start, right), start, wanted)[:, wanted]
+        last = ended and right == self._input.stop
+        out = self.function(self._input.peek(start, right), start, wanted, last)[:, wanted]
         self.done = stop
         self._input.drop(max(start, (stop - self.past) // self.align * self.align))
         return out

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
@@ -60,6 +59,8 @@ def sampler_config(name: str) -> dict[str, Any]:
     Raises:
         UserError: for an unknown name, with the known ones.
     """
+    from omegaconf import OmegaConf  # takes 0.1 s, which models do not need
+
     config = OmegaConf.load(find_sampler(name))
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 

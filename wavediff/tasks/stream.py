@@ -1,7 +1,7 @@
 """Enhancement of an endless signal at any rate, block by block, in bounded memory.
 
-    y --> down to the model's rate --> enhance chunk by chunk --> up again --> + high band
-      --> mix with y (dry) --> limiter and gate --> out
+    y --> without drift --> down to the model's rate --> enhance chunk by chunk --> up again
+      --> + high band --> mix with y (dry) --> limiter and gate --> out
 
 Every stage has a finite reach and cuts at fixed absolute positions. The result therefore does not
 depend on the sizes of the blocks, and is that of the whole signal at once, up to rounding.
@@ -10,6 +10,7 @@ depend on the sizes of the blocks, and is that of the whole signal at once, up t
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from wavediff.data.resampling import StreamResampler, resampler_delay
 from wavediff.diffusion.sampler import Sampler
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
+from wavediff.tasks.drift import ESTABLISHED_SECONDS, drift_align, drift_reach, without_drift
 from wavediff.tasks.high_band import HighBand
 from wavediff.tasks.limiter import limit, limiter_reach
 from wavediff.tasks.piecewise import Array, Piecewise, SignalBuffer
@@ -26,6 +28,7 @@ from wavediff.tasks.piecewise import Array, Piecewise, SignalBuffer
 CHUNK_SECONDS = 20.0
 CHUNK_CONTEXTS = 2  # the least length of a chunk, in lengths of its context
 BATCH_SECONDS = 30.0  # channels x chunk in one call of the model
+LARGEST = 1e10  # of a sample: integers of 32 bits as floats are below
 BLOCK_SAMPLES = 1 << 19  # of a whole signal in one push
 
 
@@ -48,9 +51,16 @@ class SpeechEnhancer(Protocol):
     ) -> Tensor: ...
 
 
+class Windows(Protocol):
+    """Enhances the windows of one signal in order, as ``FrameEnhancer`` does."""
+
+    def __call__(self, noisy: Tensor, start: int, wanted: slice, last: bool) -> Tensor: ...
+
+
 class EnhancerStream:
     """Enhances blocks of any size; the output has as many samples as the input, aligned.
 
+    Blocks are collected until a chunk is complete, so that their size does not change the cost.
     Each channel is enhanced by itself with the same noise. The limiter's gain is common to all
     channels, which keeps the stereo image. ``Enhancer.stream`` makes one.
 
@@ -64,6 +74,8 @@ class EnhancerStream:
         chunk_seconds: of signal per network call, beside its context; by default 20, or more where
             the sampler's context is so long that it would be most of the work.
         progress: called with the seconds of the signal that the network has processed.
+        windows: makes a ``FrameEnhancer``, which does not compute the context of short chunks
+            again; None computes each chunk by itself.
 
     Raises:
         UserError: for values out of range.
@@ -83,12 +95,16 @@ class EnhancerStream:
         dry: float = 0.0,
         chunk_seconds: float | None = None,
         progress: Callable[[float], None] | None = None,
+        windows: Callable[[], Windows] | None = None,
     ) -> None:
         if not 1_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
             raise UserError(
                 f"a sample rate of {sample_rate} Hz is out of range: give an integer from 1000 to "
                 "768000"
             )
+        for name, value in (("dry", dry), ("channels", channels), ("chunk_seconds", chunk_seconds)):
+            if not isinstance(value, Real) and not (name == "chunk_seconds" and value is None):
+                raise UserError(f"{name}={shorten(repr(value))} is not a number")
         if channels < 1:
             raise UserError(f"{channels} channels are out of range: audio has at least 1 channel")
         if not 0 <= dry <= 1:
@@ -98,7 +114,8 @@ class EnhancerStream:
                 f"chunk_seconds={chunk_seconds} is out of range: give more than 0 seconds"
             )
         self.enhancer, self.sampler, self.seed, self.dry = enhancer, sampler, seed, dry
-        self.progress = progress
+        self.progress, self.windows = progress, windows
+        self._open_windows: dict[tuple[int, ...], Windows] = {}
         self.sample_rate, self.channels = int(sample_rate), channels
         self.model_rate = int(enhancer.sample_rate)
         self.resampled = self.sample_rate != self.model_rate
@@ -110,17 +127,27 @@ class EnhancerStream:
         size = max(1, round(chunk_seconds * self.model_rate / hop)) * hop
         self._rows_per_call = max(1, int(BATCH_SECONDS * self.model_rate / (past + size + ahead)))
         outputs = channels * (2 if self.resampled else 1)
+        self._per_chunk = size + ahead
         self._enhance = Piecewise(self._enhance_piece, channels, outputs, past, ahead, size, hop)
         reach = limiter_reach(self.sample_rate)
         self._limit = Piecewise(self._limit_piece, 2 * channels, channels, reach, reach)
-        self.latency = (size + ahead) / self.model_rate + reach / self.sample_rate
+        self.latency = self._per_chunk / self.model_rate + reach / self.sample_rate
 
         self._input = SignalBuffer(channels)
+        self._given = 0  # samples of the input that the stages below were given
+        past, ahead = drift_reach(self.sample_rate)
+        align = drift_align(self.sample_rate)
+        self._drift = Piecewise(self._drift_piece, channels, channels, past, ahead, align=align)
+        self._delay = ahead / self.sample_rate
+        # the first chunk waits for as much as the model looks ahead, so the decision can
+        self._settle = min(ESTABLISHED_SECONDS, (self._per_chunk - size) / self.model_rate)
         if self.resampled:
             self._down = StreamResampler(self.sample_rate, self.model_rate, channels)
-            self._high_band = HighBand(self.sample_rate, self.model_rate, self._input, channels)
-            self.latency += resampler_delay(self.sample_rate, self.model_rate)
+            self._delay += resampler_delay(self.sample_rate, self.model_rate)
+            self._steady = SignalBuffer(channels)  # the input without drift
+            self._high_band = HighBand(self.sample_rate, self.model_rate, self._steady, channels)
             self.latency += self._high_band.latency
+        self.latency += self._delay
         self._finished = False
         self._example: Tensor | np.ndarray = np.zeros(0, np.float32)
 
@@ -134,7 +161,7 @@ class EnhancerStream:
             UserError: for another shape, integers, NaN or infinite samples; after ``finish``.
         """
         self._require_open()
-        samples = to_array(block)
+        samples = to_array(block, self._input.stop)
         if samples.ndim != 2 or len(samples) != self.channels:
             raise UserError(
                 f"a block must be [{self.channels}, time], not {list(samples.shape)}: for other "
@@ -142,10 +169,10 @@ class EnhancerStream:
             )
         self._example = block
         self._input.push(samples)
-        if self.resampled:
-            wet = self._high_band.push(self._enhance.push(self._down.push(samples)))
-        else:
-            wet = self._enhance.push(samples)
+        due = (self._enhance.done + self._per_chunk) / self.model_rate + self._delay
+        if self._input.stop < int(due * self.sample_rate):
+            return like(block, samples[:, :0])
+        wet = self._enhanced(self._drift.push(self._next()))
         return like(block, self._limit.push(self._mix(wet)))
 
     def finish(self) -> Tensor | np.ndarray:
@@ -156,31 +183,55 @@ class EnhancerStream:
         """
         self._require_open()
         self._finished = True
+        total = self._input.stop
+        parts = [self._enhanced(self._drift.push(self._next()))]
+        parts.append(self._enhanced(self._drift.finish()))
         if self.resampled:
-            total = self._input.stop
             low = self._down.finish(-(-total * self.model_rate // self.sample_rate))
-            parts = [self._high_band.push(self._enhance.push(low))]
+            parts.append(self._high_band.push(self._enhance.push(low)))
             parts.append(self._high_band.push(self._enhance.finish()))
             parts.append(self._high_band.finish(total))
         else:
-            parts = [self._enhance.finish()]
-        rest = [self._limit.push(self._mix(np.concatenate(parts, axis=1))), self._limit.finish()]
-        return like(self._example, np.concatenate(rest, axis=1))
+            parts.append(self._enhance.finish())
+        out = [self._limit.push(self._mix(np.concatenate(parts, axis=1))), self._limit.finish()]
+        return like(self._example, np.concatenate(out, axis=1))
+
+    def _enhanced(self, samples: Array) -> Array:
+        """What is complete of the output with these samples, before the mix."""
+        if not self.resampled:
+            return self._enhance.push(samples)
+        self._steady.push(samples)
+        return self._high_band.push(self._enhance.push(self._down.push(samples)))
+
+    def _next(self) -> Array:
+        """The input since the last call."""
+        given, self._given = self._given, self._input.stop
+        return self._input.peek(given)
 
     def _require_open(self) -> None:
         if self._finished:
             raise UserError("this stream is finished: begin another")
 
-    def _enhance_piece(self, piece: Array, start: int, wanted: slice) -> Array:
+    def _drift_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
+        return without_drift(piece, self.sample_rate, wanted, start, self._settle)
+
+    def _enhance_piece(self, piece: Array, start: int, wanted: slice, last: bool) -> Array:
         """Enhanced channels of a piece; for the high band, the noisy ones follow."""
         out = np.zeros_like(piece)
         active = np.flatnonzero(piece.any(axis=1))  # silence stays silence
+        before, self._open_windows = self._open_windows, {}
         for first in range(0, len(active), self._rows_per_call):
             rows = active[first : first + self._rows_per_call]
             noisy = torch.from_numpy(piece[rows].astype(np.float32))[:, None]
-            enhanced = self.enhancer.enhance(
-                noisy.to(self.enhancer.device), sampler=self.sampler, seed=self.seed, offset=start
-            )
+            noisy = noisy.to(self.enhancer.device)
+            if self.windows is None:
+                enhanced = self.enhancer.enhance(
+                    noisy, sampler=self.sampler, seed=self.seed, offset=start
+                )
+            else:
+                key = tuple(rows.tolist())
+                windows = self._open_windows[key] = before.get(key) or self.windows()
+                enhanced = windows(noisy, start, wanted, last)
             out[rows] = enhanced[:, 0].double().cpu().numpy()
         if not np.isfinite(out[:, wanted]).all():
             raise UserError(
@@ -194,9 +245,11 @@ class EnhancerStream:
     def _mix(self, wet: Array) -> Array:
         """The output before the limiter, and the input ``[2 channels, time]``."""
         noisy = self._input.take(self._input.start + wet.shape[1])
+        if self.resampled:
+            self._steady.drop(self._input.start)
         return np.concatenate([(1 - self.dry) * wet + self.dry * noisy, noisy])
 
-    def _limit_piece(self, both: Array, start: int, wanted: slice) -> Array:
+    def _limit_piece(self, both: Array, *_: object) -> Array:
         wet, noisy = np.split(both, 2)
         return limit(wet, noisy, self.sample_rate)
 
@@ -236,16 +289,24 @@ def enhance_signal(
     return whole[0] if audio.ndim == 1 else whole
 
 
-def to_array(block: Tensor | np.ndarray) -> Array:
-    """A float64 copy. Raises UserError for integers, NaN or infinite samples."""
+def to_array(block: Tensor | np.ndarray, start: int = 0) -> Array:
+    """A float64 copy. Raises UserError for integers, and for samples that cannot be audio.
+
+    start: position of the first sample in the signal, for messages.
+    """
     samples = block.detach().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block)
     if not np.issubdtype(samples.dtype, np.floating):
         raise UserError(
             f"audio of type {samples.dtype} has no known full scale: give floats in [-1, 1], for "
             "int16 audio / 32768"
         )
-    if not np.isfinite(samples).all():
-        raise UserError("the audio holds NaN or infinite samples: export it again")
+    if not (np.abs(samples) <= LARGEST).all():
+        first = np.argwhere(~(np.abs(samples) <= LARGEST))[0]
+        value = samples[tuple(first)]
+        raise UserError(
+            f"sample {start + int(first[-1])} of the audio is {value:g}: NaN, infinite and huge "
+            "samples are not audio, whose full scale is 1; export it again"
+        )
     return samples.astype(np.float64)
 
 

@@ -21,8 +21,12 @@ from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
+from wavediff.representations.mel_edge import FRAMES as EDGE_FRAMES
+from wavediff.representations.mel_edge import even_edge
 from wavediff.representations.mel_projection import MelProjection
 from wavediff.representations.representation import Representation
+from wavediff.representations.stft import STFT
+from wavediff.tasks.arguments import check_call
 from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import on_path
@@ -77,6 +81,11 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         mel_iterations: int = 0,
         chunk_seconds: float | None = None,
     ) -> None:
+        if crop_frames < 1 or mel_iterations < 0:
+            raise ValueError(
+                f"crop_frames must be at least 1 and mel_iterations at least 0, not {crop_frames} "
+                f"and {mel_iterations}"
+            )
         denoiser = Denoiser(network, schedule, prediction)
         super().__init__(denoiser, objective, sampler, representation)
         self.mel = mel
@@ -187,6 +196,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         steps: int | None = None,
         seed: int = 0,
         label: int | str | None = None,
+        mel_scale: str | None = None,
     ) -> Tensor | np.ndarray:
         """Synthesise audio for ``mel [n_mels, frames]`` or ``[batch, n_mels, frames]``.
 
@@ -195,6 +205,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
             sampler, steps: name of a sampler and number of steps (default: the checkpoint's).
             seed: of the noise; the same seed gives the same audio.
             label: number or name of the class or speaker, for a model with labels.
+            mel_scale: of the values, such as ``sym4``, see ``wavediff.representations.mel_scales``
+                (default: the front-end's own).
 
         Returns:
             ``[frames * hop_length]`` or ``[batch, frames * hop_length]``, float32, full scale +-1:
@@ -204,7 +216,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
             UserError: for a mel of another front-end, an unknown sampler, or a label that is
                 missing, unknown or not supported.
         """
-        checked = self.mel.check(mel)
+        check_call(self.network, seed)
+        checked = self.mel.check(mel, scale=mel_scale)
         batch = checked if checked.ndim == 3 else checked[None]
         number = self.label_number(label)
         parts = self.stream(
@@ -258,7 +271,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         beyond = 0  # added to the receptive field by the mel projection of the estimate
         if projection is not None:
             beyond = 2 * representation.halo + projection.reach * self.upsample
-        halo = (reach + beyond) * calls + representation.halo
+        halo = (reach + beyond) * calls + representation.halo + EDGE_FRAMES
         size = self._chunk(batch, reach, chunk_seconds)
         state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
         for piece in pieces(frames, state, halo, self.align):
@@ -276,6 +289,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
             if projection is not None:
                 denoiser = ProjectionGuidance(network, partial(self._project, projection))
             x = sampler(denoiser, z, part, noise=noise)
+            if isinstance(representation, STFT):
+                x = even_edge(x, self.mel, representation)
             audio = representation.decode(x, length * hop, part.local)[:, 0]
             left = (piece.start - piece.left) * hop
             yield audio[:, left : left + (piece.stop - piece.start) * hop]

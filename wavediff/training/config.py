@@ -73,6 +73,7 @@ _MINIMUM = {
     "threads": 1, "checkpoint_every": 1, "keep_last": 1, "validate_every": 0, "validate_files": 1,
     "validate_media": 0, "log_every": 1, "final_lr": 0, "ema_decay": 0,
 }  # fmt: skip
+MOST_THREADS = 4096
 _POSITIVE = ("max_minutes", "clip_norm", "checkpoint_minutes", "validate_seconds")
 
 
@@ -91,6 +92,10 @@ def trainer_config(values: DictConfig | dict) -> TrainerConfig:
         value = getattr(config, name)
         if value is not None and not value >= minimum:
             raise UserError(f"trainer.{name}={value} is out of range. Use {minimum} or more.")
+    if config.threads is not None and config.threads > MOST_THREADS:
+        raise UserError(
+            f"trainer.threads={config.threads} is out of range. Use {MOST_THREADS} or fewer."
+        )
     for name in _POSITIVE:
         value = getattr(config, name)
         if value is not None and not value > 0:

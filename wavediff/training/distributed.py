@@ -77,6 +77,8 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         raise UserError(
             f"trainer.device={shorten(name)} is not a device. Use auto, cpu, cuda or cuda:0."
         ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"trainer.device={shorten(name)} is not supported. Use cpu or cuda.")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError(

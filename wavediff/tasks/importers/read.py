@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.tasks.build import build_task
 from wavediff.tasks.importers import lmnt, philsyn
 from wavediff.tasks.importers.model import ForeignModel, Overrides
@@ -50,7 +51,7 @@ def load_pickle(path: Path) -> Any:
 
 def foreign_file(path: str | Path) -> Path | None:
     """File saved by ``torch.save`` at ``path`` or in the folder ``path``, or None."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     file = path / FOLDER_FILE if path.is_dir() and not (path / FILE_NAME).is_file() else path
     try:
         with open(file, "rb") as opened:
@@ -78,7 +79,7 @@ def read_foreign(path: str | Path, overrides: Overrides | None = None) -> Foreig
     Raises:
         UserError: for a file that cannot be read safely, is damaged, or has an unknown format.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     file = path / FOLDER_FILE if path.is_dir() else path
     if not file.is_file():
         raise UserError(f"there is no checkpoint {file}")

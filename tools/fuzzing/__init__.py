@@ -1,0 +1,1 @@
+"""Malformed inputs of the commands, drawn at random. See ``tools/fuzz.py``."""

@@ -1,0 +1,315 @@
+"""Opening an audio file of any kind that is read, and what is wrong with it."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+from wavediff.data import chunks, media, mp3
+from wavediff.data.bit_rate import bit_rate
+from wavediff.errors import UserError, shorten
+from wavediff.inputs import MEDIA_SUFFIXES
+
+LOUDEST = 1e6  # samples beyond it, 120 dB above full scale, are errors
+MP3_SLACK = 1200  # samples by which the length of an intact mp3 file may be wrong: a frame
+USED = "what is there is used"
+LAST_PAGE = 1 << 17  # bytes at the end of an Ogg file that hold its last page
+
+
+class BadAudio(UserError):
+    """A file that is not usable audio.
+
+    Attributes:
+        reason: one or two words, by which such files are counted.
+    """
+
+    def __init__(self, message: str, reason: str = "unreadable"):
+        super().__init__(message)
+        self.reason = reason
+
+
+class AudioReader:
+    """An open file that is read block by block, whatever decodes it.
+
+    Attributes:
+        path: of the file.
+        sample_rate: in Hz.
+        channels: their number.
+        container: format as named by soundfile.
+        subtype: sample format as named by soundfile.
+        frames: samples per channel, by the header; a compressed file that is cut off has fewer.
+        layout: of the chunks, for a file that has some.
+        missing: fraction of the samples declared in the header that the file lacks, for a
+            compressed file known at its end; 0 if the header declares none, as for a file that was
+            written to a pipe.
+    """
+
+    def __init__(self, path: Path, file: Any, layout: chunks.Layout | None) -> None:
+        self.path, self._file, self.layout = path, file, layout
+        self._decoder = file
+        self.sample_rate, self.channels = file.samplerate, file.channels
+        self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
+        self.missing = 0.0 if layout is None else layout.missing
+        if self.container == "NIST" and (declared := chunks.declared_frames(path)):
+            self.missing = max(0.0, 1 - self.frames / declared)
+        self._whole = self.container != "OGG" or _ends_with_a_page(path)
+
+    def blocks(self, size: int) -> Iterator[np.ndarray]:
+        """Yield float64 ``[channels, size]`` to the end; the last block may be shorter.
+
+        Raises:
+            BadAudio: if the file cannot be decoded, is empty, or holds NaN or infinite samples.
+        """
+        with reading(self.path):
+            empty, frame = True, 0
+            while len(block := self.read(size, "float64")):
+                check_samples(self.path, block, frame)
+                empty, frame = False, frame + len(block)
+                yield np.ascontiguousarray(block.T)
+            if empty:
+                raise BadAudio(f"{self.path} is empty: it holds no samples.", "empty")
+
+    def seek(self, frame: int) -> None:
+        """Go to a sample."""
+        self._file.seek(frame)
+
+    def read(self, frames: int, dtype: str) -> np.ndarray:
+        """Read up to ``frames`` samples, ``[frames, channels]``; none at the end.
+
+        What cannot be decoded after samples that can be is taken for the end.
+        """
+        # libsndfile raises where it stops, when it has written the samples before that
+        block = np.full((frames, self.channels), np.nan, dtype)
+        start = self._file.tell()
+        try:
+            block = self._file.read(out=block)
+        except soundfile.SoundFileError:
+            unread = np.isnan(block[:, 0])
+            count = int(unread.argmax()) if unread.any() else frames
+            if not start and not count:
+                raise
+            block = block[:count]
+            self._file = _End(start + count)
+        if len(block) < frames:
+            self._compare(start + len(block))
+        return block
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file, a sentence without its name, known once it
+        is read to the end; empty if nothing is wrong."""
+        if self.layout is not None and self.layout.excess:
+            here, said = self.layout.present, self.layout.declared
+            return f"declares {said} of its {here} bytes of samples: it is read to the end"
+        if self.missing:
+            share = f"{self.missing:.0%}" if self.missing >= 0.005 else "less than 1%"
+            return f"is truncated, {share} of what its header promises is missing: {USED}"
+        if not self._whole:
+            return f"is truncated, its last page is missing, and how much else is not known: {USED}"
+        return ""
+
+    @property
+    def strings(self) -> dict[str, str]:
+        """What the decoder tells of the recording: name -> value."""
+        return self._decoder.copy_metadata()
+
+    @property
+    def bit_rate(self) -> float | None:
+        """Bit rate of a lossy file, of all channels together, in kbit/s; None if not known."""
+        if isinstance(self._decoder, media.MediaFile):
+            return self._decoder.bit_rate
+        return bit_rate(self.path, self.container, self.subtype, self.frames / self.sample_rate)
+
+    def _compare(self, end: int) -> None:
+        """Compare the samples of a compressed file with those that its header declares."""
+        slack: float | None = None
+        if isinstance(self._file, media.MediaFile):
+            slack = media.TOLERANCE * self.sample_rate if self._file.exact else None
+        elif self.container == "MP3":
+            slack = MP3_SLACK if mp3.declares_length(self.path) else None
+        elif self.container == "FLAC":
+            slack = 0
+        if slack is not None and end < self.frames - slack:
+            self.missing = 1 - end / self.frames
+
+
+class _End:
+    """What follows the last sample of a file that can be decoded."""
+
+    def __init__(self, position: int) -> None:
+        self._position = position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, out: np.ndarray) -> np.ndarray:
+        return out[:0]
+
+
+@contextmanager
+def audio_reader(path: str | Path) -> Iterator[AudioReader]:
+    """Yield a reader of a file at its own rate and channels.
+
+    Raises:
+        BadAudio: if the file is missing, not audio or empty.
+    """
+    path = Path(path)
+    with reading(path):
+        layout = chunks.layout(path)
+        file = _open(path, layout)
+    with closing(file):
+        _check_header(path, file.frames, file.samplerate)
+        yield AudioReader(path, file, layout)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn errors of decoding in the block into a ``BadAudio`` that names the file."""
+    try:
+        if not path.exists():
+            raise BadAudio(f"{path} does not exist.", "missing")
+        if not path.is_file():
+            raise BadAudio(f"{path} is not a file. Give an audio file.")
+        if path.stat().st_size == 0:
+            raise BadAudio(f"{path} is empty: it has no bytes.", "empty")
+        yield
+    except PermissionError as error:
+        raise BadAudio(f"{path} cannot be read: check its permissions.") from error
+    except media.NoDecoder as error:
+        raise BadAudio(
+            f"{path} needs a decoder that is not installed: {media.INSTALL}.", "without a decoder"
+        ) from error
+    except (
+        soundfile.SoundFileError,
+        media.BadMedia,
+        OSError,
+        TypeError,
+        MemoryError,
+    ) as error:
+        raise BadAudio(
+            f"{path} is not audio that can be read ({brief(error)}). Give wav, flac, ogg, opus, "
+            "aiff, mp3 or m4a; ffmpeg -i IN OUT.wav converts most others."
+        ) from error
+
+
+def check_samples(path: str | Path, block: np.ndarray, frame: int) -> None:
+    """Refuse samples that cannot be sound.
+
+    Args:
+        path: of the file.
+        block: ``[time, channels]``.
+        frame: number of its first frame in the file.
+
+    Raises:
+        BadAudio: for NaN, infinite samples and those beyond ``LOUDEST``.
+    """
+    wrong = ~(np.abs(block) <= LOUDEST)  # NaN too
+    if wrong.any():
+        at, channel = np.argwhere(wrong)[0]
+        raise BadAudio(
+            f"{path}: sample {frame + at} is {block[at, channel]:g}, and full scale is 1. Export "
+            "the file again.",
+            "not finite",
+        )
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error's text, for a message."""
+    text = getattr(error, "error_string", None) or str(error) or type(error).__name__
+    return shorten(text.strip().splitlines()[0].rstrip("."))
+
+
+def _open(path: Path, layout: chunks.Layout | None) -> Any:
+    """Open by libsndfile, with sizes mended where the header is wrong, else as media."""
+    try:
+        if (
+            layout
+            and layout.open_end
+            and (layout.excess or (layout.kind == "CAF" and layout.missing))
+        ):
+            return soundfile.SoundFile(_Mended(path, layout.open_end))
+        file = soundfile.SoundFile(os.fsencode(path))
+        if file.format == "MP3" and (frame := mp3.length_frame(path, file.frames)):
+            file.close()
+            file = soundfile.SoundFile(_Mended(path, {}, frame))
+        return file
+    except (soundfile.SoundFileError, TypeError):
+        if not media.is_media(path) and path.suffix.lower() not in MEDIA_SUFFIXES:
+            raise
+    return media.MediaFile(path)
+
+
+class _Mended(io.RawIOBase):
+    """A file in which some bytes read as others, or with bytes put in. Closes the file.
+
+    Args:
+        path: of the file.
+        changes: offset -> bytes that are there instead.
+        inserted: (offset, bytes) put in before the byte there; what is before that is left out.
+    """
+
+    def __init__(
+        self, path: Path, changes: Mapping[int, bytes], inserted: tuple[int, bytes] = (0, b"")
+    ) -> None:
+        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115
+        self._changes, (self._skip, self._first) = changes, inserted
+        self._size = os.fstat(self._file.fileno()).st_size - self._skip + len(self._first)
+        self._at = 0
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        parts = self._first[self._at : self._at + len(view)]
+        self._file.seek(max(0, self._at - len(self._first)) + self._skip)
+        data = bytearray(parts + self._file.read(len(view) - len(parts)))
+        for start, new in self._changes.items():
+            for place, byte in enumerate(new, start - self._at):
+                if 0 <= place < len(data):
+                    data[place] = byte
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _check_header(path: Path, frames: int, sample_rate: int) -> None:
+    if frames == 0:
+        raise BadAudio(f"{path} is empty: it holds no samples.", "empty")
+    if not 1_000 <= sample_rate <= 768_000:
+        raise BadAudio(
+            f"{path}: a sample rate of {sample_rate} Hz is out of range (1000 to 768000). The file "
+            "may be damaged."
+        )
+
+
+def _ends_with_a_page(path: Path) -> bool:
+    """Whether an Ogg file ends with the whole of a page that is marked as the last."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_PAGE))
+        tail = file.read()
+    at = tail.rfind(b"OggS")
+    page = tail[at:]
+    if at < 0 or len(page) < 27 or not page[5] & 4:
+        return False
+    table = page[27 : 27 + page[26]]
+    return len(page) >= 27 + len(table) + sum(table)
