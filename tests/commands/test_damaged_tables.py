@@ -161,7 +161,11 @@ STAMPS = {
     "infinite year": ([2000, 2001, "inf"], "year,x", "inf in the time column year, line 4"),
     "year 10^18": ([2000, 2001, 10**18], "year,x", "in the time column year, line 4"),
     "minus one": ([2000, 2001, -1], "year,x", "-1 in the time column year, line 4"),
-    "other digits": ([1700000000, "17000\u0661\u0662600"], "timestamp,x", "in the time column"),
+    "other digits": (
+        [1700000000, 1700003600, "17000\u0661\u0662600"],
+        "timestamp,x",
+        "in the time column",
+    ),
     "long": ([*HOURS[:5], LONG], "time,x", "xxx...' in the time column time, line 7"),
     "far away": (["2024-01-01", "2024-01-02", "9999-12-31"], "date,x", "correct the timestamps"),
 }
