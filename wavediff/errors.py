@@ -1,26 +1,41 @@
 """The error that the user can fix, how its message quotes input, and warnings given once."""
 
+from collections.abc import Iterable
+
 _given: set[object] = set()
 
-LONGEST = 2000  # characters of a message
+LONGEST = 1000  # characters of a message
 
 
 class UserError(Exception):
     """Invalid input. The message says what was found, what is accepted and what to do.
 
-    Commands print it without a traceback and exit with code 2 (``wavediff.cli.run``). It is cut to
-    ``LONGEST`` characters, whatever input it quotes.
+    Commands print it without a traceback and exit with code 2 (``wavediff.cli.run``). It is on one
+    line, and as short as ``sentence`` makes it whatever input it quotes.
     """
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+        return sentence(super().__str__())
+
+
+def sentence(message: object) -> str:
+    """Return a message on one line; beyond ``LONGEST`` characters its middle is left out."""
+    text = " ".join(str(message).split())
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def shorten(value: object, length: int = 60) -> str:
     """Return the text of ``value`` on one line, cut to ``length`` characters, for a message."""
     text = " ".join(str(value).split())
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Return the first of some names, each shortened, and how many more there are."""
+    words = list(map(str, names))
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(shorten(word, 80) for word in words[:most]) + more
 
 
 def first_time(warning: object) -> bool:

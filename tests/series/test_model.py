@@ -9,6 +9,7 @@ from wavediff.diffusion.exact import Correlated
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.posterior import PosteriorGuidance
 from wavediff.diffusion.schedule import VP
+from wavediff.errors import UserError
 from wavediff.series import imputation, rolling, scaling
 from wavediff.series.condition import Window, network_sizes
 from wavediff.series.model import SeriesModel
@@ -257,3 +258,19 @@ def test_gaps_of_a_long_series_take_memory_by_its_length():
     assert np.isfinite(filled.median).all()
     assert ((filled.std > 0) == missing).all()
     np.testing.assert_array_equal(filled.median[~missing], values[~missing])
+
+
+def test_what_is_no_window_or_no_count_is_refused():
+    cells = torch.ones(2, 1, 16)
+    window = Window(cells, cells.bool(), torch.zeros(2, 0, 16), cells[:, :0], cells[:, :0].bool())
+    model = tiny(1, lags=())
+    for samples in (0, -1, 2.5, None, "3", True):
+        with pytest.raises(UserError, match=r"samples is .*: it must be 1 or more"):
+            model.forecast(window, samples)
+    with pytest.raises(UserError, match="a Tensor is no Window"):
+        model.forecast(cells, 3)
+    with pytest.raises(UserError, match="give a Window"):
+        model.sample_windows(window, cells[..., :3].bool(), 3)
+    for kind in ("none", 3, {}):
+        with pytest.raises(UserError):
+            model.guide(kind)

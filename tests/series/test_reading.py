@@ -245,7 +245,7 @@ BAD = {
         {},
         "'bad' in column x, line 2002",
     ),
-    "thousands": ('time,x\n2024-01-01,"1,200"\n2024-01-02,$5 EUR\n', {}, "'1,200' in column x"),
+    "thousands": ('time,x\n2024-01-01,"1,200"\n2024-01-02,$5 EUR\n', {}, "'\\$5 EUR' in column x"),
     "no value": (table(HOURS[:3], ["", "", ""]), {}, "no column with numbers"),
     "no value in a named column": (
         table(HOURS[:3], ["", "", ""]), {"targets": ["x"]}, "column x has no value"

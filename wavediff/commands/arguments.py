@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 ANY_MODEL = "a run folder, a model.safetensors or a bundled model (default: %(default)s)"
+MOST_THREADS = 1024
 A_GENERATOR = "a generator: a run folder or a model.safetensors"
 
 
@@ -227,7 +228,7 @@ def device(arguments: argparse.Namespace) -> torch.device:
     import torch
 
     if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+        torch.set_num_threads(min(arguments.threads, MOST_THREADS))
     name = arguments.device
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device that torch can use: give --device cpu")

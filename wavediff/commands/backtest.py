@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, name_list, positive_int, real, require_model
+from wavediff.commands.arguments import (
+    Parser,
+    name_list,
+    positive_float,
+    positive_int,
+    require_model,
+)
 from wavediff.commands.outputs import interruptible
 from wavediff.commands.series_arguments import (
     add_series,
@@ -88,7 +94,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--horizon", positive_int, "N", "time steps of a forecast")
     add(
         "--test",
-        real,
+        positive_float,
         "N",
         "the last steps of each item, or a share of it (default: 0.2, or the recipe's)",
     )
@@ -120,6 +126,8 @@ def models(text: str) -> list[str]:
 
 def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
     """Return the metrics of each model."""
+
+    import numpy as np
 
     from wavediff.data.configured import dataset_of, settings_of
     from wavediff.memory import keep_freed
@@ -160,6 +168,17 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
         f"{arguments.samples} samples",
         file=sys.stderr,
     )
+    empty = sum(bool(np.isnan(window.target).all()) for window in windows)
+    if empty == len(windows):
+        raise UserError(
+            "no window has values both before its origin and after it: give a longer --test, or "
+            "more data"
+        )
+    if empty:
+        print(
+            f"{empty} of them have no value before or none after their origin, and do not count",
+            file=sys.stderr,
+        )
     table = {}
     if MODEL in chosen:
         training = forecaster.training_seconds

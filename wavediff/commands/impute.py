@@ -36,9 +36,9 @@ examples:
 
 The bundled model forecasts each gap from its past and backwards from its future. Known values are
 hidden first to compare it with linear and seasonal interpolation, and the best of the three is used
-(two lines on stderr). A missing value becomes the median of the samples; a column NAME_std beside
-each variable with missing values holds their standard deviation, 0 where the value was observed.
-Absent rows stay absent.
+(two lines on stderr). A missing value becomes the median of the samples, or in a column of counts
+their mean, rounded so that sums keep. A column NAME_std beside each variable with missing values
+holds their standard deviation, 0 where the value was observed. Absent rows stay absent.
 """
 
 

@@ -18,7 +18,7 @@ from wavediff.commands.arguments import (
     real,
 )
 from wavediff.commands.outputs import require_new
-from wavediff.errors import UserError
+from wavediff.errors import UserError, sentence
 from wavediff.inputs import TABLE_SUFFIXES, require_file
 
 
@@ -94,8 +94,8 @@ def series_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def report(sentences: Sequence[str]) -> None:
     """Print sentences on stderr, a line each."""
-    for sentence in sentences:
-        print(sentence, file=sys.stderr)
+    for each in sentences:
+        print(sentence(each), file=sys.stderr)
 
 
 def require_table(source: Path) -> None:

@@ -19,6 +19,7 @@ from wavediff.series.baselines import Forecast
 from wavediff.series.metrics import combined, seasonal_error, sums
 
 Row = dict[str, float]
+ERRORS = ("CRPS", "MAE", "RMSE", "MASE")  # metrics of which the least is the best
 Progress = Callable[[str, int, int], None]  # the model's name, windows done, windows in all
 
 
@@ -30,7 +31,7 @@ class Window:
         item: the number of the item.
         origin: index into it of the first step to forecast.
         history: ``[V, <= context]``, the steps before the origin, NaN where missing.
-        target: ``[V, horizon]``, NaN where missing.
+        target: ``[V, horizon]``, NaN where missing, and of a variable without a known past.
         scale: ``[V]``, the seasonal error of all steps before the origin, for MASE.
     """
 
@@ -121,8 +122,10 @@ def cut(
                 )
             first = 0 if context is None else max(origin - context, 0)
             scale = seasonal_error(values[:, :origin], season)
-            target = values[:, origin : origin + horizon]
-            found.append(Window(i, origin, values[:, first:origin], target, scale))
+            history = values[:, first:origin]
+            known = ~np.isnan(history).all(1, keepdims=True)
+            target = np.where(known, values[:, origin : origin + horizon], np.nan)
+            found.append(Window(i, origin, history, target, scale))
     return found
 
 
@@ -194,9 +197,27 @@ def backtest(
 
 
 def table_text(table: Mapping[str, Mapping[str, float]]) -> str:
-    """The table as text: a row for each metric, a column for each model."""
+    """The table as text: a row for each metric, a column for each model; a star marks the least
+    error."""
     frame = pd.DataFrame({name: pd.Series(dict(row)) for name, row in table.items()})
     found = dict.fromkeys(metric for row in table.values() for metric in row)
     order = sorted(found, key=("points", "seconds").__contains__)  # these last
-    cells = frame.loc[order].map(lambda value: "-" if pd.isna(value) else f"{value:.5g}")
+    cells = frame.loc[order].map(_cell)
+    for metric in order:
+        if metric.startswith(ERRORS) and frame.loc[metric].notna().sum() > 1:
+            cells.loc[metric, frame.loc[metric].idxmin()] += " *"
+    for metric in [name for name in order if name.startswith("coverage")]:
+        cells.loc[metric] = [
+            "-" if pd.isna(value) else f"{100 * value:.3g} %" for value in frame.loc[metric]
+        ]
+    starred = cells.apply(lambda column: column.str.endswith("*").any())
+    for name in cells.columns[starred]:  # numbers below each other
+        cells[name] = [cell if cell.endswith("*") else f"{cell}  " for cell in cells[name]]
     return cells.to_string()
+
+
+def _cell(value: float) -> str:
+    """Four digits, without an exponent where that is short."""
+    if pd.isna(value):
+        return "-"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"

@@ -5,10 +5,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, listed, shorten
 from wavediff.series.columns import ITEM_NAMES
 from wavediff.series.frequency import text
 from wavediff.series.table import Table
+
+SEVERAL = 3  # columns that have a sentence each
 
 
 def find_item_column(table: Table, taken: Collection[str]) -> str | None:
@@ -48,10 +50,11 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
         return named[0]  # its timestamps that come twice are reported later
     if fitting:
         raise UserError(
-            f"{where}, and several columns distinguish the rows ({', '.join(fitting)}): name the "
+            f"{where}, and several columns distinguish the rows ({listed(fitting)}): name the "
             "one with the series by --item (in Python item=)"
         )
-    together = f" (such as {' and '.join(candidates)} in one)" if len(candidates) > 1 else ""
+    some = " and ".join(map(shorten, list(candidates)[:3]))
+    together = f" (such as {some} in one)" if len(candidates) > 1 else ""
     raise UserError(
         f"{where}: keep one row for each timestamp, or for each timestamp and item with one column "
         f"that names the item{together}{clock_advice(table)}"
@@ -75,29 +78,37 @@ def find_targets(
     if targets is not None:
         for name in targets:
             if name in table.texts or name == table.time_name:
-                raise UserError(f"{table.name}: the target {name} is not a column of numbers")
+                raise UserError(
+                    f"{table.name}: the target {shorten(name)} is not a column of numbers"
+                )
             if np.isnan(table.numbers[name]).all():
-                raise UserError(f"{table.name}: column {name} has no value: leave it out")
+                raise UserError(f"{table.name}: column {shorten(name)} has no value: leave it out")
         if not len(targets):
             raise UserError("targets is empty: name one column at least")
         return list(targets)
     left_out = [name for name in table.texts if name not in taken]
     if left_out:
-        notes.append(f"columns without numbers are left out: {', '.join(left_out)}")
-    found = []
+        notes.append(f"columns without numbers are left out: {listed(left_out)}")
+    found: list[str] = []
+    empty: list[str] = []
     for name, values in table.numbers.items():
         if name in taken:
             continue
         counts = name.startswith("Unnamed: ") or name.lower() in {"index", "no", "row"}
         if counts and len(values) > 1 and (np.diff(values) == 1).all():
-            notes.append(f"column {name} only counts the rows and is left out")
+            notes.append(f"column {shorten(name)} only counts the rows and is left out")
         elif np.isnan(values).all():
-            notes.append(f"column {name} has no value and is left out")
+            empty.append(name)
         else:
             found.append(name)
+    if len(empty) > SEVERAL:
+        notes.append(f"{len(empty)} columns have no value and are left out: {listed(empty)}")
+    else:
+        notes += [f"column {shorten(name)} has no value and is left out" for name in empty]
     if not found:
         raise UserError(
-            f"{table.name} has no column with numbers beside the time column {table.time_name}: "
+            f"{table.name} has no column with numbers beside the time column "
+            f"{shorten(table.time_name)}: "
             "give one column with numbers at least"
         )
     return found

@@ -1,20 +1,21 @@
 """What a column of a table holds: numbers, text, or the names of items."""
 
 import re
+from collections.abc import Iterable
 
 import pandas
+
+from wavediff.series.amounts import is_amount, stripped
 
 TIME_NAMES = frozenset(
     ("ds", "time", "date", "datetime", "timestamp", "timestep", "period", "year", "step", "t")
 )
+LONGEST = 1000  # characters of a number
 ITEM_NAMES = frozenset(
     (
         *("unique_id", "item_id", "item", "series_id", "series", "id", "key", "name", "symbol"),
         *("ticker", "station", "sensor", "store", "sku", "product", "entity", "group"),
     )
-)
-_ALMOST_NUMBER = re.compile(
-    r"\s*[-+]?([$€£¥]|[A-Z]{3})?\s*-?\d[\d,.' \u00a0\u202f]*\s*([%$€£¥]|[A-Z]{3})?\s*"
 )
 
 
@@ -32,8 +33,17 @@ def is_text(column: pandas.Series) -> bool:
 
 def mostly_numbers(column: pandas.Series) -> bool:
     """Whether more than half of the values of a text column are numbers, or almost (``3 %``)."""
-    column = column.dropna()
-    return bool(len(column)) and column.astype(str).map(_almost_number).mean() > 0.5
+    known = map(stripped, cells(column.dropna()))
+    numbers = [_almost_number(cell) for cell in known if cell is not None]
+    return bool(numbers) and sum(numbers) > 0.5 * len(numbers)
+
+
+def cells(column: pandas.Series) -> Iterable[object]:
+    """The cells of a column; those of a dictionary are not copied, however long they are."""
+    if isinstance(column.dtype, pandas.CategoricalDtype):
+        names = list(column.cat.categories)
+        return (names[code] if code >= 0 else None for code in column.cat.codes)
+    return column
 
 
 def is_number(text: str) -> bool:
@@ -45,5 +55,8 @@ def is_number(text: str) -> bool:
     return True
 
 
-def _almost_number(text: str) -> bool:
-    return is_number(text) or bool(_ALMOST_NUMBER.fullmatch(text))
+def _almost_number(cell: object) -> bool:
+    text = cell if isinstance(cell, str) else str(cell)
+    if len(text) > LONGEST:
+        return False
+    return isinstance(cell, bool) or is_number(text) or is_amount(text.strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.series.series_set import SeriesSet
 
 RIDGE = 1.0  # prior precision of an effect, in units of standardised covariates and values
@@ -54,8 +54,9 @@ def until(series: SeriesSet, number: int, end: int) -> np.ndarray:
             first = int(given[-1]) + 1 if len(given) else 0
             stamp = series.labels(number, first, first + 1)[0]
             raise UserError(
-                f"{item.name}: the known column {name} has no value for {stamp}, which is inside "
-                "the horizon: give rows with it for the whole horizon, with the other columns empty"
+                f"{shorten(item.name)}: the known column {shorten(name)} has no value for "
+                f"{stamp}, which is inside the horizon: give rows with it for the whole horizon, "
+                "with the other columns empty"
             )
     return cut
 

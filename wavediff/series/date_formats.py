@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 import pandas
 
-SEPARATORS = ("-", "/", ".", " ", "")
+SEPARATORS = ("-", "/", ".", " ", "_", ". ", "")
 ORDERS = (
     "%Y{0}%m{0}%d", "%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y",
     "%y{0}%m{0}%d", "%Y{0}%m", "%m{0}%Y",
 )  # fmt: skip
 NAMED = (
-    "%d{0}%b{0}%Y", "%d{0}%B{0}%Y", "%d{0}%b{0}%y", "%Y{0}%b{0}%d", "%b{0}%Y", "%B{0}%Y",
-    "%b{0}%y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d. %B %Y", "%Y{0}%b",
+    "%d{0}%b{0}%Y", "%d{0}%B{0}%Y", "%d{0}%b{0}%y", "%Y{0}%b{0}%d", "%b{0}%d{0}%Y", "%b{0}%Y",
+    "%B{0}%Y", "%b{0}%y", "%b %d, %Y", "%B %d, %Y", "%B %d %Y", "%d. %B %Y", "%Y{0}%b",
+    "%d %b. %Y", "%d. %b %Y", "%d. %b. %Y", "%b. %Y", "%b. %d, %Y", "%b '%y", "%B '%y", "%b'%y",
+    "%d %b, %Y", "%d %B, %Y",
 )  # fmt: skip
+WEEKDAYS = ("%a, ", "%a ", "%A, ", "%A ")
 CLOCKS = (
-    "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I %p",
-    "%H:%M%z", "%H:%M:%S%z", "%H:%M:%S.%f%z", "%H:%M %z", "%H:%M:%S %z", "%H.%M", "%H%M", "%H",
+    "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p",
+    "%I:%M:%S%p", "%I %p", "%I%p", "%I.%M %p", "%H:%M%z", "%H:%M:%S%z", "%H:%M:%S.%f%z",
+    "%H:%M %z", "%H:%M:%S %z", "%H.%M", "%H%M", "%H%M%S", "%H%M%z", "%H%M%S%z", "%H", "%H%z",
+    "%Hh", "%Hh%M", "%H:%M Uhr", "%H:%M %Z", "%H:%M:%S %Z", "%H:%M:%S.%f %Z",
 )  # fmt: skip
-EPOCH = {"s": 10**6, "ms": 10**3, "us": 1}  # numbers since 1970, in units of microseconds
+BETWEEN = (", ", " - ", "T", " ", "_", ":")  # a date and a clock
+ASCTIME = "%a %b %d %H:%M:%S %Y"
+ISO = "ISO8601"  # of the date, of the date and a clock with or without seconds, in one column
+EPOCH = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}  # numbers since 1970, in microseconds
 
 MONTH_NAME = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
-QUARTER = re.compile(r"(?:(\d{4})[-/ ]?Q([1-4])|Q([1-4])[-/ ]?(\d{4}))", re.IGNORECASE)
-MONTH = re.compile(r"(\d{4})[-/ ]?M(\d{1,2})", re.IGNORECASE)
-WEEK = re.compile(r"(\d{4})-?W(\d{2})(?:-?([1-7]))?", re.IGNORECASE)
+WEEKDAY = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)", re.IGNORECASE)
+DIGITS = {"%H%M%S": 6, "%H%M": 4, "%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%Y%m": 6, "%m%Y": 6}
+DIGITS |= {"%d%m%y": 6, "%m%d%y": 6, "%y%m%d": 6}
+ISO_FORM = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
+DOTTED = re.compile(r"([ap])\.\s?(m)\.?", re.IGNORECASE)  # a.m.
+# quarters, months and weeks by names of their parts: y (or s, of two digits), q, m, w, d
+PERIODS = {
+    "quarter": [
+        re.compile(r"(?P<y>\d{4})[-/ :]?Q(?P<q>[1-4])", re.IGNORECASE),
+        re.compile(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
+        re.compile(r"(?P<q>[1-4])[-/ ]?Q[-/ ']?(?P<y>\d{4})", re.IGNORECASE),
+        re.compile(r"Q(?P<q>[1-4])[-/ ']{0,2}(?P<s>\d\d)", re.IGNORECASE),
+        re.compile(r"(?P<q>[1-4])[-/ ]?Q[-/ ']{0,2}(?P<s>\d\d)", re.IGNORECASE),
+    ],
+    "month": [
+        re.compile(r"(?P<y>\d{4})[-/ :]?M(?P<m>\d{1,2})", re.IGNORECASE),
+        re.compile(r"M(?P<m>\d{1,2})[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
+    ],
+    "week": [
+        re.compile(r"(?P<y>\d{4})[-/ ]?K?W(?P<w>\d{1,2})(?:-?(?P<d>[1-7]))?", re.IGNORECASE),
+        re.compile(r"K?W ?(?P<w>\d{1,2})[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
+    ],
+}
+NUMBERED = re.compile(r"(?P<y>\d{4})[-/:](?P<q>[1-4])")  # a quarter where no month above 4 comes
+MANY_QUARTERS = 5  # rows without a month above 4
 
 
 def _formats(value: str) -> Iterator[str]:
-    """The strftime formats that may fit ``value``."""
+    """The strftime formats that fit ``value``."""
+    yield from _dates(value)
+    if WEEKDAY.match(value) and _fits(value, ASCTIME):
+        yield ASCTIME
+    for mark in BETWEEN:
+        for place in (match.start() for match in re.finditer(re.escape(mark), value)):
+            date, clock = value[:place], value[place + len(mark) :]
+            if not clock[:1].isdigit():
+                continue
+            dates = list(_dates(date))
+            clocks = [form for form in CLOCKS if _fits(clock, form)] if dates else []
+            yield from (f"{one}{mark}{other}" for one in dates for other in clocks)
+
+
+def _dates(value: str) -> Iterator[str]:
+    """The formats of a date without a clock."""
     marks = [mark for mark in SEPARATORS if mark in value]
     orders = NAMED if MONTH_NAME.search(value) else ORDERS
-    dates = dict.fromkeys(order.format(mark) for order in orders for mark in marks)
-    yield from dates
-    for date, clock, mark in itertools.product(dates, CLOCKS, " T"):
-        if mark in value and (":" in value) == (":" in clock):
-            yield f"{date}{mark}{clock}"
+    found = dict.fromkeys(order.format(mark) for order in orders for mark in marks)
+    before = WEEKDAYS if WEEKDAY.match(value) else ("",)
+    yield from (day + form for day in before for form in found if _fits(value, day + form))
 
 
 def fitting(sample: pandas.Series) -> list[str]:
@@ -48,9 +91,11 @@ def fitting(sample: pandas.Series) -> list[str]:
     Two-digit years at the start are the last choice. With slashes a month comes before a day, with
     dots a day before a month (as ``pandas`` has it too).
     """
-    value = sample.iloc[0]
-    found = [form for form in _formats(value) if _fits(value, form)]
+    value = DOTTED.sub(r"\1\2", sample.iloc[0])
+    found = list(dict.fromkeys(_formats(value)))
     found = [form for form in found if parsed(sample, form).notna().all()]
+    if not found and all(map(ISO_FORM.fullmatch, sample)):
+        return [ISO]
     day_first = "." in value
     return sorted(
         found,
@@ -66,16 +111,20 @@ def fitting(sample: pandas.Series) -> list[str]:
 def odd(sample: pandas.Series) -> np.ndarray:
     """Where ``sample``, of several formats, differs from the one of its first value that fits most;
     the first value itself where none fits that."""
+    single = sample.map(lambda cell: periods(pandas.Series([cell])) is not None).to_numpy(bool)
+    if single.mean() >= 0.5:
+        return ~single
     best = np.ones(len(sample), dtype=bool)
-    for form in _formats(sample.iloc[0]):
-        if _fits(sample.iloc[0], form):
-            wrong = parsed(sample, form).isna()
-            best = wrong if wrong.sum() < best.sum() else best
+    for form in _formats(DOTTED.sub(r"\1\2", sample.iloc[0])):
+        wrong = parsed(sample, form).isna()
+        best = wrong if wrong.sum() < best.sum() else best
     return best
 
 
 def parsed(column: pandas.Series, form: str) -> pandas.DatetimeIndex:
     """Timestamps, NaT for those of another format; those of several zones are in UTC."""
+    if "%p" in form:
+        column = column.str.replace(DOTTED, r"\1\2", regex=True)
     try:
         return pandas.DatetimeIndex(pandas.to_datetime(column, format=form, errors="coerce"))
     except (ValueError, TypeError):
@@ -84,70 +133,141 @@ def parsed(column: pandas.Series, form: str) -> pandas.DatetimeIndex:
 
 
 def periods(column: pandas.Series) -> pandas.DatetimeIndex | None:
-    """The first days of quarters (2020Q1, Q1 2020), months (2015M01) or weeks (2020-W05).
+    """The first days of quarters (2020Q1, Q1 2020, 1Q20), months (2015M01) or weeks (2020-W05).
 
     None where the column has something else.
     """
-    for pattern, first_day in ((QUARTER, _quarter), (MONTH, _month), (WEEK, _week)):
-        matches = [pattern.fullmatch(value) for value in column]
-        if all(matches):
-            try:
-                return pandas.DatetimeIndex([first_day(match) for match in matches if match])
-            except ValueError:  # week 54, month 13, year 0
-                return None
+    for kind, patterns in PERIODS.items():
+        for pattern in patterns:
+            if not pattern.fullmatch(column.iloc[0]):
+                continue
+            matches = [pattern.fullmatch(value) for value in column]
+            if all(matches):
+                try:
+                    return pandas.DatetimeIndex([_first_day(kind, x) for x in matches if x])
+                except ValueError:  # week 54, month 13, year 0
+                    return None
     return None
 
 
+def numbered_quarters(column: pandas.Series) -> pandas.DatetimeIndex | None:
+    """The first days of quarters that are written 2020/1, without a month above 4; else None."""
+    if not NUMBERED.fullmatch(column.iloc[0]):
+        return None
+    matches = [NUMBERED.fullmatch(value) for value in column]
+    quarters = {match["q"] for match in matches if match}
+    if len(column) < MANY_QUARTERS or not all(matches) or len(quarters) < 4:
+        return None
+    return pandas.DatetimeIndex([_first_day("quarter", match) for match in matches if match])
+
+
+@lru_cache(4096)
 def _fits(value: str, form: str) -> bool:
+    for part, digits in DIGITS.items():
+        if part in form:
+            if not re.search(rf"(?<!\d)\d{{{digits}}}(?!\d)", value):
+                return False
+            break
+    if "%f" in form:
+        value = re.sub(r"([.,]\d{6})\d{1,3}", r"\1", value)
     try:
         datetime.strptime(value, form)
-    except ValueError:
+    except (ValueError, re.error):
         return False
     return True
 
 
-def _quarter(match: re.Match[str]) -> datetime:
-    year, quarter = match[1] or match[4], match[2] or match[3]
-    return datetime(int(year), 3 * int(quarter) - 2, 1)
-
-
-def _month(match: re.Match[str]) -> datetime:
-    return datetime(int(match[1]), int(match[2]), 1)
-
-
-def _week(match: re.Match[str]) -> datetime:
-    return datetime.fromisocalendar(int(match[1]), int(match[2]), int(match[3] or 1))
+def _first_day(kind: str, match: re.Match[str]) -> datetime:
+    parts = match.groupdict()
+    # as strptime has it, 69 is 1969
+    short = int(parts.get("s") or 0)
+    year = int(parts["y"]) if parts.get("y") else short + (1900 if short >= 69 else 2000)
+    if kind == "week":
+        return datetime.fromisocalendar(year, int(parts["w"]), int(parts.get("d") or 1))
+    return datetime(year, 3 * int(parts["q"]) - 2 if kind == "quarter" else int(parts["m"]), 1)
 
 
 def template(value: str) -> str:
     """How a quarter, month or week is written, for ``written``: ``{y}Q{q}``, ``{y}-W{w:02}``."""
-    for pattern, parts in ((QUARTER, "yqqy"), (MONTH, "ym"), (WEEK, "ywd")):
-        match = pattern.fullmatch(value)
-        if match:
-            text, shift = value, 0
-            for number, part in enumerate(parts, 1):
-                if match[number] is not None:
-                    start, end = match.span(number)
-                    width = ":02" if part in "mw" and end - start == 2 else ""
-                    new = "{" + part + width + "}"
-                    text = text[: start + shift] + new + text[end + shift :]
-                    shift += len(new) - (end - start)
-            return text
-    raise ValueError(f"{value!r} is not a quarter, month or week")
+    patterns = [pattern for several in PERIODS.values() for pattern in several]
+    match = next((m for p in (*patterns, NUMBERED) if (m := p.fullmatch(value))), None)
+    if match is None:
+        raise ValueError(f"{value!r} is not a quarter, month or week")
+    found, end = "", 0
+    parts = [name for name, text in match.groupdict().items() if text is not None]
+    for name in sorted(parts, key=match.start):
+        width = match.end(name) - match.start(name)
+        found += value[end : match.start(name)]
+        found += f"{{{name}:0{width}}}" if width > 1 else f"{{{name}}}"
+        end = match.end(name)
+    return found + value[end:]
+
+
+def exact(form: str, sample: pandas.Series) -> str:
+    """``form`` with what strftime has no directive for, as ``written`` takes it.
+
+    ``%:z`` is a distance from UTC with a colon, ``%3f`` a fraction of three digits, ``%P`` am,
+    ``%Q`` a.m., ``%^b`` JAN and ``%_b`` jan.
+    """
+    value = sample.iloc[0]
+    if form.endswith("%z"):
+        if sample.str.endswith("Z").all():
+            form = form.removesuffix("%z") + "Z"
+        elif ":" in value[-5:]:
+            form = form.removesuffix("%z") + "%:z"
+    digits = re.search(r"[.,](\d+)(?=\D*$|[Z+-])", value) if "%f" in form else None
+    if digits and len(digits[1]) < 6:
+        form = form.replace("%f", f"%{len(digits[1])}f")
+    if "%p" in form:
+        half = re.search(r"([ap])(\.?)\s?m", value, re.IGNORECASE)
+        if half and half[1].islower():
+            form = form.replace("%p", "%Q" if half[2] else "%P")
+    name = MONTH_NAME.search(value)
+    if name and ("%b" in form or "%B" in form):
+        case = "^" if name[0].isupper() else "_" if name[0].islower() else ""
+        form = re.sub("%([bB])", rf"%{case}\1", form)
+    return form
+
+
+EXACT = re.compile(r"(%:z|%\df|%P|%Q|%[\^_][bB])")
 
 
 def written(times: pandas.DatetimeIndex, form: str) -> pandas.Index:
-    """Timestamps in a format of ``strftime`` or ``template``, or as numbers of ``EPOCH``."""
-    if form in EPOCH:
-        return pandas.Index(times.as_unit("us").astype(np.int64) // EPOCH[form])
+    """Timestamps in a format of ``exact`` or ``template``, or as numbers: years for ``year``, or of
+    ``EPOCH``, with ``.f`` where they have a fraction."""
+    if form == "year":
+        return times.year
+    unit = form.removesuffix(".f")
+    if unit in EPOCH:
+        count = times.as_unit("us").astype(np.int64)
+        if form != unit:  # with a fraction
+            return pandas.Index(count / EPOCH[unit])
+        return pandas.Index(count * 1000 if unit == "ns" else count // EPOCH[unit])
     if "{" not in form:
-        text = times.strftime(form)
-        return text.str.replace(r"([+-]\d\d)(\d\d)$", r"\1:\2", regex=True)
+        parts = [_part(times, part) for part in EXACT.split(form) if part]
+        return pandas.Index(["".join(texts) for texts in zip(*parts, strict=True)], dtype=object)
     calendar = times.isocalendar()
     years = calendar["year"] if "{w" in form else times.year
     return pandas.Index(
         [
-            form.format(y=year, q=time.quarter, m=time.month, w=week, d=time.isoweekday())
+            form.format(
+                y=year, s=year % 100, q=time.quarter, m=time.month, w=week, d=time.isoweekday()
+            )
             for time, year, week in zip(times, years, calendar["week"], strict=True)
         ]
     )
+
+
+def _part(times: pandas.DatetimeIndex, part: str) -> list[str]:
+    """Timestamps in a part of a format of ``exact``."""
+    if not EXACT.fullmatch(part):
+        return times.strftime(part).tolist()
+    if part == "%:z":
+        return [f"{text[:3]}:{text[3:]}" for text in times.strftime("%z")]
+    if part.endswith("f"):
+        return [text[: int(part[1])] for text in times.strftime("%f")]
+    if part in ("%P", "%Q"):
+        dots = part == "%Q"
+        return [f"{t[0]}.{t[1]}." if dots else t for t in times.strftime("%p").str.lower()]
+    texts = times.strftime(f"%{part[-1]}")
+    return (texts.str.upper() if part[1] == "^" else texts.str.lower()).tolist()

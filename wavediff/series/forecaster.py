@@ -15,8 +15,8 @@ import torch
 from tqdm import tqdm
 
 from wavediff.diffusion.sampler import Sampler
-from wavediff.errors import UserError
-from wavediff.series import calendar, calibration, covariates, two_filter
+from wavediff.errors import UserError, listed, shorten
+from wavediff.series import calendar, calibration, checks, covariates, two_filter
 from wavediff.series.assessment import SAMPLES as ASSESSMENT_SAMPLES
 from wavediff.series.assessment import Assessment, assess
 from wavediff.series.backtest import rolling_origins
@@ -38,7 +38,6 @@ from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import sampler_config
 
 MOST_CELLS = 200_000_000  # of all paths: 1.6 GB
-NAMED = 8  # items in a sentence
 LEAST_GAIN = 0.02  # by known columns, below which they are left out
 DEFAULT_HORIZON, LONGEST_SEASON = 24, 96  # a longer season is no horizon to begin with
 
@@ -126,34 +125,45 @@ class Forecaster:
         device: str = "auto",
         progress: bool = True,
     ) -> None:
-        counts = {"horizon": horizon, "samples": samples, "period": period, "fit_steps": fit_steps}
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise UserError(f"{name} is {value}: it must be 1 or more")
-        if seconds is not None and not seconds > 0:
-            raise UserError(f"seconds is {seconds}: it must be above 0")
+        most = checks.MOST_STEPS
         if kind not in KINDS:
-            raise UserError(f"kind is {kind!r}: it must be one of {', '.join(KINDS)}")
-        if lower is not None and upper is not None and lower >= upper:
+            raise UserError(
+                f"kind is {checks.described(kind)}: it must be one of {', '.join(KINDS)}"
+            )
+        self.bounds = checks.bound("lower", lower), checks.bound("upper", upper)
+        if None not in self.bounds and self.bounds[0] >= self.bounds[1]:  # type: ignore[operator]
             raise UserError(f"lower is {lower} and upper {upper}: lower must be less than upper")
-        self.horizon, self.seed = horizon, seed
-        self.seconds, self.fit_steps = seconds, fit_steps
-        self.columns: dict[str, Any] = {
-            "time": time,
-            "item": item,
-            "targets": None if targets is None else _names(targets),
-            "known": _names(known),
-            "static": _names(static),
-            "freq": freq,
-            "date_format": date_format,
-            "tz": tz,
-        }
-        self.period, self.kind, self.bounds = period, kind, (lower, upper)
-        self.samples, self.sampler, self.steps, self.assess = samples, sampler, steps, assess
-        self.device = (
-            ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.horizon = None if horizon is None else checks.whole("horizon", horizon)
+        self.seed = checks.whole("seed", seed, 0)
+        self.seconds = None if seconds is None else checks.real("seconds", seconds, 0)
+        self.fit_steps = (
+            None if fit_steps is None else checks.whole("fit_steps", fit_steps, most=most)
         )
-        self.progress = progress
+        self.columns: dict[str, Any] = {
+            "time": checks.text("time", time),
+            "item": checks.text("item", item),
+            "targets": None if targets is None else checks.names("targets", targets),
+            "known": checks.names("known", known),
+            "static": checks.names("static", static),
+            "freq": checks.text("freq", freq),
+            "date_format": checks.text("date_format", date_format),
+            "tz": checks.text("tz", tz),
+        }
+        self.period = None if period is None else checks.whole("period", period, most=most)
+        self.kind, self.samples = kind, checks.whole("samples", samples)
+        self.sampler = checks.text("sampler", sampler)
+        self.steps = None if steps is None else checks.whole("steps", steps, most=most)
+        self.assess = checks.flag("assess", assess)
+        self.device = _device(device)
+        self.progress = checks.flag("progress", progress)
+        if not isinstance(checkpoint, str | Path):
+            raise UserError(
+                f"checkpoint is {checks.described(checkpoint)}: give a run folder, a file or the "
+                "name of a bundled model"
+            )
+        guidance = checks.text("guidance", guidance)
+        if guidance_scale is not None:
+            guidance_scale = checks.real("guidance_scale", guidance_scale, 0)
         if sampler is not None:
             sampler_config(sampler)  # a wrong name is reported before anything is loaded
         if guidance is not None:
@@ -254,6 +264,7 @@ class Forecaster:
             there are several items, and the columns ``NAME_q0.1``, ``NAME_q0.5``, ... of each
             variable.
         """
+        quantiles = checks.levels(quantiles)  # before the forecast
         return self.frame(self.sample(data, horizon), quantiles)
 
     def frame(
@@ -266,7 +277,7 @@ class Forecaster:
             quantiles: of ``predict``.
             as_written: timestamps as the file that was read writes them, not as time stamps.
         """
-        series, quantiles = self._read(), _levels(quantiles)
+        series, quantiles = self._read(), checks.levels(quantiles)
         frames = []
         for number, item in enumerate(series.items):
             end = item.length + samples.shape[2]
@@ -291,13 +302,17 @@ class Forecaster:
             data: of ``read``; what was read before by default.
             horizon: number of steps; the forecaster's by default.
         """
-        if isinstance(data, int):
+        if isinstance(data, int) and not isinstance(data, bool):
             raise UserError(f"the data comes first: give horizon={data}, after the data")
         if data is not None:
             self.read(data)
         series = self._read()
         horizon = self._horizon(horizon)
+        end = series.items[0].length + horizon
+        series.times(0, end - 1, end)  # a timestamp that cannot be is told before the forecast
+        self.notes += _without_values(series)
         if isinstance(self.model, SeriesModel):
+            self.notes += _without_recent_values(series, self.model.context)
             ends = [(number, item.length) for number, item in enumerate(series.items)]
             drawn = np.stack(list(self.paths(ends, horizon)), axis=1)
         else:
@@ -371,11 +386,10 @@ class Forecaster:
         Raises:
             UserError: where an item is too short.
         """
-        if n_windows < 1:
-            raise UserError(f"n_windows is {n_windows}: it must be 1 or more")
+        n_windows = checks.whole("n_windows", n_windows)
         if data is not None:
             self.read(data)
-        series, quantiles = self._read(), _levels(quantiles)
+        series, quantiles = self._read(), checks.levels(quantiles)
         horizon = self._horizon(horizon)
         origins = [
             (number, origin)
@@ -408,8 +422,8 @@ class Forecaster:
 
     def _assessed(self, series: SeriesSet, horizon: int) -> np.ndarray:
         """Sample paths ``[samples, items, V, horizon]``, compared and calibrated."""
+        self._known_until(series, horizon)
         rows = self._rows(series)
-        self.notes += _without_values(series)
         ends = [(k, len(row)) for k, row in enumerate(rows)]
         season = max(self._periods(series).short, 1)
         regress = bool(series.known_names)
@@ -442,6 +456,12 @@ class Forecaster:
                 drawn[:, k] = naive[:, 0]
             drawn = _ranged(drawn, ranges)
         return drawn.reshape(self.samples, len(series), -1, horizon)
+
+    def _known_until(self, series: SeriesSet, horizon: int) -> None:
+        """See that the known covariates reach the end of the forecast, used or not."""
+        for number, item in enumerate(series.items):
+            if series.known_names:
+                covariates.until(series, number, item.length + horizon)
 
     def _assessed_paths(
         self, series: SeriesSet, horizon: int, regress: bool, cuts: Sequence[tuple[int, int]]
@@ -556,9 +576,7 @@ class Forecaster:
         return min(season, max(1, longest // 2))
 
     def _horizon(self, horizon: int | None) -> int:
-        if horizon is not None and not (isinstance(horizon, int | np.integer) and horizon >= 1):
-            raise UserError(f"horizon is {horizon!r}: it must be 1 or more, a whole number")
-        horizon = horizon or self.default_horizon
+        horizon = self.default_horizon if horizon is None else checks.whole("horizon", horizon)
         rows = 1 if self.series is None else len(self._rows(self.series))
         if horizon * rows * self.samples > MOST_CELLS:
             raise UserError(
@@ -590,16 +608,17 @@ class Forecaster:
         def drawn(pasts: Sequence[np.ndarray], horizon: int, samples: int) -> np.ndarray:
             return self._zero_shot(series, pasts, horizon, samples, self.seed, "impute")
 
+        ranges = self._ranges(series)
+        counts = [r.whole for r in ranges]
         found, sentences = two_filter.impute(
-            series, self._periods(series).short, self.samples, drawn, self.seed
+            series, self._periods(series).short, self.samples, drawn, self.seed, counts
         )
         self.notes += sentences
-        ranges = self._ranges(series)
         return [
             Imputed(
                 np.stack(
                     [
-                        np.where(np.isnan(values), r.apply(median), median)
+                        r.impute(median, np.isnan(values))
                         for r, values, median in zip(ranges, item.values, part.median, strict=True)
                     ]
                 ),
@@ -609,7 +628,8 @@ class Forecaster:
         ]
 
     def impute(self, data: Data | None = None) -> pandas.DataFrame:
-        """Impute the missing values of the data by the samples' median.
+        """Impute the missing values of the data by the samples' median, those of counts by their
+        mean, rounded so that sums keep.
 
         Args:
             data: to impute; what was given to ``fit`` by default.
@@ -639,6 +659,7 @@ class Forecaster:
                 "the pre-trained forecaster does not synthesize: train a model by wavediff train "
                 "recipe=series data.path=FILE, and give its run folder as checkpoint"
             )
+        n = checks.whole("n", n, most=MOST_CELLS // (self.model.length * self.model.variables))
         return synthesize(self.model, n, sampler=self._sampler(), seed=self.seed)
 
     def save(self, path: str | Path) -> None:
@@ -683,26 +704,26 @@ class Forecaster:
         if variables is not None and list(series.variables) != variables:
             lacking = [variable for variable in variables if variable not in series.variables]
             if lacking and len(variables) == 1:  # it depends on no other
-                self.notes.append(f"the model of {variables[0]} is used for each variable")
+                self.notes.append(f"the model of {shorten(variables[0])} is used for each variable")
                 variables = list(series.variables)
             elif lacking:
                 raise UserError(
-                    f"{name} is a model of {', '.join(variables)} together, and the data has no "
-                    f"{', '.join(lacking)}: give another checkpoint, or none for the pre-trained "
+                    f"{name} is a model of {listed(variables)} together, and the data has no "
+                    f"{listed(lacking)}: give another checkpoint, or none for the pre-trained "
                     "forecaster"
                 )
             rows = [list(series.variables).index(variable) for variable in variables]
             items = [replace(item, values=item.values[rows]) for item in series.items]
             left = [variable for variable in series.variables if variable not in variables]
             if left:
-                self.notes.append(f"the model does not know {', '.join(left)}: left as they are")
+                self.notes.append(f"the model does not know {listed(left)}: left as they are")
             series = replace(series, items=items, variables=variables)
         given = Windows(series, 1, 1, places=[], lags=[]).local_names
         trained = model.extra.get("local")
         if len(given) != model.features or (trained is not None and given != trained):
             raise UserError(
-                f"{name} was trained with the columns {', '.join(_columns(trained, freq))} beside "
-                f"the variables, and the data gives {', '.join(_columns(given, freq))}: name the "
+                f"{name} was trained with the columns {listed(_columns(trained, freq))} beside "
+                f"the variables, and the data gives {listed(_columns(given, freq))}: name the "
                 "same known and static columns"
             )
         return series
@@ -713,21 +734,23 @@ def _columns(names: Sequence[str] | None, freq: str | None) -> list[str]:
     return own or ["none"]
 
 
-def _levels(quantiles: Sequence[float]) -> list[float]:
-    """Checked levels of quantiles.
+def _device(name: str | torch.device) -> str:
+    """A device of torch by its name; ``auto`` is a GPU where there is one.
 
     Raises:
-        UserError: for one outside of [0, 1].
+        UserError: for another one.
     """
-    levels = list(quantiles) if isinstance(quantiles, Sequence | np.ndarray) else [quantiles]
-    if not all(isinstance(q, float | int | np.floating) and 0 <= q <= 1 for q in levels):
-        raise UserError(f"quantiles are {quantiles!r}: give numbers between 0 and 1, as (0.1, 0.9)")
-    return levels
-
-
-def _names(given: str | Sequence[str]) -> list[str]:
-    """One name, or several."""
-    return [given] if isinstance(given, str) else list(given)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"device is {checks.described(name)}: it must be auto, cpu or cuda"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device that torch can use: give the device cpu")
+    return str(name)
 
 
 def _load(checkpoint: str | Path) -> Model:
@@ -754,10 +777,26 @@ def _without_values(series: SeriesSet) -> list[str]:
     ]
     if not found:
         return []
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     has = "has" if len(found) == 1 else "have"
     its = "its forecast is" if len(found) == 1 else "their forecasts are"
-    return [f"{', '.join(found[:NAMED])}{more} {has} no value, and {its} empty"]
+    return [f"{listed(found)} {has} no value, and {its} empty"]
+
+
+def _without_recent_values(series: SeriesSet, context: int) -> list[str]:
+    """A sentence that names the variables of items that end before the context begins."""
+    found = []
+    for item in series.items:
+        recent = np.isnan(item.values[:, -context:]).all(1)
+        for v in np.flatnonzero(recent & ~np.isnan(item.values).all(1)):
+            variable = series.variables[int(v)]
+            found.append(f"{item.name}: {variable}" if _several(series) else variable)
+    if not found:
+        return []
+    has = "has" if len(found) == 1 else "have"
+    return [
+        f"{listed(found)} {has} no value in the last {context} steps: forecast from the last "
+        "known values"
+    ]
 
 
 def _ranged(drawn: np.ndarray, ranges: Sequence[Range]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 from pandas.tseries.frequencies import to_offset
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 
 DAY = 86_400_000_000  # microseconds
 FIXED = {"W": 7 * DAY, "D": DAY, "h": DAY // 24, "min": 60_000_000, "s": 1_000_000, "ms": 1000}
@@ -23,6 +23,7 @@ MONTHS = {"MS": 1, "ME": 1, "BMS": 1, "BME": 1, "QS": 3, "QE": 3, "YS": 12, "YE"
 OLD = {"H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "M": "ME", "BM": "BME", "Q": "QE"}
 OLD |= {"A": "YE", "Y": "YE", "AS": "YS"}
 NAMES = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+LONGEST, FARTHEST = 366_000 * DAY, 90_000_000 * DAY  # a step; from 1970
 MIN_ROWS, MAX_GAPS = 20, 2.0  # a grid of more steps than this times the rows is asked about
 WEEKDAYS = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"]
 
@@ -43,12 +44,23 @@ def parts(freq: str) -> tuple[int, str, str]:
         match = re.fullmatch(r"(\d*)([A-Za-z]+)(?:-(\w+))?", offset.freqstr)
         if not match or offset.n < 1:
             raise ValueError("negative")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, OverflowError) as error:
         raise UserError(
-            f"{freq!r} is not a frequency: give one like h, 15min, D, B (business days), W-SUN, MS "
-            "(month's first day), ME (its last), QS or YS"
+            f"{shorten(freq)!r} is not a frequency: give one like h, 15min, D, B (business days), "
+            "W-SUN, MS (month's first day), ME (its last), QS or YS"
         ) from error
-    return offset.n, match[2], match[3] or ""
+    number, unit = offset.n, match[2]
+    if unit == "ns" or number * microseconds(unit) > LONGEST:
+        raise UserError(
+            f"the frequency {shorten(freq)} is out of range: give one of a microsecond (us) to a "
+            "thousand years"
+        )
+    return number, unit, match[3] or ""
+
+
+def microseconds(unit: str) -> int:
+    """The length of a unit, about."""
+    return FIXED.get(unit) or 30 * DAY * MONTHS.get(unit, 0) or DAY
 
 
 def normalize(freq: str) -> str:
@@ -77,6 +89,12 @@ def stamps(
     universal = zone is not None and unit in FIXED and number * FIXED[unit] < DAY
     local = (start.tz_convert("UTC") if universal else start).tz_localize(None)
     origin = local.as_unit("us").to_datetime64()
+    farthest = max(-first, last) * number * microseconds(unit)
+    if abs(int(origin.astype(np.int64))) + farthest > FARTHEST:
+        raise UserError(
+            f"{last} steps of frequency {freq} from {text(start)} on go beyond the year 200000: "
+            "give a shorter horizon or another --freq"
+        )
     if unit in FIXED:
         times = origin + (steps * number * FIXED[unit]).astype("timedelta64[us]")
     elif unit in MONTHS and not unit.startswith("B"):
@@ -194,13 +212,17 @@ def _months(groups: Sequence[np.ndarray]) -> str | None:
     elif (days == last).all():  # 31 December, of every year
         kind = "E"
     elif (days == np.busday_offset(last, 0, roll="backward")).all():
-        return "BME"
+        kind = "BME"
     elif (days == np.busday_offset(first, 0, roll="forward")).all():
-        return "BMS"
+        kind = "BMS"
+    elif _is_clipped([times.astype("M8[D]") for times in groups]):
+        kind = "S"
     else:
         return None
     gaps = [np.diff(times.astype("M8[M]")).astype(int) for times in groups]
     step = int(np.gcd.reduce(np.concatenate(gaps)))
+    if kind in MONTHS:
+        return f"{step if step > 1 else ''}{kind}"
     month = int(months[0].astype(int)) % 12  # 0 is January
     if step % 12 == 0:
         number, unit, anchor = step // 12, "Y", f"-{NAMES[month]}"
@@ -210,6 +232,18 @@ def _months(groups: Sequence[np.ndarray]) -> str | None:
     else:
         number, unit, anchor = step, "M", ""
     return f"{number if number > 1 else ''}{unit}{kind}{anchor}"
+
+
+def _is_clipped(groups: Sequence[np.ndarray]) -> bool:
+    """Whether days are the same one of every month, or its last where it is shorter."""
+    for days in groups:
+        months = days.astype("M8[M]")
+        last = (months + 1).astype("M8[D]") - 1
+        # the first one shows which day it is
+        clipped = np.minimum(months.astype("M8[D]") + (days[0] - months[0].astype("M8[D]")), last)
+        if (days != clipped).any():
+            return False
+    return True
 
 
 def _fixed(groups: Sequence[np.ndarray]) -> str:

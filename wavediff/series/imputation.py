@@ -155,7 +155,7 @@ class _Gaps:
         seen = self.open & (found[high] > found[low])
         self.number = np.full(seen.shape, -1, np.int32 if seen.size < 2**31 else np.int64)
         self.number[seen] = np.arange(seen.sum())
-        self.drawn = np.zeros((self.samples, int(seen.sum())), np.float32)
+        self.drawn = np.zeros((self.samples, int(seen.sum())), self.windows.dtype)
 
     def _inward(self) -> None:
         """Impute half a window from the known end of a gap on, each path independently."""

@@ -33,6 +33,20 @@ class Range:
             return paths
         return np.clip(paths, self.lower, self.upper)
 
+    def impute(self, values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        """``values [T]``, those that were missing moved into the range.
+
+        Whole numbers are rounded so that their sums from the beginning on are those of ``values``:
+        small counts, rounded one by one, would nearly all be 0.
+        """
+        found = values.copy()
+        found[missing] = np.clip(values[missing], self.lower, self.upper)
+        if self.whole:
+            at = missing & np.isfinite(values)
+            sums = np.rint(np.cumsum(found[at]))
+            found[at] = np.clip(np.diff(sums, prepend=0.0), self.lower, self.upper)
+        return found
+
 
 def range_of(
     rows: Sequence[np.ndarray], kind: Kind, lower: float | None = None, upper: float | None = None

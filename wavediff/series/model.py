@@ -19,8 +19,8 @@ from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
+from wavediff.series import checks, scaling
 from wavediff.series import masks as mask_kinds
-from wavediff.series import scaling
 from wavediff.series.condition import CleanObservations, Window, condition, network_sizes
 from wavediff.series.guidance import Guidance
 from wavediff.series.metrics import coverage, mae, weighted_quantile_loss
@@ -251,6 +251,7 @@ class SeriesModel(DiffusionTask):
             )
         values = torch.where(window.present, window.values, torch.zeros_like(window.values))
         x0 = torch.where(window.present, scale.apply(values), torch.zeros_like(values))
+        x0 = x0.to(window.local.dtype)  # values may be of a higher precision
         known = known if conditional else torch.zeros_like(known)
         return x0, condition(window, x0, known, scale, self.lags), scale
 
@@ -265,6 +266,8 @@ class SeriesModel(DiffusionTask):
         Returns:
             ``[samples, batch, variables, horizon]`` in the data's units.
         """
+        if not isinstance(window, Window):
+            raise UserError(f"a {type(window).__name__} is no Window: build one by Window.of")
         known = window.present.clone()
         known[..., self.context :] = False
         return self.sample_windows(window, known, samples, **options)[..., self.context :]
@@ -297,7 +300,13 @@ class SeriesModel(DiffusionTask):
 
         Returns:
             ``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
+
+        Raises:
+            UserError: for windows of another shape, or no samples.
         """
+        samples = checks.whole("samples", samples)
+        if not isinstance(window, Window) or known.shape != window.present.shape:
+            raise UserError("give a Window, and which of its cells are known, like its present")
         guidance = self.guidance if guidance is None else guidance
         sampler = self.sampler if sampler is None else sampler
         window = window.map(lambda part: part.to(self.device))

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas
 
-from wavediff.errors import UserError, shorten
+from wavediff.errors import UserError, listed, shorten
 from wavediff.inputs import expanded
-from wavediff.series import frequency
+from wavediff.series import checks, frequency
 from wavediff.series.column_roles import clock_advice, find_item_column, find_targets
 from wavediff.series.frequency import text
+from wavediff.series.reading_notes import longer, odd, summary
 from wavediff.series.series_set import Origin, Series, SeriesSet
+from wavediff.series.sources import of_array, table_or_array
 from wavediff.series.table import Table, read_table
 
 T = TypeVar("T")
@@ -23,8 +25,6 @@ T = TypeVar("T")
 # An item of more steps than the first, with rows for less than one in the second, has a wrong
 # timestamp.
 MAX_STEPS, MAX_SPARSITY = 100_000, 1000
-# A value is reported as very large above the first, or above the second times the median |value|.
-LARGE, OUTLYING = 1e15, 1e6
 
 
 def read_series(
@@ -65,17 +65,18 @@ def read_series(
         UserError: for no time column, a timestamp that comes twice, mixed frequencies, text in a
             column of numbers, and the like.
     """
+    texts = {"time": time, "item": item, "freq": freq, "date_format": date_format, "tz": tz}
+    time, item, freq, date_format, tz = (checks.text(name, text) for name, text in texts.items())
+    targets = None if targets is None else checks.names("targets", targets)
+    known, static = checks.names("known", known), checks.names("static", static)
     freq = None if freq is None else frequency.normalize(freq)
-    source, variables = _table_or_array(source)
+    _one_role({"time": time, "item": item, "targets": targets, "known": known, "static": static})
+    source, variables = table_or_array(source)
     if isinstance(source, np.ndarray):
-        series = _array(source, freq)
+        series = of_array(source, freq)
         return series if variables is None else replace(series, variables=variables)
     if not isinstance(source, pandas.DataFrame):
-        source = expanded(source)
-        if source.is_dir():
-            raise UserError(f"{source} is a folder: give a CSV or Parquet file")
-        if not source.exists():
-            raise UserError(f"{source} does not exist: give a CSV or Parquet file")
+        source = _file(source)
     named = [*known, *static, *([item] if item else [])]
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
@@ -126,72 +127,41 @@ def read_series(
         constant = {column: _constant(table, column, own, name) for column in static}
         items.append(Series(name, begin, values, covariates, constant))
     if not known:
-        notes += _longer(items, targets)
-    notes = [_summary(table, items, freq, item_column, targets), *notes, *_odd(items, targets)]
+        notes += longer(items, targets)
+    notes = [summary(table, items, freq, item_column, targets), *notes, *odd(items, targets)]
     origin = Origin(
         source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format
     )
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
 
 
-def _table_or_array(source: Any) -> tuple[Any, list[str] | None]:
-    """(a path, frame or array, names of an array's variables) for what people hold.
+def _file(source: str | Path) -> Path:
+    """The path of a table that exists.
 
     Raises:
-        UserError: for anything else.
+        UserError: for another one.
     """
-    kind = type(source)
-    if kind.__module__.partition(".")[0] == "polars":
-        source = source.to_pandas()
-    if isinstance(source, pandas.Series):
-        name = "value" if source.name is None else str(source.name)
-        if isinstance(source.index, pandas.DatetimeIndex | pandas.PeriodIndex):
-            return source.to_frame(name), None
-        source = {name: source.to_numpy()}
-    if isinstance(source, Mapping):
-        columns = {str(name): np.asarray(values) for name, values in source.items()}
-        shapes = {values.shape for values in columns.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-            found = ", ".join(f"{name} {list(x.shape)}" for name, x in columns.items()) or "none"
-            raise UserError(
-                f"a dict of arrays has one length for all of them, not {shorten(found)}"
-            )
-        if all(values.dtype.kind in "fiub" for values in columns.values()):
-            return np.stack(list(columns.values()), axis=1), list(columns)
-        return pandas.DataFrame(columns), None
-    if isinstance(source, list | tuple):
-        try:
-            source = np.asarray(source, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                "a list of series has numbers, in lists of one length: give an array or a frame"
-            ) from error
-    if not isinstance(source, str | Path | pandas.DataFrame | np.ndarray):
-        raise UserError(
-            f"a {kind.__name__} is no table: give a CSV or Parquet file, a frame or series of "
-            "pandas or polars, or an array"
-        )
-    return source, None
+    path = expanded(source)
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give a CSV or Parquet file")
+        if path.exists():
+            return path
+    except (OSError, ValueError):  # too long, a NUL
+        pass
+    raise UserError(f"{shorten(source, 200)} does not exist: give a CSV or Parquet file")
 
 
-def _array(values: np.ndarray, freq: str | None) -> SeriesSet:
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim == 2:
-        values = values[None]
-    if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "fiub":
-        raise UserError(
-            f"an array of {values.dtype} of shape {list(values.shape)} is not a series: give "
-            "numbers as [steps], [steps, variables] or [items, steps, variables]"
-        )
-    values = values.astype(np.float64)
-    if (np.abs(values) > 1e37).any():
-        raise UserError("the array has values above 1e37 or infinite ones: make them NaN (missing)")
-    if np.isnan(values).all():
-        raise UserError("the array has no value: all of them are NaN")
-    start = 0 if freq is None else frequency.first(pandas.Timestamp("2000-01-01"), freq)
-    items = [Series(str(i), start, np.ascontiguousarray(each.T)) for i, each in enumerate(values)]
-    return SeriesSet(items, [f"v{i}" for i in range(values.shape[2])], freq)
+def _one_role(roles: Mapping[str, str | Sequence[str] | None]) -> None:
+    """Raises UserError where a column has two roles."""
+    seen: dict[str, str] = {}
+    for role, names in roles.items():
+        for name in [names] if isinstance(names, str) else names or ():
+            if seen.setdefault(name, role) != role:
+                raise UserError(
+                    f"the column {shorten(name)} is named for {seen[name]} and for {role}: leave "
+                    "it out of one of them"
+                )
 
 
 def _begin(time: np.datetime64, table: Table) -> pandas.Timestamp:
@@ -209,7 +179,7 @@ def _items(table: Table, column: str | None) -> tuple[np.ndarray, list[str]]:
     codes, names = table.texts[column]
     if (codes < 0).any():
         raise UserError(
-            f"{table.name}: the item column {column} is empty in "
+            f"{table.name}: the item column {shorten(column)} is empty in "
             f"{table.row(int(np.argmax(codes < 0)))}: every row needs its item"
         )
     return codes, names
@@ -239,7 +209,7 @@ def _unique(
     same = np.flatnonzero(np.diff(steps) == 0)
     if len(same):
         first, second = sorted(rows[same[0] : same[0] + 2])
-        of = f" of {item_column} {name}" if item_column else ""
+        of = f" of {shorten(item_column)} {shorten(name)}" if item_column else ""
         what = (
             f"{text(times[same[0]])} comes twice"
             if times[same[0]] == times[same[0] + 1]
@@ -279,47 +249,29 @@ def _known(
     for column in columns:
         if column not in table.columns:
             raise UserError(
-                f"{table.name} has no column {column}: it has {', '.join(table.columns)}"
+                f"{table.name} has no column {shorten(column)}: it has {listed(table.columns)}"
             )
         if column not in table.numbers:
-            raise UserError(f"{table.name}: the known column {column} is not a column of numbers")
+            raise UserError(
+                f"{table.name}: the known column {shorten(column)} is not a column of numbers"
+            )
     values = _grid(table, columns, rows, steps, length)
     for line, column in zip(values, columns, strict=True):
         missing = np.isnan(line)
         if missing.all():
-            raise UserError(f"{table.name}: the known column {column} has no value for an item")
+            raise UserError(
+                f"{table.name}: the known column {shorten(column)} has no value for an item"
+            )
         last = len(line) - 1 - int(np.argmax(~missing[::-1]))
         missing[last:] = False
         if missing.any():
             line[missing] = np.interp(
                 np.flatnonzero(missing), np.flatnonzero(~np.isnan(line)), line[~np.isnan(line)]
             )
-            note = f"missing values of the known column {column} are interpolated"
+            note = f"missing values of the known column {shorten(column)} are interpolated"
             if note not in notes:
                 notes.append(note)
     return values
-
-
-def _longer(items: Sequence[Series], names: Sequence[str]) -> list[str]:
-    """A sentence where some variables have values after others end: a known future?"""
-    ends = np.array(
-        [
-            [
-                np.flatnonzero(~np.isnan(row))[-1] if np.isfinite(row).any() else -1
-                for row in x.values
-            ]
-            for x in items
-        ]
-    )
-    ahead = (ends - ends.min(1, keepdims=True) >= 2).all(0)
-    if not ahead.any() or ahead.all():
-        return []
-    longer = [name for name, more in zip(names, ahead, strict=True) if more]
-    shorter = [name for name, more in zip(names, ahead, strict=True) if not more]
-    return [
-        f"{', '.join(longer)} has values after {', '.join(shorter)} ends: give --known "
-        f"{','.join(longer)} if they are known in advance, or they are forecast as well"
-    ]
 
 
 def _hold(covariates: np.ndarray, length: int, names: Sequence[str], notes: list[str]) -> None:
@@ -328,13 +280,18 @@ def _hold(covariates: np.ndarray, length: int, names: Sequence[str], notes: list
         ended = np.isnan(line[:length])
         if ended.any():
             line[:length][ended] = line[:length][~ended][-1]
-            note = f"the known column {name} ends before the values: its last value is repeated"
+            note = (
+                f"the known column {shorten(name)} ends before the values: its last value is "
+                "repeated"
+            )
             if note not in notes:
                 notes.append(note)
 
 
 def _constant(table: Table, column: str, rows: np.ndarray, name: str) -> str | float:
     found: list[str] | list[float]
+    if column == table.time_name:
+        raise UserError(f"{table.name}: {shorten(column)} is the time column, not a static one")
     if column in table.texts:
         codes, names = table.texts[column]
         found = [names[code] for code in np.unique(codes[rows]) if code >= 0]
@@ -343,8 +300,8 @@ def _constant(table: Table, column: str, rows: np.ndarray, name: str) -> str | f
         found = np.unique(values[~np.isnan(values)]).tolist()
     if len(found) != 1:
         raise UserError(
-            f"{table.name}: the static column {column} has {len(found)} values for {name}: it must "
-            "have one for each item"
+            f"{table.name}: the static column {shorten(column)} has {len(found)} values for "
+            f"{shorten(name)}: it must have one for each item"
         )
     return found[0]
 
@@ -355,52 +312,3 @@ def _about(table: Table, function: Callable[[], T]) -> T:
         return function()
     except UserError as error:
         raise UserError(f"{table.name}: {error}") from error
-
-
-def _odd(items: Sequence[Series], targets: Sequence[str]) -> list[str]:
-    """Notes about variables that are suspicious: constant, or with very large values."""
-    constant, large = [], []
-    for v, name in enumerate(targets):
-        values = np.concatenate([item.values[v] for item in items])
-        values = values[~np.isnan(values)]
-        if len(values) < 2:
-            continue
-        low, high = values.min(), values.max()
-        if low == high:
-            constant.append(f"{name} ({low:g})")
-            continue
-        sizes = np.abs(values, out=values)
-        largest, usual = sizes.max(), np.median(sizes)
-        if largest > LARGE or largest > OUTLYING * usual > 0:
-            large.append(f"{name} (up to {largest:.3g}, half of them below {usual:.3g})")
-    notes = []
-    if constant:
-        notes.append(f"the same value in every row: {_listed(constant)}")
-    if large:
-        notes.append(
-            "very large values, which are used as they are (empty their cells if they are errors): "
-            f"{_listed(large)}"
-        )
-    return notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _summary(
-    table: Table,
-    items: Sequence[Series],
-    freq: str | None,
-    item_column: str | None,
-    targets: Sequence[str],
-) -> str:
-    """The first note."""
-    steps = sum(series.length for series in items)
-    missing = sum(int(np.isnan(series.values).sum()) for series in items)
-    each = f"{len(items)} items by {item_column}" if item_column else "one item"
-    return (
-        f"{table.name}: {each}, {steps} steps by {table.time_name} at frequency "
-        f"{freq or 'none (plain numbers)'}, variables {_listed(targets)}, "
-        f"{100 * missing / (steps * len(targets)):.3g} % missing"
-    )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from wavediff.diffusion.sampler import Sampler
-from wavediff.series import covariates
+from wavediff.series import calendar, covariates
 from wavediff.series.model import SeriesModel, Window
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.windows import Windows
@@ -99,6 +99,8 @@ def _roll(
     """``[samples, len(numbers), variables, blocks * model.horizon]``."""
     options = {"sampler": sampler, "seed": seed}
     first = Window.of(default_collate([windows[number] for number in numbers]))
+    pasts = [windows.past(number) for number in numbers]
+    first = with_earlier(first, pasts, model.context, calendar.season(windows.set.freq))
     places = (windows.places or [])[numbers.start : numbers.stop]
     future = model.forecast(first, samples, first=numbers.start, **options).cpu()
     for block in range(1, blocks):
@@ -112,7 +114,41 @@ def _roll(
         found = model.forecast(window, 1, first=place, **options)[0].cpu()
         found = found.unflatten(0, (len(numbers), samples)).transpose(0, 1)
         future = torch.cat([future, found], dim=-1)
-    return future
+    unknown = torch.tensor([np.isnan(past).all(1).tolist() for past in pasts])
+    return future.masked_fill(unknown[..., None], torch.nan)
+
+
+def with_earlier(window: Window, pasts: Sequence[np.ndarray], context: int, season: int) -> Window:
+    """``window`` with earlier values of the variables that have none in the context.
+
+    The last known values of such a variable are moved to the end of the context, by whole seasons
+    where these fit into it.
+
+    Args:
+        window: the windows.
+        pasts: all steps before the horizon of each, ``[V, T]``.
+        context: steps of a window before its horizon.
+        season: in steps.
+    """
+    empty = ~window.present[..., :context].any(-1)
+    if not empty.any():
+        return window
+    values, present = window.values.clone(), window.present.clone()
+    for row, variable in empty.nonzero().tolist():
+        line = pasts[row][variable]
+        known = np.flatnonzero(~np.isnan(line))
+        if not len(known):
+            continue
+        gap = len(line) - 1 - int(known[-1])
+        open_end = gap % season if season <= context // 2 else 0
+        last = line[: known[-1] + 1][-(context - open_end) :]
+        stop = context - open_end
+        there = torch.from_numpy(~np.isnan(last))
+        values[row, variable, stop - len(last) : stop] = torch.from_numpy(np.nan_to_num(last)).to(
+            values
+        )
+        present[row, variable, stop - len(last) : stop] = there
+    return window._replace(values=values, present=present)
 
 
 def with_past(window: Window, path: Tensor, model: SeriesModel) -> Window:

@@ -8,7 +8,8 @@ from torch import Tensor
 from wavediff.errors import UserError
 
 KINDS = ("mean_abs", "standard", "robust", "last", "joint", "none")
-TINY = 1e-6  # a spread below this share of the largest value is rounding: float32 has 7 digits
+# A spread below this share of the largest value is rounding: float32 has 7 digits, float64 15.
+TINY, TINY_DOUBLE = 1e-6, 1e-13
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
         shape = (*values.shape[:-1], 1)
         return Affine(one.loc.expand(shape), one.scale.expand(shape))
     known = present.bool()
+    tiny = TINY_DOUBLE if values.dtype == torch.float64 else TINY
     x = torch.where(known, values.double(), 0.0)
     count = known.sum(-1, keepdim=True).clamp(min=1)
     largest = x.abs().amax(-1, keepdim=True)
@@ -90,8 +92,8 @@ def fit(values: Tensor, present: Tensor, kind: str = "mean_abs") -> Affine:
             )
             loc = median.nan_to_num(0.0)
             robust = (high - low).nan_to_num(0.0) / 1.349
-            spread = torch.where(robust > TINY, robust, spread)  # else most values are the same
-    spread = torch.where(spread > TINY, spread, size)
+            spread = torch.where(robust > tiny, robust, spread)  # else most values are the same
+    spread = torch.where(spread > tiny, spread, size)
     return Affine(loc * largest, torch.where(spread > 0, spread, 1 / largest) * largest)
 
 

@@ -108,19 +108,12 @@ class SeriesSet:
         """``times`` as the table that was read writes its timestamps."""
         times = self.times(item, start, stop)
         form = self.origin.time_format if self.origin else None
-        if form:
-            return written(times, form)
-        if self.time_is_year:
-            return times.year
-        return times
+        return written(times, form) if form and self.freq is not None else times
 
     @cached_property
     def time_is_year(self) -> bool:
         """Whether the time column of the table has numbers of years."""
-        return bool(
-            self.origin and self.origin.time_format is None and self.freq is not None
-            and self.origin.time.strip().lower() in {"year", "years"}
-        )  # fmt: skip
+        return bool(self.origin and self.origin.time_format == "year" and self.freq is not None)
 
     @property
     def time_name(self) -> str:

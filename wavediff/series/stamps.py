@@ -7,16 +7,37 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas
+from pandas.api.types import is_numeric_dtype as is_numeric
 
-from wavediff.errors import UserError, shorten
+from wavediff.errors import UserError, listed, shorten
 from wavediff.series import frequency
-from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, is_date, is_text
-from wavediff.series.date_formats import EPOCH, fitting, odd, parsed, periods, template
+from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, cells, is_date, is_text
+from wavediff.series.counted_stamps import FORMATS, kind_of, steps
+from wavediff.series.counted_stamps import times as counted_times
+from wavediff.series.date_formats import (
+    EPOCH,
+    ISO,
+    exact,
+    fitting,
+    numbered_quarters,
+    odd,
+    parsed,
+    periods,
+    template,
+)
 
+FIRST_YEAR, END_OF_YEARS = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
+UNITS = {"year": "years", "s": "seconds since 1970", "ms": "milliseconds since 1970"}
+UNITS |= {"us": "microseconds since 1970", "ns": "nanoseconds since 1970"}
+LONGEST = 100  # characters of a timestamp
+WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
+MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
-    r"\s*('?\d{4}[-/.]?\d{1,2}([-/.]?\d{1,2})?([ T].*)?|\d{1,2}[-/. ]\d{1,2}[-/. ]\d{2,4}.*"
-    r"|\d{4}[-/ ]?[QMW]\d{1,2}(-?\d)?|Q[1-4][-/ ]?\d{4}"
-    r"|.*\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b.*\d.*)\s*",
+    r"\s*('?\d{4}[-/._]?\d{1,2}([-/._]?\d{1,2})?([ T].*)?"
+    r"|\d{1,2}[-/. _]{1,2}\d{1,2}[-/. _]{1,2}\d{2,4}.*"
+    r"|\d{1,2}[-/.]\d{4}|\d{4}[-/ :]?[QMWK]{1,2}\d{1,2}(-?\d)?|[QM]\d{1,2}[-/ ']{0,2}\d{2,4}"
+    r"|K?W ?\d{1,2}[-/ ]?\d{4}|[1-4][-/ ]?Q[-/ ']{0,2}\d{2,4}|\d{4}[-/:][1-4]"
+    rf"|.*(?<![a-z])({MONTHS})[a-z]*(?![a-z]).*\d.*)\s*",
     re.IGNORECASE,
 )
 
@@ -39,29 +60,47 @@ def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> 
         values = frame[column].dropna()
         if column in texts or column.lower() in ITEM_NAMES or not len(values):
             continue
-        if is_date(values):
+        if is_date(values) or (is_text(values) and _mostly(values, DATE)):
             dates.append(column)
-        elif is_text(values):
-            if values.astype(str).map(lambda value: bool(DATE.fullmatch(value))).mean() > 0.5:
-                dates.append(column)
-        elif column.strip().lower() in TIME_NAMES and (values == values.round()).all():
+        elif column.strip().lower() in TIME_NAMES and (
+            _mostly(values, WHOLE) if is_text(values) else _counts(values)
+        ):
             counters.append(column)
     found = dates or counters
     if len(found) > 1:
         found = [column for column in found if column.strip().lower() in TIME_NAMES] or found
     if len(found) == 1:
         return found[0]
-    columns = ", ".join(map(str, frame.columns[:8])) + (", ..." if frame.shape[1] > 8 else "")
     if not found:
         raise UserError(
-            f"{name} has no time column (its columns: {columns}): name it by --time "
+            f"{name} has no time column (its columns: {listed(frame.columns)}): name it by --time "
             "(in Python time=), add one with timestamps like 2024-01-31 or 2024-01-31 13:00, or "
             "one named step that numbers the rows"
         )
     raise UserError(
-        f"{name} has several time columns ({', '.join(found)}): name one by --time (in Python "
-        "time=)"
+        f"{name} has several time columns ({listed(found)}): name one by --time (in Python time=)"
     )
+
+
+def _mostly(values: pandas.Series, pattern: re.Pattern[str]) -> bool:
+    """Whether more than half of the values of a text column fit a pattern."""
+    texts = map(str, cells(values))
+    fits = [bool(pattern.fullmatch(text)) for text in texts if len(text) <= LONGEST]
+    return sum(fits) > 0.5 * len(values)
+
+
+def _texts(column: pandas.Series) -> pandas.Series:
+    """Cells as text, cut where they are far too long for a timestamp."""
+    if isinstance(column.dtype, pandas.StringDtype):
+        return column.str.slice(stop=2 * LONGEST)
+    texts = [str(cell)[: 2 * LONGEST] for cell in cells(column)]
+    return pandas.Series(texts, column.index, dtype=str)
+
+
+def _counts(values: pandas.Series) -> bool:
+    """Whether numbers count steps, or seconds since 1970 with a fraction."""
+    known = values[np.isfinite(values.astype(np.float64))]
+    return bool((known == known.round()).all() or (known.min() > 1e8 and known.max() < 1e10))
 
 
 OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
@@ -98,7 +137,8 @@ class Stamps:
     ) -> None:
         self.table, self.column, self.row = table, column, row
         self.rows = 0
-        self.format = date_format
+        self.format: str | None = None
+        self._form = date_format
         self._others: list[str] = []
         self.zone: tzinfo | None = None
         self.universal = False
@@ -111,62 +151,115 @@ class Stamps:
         elif is_date(sample):
             self.kind = "stamp"
         elif pandas.api.types.is_numeric_dtype(sample):
-            self.kind = _counted(sample, column)
+            self.kind = kind_of(sample, column)
         elif len(sample):
-            self.format = self._format(sample.astype(str))
+            sample = _texts(sample)
+            self._form = self._format(sample)
+            if self._form == ISO:
+                self.format = None
+            elif self._form is not None:
+                self.format = self._form if "{" in self._form else exact(self._form, sample)
+                if self.tz is not None and self.format.endswith("Z"):
+                    self.format = f"{self.format[:-1]}%:z"
+        self.numeric = self.kind not in ("text", "period", "stamp")
+        if self.kind in FORMATS:
+            self.format = FORMATS[self.kind]
+            if self.kind == "day first":
+                self.notes.append("numbers like 31012024 are read day first")
+        elif self.kind == "year":
+            self.format = "year"
+        elif self.kind in EPOCH:
+            whole = (sample == sample.round()).all() if is_numeric(sample) else True
+            self.format = self.kind if whole else f"{self.kind}.f"
 
     def __call__(self, column: pandas.Series) -> np.ndarray:
         missing = column.isna().to_numpy()
         if missing.any():
             raise UserError(
-                f"{self.table}: the time column {self.column} is empty in "
+                f"{self.table}: the time column {shorten(self.column)} is empty in "
                 f"{self._row(missing)}: every row needs a timestamp"
             )
+        if self.numeric:
+            column = self._as_numbers(column)
+        if self.kind == "step":
+            found, wrong = steps(column)
+            if wrong.any():
+                raise self._wrong(column, wrong, "a whole number of a step")
+            self.rows += len(column)
+            return found
         if self.kind == "text":
-            times = self._texts(column.astype(str))
+            times = self._parsed(_texts(column))
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
             times = pandas.DatetimeIndex(column)
-        elif self.kind == "step":
-            values = pandas.to_numeric(column, errors="coerce").to_numpy(float)
-            if not np.array_equal(values, np.round(values)):
-                raise UserError(
-                    f"{self.table}: the time column {self.column} has numbers that are not whole: "
-                    "give timestamps, or numbers of steps"
-                )
-            self.rows += len(column)
-            return values.astype(np.int64)
         else:
-            times = self._numbers(column)
-        self.rows += len(column)
+            times = pandas.DatetimeIndex(counted_times(column, self.kind))
+            if times.isna().any():
+                what = "a date" if self.kind in FORMATS else f"a timestamp in {UNITS[self.kind]}"
+                raise self._wrong(column, times.isna(), what)
         if times.tz is not None or self.tz is not None:
             times = self._in_zone(times)
-        return times.as_unit("us").to_numpy()
+        found = times.as_unit("us").to_numpy()
+        wrong = (found < FIRST_YEAR) | (found >= END_OF_YEARS)
+        if wrong.any():
+            raise self._wrong(column, wrong, "in the years 1 to 9999")
+        self.rows += len(column)
+        return found
+
+    def _as_numbers(self, column: pandas.Series) -> pandas.Series:
+        """A column of text with numbers as numbers."""
+        if is_numeric(column):
+            return column
+        texts = _texts(column)
+        wrong = ~texts.map(lambda cell: len(cell) <= LONGEST and bool(WHOLE.fullmatch(cell)))
+        if wrong.any():
+            raise self._wrong(column, wrong.to_numpy(), "a number as the others")
+        found = pandas.to_numeric(texts)
+        return found.astype(np.float64) if found.dtype == object else found
+
+    def _wrong(self, column: pandas.Series, wrong: np.ndarray, what: str) -> UserError:
+        """The error for the first cell where ``wrong`` is true."""
+        cell = column.iloc[int(np.argmax(wrong))]
+        return UserError(
+            f"{self.table}: {shorten(cell)} in the time column {shorten(self.column)}, "
+            f"{self._row(wrong)}, is not {what}: correct it"
+        )
 
     def _row(self, which: np.ndarray) -> str:
         """The first row of this piece where ``which`` is true."""
         return self.row(self.rows + int(np.argmax(which)))
 
-    def _format(self, sample: pandas.Series) -> str:
-        """The one format of the sample, of ``strftime`` or ``date_formats.template``.
+    def _format(self, sample: pandas.Series) -> str | None:
+        """The one format of the sample, of ``strftime`` or ``date_formats.template``; None for
+        numbers, whose ``kind`` is set.
 
         A day of the month above 12 shows which of two numbers it is. Without one, 1.2. is taken as
         day first and 1/2/ as month first, with a note.
         """
         sample = sample.str.strip()
-        if self.format is not None:
-            return self.format
+        if self._form is not None:
+            _check_format(self._form, sample)
+            return self._form
         if periods(sample) is not None:
             return template(sample.iloc[0])
+        if numbered_quarters(sample) is not None:
+            self.notes.append(
+                f"{sample.iloc[0]} and the like are read as quarters: no month above 4 comes"
+            )
+            return template(sample.iloc[0])
         found = fitting(sample)
+        if not found and _mostly(sample, WHOLE):
+            whole = sample[sample.map(lambda cell: bool(WHOLE.fullmatch(cell[:LONGEST])))]
+            self.kind = kind_of(pandas.to_numeric(whole), self.column)
+            return None
         if not found:
             wrong = odd(sample)
             raise UserError(
                 f"{self.table}: {shorten(sample.iloc[int(np.argmax(wrong))])!r} in the time column "
-                f"{self.column}, {self._row(wrong)}, is not a timestamp like the others: write all "
-                "of them alike, as 2024-01-31 or 2024-01-31 13:00, or give --date-format (in "
-                "Python date_format=)"
+                f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
+                "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00, or give "
+                "--date-format (in Python date_format=)"
             )
         if len(found) > 1:  # stable: regular series first
             found.sort(key=lambda form: not _regular(sample, form))
@@ -174,28 +267,29 @@ class Stamps:
         if self._others:
             first = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year"}[found[0][:2]]
             self.notes.append(
-                f"dates like {sample.iloc[0]} are read {first} first ({found[0]}), but "
+                f"dates like {shorten(sample.iloc[0])} are read {first} first ({found[0]}), but "
                 f"{self._others[0]} fits too: --date-format decides"
             )
         return found[0]
 
-    def _texts(self, column: pandas.Series) -> pandas.DatetimeIndex:
+    def _parsed(self, column: pandas.Series) -> pandas.DatetimeIndex:
         column = column.str.strip()
-        assert self.format is not None
-        if "{" in self.format:
+        assert self._form is not None
+        if "{" in self._form:
             found = periods(column)
+            found = numbered_quarters(column) if found is None else found
             times = pandas.DatetimeIndex([pandas.NaT] * len(column)) if found is None else found
             if found is None:
                 single = [periods(pandas.Series([value])) for value in column]
                 times = pandas.DatetimeIndex([pandas.NaT if x is None else x[0] for x in single])
         else:
-            times = self._by_format(column, self.format)
+            times = self._by_format(column, self._form)
         wrong = times.isna()
         if wrong.any():
             raise UserError(
                 f"{self.table}: {shorten(column.iloc[int(np.argmax(wrong))])!r} in the time column "
-                f"{self.column}, {self._row(wrong)}, is not a timestamp like the others: write all "
-                "of them alike, as 2024-01-31 or 2024-01-31 13:00"
+                f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
+                "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00"
             )
         return times
 
@@ -215,26 +309,6 @@ class Stamps:
                 return local.tz_localize(self.tz, ambiguous="NaT", nonexistent="shift_forward")
         return parsed(column, form)
 
-    def _numbers(self, column: pandas.Series) -> pandas.DatetimeIndex:
-        if self.kind == "year":
-            return pandas.DatetimeIndex(
-                pandas.to_numeric(column).to_numpy(int).astype(str).astype("M8[Y]").astype("M8[us]")
-            )
-        if self.kind in ("day", "month"):
-            form = "%Y%m%d" if self.kind == "day" else "%Y%m"
-            times = parsed(column.astype("int64").astype(str), form)
-            wrong = times.isna()
-            if wrong.any():
-                value = column.iloc[int(np.argmax(wrong))]
-                raise UserError(
-                    f"{self.table}: {value} in the time column {self.column}, {self._row(wrong)}, "
-                    "is not a date: correct it"
-                )
-            self.format = form
-            return times
-        self.format = self.kind if self.kind in EPOCH else None
-        return pandas.DatetimeIndex(pandas.to_datetime(column, unit=self.kind))
-
     def _in_zone(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
         """Timestamps without their zone, which is kept.
 
@@ -248,21 +322,36 @@ class Stamps:
         self.zone = zone
         if not naive and zone.utcoffset(None) is not None:
             return local
-        if (local == local.normalize()).all() and (first or not self.universal):
-            return local
+        if first or not self.universal:
+            days = local.normalize()
+            if (local == days).all():
+                return local
+            if not naive and (times.tz_convert(zone) == frequency.localized(days, zone)).all():
+                return days  # some begin after midnight, when the clock is set forward then
         self.universal = True
         if zone is UTC or str(zone) == "UTC":
             note = (
                 "the distance from UTC changes: times are written in UTC; give --tz, such as "
                 "Europe/Berlin, for local ones"
             )
-            if self.format is not None and self.format.endswith("%z") and note not in self.notes:
+            if self._form is not None and self._form.endswith("%z") and note not in self.notes:
                 self.notes.append(note)
         if naive:
             # of an hour that comes twice the first is in daylight saving time
             again = pandas.Series(local).groupby(local).cumcount().to_numpy()
             times = local.tz_localize(zone, ambiguous=again % 2 == 0, nonexistent="shift_forward")
         return times.tz_convert(UTC).tz_localize(None)
+
+
+def _check_format(form: str, sample: pandas.Series) -> None:
+    """Raises UserError for a text that is not a format of ``strftime``."""
+    try:
+        parsed(sample.head(1), form)
+    except (ValueError, TypeError, KeyError, re.error) as error:
+        raise UserError(
+            f"{shorten(form)!r} is not a format of timestamps: give one like %d/%m/%Y %H:%M as "
+            "--date-format (in Python date_format=)"
+        ) from error
 
 
 def _zone(name: str) -> tzinfo:
@@ -293,25 +382,3 @@ def _regular(sample: pandas.Series, form: str) -> bool:
 def _differ(sample: pandas.Series, one: str, other: str) -> bool:
     """Whether two formats read the sample differently."""
     return not parsed(sample, one).equals(parsed(sample, other))
-
-
-def _counted(sample: pandas.Series, name: str) -> str:
-    """What whole numbers in a time column count.
-
-    Returns:
-        ``year``, ``month`` (as 202401), ``day`` (as 20240131), a unit since 1970 (``s`` to ``ns``)
-        or ``step``.
-    """
-    low, high = sample.min(), sample.max()
-    if name.strip().lower() in {"year", "years"} or (
-        name.strip().lower() not in {"t", "step", "timestep"} and low >= 1500 and high <= 2200
-    ):
-        return "year"
-    if low >= 150001 and high <= 220012 and (sample % 100).between(1, 12).all():
-        return "month"
-    if low >= 15000101 and high <= 22001231 and (sample % 100).between(1, 31).all():
-        return "day"
-    for unit, size in (("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)):
-        if 1e8 * size < low and high < 1e10 * size:
-            return unit
-    return "step"

@@ -4,7 +4,6 @@ Only numbers, timestamps and the codes of texts are kept, so that a large file n
 memory than its numbers do.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -13,23 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, listed, shorten
 from wavediff.inputs import is_parquet
-from wavediff.series import table_files
-from wavediff.series.columns import ITEM_NAMES, is_text, mostly_numbers
+from wavediff.series import amounts, parquet_files, table_files
+from wavediff.series.amounts import Notation
+from wavediff.series.columns import ITEM_NAMES, is_date, is_text, mostly_numbers
 from wavediff.series.stamps import Stamps, find_time
-from wavediff.series.table_files import SAMPLE
+from wavediff.series.table_files import DECIMAL, DOUBTFUL, NAME, SAMPLE
 
-# -$1,234.56, 1 234 EUR, 12.5 %: a sign before or after, groups of three digits, a decimal mark
-SIGN = r"[$\u20ac\u00a3\u00a5%]|[A-Z]{3}"
-AMOUNTS = [
-    re.compile(
-        rf"(?P<minus>-)?(?P<before>{SIGN})?\s*(?P<inner>-)?"
-        rf"(?P<whole>\d{{1,3}}(?:(?P<mark>[{marks}])\d{{3}}(?:(?P=mark)\d{{3}})*)?|\d+)"
-        rf"(?P<rest>{decimal}\d+)?\s*(?P<after>{SIGN})?"
-    )
-    for marks, decimal in (("' ,\u00a0\u202f", r"\."), ("' .\u00a0\u202f", ","))
-]
 LARGEST = 1e37  # values above cannot be computed with in float32
 
 
@@ -93,13 +83,16 @@ def read_table(
     Raises:
         UserError: for a file that cannot be read, or a value that cannot be used.
     """
+    notes: list[str] = []
     if isinstance(source, pandas.DataFrame):
         name, frames, first_line = "the frame", iter([table_files.plain(source)]), 0
     elif is_parquet(source):
-        name, frames, first_line = source.name, table_files.read_parquet(source, progress), 0
+        named = [name for name in (time, *texts, *(only or ()), *also) if name is not None]
+        frames = parquet_files.read_parquet(source, named, notes, progress)
+        name, first_line = source.name, 0
     else:
         name, frames, first_line = source.name, table_files.read_csv(source, texts, progress), 2
-    reader = _Reader(name, time, texts, only, also, first_line, date_format, tz)
+    reader = _Reader(name, time, texts, only, also, first_line, date_format, tz, notes)
     for frame in frames:
         reader.add(frame)
     return reader.table()
@@ -118,15 +111,18 @@ class _Reader:
         first_line: int,
         date_format: str | None,
         tz: str | None,
+        notes: list[str],
     ) -> None:
         self.name, self.time, self.texts = name, time, set(texts)
+        self.named, self.long = {*texts, *also}, set[str]()
         self.only, self.also, self.date_format, self.tz = only, also, date_format, tz
-        self.result = Table(name, time or "", np.zeros(0), first_line=first_line)
+        self.result = Table(name, time or "", np.zeros(0), first_line=first_line, notes=notes)
         self.rows = 0
         self.times: list[np.ndarray] = []
         self.wanted: list[str] = []
         self.pieces: dict[str, list[np.ndarray]] = {}
         self.codes: dict[str, dict[str, int]] = {}
+        self.notations: dict[str, Notation] = {}
         self.stamps: Stamps | None = None
 
     def add(self, frame: pandas.DataFrame) -> None:
@@ -153,9 +149,15 @@ class _Reader:
         table.time = np.concatenate(self.times)
         self.times.clear()
         for name in self.wanted:
+            if (doubtful := self.notations[name].doubtful) is not None:
+                table.notes.append(
+                    f"numbers like {shorten(doubtful)} in column {shorten(name)} are read with a "
+                    "thousands separator: write them without one if it is a decimal mark"
+                )
             column = np.concatenate(self.pieces.pop(name))
             if name in self.texts:
-                table.texts[name] = (column, list(self.codes[name]))
+                column = np.minimum(column, 0) if name in self.long else column
+                table.texts[name] = (column, list(self.codes[name]) or [""])
             else:
                 table.numbers[name] = column
         return table
@@ -166,7 +168,7 @@ class _Reader:
         for name in [self.time, *self.texts, *(self.only or ()), *self.also]:
             if name is not None and name not in columns:
                 raise UserError(
-                    f"{self.name} has no column {name}: it has {', '.join(map(str, columns))}"
+                    f"{self.name} has no column {shorten(name)}: it has {listed(columns)}"
                 )
         if not len(frame):
             raise self._no_rows()
@@ -178,74 +180,65 @@ class _Reader:
             text = is_text(column) and not mostly_numbers(column)
             if name != time and (by_name or text) and not (self.only and name in self.only):
                 self.texts.add(name)
-        wanted = columns if self.only is None else [*self.texts, *self.only, *self.also]
+        named = {*(self.only or ()), *self.also, *self.texts}
+        dates = [name for name in columns if name not in {time, *named} and is_date(frame[name])]
+        if dates:
+            self.result.notes.append(f"columns of timestamps are left out: {listed(dates)}")
+        wanted = set(columns) - set(dates) if self.only is None else named
         self.wanted = [name for name in columns if name in wanted and name != time]
         self.pieces = {name: [] for name in self.wanted}
         self.codes = {name: {} for name in self.texts}
+        for name, number in frame.attrs.get(DOUBTFUL, {}).items():
+            if name in self.wanted:
+                self.result.notes.append(
+                    f"numbers like {shorten(number)} in column {shorten(name)} are read with a "
+                    "decimal comma: write them without it if it separates thousands"
+                )
+        notation = Notation(likely=frame.attrs.get(DECIMAL, "."))
+        self.notations = dict.fromkeys(self.wanted, notation)
         return Stamps(self.name, time, self.result.row, frame[time], self.date_format, self.tz)
 
     def _no_rows(self) -> UserError:
         return UserError(f"{self.name} has no rows: give a table with a header and rows")
 
     def _coded(self, name: str, column: pandas.Series) -> np.ndarray:
-        codes, found = pandas.factorize(column)
+        try:
+            codes, found = pandas.factorize(column)
+        except TypeError:  # lists and the like
+            codes, found = pandas.factorize(column.map(str, na_action="ignore"))
+        longest = max(map(len, map(str, found)), default=0)
+        if longest > NAME and name not in self.long:
+            self.long.add(name)
+            self.codes[name] = {}
         known = self.codes[name]
+        if name in self.long:  # not the names of items, but notes and the like
+            if name in self.named:
+                raise UserError(
+                    f"{self.name}: column {shorten(name)} has texts of {longest} characters, more "
+                    f"than {NAME}: name another column"
+                )
+            return np.minimum(codes, 0).astype(np.int32)
         numbers = [known.setdefault(str(value), len(known)) for value in found]
         return np.array([*numbers, -1], np.int32)[codes]
 
     def _floats(self, name: str, column: pandas.Series) -> np.ndarray:
         if pandas.api.types.is_numeric_dtype(column):
             values = column.to_numpy(np.float64, na_value=np.nan)
-        else:
-            column = column.map(lambda cell: cell if not isinstance(cell, str) else cell.strip())
-            column = column.mask(column == "")  # a cell of spaces is missing
-            values = pandas.to_numeric(column, errors="coerce")
-            values = values.to_numpy(np.float64, na_value=np.nan)
-            wrong = np.isnan(values) & column.notna().to_numpy()
-            if wrong.any() and (amounts := _amounts(column)) is not None:
-                return amounts
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                raise UserError(
-                    f"{self.name}: {str(column.iloc[row])!r} in column {name}, "
-                    f"{self.result.row(self.rows + row)}, is not a number: correct it, leave the "
-                    "cell empty where the value is missing, or leave the column out by naming the "
-                    "others as --targets"
-                )
+            known = self.notations[name]
+            if known.decimal == ",":
+                column = column.map("{:.17g}".format, na_action="ignore")
+        if not pandas.api.types.is_numeric_dtype(column):
+            found = amounts.numbers(column, self.notations[name])
+            if isinstance(found, int):
+                where = self.result.row(self.rows + found)
+                raise amounts.refused(self.name, name, where, column.iloc[found])
+            values, self.notations[name] = found
         large = np.abs(values) > LARGEST
         if large.any():
             row = int(np.argmax(large))
             raise UserError(
-                f"{self.name}: {values[row]:g} in column {name}, "
+                f"{self.name}: {values[row]:g} in column {shorten(name)}, "
                 f"{self.result.row(self.rows + row)}, is too large to be computed with: correct "
                 "it, or leave the cell empty where the value is missing"
             )
         return values
-
-
-def _amounts(column: pandas.Series) -> np.ndarray | None:
-    """The values of a column of amounts: thousands separators, a currency or per cent sign.
-
-    None unless all cells agree on the separator and the sign.
-    """
-    cells = column.dropna().astype(str)
-    tried = ([pattern.fullmatch(cell) for cell in cells] for pattern in AMOUNTS)
-    matches = next((matches for matches in tried if matches and all(matches)), [])
-    found = [match.groupdict() for match in matches if match]
-    if not found:
-        return None
-    signs = {part[side] for part in found for side in ("before", "after")} - {None}
-    marks = {mark for part in found for mark in re.sub(r"\d", "", part["whole"])}
-    if len(signs) > 1 or len(marks) > 1:
-        return None
-    values = column.astype(object).copy()
-    numbers = [
-        float(
-            ("-" if part["minus"] or part["inner"] else "")
-            + re.sub(r"\D", "", part["whole"])
-            + (part["rest"] or "").replace(",", ".")
-        )
-        for part in found
-    ]
-    values[cells.index] = numbers
-    return pandas.to_numeric(values).to_numpy(np.float64, na_value=np.nan)

@@ -1,73 +1,112 @@
-"""Tables as a sequence of pandas frames of bounded size: CSV, Parquet, a frame."""
+"""Tables as a sequence of pandas frames of bounded size: CSV, a frame."""
 
 import csv
-import gzip
+import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas
 from tqdm import tqdm
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
+from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
+from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 
 CELLS = 2_000_000  # of a frame
+BYTES = 2**24  # of a file that are parsed at once
 SAMPLE = 1000  # rows by which columns are judged
+MOST_COLUMNS = 20_000
+NAME = 1000  # characters of a column's name at most
+MEMORY, EXPANSION = 1.5e9, 100  # bytes of a table, and the times of its file that are one too much
 PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
+COMMA = re.compile(r"\s*-?\d+,\d+\s*")
+# keys of a frame's attrs: its columns, the decimal mark of its numbers, and numbers by column in
+# which a decimal comma may as well separate thousands
+COLUMNS, DECIMAL, DOUBTFUL = "columns", "decimal", "doubtful"
+GROUPED = re.compile(r"\s*-?\d{1,3}(,\d{3})+\s*")
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file is compressed by gzip, by its first bytes."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 
 
 def delimiter(head: str) -> str:
-    """The delimiter that the first line of ``head`` has most of."""
-    header = head.splitlines()[0] if head else ""
+    """The delimiter that the first line of ``head`` with any text has most of."""
+    header = next((line for line in head.splitlines() if line.strip()), "")
     return max(",;\t|", key=header.count)
 
 
-def plain(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """``frame`` with its index as columns, unless that only counts the rows; names as text."""
+def plain(frame: pandas.DataFrame, table: object = "the frame") -> pandas.DataFrame:
+    """``frame`` with its index as columns, unless that only counts the rows; names as text.
+
+    Raises:
+        UserError: for two columns of one name.
+    """
     if isinstance(frame.columns, pandas.MultiIndex):
         frame = frame.set_axis([" ".join(map(str, name)).strip() for name in frame.columns], axis=1)
+    frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+    check_columns(table, list(frame.columns))
     index = frame.index
     if isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
-        frame = frame.reset_index(names=index.name or "time")
+        name = index.name
+        if name is None:
+            name = next(free for free in ("time", "index", "") if free not in frame.columns)
+        frame = _with_index(frame.set_axis(index.rename(name), axis=0), table)
     elif isinstance(index, pandas.MultiIndex) or index.name is not None:
-        frame = frame.reset_index()
+        frame = _with_index(frame, table)
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
 
 
-def read_parquet(path: Path, progress: bool) -> Iterator[pandas.DataFrame]:
-    """The frames of a Parquet file.
+def _with_index(frame: pandas.DataFrame, table: object) -> pandas.DataFrame:
+    for name in frame.index.names:
+        if name in frame.columns:
+            raise UserError(
+                f"{table} has an index and a column of the name {shorten(name)}: rename one, or "
+                "drop the index"
+            )
+    return frame.reset_index()
+
+
+def check_columns(table: object, names: Sequence[str]) -> None:
+    """See that the names of columns can be used.
 
     Raises:
-        UserError: for a file that cannot be read, or where pyarrow is not installed.
+        UserError: for too many, a name that is too long, or one that comes twice.
     """
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError as error:
+    if len(names) > MOST_COLUMNS:
         raise UserError(
-            f'{path}: reading Parquet needs pyarrow. pip install "wavediff[series]", or give CSV.'
-        ) from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            rows = max(1000, CELLS // max(len(file.schema_arrow.names), 1))
-            with _bar(path.name, file.metadata.num_rows, "rows", progress) as bar:
-                for batch in file.iter_batches(rows):
-                    yield plain(batch.to_pandas())
-                    bar.update(batch.num_rows)
-    except (ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
+            f"{table} has {len(names)} columns, more than {MOST_COLUMNS}: give fewer, or a long "
+            "table, with one row per timestamp and item and a column that names the item"
+        )
+    seen = set()
+    for number, name in enumerate(names, 1):
+        if len(name) > NAME:
+            raise UserError(
+                f"{table}: the name of column {number} has {len(name)} characters "
+                f"({shorten(name)}), more than {NAME}: shorten it"
+            )
+        if name in seen:
+            raise UserError(f"{table} has two columns of the name {shorten(name)!r}: rename one")
+        seen.add(name)
 
 
-def read_csv(path: Path, texts: Sequence[str], progress: bool) -> Iterator[pandas.DataFrame]:
+def check_size(path: Path, rows: int, columns: int) -> None:
+    """See that a table is not much larger in memory than its file is.
+
+    Raises:
+        UserError: where it would take gigabytes.
+    """
+    need = rows * (64 + 24 * columns)
+    if need > MEMORY and need > EXPANSION * path.stat().st_size:
+        raise UserError(
+            f"{path} has {rows} rows or more, which would take {need / 1e9:.0f} GB of memory: give "
+            "a file of fewer rows or columns"
+        )
+
+
+def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pandas.DataFrame]:
     """The frames of a CSV file, whose delimiter and decimal point are found.
 
     Args:
@@ -80,15 +119,22 @@ def read_csv(path: Path, texts: Sequence[str], progress: bool) -> Iterator[panda
     """
     options: dict[str, Any] = {"encoding": "utf-8-sig"}
     try:
-        with _opened(path) as (handle, _):
-            head = "".join(line for line, _ in zip(_lines(handle), range(20), strict=False))
+        head = head_of(path)
         if not head.strip():
             raise UserError(f"{path} is empty: give a table with a header and a time column")
         options["sep"] = delimiter(head)
-        sample = _sample(path, options)
-        if options["sep"] == ";" and _has_decimal_commas(sample):
+        csv.field_size_limit(max(LINE, csv.field_size_limit()))
+        lines = csv.reader(io.StringIO(head), delimiter=options["sep"])
+        header = next((line for line in lines if line), [])
+        if len(header) > MOST_COLUMNS:
+            check_columns(path, header)
+        sample = _sample(path, options, len(header))
+        attrs = {COLUMNS: len(header), DECIMAL: "."}
+        if _has_decimal_commas(sample, options["sep"]):
+            attrs |= {DECIMAL: ",", DOUBTFUL: _doubtful(sample) if options["sep"] == ";" else {}}
             options["decimal"] = ","
-            sample = _sample(path, options)
+            sample = _sample(path, options, len(header))
+        check_columns(path, list(sample.columns))
         if all(is_number(name) or DAY.match(name) for name in sample.columns):
             raise UserError(
                 f"{path} has no header: its first line must name the columns, one of them the time"
@@ -98,63 +144,97 @@ def read_csv(path: Path, texts: Sequence[str], progress: bool) -> Iterator[panda
             for name, column in sample.items()
             if name in texts
             or name.lower() in ITEM_NAMES
-            or (is_text(column) and not mostly_numbers(column))
+            or is_text(column)  # so that no piece of it is read in another way
         }
-        rows = max(1000, CELLS // max(len(sample.columns), 1))
-        size = path.stat().st_size
-        with _opened(path) as (handle, raw), _bar(path.name, size, "B", progress) as bar:
-            for chunk in pandas.read_csv(handle, chunksize=rows, low_memory=False, **options):
-                if not isinstance(chunk.index, pandas.RangeIndex):
-                    raise UserError(f"{path} has more fields in its rows than names in its header")
-                yield chunk
-                bar.update(raw.tell() - bar.n)
+        yield from _pieces(path, options, head, attrs, progress)
     except pandas.errors.EmptyDataError as error:
         raise UserError(f"{path} is empty: give a table with a header and rows") from error
-    except (pandas.errors.ParserError, csv.Error) as error:
-        reason = _first_line(error).removeprefix(PARSER)
-        raise UserError(f"{path} cannot be read as CSV: {reason}: correct that line") from error
-    except UnicodeError as error:
-        raise UserError(f"{path} is not text in UTF-8: save it as CSV in UTF-8") from error
-    except (OSError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or _first_line(error)
-        raise UserError(f"{path} cannot be read: {reason}") from error
+    except (pandas.errors.ParserError, csv.Error, UnicodeError, *DAMAGED) as error:
+        raise UserError(_reason(path, error)) from error
 
 
-def _sample(path: Path, options: dict[str, Any]) -> pandas.DataFrame:
-    with _opened(path) as (handle, _):
-        return pandas.read_csv(handle, nrows=SAMPLE, **options)
+def _pieces(
+    path: Path, options: dict[str, Any], head: str, attrs: dict[str, Any], progress: bool
+) -> Iterator[pandas.DataFrame]:
+    """The frames, of so many rows that they take little memory."""
+    size, read = path.stat().st_size, 0
+    columns = attrs[COLUMNS]
+    most = max(SAMPLE, CELLS // max(columns, 1))
+    rows = min(most, max(SAMPLE, BYTES * (head.count("\n") + 1) // len(head)))
+    with (
+        opened(path) as (handle, raw),
+        bar(path.name, size, "B", progress) as shown,
+        pandas.read_csv(handle, iterator=True, low_memory=False, **options) as reader,
+    ):
+        while True:
+            try:
+                frame = reader.get_chunk(rows)
+            except StopIteration:
+                return
+            if not isinstance(frame.index, pandas.RangeIndex):
+                raise UserError(f"{path} has more fields in its rows than names in its header")
+            read += len(frame)
+            check_size(path, read, columns)
+            frame.attrs |= attrs
+            yield frame
+            shown.update(raw.tell() - shown.n)
+            each = max(1, handle.raw.begin_piece() // max(len(frame), 1))
+            rows = min(most, max(SAMPLE, BYTES // each))
 
 
-def _has_decimal_commas(sample: pandas.DataFrame) -> bool:
+def _reason(path: Path, error: Exception) -> str:
+    """Why a CSV file cannot be read."""
+    if is_damaged(path):
+        return f"{path} is a damaged gzip file, as one that ends early: make it again"
+    if isinstance(error, UnicodeError):
+        return f"{path} is not text in UTF-8: save it as CSV in UTF-8"
+    if not isinstance(error, pandas.errors.ParserError | csv.Error):
+        return f"{path} cannot be read: {getattr(error, 'strerror', None) or first_line(error)}"
+    reason = first_line(error).removeprefix(PARSER)
+    quote = OPEN_QUOTE.fullmatch(reason)
+    if quote:
+        reason = f"a quote that begins in line {int(quote[1]) + 1} never ends"
+    return f"{path} cannot be read as CSV: {reason}: correct that line"
+
+
+def _sample(path: Path, options: dict[str, Any], columns: int) -> pandas.DataFrame:
+    """The first rows."""
+    rows = min(SAMPLE, max(20, CELLS // max(columns, 1)))
+    with opened(path) as (handle, _):
+        return pandas.read_csv(handle, nrows=rows, **options)
+
+
+def _has_decimal_commas(sample: pandas.DataFrame, sep: str) -> bool:
+    """Whether numbers have a decimal comma; 1,234 has one where semicolons separate columns."""
     return any(
-        column.dropna().astype(str).str.fullmatch(r"\s*-?\d+,\d+\s*").any()
+        COMMA.fullmatch(cell) if sep == ";" else has_decimal_comma(cell)
         for _, column in sample.items()
-        if is_text(column)
+        if is_text(column) and mostly_numbers(column)
+        for cell in column.dropna().astype(str)
     )
 
 
+def _doubtful(sample: pandas.DataFrame) -> dict[str, str]:
+    """A number of each column whose commas all come before three digits."""
+    found = {}
+    for name, column in sample.items():
+        if is_text(column) and mostly_numbers(column):
+            commas = [cell for cell in column.dropna().astype(str) if "," in cell]
+            if commas and all(map(GROUPED.fullmatch, commas)):
+                found[str(name)] = commas[0]
+    return found
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes] | gzip.GzipFile, IO[bytes]]]:
-    """The bytes of a file, uncompressed where it is gzip, and the file itself."""
-    with open(path, "rb") as raw:
-        if is_gzip(path):
-            with gzip.open(raw) as handle:
-                yield handle, raw
-        else:
-            yield raw, raw
-
-
-def _lines(handle: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
-    for line in handle:
-        yield line.decode("utf-8-sig")
-
-
-def _bar(title: str, total: int, unit: str, shown: bool) -> tqdm:
-    return tqdm(
+def bar(title: str, total: int, unit: str, shown: bool) -> Iterator[tqdm]:
+    """A progress bar of reading."""
+    with tqdm(
         None, f"reading {title}", total, unit=unit, unit_scale=True, leave=False, delay=1,
         disable=not shown,
-    )  # fmt: skip
+    ) as found:  # fmt: skip
+        yield found
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of a library's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -35,7 +35,12 @@ class Gap:
 
 
 def impute(
-    series: SeriesSet, period: int, samples: int, paths: Paths, seed: int = 0
+    series: SeriesSet,
+    period: int,
+    samples: int,
+    paths: Paths,
+    seed: int = 0,
+    counts: Sequence[bool] = (),
 ) -> tuple[list[Imputed], list[str]]:
     """Impute the missing values of every item.
 
@@ -56,6 +61,8 @@ def impute(
         samples: of each missing value.
         paths: the model.
         seed: of the choice of the hidden stretches.
+        counts: whether each variable counts, whose samples' mean is given instead of their median:
+            the median of small counts is mostly 0.
 
     Returns:
         (each item, sentences about how the methods compare and which is used).
@@ -82,7 +89,8 @@ def impute(
         std[gap.row][part] = error["spread"] * _scale(rows[gap.row]) * _bridge(gap, rows[gap.row])
     for gap, drawn in zip(by_model, _bridged(rows, by_model, samples, paths), strict=True):
         part = slice(gap.start, gap.stop)
-        median[gap.row][part] = np.median(drawn, axis=0)
+        middle = np.mean if counts and counts[gap.row % len(counts)] else np.median
+        median[gap.row][part] = middle(drawn, axis=0)
         std[gap.row][part] = factor * drawn.std(axis=0)
     for number, row in enumerate(rows):
         if np.isnan(row).all():

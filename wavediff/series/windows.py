@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wavediff.data.order import epoch_order
-from wavediff.errors import UserError
+from wavediff.errors import UserError, listed, shorten
 from wavediff.series import calendar
-from wavediff.series.series_set import SeriesSet
+from wavediff.series.series_set import Series, SeriesSet
+
+HIGH = 1e5  # times its variation: a level above needs float64
 
 
 class Windows(Dataset):
@@ -20,9 +22,10 @@ class Windows(Dataset):
 
     Item ``index`` is
 
-        values        float32 [V, L]      in the units of the data, 0 where missing
+        values        float32 [V, L]      in the units of the data, 0 where missing; float64
+                                          where a level is far above the variation
         present       float32 [V, L]      1 where there is a value, 0 where it is missing
-        lags          float32 [V n, L]    the series ``lags[k]`` steps before, in row v n + k
+        lags          as values [V n, L]  the series ``lags[k]`` steps before, in row v n + k
         lags_present  float32 [V n, L]    1 where there is such a value
         local         float32 [F, L]      calendar, known covariates, constants of the item
         label         int                 the number of the series (``label_names``)
@@ -87,6 +90,8 @@ class Windows(Dataset):
             for item in range(len(series))
             for variable in ([None] if multivariate else range(len(series.variables)))
         ]
+        # float32 has seven digits
+        self.dtype = np.float64 if any(map(_is_high, series.items)) else np.float32
         self._local = _Local(series, self.stops if fitted_on is None else fitted_on)
         if self.places is None:
             self._numbers = self._spread()
@@ -148,13 +153,22 @@ class Windows(Dataset):
             earlier[:, k] = _cut(data[:, :origin], start - lag, stop - lag)
         lagged = earlier.reshape(-1, self.length)
         return {
-            "values": _numbers(values),
+            "values": _numbers(values, self.dtype),
             "present": _present(values),
-            "lags": _numbers(lagged),
+            "lags": _numbers(lagged, self.dtype),
             "lags_present": _present(lagged),
             "local": torch.from_numpy(self._local.cut(item, start, stop)),
             "label": label,
         }
+
+    def past(self, index: int) -> np.ndarray:
+        """All steps ``[V, T]`` before the horizon of window ``index`` of ``places``."""
+        if self.places is None:
+            raise ValueError("training windows have no places")
+        label, origin = self.places[index]
+        item, variable = self._series[label]
+        values = self.set.items[item].values[:, :origin]
+        return values if variable is None else values[variable : variable + 1]
 
     def times(self, index: int) -> pandas.DatetimeIndex | pandas.RangeIndex:
         """The timestamps of window ``index`` of ``places``."""
@@ -307,7 +321,7 @@ class _Local:
         if series.known is not None and self.standards is not None:
             if stop > series.known.shape[1]:
                 raise UserError(
-                    f"{series.name}: the known columns {', '.join(self.set.known_names)} end "
+                    f"{shorten(series.name)}: the known columns {listed(self.set.known_names)} end "
                     f"{stop - series.known.shape[1]} steps before the horizon does: give rows with "
                     "them for the whole horizon, with the other columns empty"
                 )
@@ -361,8 +375,17 @@ def _cut(data: np.ndarray, start: int, stop: int) -> np.ndarray:
     return cut
 
 
-def _numbers(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.nan_to_num(values).astype(np.float32))
+def _numbers(values: np.ndarray, dtype: type[np.floating]) -> Tensor:
+    return torch.from_numpy(np.nan_to_num(values).astype(dtype))
+
+
+def _is_high(item: Series) -> bool:
+    """Whether the level of a variable is far above its variation."""
+    for row in item.values:
+        known = row[~np.isnan(row)]
+        if len(known) and np.abs(known).max() > HIGH * known.std() > 0:
+            return True
+    return False
 
 
 def _present(values: np.ndarray) -> Tensor:

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -14,14 +13,16 @@ import pandas
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.inputs import is_parquet
+from wavediff.series.amounts import has_decimal_comma
+from wavediff.series.parquet_files import whole_frame
 from wavediff.series.series_set import Origin, SeriesSet
-from wavediff.series.table_files import delimiter, is_gzip
+from wavediff.series.table_bytes import LINE, is_gzip
+from wavediff.series.table_files import COMMA, delimiter
 
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 DIGITS = 7  # of a number, at least
-COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 
 
 def write_imputed(
@@ -50,7 +51,7 @@ def write_imputed(
     if is_parquet(source) or is_parquet(output):
         if not (is_parquet(source) and is_parquet(output)):
             raise UserError(f"{output} must be of the format of {source}: give it the same ending")
-        frame = pandas.read_parquet(source)
+        frame = whole_frame(source)
         for name, (at, values, std) in _columns(series, medians, stds).items():
             place = [str(column) for column in frame.columns].index(name)
             column = frame.iloc[:, place].to_numpy(float, na_value=np.nan, copy=True)
@@ -168,6 +169,7 @@ def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
 
 
 def _rows(path: Path, sep: str) -> Iterator[list[str]]:
+    csv.field_size_limit(max(LINE, csv.field_size_limit()))
     with _opened(path) as text:
         yield from csv.reader(text, delimiter=sep)
 
@@ -175,14 +177,14 @@ def _rows(path: Path, sep: str) -> Iterator[list[str]]:
 def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, bool]:
     """Whether each of these columns has decimal commas."""
     found = dict.fromkeys(places, False)
-    if sep == ";":
-        for row in _rows(path, sep):
-            for name, place in places.items():
-                found[name] = found[name] or (
-                    len(row) > place and bool(COMMA.fullmatch(row[place]))
-                )
-            if all(found.values()):
-                break
+    for row in _rows(path, sep):
+        for name, place in places.items():
+            cell = row[place].strip() if len(row) > place else ""
+            found[name] = found[name] or bool(
+                (sep == ";" and COMMA.fullmatch(cell)) or has_decimal_comma(cell)
+            )
+        if all(found.values()):
+            break
     return found
 
 

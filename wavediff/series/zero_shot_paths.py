@@ -12,6 +12,7 @@ from wavediff.series.features import LONGEST
 from wavediff.series.period import Periods
 from wavediff.series.zero_shot import ZeroShotForecaster
 
+HIGH = 1e6  # times its variation: a level above is taken out
 TOGETHER = 256  # series that are given to the model together
 
 
@@ -43,6 +44,8 @@ def paths(
     """
     found = np.full((samples, len(pasts), horizon), np.nan)
     cut = [_begun(past[-LONGEST:]) for past in pasts]
+    levels = np.array([high_level(past) for past in cut])
+    cut = [past - level if level else past for past, level in zip(cut, levels, strict=True)]
     # series of similar length go together, whatever their order
     order = [k for k in np.argsort([len(past) for past in cut], kind="stable") if len(cut[k])]
     for start in range(0, len(order), TOGETHER):
@@ -64,7 +67,19 @@ def paths(
             found[:, numbers] = drawn.numpy()
             if progress is not None:
                 progress(len(numbers))
-    return found
+    return found + levels[:, None]
+
+
+def high_level(past: np.ndarray) -> float:
+    """The median of a series whose level is far above its variation, of others 0.
+
+    Without it, the logarithm of a value would show nothing of the variation.
+    """
+    known = past[~np.isnan(past)]
+    if not len(known):
+        return 0.0
+    level = float(np.median(known))
+    return level if abs(level) > HIGH * np.abs(known - level).max() > 0 else 0.0
 
 
 def _of_alike_length(numbers: list[int], cut: Sequence[np.ndarray]) -> list[list[int]]:
