@@ -76,7 +76,7 @@ def test_an_error_of_the_disk_is_one_clear_sentence(tmp_path: Path, code: int, h
 
 
 def test_a_full_disk_is_seen_behind_a_library_error(tmp_path: Path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # nothing is imported meanwhile
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(UserError, match="too large"), atomic_path(tmp_path / "x.wav"):

@@ -24,7 +24,9 @@ CONFIGURATIONS = json.loads((OLD / "configurations.json").read_text())
 AUTOENCODERS = {"tiny_latent", "comparison_latent"}  # which name the run of another model
 
 
-def test_a_vocoder_sounds_as_it_did():
+def test_a_vocoder_sounds_as_it_did(monkeypatch):
+    """But for what is attenuated at the upper edge of the mel, which it did not have."""
+    monkeypatch.setattr("wavediff.tasks.vocoder.even_edge", lambda z, mel, stft: z)
     vocoder = Vocoder.from_pretrained(OLD / "vocoder.safetensors")
     t = torch.arange(vocoder.sample_rate // 2) / vocoder.sample_rate
     audio = 0.3 * torch.sin(2 * np.pi * 220 * t) * torch.sin(2 * np.pi * 3 * t)

@@ -76,10 +76,11 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
     except BrokenPipeError:
         _discard_stdout()
         return 141
-    except MemoryError:
-        print("error: there is not enough memory for this: give less at once", file=sys.stderr)
-        return 2
     except Exception as error:
+        # torch's allocator raises a RuntimeError
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            print("error: there is not enough memory for this: give less at once", file=sys.stderr)
+            return 2
         if isinstance(error, OSError) and error.errno in REFUSALS:
             _discard_stdout()
             place = "the output" if error.filename is None else shorten(error.filename)
