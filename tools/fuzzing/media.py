@@ -6,6 +6,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def latent_case(rng: Generator, folder: Path, material: Material) -> Case:
         path.write_bytes(bytes(data))
         damage = f"field {field} is {value}"
     words = ["decode", path.name, "-o", "out.wav", "--checkpoint", str(material.run("autoencoder"))]
-    if rng.random() < 0.2 and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path, "a") as archive:
+    if rng.random() < 0.2:
+        with suppress(Exception), zipfile.ZipFile(path, "a") as archive:
             archive.writestr("../../escaped.npy", b"x")
     return Case(words, f"{how}: {damage}", "out.wav")
