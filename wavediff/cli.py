@@ -38,6 +38,7 @@ COMMANDS = {
 }
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+OWN = {errno.ENOENT, errno.EEXIST}  # which only a fault of ours leaves unforeseen
 
 _EXAMPLES = """\
 examples:
@@ -81,7 +82,7 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             print("error: there is not enough memory for this: give less at once", file=sys.stderr)
             return 2
-        if isinstance(error, OSError) and error.errno in REFUSALS:
+        if isinstance(error, OSError) and error.errno in REFUSALS.keys() - OWN:
             _discard_stdout()
             place = "the output" if error.filename is None else shorten(error.filename)
             verb = "write" if error.errno in FULL else "use"
