@@ -181,3 +181,47 @@ def test_bundled_models_by_name(tmp_path, monkeypatch, saved):
     monkeypatch.setattr(names, "pretrained_folder", lambda: tmp_path)
     assert names.bundled_names() == ["run"]
     assert load_task("run").extra == {"step": 7}
+
+
+@pytest.mark.parametrize(
+    ("place", "size"),
+    [
+        ("mel.n_mels", 10**6),
+        ("mel.n_mels", 2000),
+        ("mel.n_fft", 10**9),
+        ("mel.n_fft", 100_000),
+        ("mel.hop_length", 10**9),
+        ("mel.sample_rate", 10**12),
+        ("mel.power", 1000.0),
+        ("mel.n_mels", 6.0),
+        ("representation.n_fft", 10**6),
+        ("representation.n_fft", 10**20),
+        ("schedule.beta_max", "8"),
+        ("sampler.times.steps", 10**9),
+        ("sampler.times.steps", 200_000),
+        ("network.layers", 10**7),
+        ("task.crop_frames", 10**9),
+        ("task.crop_frames", True),
+        ("task.mel_iterations", -1),
+    ],
+)
+def test_a_size_that_no_model_has_is_refused(saved, make_config, place, size):
+    config = make_config()
+    *groups, key = place.split(".")
+    node = config
+    for group in groups:
+        node = node[group]
+    node[key] = size
+    rewrite(saved, config=json.dumps(config))
+    with pytest.raises(UserError) as caught:
+        load_task(saved).with_sampler()
+    assert len(str(caught.value)) < 1001
+
+
+@pytest.mark.parametrize("steps", [10**9, 200_000, 0, -1, True, "50"])
+def test_steps_of_a_schedule_that_no_model_has(saved, make_config, steps):
+    config = make_config()
+    config["schedule"] = {"_target_": "wavediff.diffusion.schedule.linear", "steps": steps}
+    rewrite(saved, config=json.dumps(config))
+    with pytest.raises(UserError, match="steps|size"):
+        load_task(saved)
