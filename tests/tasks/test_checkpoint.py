@@ -223,5 +223,5 @@ def test_steps_of_a_schedule_that_no_model_has(saved, make_config, steps):
     config = make_config()
     config["schedule"] = {"_target_": "wavediff.diffusion.schedule.linear", "steps": steps}
     rewrite(saved, config=json.dumps(config))
-    with pytest.raises(UserError, match="steps|size"):
+    with pytest.raises(UserError, match=r"steps|size"):
         load_task(saved)
