@@ -61,3 +61,23 @@ def test_evaluate_writes_tables_with_the_name(folder):
     with open(folder.parent / "e.csv", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.reader(file))
     assert any(NAME in os.fsencode(cell) for row in rows for cell in row)
+
+
+def test_training_and_its_validation_take_the_name(folder):
+    place = folder.parent / "labelled"
+    for label in (b"a", NAME):
+        below = os.path.join(os.fsencode(place), label)
+        os.makedirs(below)
+        for name in os.listdir(os.fsencode(folder)):
+            shutil.copy(os.path.join(os.fsencode(folder), name), below)
+    words = ["recipe=tiny", "data=folder", "data.root=labelled", "data.labels=true", "run_dir=run"]
+    words += ["network.width=8", "network.layers=2", "task.crop_frames=4", "trainer.max_steps=1"]
+    words += ["trainer.validate_every=1", "trainer.validate_files=2", "trainer.measures=[mr_stft]"]
+    words += ["trainer.validate_seconds=0.4", "data.workers=0", "trainer.batch_size=2"]
+    words += ["data.split={every: 4, test: null, validation: 1}", "trainer.device=cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "wavediff", "train", *words], cwd=place.parent, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    speak = ["--checkpoint", "run", "--label", os.fsdecode(NAME), "--mel-iterations", "0"]
+    wavediff(folder, "vocode", "in/a.wav", "-o", "spoken.wav", *speak)

@@ -65,10 +65,10 @@ def _audio_command(rng: Generator, material: Material, name: str) -> tuple[list[
         ["mel", name, "-o", "out.npy"],
         ["vocode", name, "-o", "out.wav", "--checkpoint", str(run("vocoder")), *STEPS],
         ["encode", name, "-o", "out.npz", "--checkpoint", str(run("autoencoder"))],
-        ["declip", name, "-o", out, "--checkpoint", prior, *STEPS],
+        ["declip", name, "-o", out, "--checkpoint", prior, "--threshold", "0.1", *STEPS],
         ["extend", name, "-o", out, "--checkpoint", prior, "--cutoff", "2000", *STEPS],
         ["inpaint", name, "-o", out, "--checkpoint", prior, "--gap", "0.1:0.2", *STEPS],
-        ["likelihood", name, "--checkpoint", prior, "--seconds", "0.2", *STEPS],
+        ["likelihood", name, "--checkpoint", prior, "--probes", "1", *STEPS],
         ["evaluate", "--reference", name, "--estimate", name, "--metrics", "si_sdr", "--jobs", "1"],
     ][rng.integers(9)]  # fmt: skip
     return words, output_of(words)

@@ -26,16 +26,16 @@ def use(rng: Generator, name: str, material: Material, folder: Path, model: str)
         "enhancer": [["enhance", "sound.wav", "-o", "out.wav"]],
         "generator": [
             ["generate", "-o", "out", "--n", "1", "--seconds", "0.3"],
-            ["likelihood", "sound.wav", "--seconds", "0.2"],
+            ["likelihood", "sound.wav", "--probes", "1"],
             ["inpaint", "sound.wav", "-o", "out.wav", "--gap", "0.1:0.15"],
-            ["declip", "sound.wav", "-o", "out.wav"],
+            ["declip", "sound.wav", "-o", "out.wav", "--threshold", "0.1"],
             ["extend", "sound.wav", "-o", "out.wav", "--cutoff", "3000"],
         ],
         "autoencoder": [["encode", "sound.wav", "-o", "out.npz"]],
         "series": [
             ["forecast", "table.csv", "-o", "out.csv", "--samples", "4"],
             ["impute", "table.csv", "-o", "out.csv", "--samples", "4"],
-            ["synthesize", "-o", "out.csv", "--items", "2"],
+            ["synthesize", "-o", "out.csv", "--n", "2"],
         ],
         "forecaster": [
             ["forecast", "table.csv", "-o", "out.csv", "--samples", "4", "--horizon", "6"]

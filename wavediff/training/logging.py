@@ -1,6 +1,7 @@
 """Logging of a run: a progress bar on stderr, and TensorBoard."""
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -176,13 +177,14 @@ class Log:
             return
         for sample in result.samples:
             rate = self.sample_rate
-            if sample.name not in self.shown:
-                self.shown.add(sample.name)
-                self.writer.add_audio(f"{sample.name}/original", sample.reference, step, rate)
+            name = os.fsencode(sample.name).decode("utf-8", "replace")  # TensorBoard takes no other
+            if name not in self.shown:
+                self.shown.add(name)
+                self.writer.add_audio(f"{name}/original", sample.reference, step, rate)
             estimate = sample.estimate.nan_to_num().clamp(-1, 1)
-            self.writer.add_audio(f"{sample.name}/model", estimate, step, rate)
+            self.writer.add_audio(f"{name}/model", estimate, step, rate)
             picture = spectrograms([sample.reference, estimate], rate)
-            self.writer.add_image(f"{sample.name}/original_above_model", picture, step)
+            self.writer.add_image(f"{name}/original_above_model", picture, step)
         self.writer.flush()
 
 
