@@ -1,8 +1,10 @@
 """The model of series: what it is told, what it gives back, exact where the denoiser is."""
 
 import numpy as np
+import pandas
 import pytest
 import torch
+from fitted import fit
 from torch import nn
 
 from wavediff.diffusion.exact import Correlated
@@ -274,3 +276,37 @@ def test_what_is_no_window_or_no_count_is_refused():
     for kind in ("none", 3, {}):
         with pytest.raises(UserError):
             model.guide(kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("frequency", 3),
+        ("frequency", "nothing"),
+        ("variables", "y"),
+        ("variables", []),
+        ("variables", ["y", "y"]),
+        ("local", None),
+        ("local", [1]),
+        ("start", "yesterday or so"),
+        ("start", [1]),
+        ("steps", -1),
+        ("steps", 10**30),
+        ("steps", "many"),
+        ("scales", [[1, 2]]),
+        ("scales", [[[1, 2]], [[1]]]),
+        ("scales", [[[1, float("nan")]]]),
+        ("scales", [[[1, 2], [3, 4]]]),
+        ("scales", "x"),
+    ],
+)
+def test_a_damaged_record_of_the_training_data_is_refused(tmp_path, name, value):
+    times = pandas.date_range("2024-01-01", periods=60, freq="D")
+    frame = pandas.DataFrame({"time": times, "y": np.arange(60.0)})
+    model = fit(frame, 4, steps=1)
+    model.save_pretrained(tmp_path / "whole.safetensors")
+    SeriesModel.from_pretrained(tmp_path / "whole.safetensors")
+    model.extra = {**model.extra, name: value}
+    model.save_pretrained(tmp_path / "damaged.safetensors")
+    with pytest.raises(UserError, match="the record of the training data"):
+        SeriesModel.from_pretrained(tmp_path / "damaged.safetensors")

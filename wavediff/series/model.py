@@ -24,6 +24,7 @@ from wavediff.series import masks as mask_kinds
 from wavediff.series.condition import CleanObservations, Window, condition, network_sizes
 from wavediff.series.guidance import Guidance
 from wavediff.series.metrics import coverage, mae, weighted_quantile_loss
+from wavediff.series.record import check_record
 from wavediff.series.series_set import SeriesSet
 from wavediff.series.settings import build_series
 from wavediff.series.windows import Windows
@@ -110,6 +111,9 @@ class SeriesModel(DiffusionTask):
     @property
     def facts(self) -> Mapping[str, Any]:
         return self._facts
+
+    def check_extra(self) -> None:
+        check_record(self.extra, self.variables)
 
     def summary(self) -> dict[str, Any]:
         number = f"{self.variables} variable{'s' * (self.variables != 1)}"

@@ -118,4 +118,8 @@ def load_task(name_or_path: str | Path) -> Task:
     task.load_fixed(state)
     task.network.load_state_dict({name: state[name] for name in learnt})
     task.extra = extra
+    try:
+        task.check_extra()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return task.eval()

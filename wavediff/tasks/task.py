@@ -115,6 +115,13 @@ class Task(nn.Module):
         file = path if path.suffix else path / FILE_NAME
         save_task(file, self.config, self.fixed_state() | self.network.state_dict(), self.extra)
 
+    def check_extra(self) -> None:
+        """Check ``extra``, which was read from a checkpoint.
+
+        Raises:
+            UserError: for a value that the model cannot use.
+        """
+
     def fixed_state(self) -> dict[str, Tensor]:
         """Weights outside the network that the model needs, by name."""
         return {}
