@@ -20,6 +20,8 @@ PREDICTIONS: dict[str, dict[str, Any]] = {
     "x0": {},
 }
 
+KNOWN = ", ".join(PREDICTIONS)
+
 
 def prediction(value: Any) -> Any:
     """Expand a prediction to the notation of Hydra, which version 0.1.0 used.
@@ -31,11 +33,13 @@ def prediction(value: Any) -> Any:
         UserError: for an unknown name, with the known ones.
     """
     if isinstance(value, Mapping) and "_target_" in value:
+        if not str(value["_target_"]).startswith("wavediff.diffusion."):
+            raise UserError(f"{value['_target_']} is no prediction: choose one of {KNOWN}")
         return value
     options = dict(value) if isinstance(value, Mapping) else {"name": value}
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in PREDICTIONS:
-        raise UserError(f"there is no prediction {name!r}; choose one of {', '.join(PREDICTIONS)}")
+        raise UserError(f"there is no prediction {name!r}; choose one of {KNOWN}")
     target = {"_target_": f"wavediff.diffusion.preconditioning.{name}", "_partial_": True}
     return target | PREDICTIONS[name] | options
 

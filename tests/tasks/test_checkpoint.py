@@ -218,6 +218,13 @@ def test_a_size_that_no_model_has_is_refused(saved, make_config, place, size):
     assert len(str(caught.value)) < 1001
 
 
+def test_a_prediction_that_is_none(saved, make_config):
+    network = {"_target_": "wavediff.networks.unet.UNet", "_partial_": True}
+    rewrite(saved, config=json.dumps(make_config() | {"prediction": network}))
+    with pytest.raises(UserError, match=r"UNet is no prediction: choose one of .*edm"):
+        load_task(saved)
+
+
 @pytest.mark.parametrize("steps", [10**9, 200_000, 0, -1, True, "50"])
 def test_steps_of_a_schedule_that_no_model_has(saved, make_config, steps):
     config = make_config()
