@@ -97,3 +97,24 @@ def test_an_argument_that_a_function_to_be_called_later_does_not_take(make_confi
     times = sampler["times"] | {"betas": [0.1]}
     with pytest.raises(UserError, match=r"cannot build .*uniform: .*betas"):
         build_task(make_config(sampler={"times": times}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("widths", [8, "a"], "a list, each of it a whole number"),
+        ("widths", 8, "a list"),
+        ("widths", None, "a list"),
+        ("strides", [2.5], "a list, each of it a whole number"),
+        ("channels", True, "a whole number"),
+    ],
+)
+def test_lists_and_numbers_of_another_type(name, value, words):
+    config = {
+        "_target_": "wavediff.networks.unet.UNet",
+        "widths": [8, 8],
+        "strides": [2],
+        name: value,
+    }
+    with pytest.raises(UserError, match=words):
+        make(config)

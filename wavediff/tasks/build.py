@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -34,6 +34,7 @@ PLAIN: dict[Any, tuple[Any, str]] = {  # types of options
     bool: (bool, "true or false"),
     NoneType: (NoneType, "null"),
 }
+LISTS = (list, tuple, Sequence)
 OPTIONAL = ("mel",)  # groups that a task with a representation may have
 _CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
 _ALLOWED = (
@@ -85,15 +86,28 @@ def _check_types(target: Callable[..., Any], arguments: Mapping[str, Any]) -> No
     except (NameError, TypeError):  # names for the type checker alone
         return
     for name, value in arguments.items():
-        hint = hints.get(name)
-        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        if not set(kinds) <= PLAIN.keys():
-            continue
-        if not any(isinstance(value, PLAIN[kind][0]) for kind in kinds) or (
-            isinstance(value, bool) and bool not in kinds
-        ):
-            wanted = " or ".join(PLAIN[kind][1] for kind in kinds)
-            raise TypeError(f"{name}={shorten(repr(value))} is not {wanted}")
+        if not _fits(value, hints.get(name)):
+            raise TypeError(f"{name}={shorten(repr(value))} is not {_words(hints[name])}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type of ``PLAIN``, or a list of such; others are not judged."""
+    if isinstance(hint, UnionType):
+        return any(_fits(value, kind) for kind in get_args(hint))
+    if get_origin(hint) in LISTS:
+        kind = get_args(hint)[0]
+        return isinstance(value, list | tuple) and all(_fits(item, kind) for item in value)
+    if not isinstance(hint, type) or hint not in PLAIN:
+        return True
+    return isinstance(value, PLAIN[hint][0]) and (hint is bool or not isinstance(value, bool))
+
+
+def _words(hint: Any) -> str:
+    if isinstance(hint, UnionType):
+        return " or ".join(map(_words, get_args(hint)))
+    if get_origin(hint) in LISTS:
+        return f"a list, each of it {_words(get_args(hint)[0])}"
+    return PLAIN[hint][1] if hint in PLAIN else "what it takes"
 
 
 def _target(config: Any) -> Any:
