@@ -193,3 +193,27 @@ def test_a_message_does_not_repeat_a_large_input(tmp_path: Path, capsys, monkeyp
         with pytest.raises(SystemExit):
             cli.main(words)
         assert len(capsys.readouterr().err) < 5000
+
+
+def test_nothing_is_replaced_that_is_no_output(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("time,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,1\n")
+    Path("a.wav").write_bytes(b"sound")
+    Path("old.safetensors").write_bytes(b"model")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    forecast = ["forecast", "a.csv", "-o", "b.csv", "--horizon", "1", "--save"]
+    pair = ["evaluate", "--reference", "a.wav", "--estimate", "a.wav"]
+    for words, expected in (
+        ([*forecast, "a.csv"], "cannot save a model as a.csv"),
+        ([*forecast, "b.csv"], "cannot save a model as b.csv"),
+        ([*forecast, "a.wav"], "cannot save a model as a.wav"),
+        ([*forecast, "old.safetensors"], "exists already"),
+        ([*pair, "--csv", "a.wav"], "cannot write a table to a.wav"),
+        ([*pair, "--json", "a.wav"], "cannot write a table to a.wav"),
+        ([*pair, "--csv", "e.csv", "--json", "e.csv"], "give two names"),
+        (["enhance", "", "-o", "b.wav"], "the path is empty"),
+        (["enhance", "a.wav", "-o", ""], "the path is empty"),
+    ):
+        assert cli.main(words) == 2
+        assert expected in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -61,8 +61,10 @@ def expanded(path: str | Path) -> Path:
     """Return a path with ``~`` and ``~name`` replaced by the folder of that user.
 
     Raises:
-        UserError: for another kind of value, or an unknown user.
+        UserError: for another kind of value, an empty path, or an unknown user.
     """
+    if isinstance(path, str) and not path:
+        raise UserError("the path is empty: give a file or a folder")
     try:
         return Path(path).expanduser()
     except TypeError as error:

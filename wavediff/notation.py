@@ -20,6 +20,7 @@ PREDICTIONS: dict[str, dict[str, Any]] = {
     "x0": {},
 }
 
+MODULE = "wavediff.diffusion.preconditioning"
 KNOWN = ", ".join(PREDICTIONS)
 
 
@@ -33,14 +34,14 @@ def prediction(value: Any) -> Any:
         UserError: for an unknown name, with the known ones.
     """
     if isinstance(value, Mapping) and "_target_" in value:
-        if not str(value["_target_"]).startswith("wavediff.diffusion."):
+        if not str(value["_target_"]).startswith(f"{MODULE}."):
             raise UserError(f"{value['_target_']} is no prediction: choose one of {KNOWN}")
         return value
     options = dict(value) if isinstance(value, Mapping) else {"name": value}
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in PREDICTIONS:
         raise UserError(f"there is no prediction {name!r}; choose one of {KNOWN}")
-    target = {"_target_": f"wavediff.diffusion.preconditioning.{name}", "_partial_": True}
+    target = {"_target_": f"{MODULE}.{name}", "_partial_": True}
     return target | PREDICTIONS[name] | options
 
 

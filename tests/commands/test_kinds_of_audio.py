@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from wavediff import cli
 from wavediff.cli import run
@@ -44,6 +45,7 @@ MEDIA = {
 FFMPEG = """#!{python}
 import sys
 import soundfile
+import torch
 name = sys.argv[sys.argv.index("-i") + 1]
 samples, rate = soundfile.read(name + ".wav", always_2d=True)
 if "au" not in sys.argv:
@@ -370,3 +372,13 @@ def test_the_report_of_an_m4a(here):
     encode(here / "a.m4a", "aac", 44_100, tone(22_050, 44_100))
     assert run(enhance.main, ["a.m4a", "-o", "b.wav", "--report", "c.html"]) == 0
     assert "a.m4a" in Path("c.html").read_text()
+
+
+def test_gsm_cannot_be_sought_in_and_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", 0.1 * np.random.default_rng(0).normal(size=8000), 8000, "GSM610")
+    assert cli.main(["mel", "a.wav", "-o", "a.npy"]) == 0
+    assert np.load("a.npy").shape[1] > 80
+    whole = read_audio("a.wav")[0]
+    part = read_audio("a.wav", start=3000, frames=1000)[0]
+    assert torch.equal(part, whole[:, 3000:4000])

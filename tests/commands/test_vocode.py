@@ -435,7 +435,9 @@ def test_a_folder_that_may_not_be_written_to(model, here, capsys, monkeypatch):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interruption_leaves_no_half_written_file(model, here, monkeypatch, number, code):
     save_mel(here / "mels" / "a.npy")
     save_mel(here / "mels" / "b.npy", frames=40)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, name_list, path, positive_int
-from wavediff.commands.outputs import require_writable
+from wavediff.commands.outputs import MEDIA, require_writable
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
@@ -83,7 +83,16 @@ def main(argv: list[str] | None = None) -> int:
     for output in (args.csv, args.json):
         if output is not None:
             require_writable(output.parent)
+            require_result(output)
+    if args.csv is not None and args.csv == args.json:
+        raise UserError(f"--csv and --json are both {args.csv}: give two names")
     return evaluate(args) if args.frechet is None else compare_sets(args)
+
+
+def require_result(output: Path) -> None:
+    """See that a table does not replace a recording. Raises UserError where it would."""
+    if output.suffix.lower() in MEDIA:
+        raise UserError(f"cannot write a table to {output}: give a name ending in .csv or .json")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

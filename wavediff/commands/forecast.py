@@ -15,6 +15,7 @@ from wavediff.commands.series_arguments import (
     series_options,
 )
 from wavediff.errors import UserError
+from wavediff.tasks.names import model_file
 
 PLOTTED = 8  # panels of a plot, as in wavediff.series.plot
 PLOTS = (".png", ".pdf", ".svg")
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         if plot.suffix.lower() not in PLOTS:
             raise UserError(f"cannot write {plot}: give the name of a .png, .pdf or .svg file")
         require_new(plot, arguments.overwrite, arguments.data)
+    if arguments.save is not None:
+        require_new(model_file(arguments.save), arguments.overwrite, arguments.data)
     require_table(arguments.data)
     require_model(arguments)
 

@@ -218,7 +218,7 @@ def subtype(bits: int, targets: Sequence[tuple[Path, Path]]) -> str:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that no half-written file stays."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that no half-written file stays."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -226,8 +226,12 @@ def interruptible() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

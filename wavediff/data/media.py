@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -38,6 +39,16 @@ class NoDecoder(Exception):
 
 class BadMedia(Exception):
     """A file that cannot be decoded."""
+
+
+class _Source(io.BufferedReader):
+    """A file for PyAV, which prints the traceback of a seek that fails."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 def is_media(path: str | Path) -> bool:
@@ -137,7 +148,7 @@ class MediaFile:
 
     def _open_by_pyav(self, path: str | Path) -> None:
         av = _pyav()
-        file = open(path, "rb")  # noqa: SIM115 (closed with the decoder)
+        file = _Source(io.FileIO(path))
         try:
             container = av.open(file)
             if not container.streams.audio:

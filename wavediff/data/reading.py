@@ -33,6 +33,9 @@ class BadAudio(UserError):
         self.reason = reason
 
 
+SKIPPED = 1 << 16  # samples that are read and dropped at once
+
+
 class AudioReader:
     """An open file that is read block by block, whatever decodes it.
 
@@ -52,6 +55,7 @@ class AudioReader:
     def __init__(self, path: Path, file: Any, layout: chunks.Layout | None) -> None:
         self.path, self._file, self.layout = path, file, layout
         self._decoder = file
+        self._at = 0  # the next sample
         self.sample_rate, self.channels = file.samplerate, file.channels
         self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
         self.missing = 0.0 if layout is None else layout.missing
@@ -75,8 +79,13 @@ class AudioReader:
                 raise BadAudio(f"{self.path} is empty: it holds no samples.", "empty")
 
     def seek(self, frame: int) -> None:
-        """Go to a sample."""
-        self._file.seek(frame)
+        """Go to a sample; in a file that cannot be sought in, such as GSM, on to a later one."""
+        try:
+            self._file.seek(frame)
+        except soundfile.SoundFileError:
+            while self._at < frame and len(self.read(min(frame - self._at, SKIPPED), "float32")):
+                pass
+        self._at = frame
 
     def read(self, frames: int, dtype: str) -> np.ndarray:
         """Read up to ``frames`` samples, ``[frames, channels]``; none at the end.
@@ -85,7 +94,7 @@ class AudioReader:
         """
         # libsndfile raises where it stops, when it has written the samples before that
         block = np.full((frames, self.channels), np.nan, dtype)
-        start = self._file.tell()
+        start = self._at
         try:
             block = self._file.read(out=block)
         except soundfile.SoundFileError:
@@ -95,8 +104,9 @@ class AudioReader:
                 raise
             block = block[:count]
             self._file = _End(start + count)
+        self._at = start + len(block)
         if len(block) < frames:
-            self._compare(start + len(block))
+            self._compare(self._at)
         return block
 
     @property

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from wavediff.diffusion.objective import Objective
+from wavediff.diffusion.sampler import Sampler
+from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError, shorten
 from wavediff.moved import current
 from wavediff.notation import in_full
@@ -35,6 +38,7 @@ PLAIN: dict[Any, tuple[Any, str]] = {  # types of options
     NoneType: (NoneType, "null"),
 }
 LISTS = (list, tuple, Sequence)
+KINDS = {"schedule": Schedule, "objective": Objective, "sampler": Sampler}  # of groups
 OPTIONAL = ("mel",)  # groups that a task with a representation may have
 _CLASSES_ONLY = ("wavediff.tasks.", "wavediff.series.")
 _ALLOWED = (
@@ -180,6 +184,9 @@ def build_task(config: Mapping[str, Any], weights: int | None = None) -> Task:
     whole = in_full(config)
     for group in config.keys() - {"task", *parts}:
         parts[group] = make(whole[group])
+    for group, part in parts.items():
+        if group in KINDS and not isinstance(part, KINDS[group]):
+            raise UserError(f"{shorten(whole[group].get('_target_'))} is no {group}")
     task = make(config["task"], **parts)
     task.config = config
     return task

@@ -21,6 +21,20 @@ def bundled_names() -> list[str]:
     return sorted(path.parent.name for path in pretrained_folder().glob(f"*/{FILE_NAME}"))
 
 
+def model_file(path: Path) -> Path:
+    """The file of a model that is to be saved at ``path``.
+
+    Raises:
+        UserError: for the name of a file of another kind.
+    """
+    if path.suffix and path.suffix != Path(FILE_NAME).suffix and not path.is_dir():
+        raise UserError(
+            f"cannot save a model as {shorten(path)}: give a folder, or a name ending in "
+            f"{Path(FILE_NAME).suffix}"
+        )
+    return path if path.suffix == Path(FILE_NAME).suffix else path / FILE_NAME
+
+
 def find_checkpoint(name_or_path: str | Path) -> Path:
     """Find the checkpoint file of a bundled model by name, of a run folder, or at a path.
 
