@@ -1,6 +1,7 @@
 """Levels far above the variation, small counts, known futures, and numbers written as they came."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -244,3 +245,26 @@ def test_arguments_that_cannot_be(words, sentence, tmp_path, capsys):
         code = stopped.code
     assert code == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("least", [600, 1400])
+def test_points_for_thousands_beside_semicolons(tmp_path, monkeypatch, capsys, least):
+    monkeypatch.chdir(tmp_path)
+    times = pandas.date_range("2024-01-01", periods=40, freq="D")
+    values = least + 37 * (np.arange(40) % 20)
+    rows = (f"{t:%d.%m.%Y};{x:,}".replace(",", ".") for t, x in zip(times, values, strict=True))
+    Path("a.csv").write_text("Datum;Umsatz\n" + "\n".join(rows) + "\n")
+    assert run(forecast.main, ["a.csv", "--horizon", "2", "-o", "b.csv", "--samples", "20"]) == 0
+    note = "in column Umsatz are read with a thousands separator"
+    assert note in capsys.readouterr().err
+    found = pandas.read_csv("b.csv", sep=None, engine="python")
+    middle = float(str(found.iloc[0, 2]).replace(".", "").replace(",", "."))
+    assert 300 < middle < 4000
+
+
+def test_a_frequency_far_finer_than_the_timestamps_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    times = pandas.date_range("2024-01-01", periods=40, freq="D")
+    pandas.DataFrame({"time": times, "y": range(40)}).to_csv("a.csv", index=False)
+    assert run(forecast.main, ["a.csv", "--freq", "h", "-o", "b.csv"]) == 2
+    assert "would leave 96 % of the steps empty" in capsys.readouterr().err

@@ -218,6 +218,17 @@ def test_a_size_that_no_model_has_is_refused(saved, make_config, place, size):
     assert len(str(caught.value)) < 1001
 
 
+@pytest.mark.parametrize("levels", [60, 900, 100_000])
+def test_values_that_are_nested_deeply(saved, levels):
+    deep = '{"a": ' + "[" * levels + "]" * levels + "}"
+    for metadata in ({"config": deep}, {"extra": deep}):
+        whole = saved.read_bytes()
+        rewrite(saved, **metadata)
+        with pytest.raises(UserError, match="is damaged: copy the file again"):
+            load_task(saved)
+        saved.write_bytes(whole)
+
+
 def test_a_prediction_that_is_none(saved, make_config):
     network = {"_target_": "wavediff.networks.unet.UNet", "_partial_": True}
     rewrite(saved, config=json.dumps(make_config() | {"prediction": network}))

@@ -25,6 +25,8 @@ T = TypeVar("T")
 # An item of more steps than the first, with rows for less than one in the second, has a wrong
 # timestamp.
 MAX_STEPS, MAX_SPARSITY = 100_000, 1000
+# With a frequency that is given, so many steps for a row are those of a finer one.
+FEWEST, SPARSE = 12, 20
 
 
 def read_series(
@@ -97,6 +99,7 @@ def read_series(
             "give timestamps, or no freq"
         )
     stride = _stride(groups) if counted else 1
+    given = freq is not None
     if not counted and freq is None:
         freq = _about(table, lambda: frequency.infer(groups, names))
     items = []
@@ -115,6 +118,12 @@ def read_series(
                 f"{table.name}: from {text(times[0])} to {text(times[-1])} there would be "
                 f"{length} steps for {len(steps)} rows: correct the timestamps, or give a "
                 "coarser --freq"
+            )
+        if given and len(steps) >= FEWEST and length > SPARSE * len(steps):
+            empty = 100 * (1 - len(steps) / length)
+            raise UserError(
+                f"{table.name}: freq={freq} would leave {empty:.0f} % of the steps empty, from "
+                f"{text(times[0])} to {text(times[-1])}: give a coarser --freq, or none"
             )
         values = _grid(table, targets, own, steps, length)
         covariates = _known(table, known, own, steps, length, notes) if known else None

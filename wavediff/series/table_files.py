@@ -23,6 +23,7 @@ MOST_COLUMNS = 20_000
 NAME = 1000  # characters of a column's name at most
 MEMORY, EXPANSION = 1.5e9, 100  # bytes of a table, and the times of its file that are one too much
 PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
+POINTS = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 # keys of a frame's attrs: its columns, the decimal mark of its numbers, and numbers by column in
 # which a decimal comma may as well separate thousands
@@ -134,6 +135,11 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             attrs |= {DECIMAL: ",", DOUBTFUL: _doubtful(sample) if options["sep"] == ";" else {}}
             options["decimal"] = ","
             sample = _sample(path, options, len(header))
+        elif options["sep"] == ";" and _has_points_for_thousands(
+            _sample(path, options | {"dtype": str}, len(header))
+        ):
+            attrs[DECIMAL] = options["decimal"] = ","
+            sample = _sample(path, options, len(header))
         check_columns(path, list(sample.columns))
         if all(is_number(name) or DAY.match(name) for name in sample.columns):
             raise UserError(
@@ -212,6 +218,16 @@ def _has_decimal_commas(sample: pandas.DataFrame, sep: str) -> bool:
         if is_text(column) and mostly_numbers(column)
         for cell in column.dropna().astype(str)
     )
+
+
+def _has_points_for_thousands(sample: pandas.DataFrame) -> bool:
+    """Whether all numbers of a column are whole, with points as in 1.234, or below 1000."""
+    for name in sample.columns:
+        cells = sample[name].dropna().str.strip()
+        points = cells.str.contains(".", regex=False)
+        if points.sum() > 1 and cells.map(lambda cell: bool(POINTS.fullmatch(cell))).all():
+            return True
+    return False
 
 
 def _doubtful(sample: pandas.DataFrame) -> dict[str, str]:

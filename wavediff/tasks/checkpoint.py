@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
 FORMAT = "wavediff-1"
+DEEPEST = 50  # levels of a configuration
 MOST_EFFORT = 1e12  # steps or seconds: an integer in a malicious file may be too large for a float
 
 
@@ -68,9 +69,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
         config, extra = json.loads(metadata["config"]), json.loads(metadata["extra"])
     except (KeyError, ValueError, RecursionError) as error:
         raise UserError(f"the configuration in {path} is damaged: copy the file again") from error
-    if not isinstance(config, dict) or not isinstance(extra, dict):
+    nested = max(_depth(config), _depth(extra))
+    if not isinstance(config, dict) or not isinstance(extra, dict) or nested > DEEPEST:
         raise UserError(f"the configuration in {path} is damaged: copy the file again")
     return current(config), extra, state
+
+
+def _depth(value: Any) -> int:
+    """How deeply dictionaries and lists are nested, at most one more than ``DEEPEST``."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST:
+        inner = [list(x.values()) if isinstance(x, dict) else x for x in level]
+        level = [item for x in inner if isinstance(x, list) for item in x]
+        depth += 1
+    return depth
 
 
 def effort(extra: Mapping[str, Any]) -> dict[str, float]:
