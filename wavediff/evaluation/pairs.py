@@ -196,7 +196,10 @@ def evaluate_pairs(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "librosa.core", "librosa.filters"])
     with ProcessPoolExecutor(jobs, context, _start_worker) as executor:
+        # processes that start inherit it: Ctrl-C within their imports would print tracebacks
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         futures = [executor.submit(evaluate_pair, pair, metrics) for pair in pairs]
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -210,4 +213,3 @@ def evaluate_pairs(
 
 def _start_worker() -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
