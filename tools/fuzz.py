@@ -1,7 +1,7 @@
 """Tries the commands on malformed inputs: no traceback, signal, hang, or half-written file.
 
     python tools/fuzz.py --cases 3000 --seed 0
-    python tools/fuzz.py --seed 0 --only 1234 --keep CASE  # one of them again, with its traceback
+    python tools/fuzz.py --seed 0 --only 1234 --keep CASES  # some of them again, with tracebacks
 
 A case is a function of the seed and its number: a valid input (a checkpoint, a run, sound, a mel, a
 latent, a table, the overrides of a training, a command line) that is damaged at random, and a
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         work = Path(made)
         print("making valid inputs", file=sys.stderr)
         material = make_material(work / "material")
-        numbers = range(arguments.cases) if arguments.only is None else [arguments.only]
+        numbers = range(arguments.cases) if arguments.only is None else arguments.only
         counts: Counter[str] = Counter()
         codes: Counter[int] = Counter()
         failures = []
@@ -133,7 +133,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=3000, help="their number (default: 3000)")
     parser.add_argument("--seed", type=int, default=0, help="of the cases (default: 0)")
     parser.add_argument("--kind", choices=KINDS, help="one kind alone (default: all in turn)")
-    parser.add_argument("--only", type=int, metavar="N", help="the case of that number alone")
+    parser.add_argument("--only", type=int, nargs="+", metavar="N", help="cases by number alone")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for the cases that go wrong")
     return parser.parse_args(argv)
 

@@ -310,3 +310,12 @@ def test_a_damaged_record_of_the_training_data_is_refused(tmp_path, name, value)
     model.save_pretrained(tmp_path / "damaged.safetensors")
     with pytest.raises(UserError, match="the record of the training data"):
         SeriesModel.from_pretrained(tmp_path / "damaged.safetensors")
+
+
+def test_a_network_that_does_not_fit_the_windows_is_refused(tmp_path):
+    times = pandas.date_range("2024-01-01", periods=60, freq="D")
+    model = fit(pandas.DataFrame({"time": times, "y": np.arange(60.0)}), 4, steps=1)
+    model.config = {**model.config, "task": {**model.config["task"], "lags": [1]}}
+    model.save_pretrained(tmp_path / "damaged.safetensors")
+    with pytest.raises(UserError, match="does not fit the windows"):
+        SeriesModel.from_pretrained(tmp_path / "damaged.safetensors")

@@ -38,6 +38,7 @@ from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import sampler_config
 
 MOST_CELLS = 200_000_000  # of all paths: 1.6 GB
+LONG_HORIZON, FARTHEST = 1000, 20  # a horizon is at most the first, or so many lengths
 LEAST_GAIN = 0.02  # by known columns, below which they are left out
 DEFAULT_HORIZON, LONGEST_SEASON = 24, 96  # a longer season is no horizon to begin with
 
@@ -582,6 +583,12 @@ class Forecaster:
             raise UserError(
                 f"{self.samples} paths of {rows} series x {horizon} steps are more than "
                 f"{MOST_CELLS:.0g} values: give a shorter horizon, fewer samples or fewer series"
+            )
+        longest = max((item.length for item in self.series.items), default=0) if self.series else 0
+        if self.series is not None and horizon > max(LONG_HORIZON, FARTHEST * longest):
+            raise UserError(
+                f"a horizon of {horizon} steps is more than {FARTHEST} times the longest series, "
+                f"of {longest} steps: give a shorter one"
             )
         return horizon
 

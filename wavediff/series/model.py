@@ -18,7 +18,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.series import checks, scaling
 from wavediff.series import masks as mask_kinds
 from wavediff.series.condition import CleanObservations, Window, condition, network_sizes
@@ -114,6 +114,14 @@ class SeriesModel(DiffusionTask):
 
     def check_extra(self) -> None:
         check_record(self.extra, self.variables)
+        network = self.config["network"]
+        wanted = network_sizes(network, self.variables, self.features, self.lags)
+        odd = [key for key in wanted if network.get(key, wanted[key]) != wanted[key]]
+        if odd:
+            raise UserError(
+                f"the network does not fit the windows of the task ({odd[0]} is "
+                f"{shorten(network[odd[0]])}, not {wanted[odd[0]]}): copy the checkpoint again"
+            )
 
     def summary(self) -> dict[str, Any]:
         number = f"{self.variables} variable{'s' * (self.variables != 1)}"
