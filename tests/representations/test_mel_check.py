@@ -219,6 +219,32 @@ def test_another_scale_is_refused_and_named_and_converted(name, gain, speech):
     assert error < (0.2 if name.startswith("power") else 0.01)
 
 
+def in_a_room(audio):
+    """With 0.3 s of reverberation, which makes bands differ as those of recordings do."""
+    length = 6600
+    response = torch.randn(length, generator=torch.Generator().manual_seed(1))
+    response *= torch.exp(-6.9 * torch.arange(length) / length)
+    response[0] = 3
+    padded = torch.nn.functional.pad(audio, (length - 1, 0))
+    reverberant = torch.nn.functional.conv1d(padded, response.flip(0)[None, None])
+    return 0.5 * reverberant / reverberant.abs().max()
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3, 0.1, 0.03])
+@pytest.mark.parametrize("name", ["bigvgan", "hifigan", "tacotron"])
+def test_energies_with_the_floor_of_magnitudes(name, gain, speech):
+    """Their range is that of a mel of magnitudes; only their contrasts tell."""
+    audio = gain * in_a_room(noisy_speech(speech, 1.0))
+    FRONT_ENDS[name].check(FRONT_ENDS[name](audio)[0])
+    energies = mel_front_end(name, power=2.0, floor=1e-5)(audio)[0]
+    message = refusal(name, energies)
+    assert "--mel-scale power-ln if it is" in message
+    if gain < 1:  # else the loudest are beyond full scale
+        assert "twice as much as magnitudes" in message
+        assert "--mel-scale ln takes it as it is" in message
+        assert torch.equal(FRONT_ENDS[name].check(energies, scale="ln"), energies)
+
+
 @pytest.mark.parametrize("by_band", [False, True])
 def test_a_normalised_mel_is_refused_and_told_what_it_lacks(by_band, speech):
     natural = FRONT_ENDS["tacotron"](noisy_speech(speech, 1.0))[0]

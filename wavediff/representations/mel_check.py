@@ -27,8 +27,10 @@ HIGH_FLOOR = -5.2  # a natural log mel above it is of noise, and as rough
 
 # Bounds on medians over cells above the floor, in nepers: differences of adjacent bands, and in the
 # upper half the lower quartile of second differences of bands, and second differences of frames.
-# Energies, of twice the logarithm, are within them.
-CONTRASTS = ((0.52, 1.3), (0.24, 0.6), (0.4, 0.95))
+# Energies, of twice the logarithm, are within them; magnitudes of speech have at most 0.51 and 0.26
+# of the first two, whatever the noise and the level.
+CONTRASTS = ((0.54, 1.3), (0.265, 0.52), (0.22, 0.95))
+LEAST = 250  # cells that medians are taken of
 
 CONTRAST = (0.16, 0.6)  # of the first of them, for a scale that is suggested
 
@@ -104,7 +106,8 @@ def check_mel(
             f"audio beyond full scale, for {own}{options or f': {advice}'}."
         )
     if doubt:
-        raise UserError(f"{values}, but as {own} it {doubt}{options or f': {advice}'}.")
+        certain = f"--mel-scale {front_end.log} takes it as it is"
+        raise UserError(f"{values}, but as {own} it {doubt}{options or f': {advice}'}; {certain}.")
     if kind == front_end.log:
         raise UserError(
             f"{values}, but {own} is between {lowest:.4g} (silence) and {highest:.4g} "
@@ -165,7 +168,7 @@ def _is_of_energies(mel: Tensor) -> bool:
     second = second[heard[2:] & heard[1:-1] & heard[:-2]]
     frames = (upper[:, 2:] - 2 * upper[:, 1:-1] + upper[:, :-2]).abs()
     frames = frames[heard[:, 2:] & heard[:, 1:-1] & heard[:, :-2]]
-    if min(len(bands), len(second), len(frames)) < 1000:
+    if min(len(bands), len(second), len(frames)) < LEAST:
         return False
     found = (bands.median(), second.quantile(0.25), frames.median())
     bounds = zip(found, CONTRASTS, strict=True)
