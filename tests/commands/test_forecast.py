@@ -9,6 +9,7 @@ import pytest
 from wavediff.cli import run
 from wavediff.commands import forecast, impute
 from wavediff.series.forecaster import Forecaster
+from wavediff.series.zero_shot_answers import ZeroShotAnswers
 
 FAST = ["--samples", "30", "--steps", "5", "--device", "cpu"]
 
@@ -49,10 +50,10 @@ def test_two_lines_say_how_it_does_beside_seasonal_naive(tmp_path, capsys):
 
 
 def test_seasonal_naive_is_given_where_it_is_better(tmp_path, capsys, monkeypatch):
-    def bad(self, series, pasts, horizon, samples, seed, title="forecast"):
+    def bad(self, pasts, horizon, samples, title):
         return np.full((samples, len(pasts), horizon), 1e4)
 
-    monkeypatch.setattr(Forecaster, "_zero_shot", bad)
+    monkeypatch.setattr(ZeroShotAnswers, "_zero_shot", bad)
     found = forecast_of(tmp_path, seasonal())
     assert "no better than seasonal naive here: seasonal naive's forecast is given instead" in (
         capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas
+import torch
 
 from wavediff.errors import UserError, shorten
 
@@ -115,3 +116,20 @@ def levels(quantiles: Any) -> list[float]:
         shown = shorten(quantiles) if several else described(quantiles)
         raise UserError(f"quantiles are {shown}: give numbers between 0 and 1, as (0.1, 0.9)")
     return list(dict.fromkeys(map(float, found)))
+
+
+def device(name: str | torch.device) -> str:
+    """A device of torch by its name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: for another one.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name).type
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"device is {described(name)}: it must be auto, cpu or cuda") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("there is no CUDA device that torch can use: give the device cpu")
+    return str(name)

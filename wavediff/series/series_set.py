@@ -125,14 +125,22 @@ class SeriesSet:
         """The name of the item column."""
         return (self.origin and self.origin.item_column) or "item"
 
+    @property
+    def names_items(self) -> bool:
+        """Whether frames name the items: there are several, or the table has a column of them."""
+        return len(self) > 1 or bool(self.origin and self.origin.item_column)
+
+    def title(self, item: Series, variable: str) -> str:
+        """The name of a variable of an item, in sentences."""
+        return f"{item.name}: {variable}" if self.names_items else variable
+
     def frame(self) -> pandas.DataFrame:
-        """All steps as a frame: time, item (where there are several, or the table has a column of
-        items) and one column for each variable."""
-        several = len(self) > 1 or bool(self.origin and self.origin.item_column)
+        """All steps as a frame: time, the item where frames name it, and one column for each
+        variable."""
         frames = []
         for number, series in enumerate(self.items):
             columns = {self.time_name: self.times(number)}
-            if several:
+            if self.names_items:
                 columns[self.item_name] = series.name
             columns |= dict(zip(self.variables, series.values, strict=True))
             frames.append(pandas.DataFrame(columns))
