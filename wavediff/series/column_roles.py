@@ -8,6 +8,7 @@ import pandas
 from wavediff.errors import UserError, listed, shorten
 from wavediff.series.columns import ITEM_NAMES
 from wavediff.series.frequency import text
+from wavediff.series.stamp_parts import is_clock
 from wavediff.series.table import Table
 
 SEVERAL = 3  # columns that have a sentence each
@@ -25,7 +26,9 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
     """
     order = np.argsort(table.time, kind="stable")
     twice = np.flatnonzero(table.time[order][1:] == table.time[order][:-1])
-    candidates = {name: column for name, column in table.texts.items() if name not in taken}
+    texts = {name: column for name, column in table.texts.items() if name not in taken}
+    clocks = [name for name, (_, cells) in texts.items() if is_clock(pandas.Series(cells))]
+    candidates = {name: column for name, column in texts.items() if name not in clocks}
     if not len(twice):
         named = [name for name in candidates if name.lower() in ITEM_NAMES]
         repeated = [name for name in named if len(candidates[name][1]) <= len(table.time) // 2]
@@ -45,6 +48,12 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
         f"{table.name}: {text(table.time[first])} comes twice ({table.row(first)} and "
         f"{table.row(second)})"
     )
+    if clocks and not fitting and len(table.time_columns) == 1:
+        raise UserError(
+            f"{where}, and {shorten(clocks[0])} has times of day: name both columns by --time (in "
+            f"Python time=), as {shorten(table.time_name)}+{shorten(clocks[0])}, or the one with "
+            "the series by --item (item=)"
+        )
     named = [name for name in candidates if name.lower() in ITEM_NAMES] or list(candidates)
     if not fitting and len(named) == 1 and len(candidates[named[0]][1]) > 1:
         return named[0]  # its timestamps that come twice are reported later

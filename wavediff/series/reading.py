@@ -53,7 +53,7 @@ def read_series(
         source: a CSV (.gz too) or Parquet file, a frame or series of pandas or polars, or an array
             or list ``[T]``, ``[T, V]`` or ``[N, T, V]``, or a dict of arrays ``[T]`` by variable,
             whose steps are plain numbers unless there is a ``freq``.
-        time: the time column; None finds it.
+        time: the time column, or several with + between, as Date+Time; None finds them.
         item: the item column; None finds it.
         targets: the columns to model; None for all with numbers.
         known: columns whose future is known when forecasting, in rows beyond the last target.
@@ -139,8 +139,9 @@ def read_series(
         notes += longer(items, targets)
     notes = [summary(table, items, freq, item_column, targets), *notes, *odd(items, targets)]
     origin = Origin(
-        source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format
-    )
+        source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format,
+        table.time_columns if len(table.time_columns) > 1 else (),
+    )  # fmt: skip
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 
 from wavediff.series import frequency
-from wavediff.series.date_formats import written
+from wavediff.series.written_stamps import written
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ class Origin:
 
     Attributes:
         source: the file or frame.
-        time: name of the time column.
+        time: name of the time column; of several, with + between.
         item_column: name of the item column; None where there is none.
         item: number of the item of each row.
         step: step of each row.
         time_format: of the timestamps (strftime), where they are text of one format.
+        time_columns: the columns that hold the timestamps, where they are several.
     """
 
     source: Path | pandas.DataFrame
@@ -55,6 +56,7 @@ class Origin:
     item: np.ndarray
     step: np.ndarray
     time_format: str | None = None
+    time_columns: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

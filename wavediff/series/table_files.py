@@ -14,6 +14,7 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
+from wavediff.series.stamp_parts import may_be_part
 from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 
 CELLS = 2_000_000  # of a frame
@@ -150,6 +151,7 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             for name, column in sample.items()
             if name in texts
             or name.lower() in ITEM_NAMES
+            or may_be_part(name, column)  # with its leading zeros
             or is_text(column)  # so that no piece of it is read in another way
         }
         yield from _pieces(path, options, head, attrs, progress)

@@ -16,6 +16,7 @@ from wavediff.inputs import is_parquet
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.parquet_files import whole_frame
 from wavediff.series.series_set import Origin, SeriesSet
+from wavediff.series.stamp_parts import separated
 from wavediff.series.table_bytes import LINE, is_gzip
 from wavediff.series.table_files import COMMA, delimiter
 
@@ -86,6 +87,16 @@ def write_table(frame: pandas.DataFrame, output: Path) -> None:
                 ) from error
         else:
             frame.to_csv(path, index=False, float_format=f"%.{_digits(frame)}g")
+
+
+def as_columns(frame: pandas.DataFrame, series: SeriesSet) -> pandas.DataFrame:
+    """A frame whose timestamps are as written, in the columns of the table that was read."""
+    columns = series.origin.time_columns if series.origin else ()
+    if not columns:
+        return frame
+    cells = separated(frame[series.time_name], columns)
+    others = frame.drop(columns=series.time_name)
+    return pandas.concat([pandas.DataFrame(cells, index=frame.index), others], axis=1)
 
 
 def _origin(series: SeriesSet) -> Origin:
