@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas
 
@@ -11,7 +13,11 @@ SCALES = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}  # microseconds
 FORMATS = {
     "month": "%Y%m", "day": "%Y%m%d", "hour": "%Y%m%d%H", "minute": "%Y%m%d%H%M",
     "second": "%Y%m%d%H%M%S", "day first": "%d%m%Y", "month first": "%m%d%Y",
+    "short year": "%y%m%d", "day of year": "%Y%j",
 }  # fmt: skip
+EXCEL, EXCEL_EPOCH = "excel", 25569  # days from 1899-12-30, where Excel begins, to 1970
+EXCEL_DAYS = 36526, 55153  # of the years 2000 to 2050
+DAY_NAME = re.compile(r"date|datum|fecha|day|tag\b|jour", re.IGNORECASE)
 CLOCK = {"day": (), "hour": (23,), "minute": (59, 23), "second": (59, 59, 23)}  # from the end on
 STEPS = {"t", "step", "timestep"}  # names of columns that count steps
 LAST = 253402300800e6  # the end of the year 9999, in microseconds
@@ -28,7 +34,8 @@ def kind_of(sample: pandas.Series, name: str) -> str:
         name: of the column.
 
     Returns:
-        ``year``, a kind of ``FORMATS``, a unit since 1970 (``s`` to ``ns``) or ``step``.
+        ``year``, a kind of ``FORMATS``, a unit since 1970 (``s`` to ``ns``), ``excel`` (days of a
+        spreadsheet) or ``step``.
     """
     values = sample.to_numpy(np.float64, na_value=np.nan)
     values = values[np.isfinite(values)]
@@ -43,8 +50,10 @@ def kind_of(sample: pandas.Series, name: str) -> str:
         return "year"
     if name not in STEPS and (values == np.rint(values)).all():
         for kind in FORMATS:
-            if _share(values, kind) > 0.5:
+            if _share(values, kind) > (0.99 if kind in ("short year", "day of year") else 0.5):
                 return kind
+    if DAY_NAME.search(name) and low >= EXCEL_DAYS[0] and high <= EXCEL_DAYS[1]:
+        return EXCEL
     for unit, scale in SCALES.items():
         if 1e14 < usual * scale < 1e16:
             return unit
@@ -55,6 +64,11 @@ def _share(values: np.ndarray, kind: str) -> float:
     """How many of the numbers are dates of a kind, in the years 1500 to 2200."""
     if kind == "month":
         return float((_year(values // 100) & _in(values % 100, 1, 12)).mean())
+    if kind == "short year":
+        in_range = _in(values, 100_101, 991_231)
+        return float((in_range & (_share(values + 2e7, "day") == 1)).mean())
+    if kind == "day of year":
+        return float((_year(values // 1000) & _in(values % 1000, 1, 366)).mean())
     if kind in CLOCK:
         good = np.ones(len(values), dtype=bool)
         for most in CLOCK[kind]:
@@ -66,6 +80,11 @@ def _share(values: np.ndarray, kind: str) -> float:
         first, second, year = values // 1e6, values // 1e4 % 100, values % 1e4
         day, month = (first, second) if kind == "day first" else (second, first)
     return float((good & _year(year) & _in(month, 1, 12) & _in(day, 1, 31)).mean())
+
+
+def both_first(column: pandas.Series) -> bool:
+    """Whether numbers are dates with the day first and with the month first alike."""
+    return not any(pandas.isna(times(column, kind)).any() for kind in ("day first", "month first"))
 
 
 def _in(values: np.ndarray, least: int, most: int) -> np.ndarray:
@@ -93,7 +112,13 @@ def times(column: pandas.Series, kind: str) -> np.ndarray:
         text = pandas.Series(np.where(good, values, 0).astype(np.int64)).astype(str)
         if kind.endswith("first"):
             text = text.str.zfill(8)
+        if kind == "short year":
+            text = text.str.zfill(6)
         found = parsed(text, FORMATS[kind]).as_unit("us").to_numpy().copy()
+    elif kind == EXCEL:
+        good = np.abs(values - EXCEL_EPOCH) < LAST / 86400e6
+        seconds = np.rint((np.where(good, values, 0) - EXCEL_EPOCH) * 86400)  # hours are rounded
+        found = (seconds * 1e6).astype(np.int64).astype("M8[us]")
     else:
         scale = SCALES[kind]
         good = (np.abs(values) < LAST / scale) & (np.abs(values) < 2.0**63)

@@ -15,6 +15,7 @@ SEPARATORS = ("-", "/", ".", " ", "_", ". ", TAB, "")
 ORDERS = (
     "%Y{0}%m{0}%d", "%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y",
     "%y{0}%m{0}%d", "%Y{0}%m", "%m{0}%Y",
+    "%Y{0}%j",
 )  # fmt: skip
 NAMED = (
     "%d{0}%b{0}%Y", "%d{0}%B{0}%Y", "%d{0}%b{0}%y", "%Y{0}%b{0}%d", "%b{0}%d{0}%Y", "%b{0}%Y",
@@ -37,7 +38,7 @@ ISO = "ISO8601"  # of the date, of the date and a clock with or without seconds,
 MONTH_NAME = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 WEEKDAY = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)", re.IGNORECASE)
 DIGITS = {"%H%M%S": 6, "%H%M": 4, "%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%Y%m": 6, "%m%Y": 6}
-DIGITS |= {"%d%m%y": 6, "%m%d%y": 6, "%y%m%d": 6}
+DIGITS |= {"%d%m%y": 6, "%m%d%y": 6, "%y%m%d": 6, "%Y%j": 7, "%j": 3}
 ISO_FORM = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 DOTTED = re.compile(r"([ap])\.\s?(m)\.?", re.IGNORECASE)  # a.m.
 # quarters, months and weeks by names of their parts: y (or s, of two digits), q, m, w, d

@@ -33,26 +33,31 @@ RANGES = {
     "hour": (0, 24), "minute": (0, 59),
 }  # fmt: skip
 CALENDARS = (("year", "month", "day"), ("year", "month"), ("year", "quarter"), ("year", "week"))
+DIGITS = re.compile(r"\s*\d{4}(\d\d)?\s*")  # of a column that is named as a clock
 CLOCK = re.compile(r"\s*\d{1,2}[:.h]\d\d([:.]\d\d([.,]\d+)?)?(\s*[ap]\.?\s?m\.?| Uhr)?\s*", re.I)
 QUARTER = re.compile(r"\s*(Q?[1-4])\s*", re.IGNORECASE)
 WEEK = re.compile(r"\s*((K?W)?\s?\d{1,2})\s*", re.IGNORECASE)
 WORDS = {"quarter": "quarter ", "week": "week "}  # before their numbers, which could be months
 
 
-def is_clock(values: pandas.Series) -> bool:
-    """Whether the cells of a column of text are times of day, several of them."""
+def is_clock(values: pandas.Series, name: str = "") -> bool:
+    """Whether the cells of a column of text are times of day, several of them; 1345 is one in a
+    column with a name like ``time``."""
     values = values.dropna().head(SAMPLE)
     return (
         bool(len(values))
         and is_text(values)
-        and all(CLOCK.fullmatch(str(cell)[:30]) for cell in cells(values))
+        and any(
+            all(pattern.fullmatch(str(cell)[:30]) for cell in cells(values))
+            for pattern in ([CLOCK, DIGITS] if _plain(name) in NAMES["clock"] else [CLOCK])
+        )
         and values.nunique() > 1
     )
 
 
 def may_be_part(name: str, values: pandas.Series) -> bool:
     """Whether a column may hold a part of a timestamp, to be read as text."""
-    whole = pandas.api.types.is_integer_dtype(values) and values.between(0, RANGES["year"][1]).all()
+    whole = pandas.api.types.is_integer_dtype(values) and values.between(0, 2359).all()
     return bool(whole) and any(_plain(name) in names for names in NAMES.values())
 
 
@@ -73,7 +78,7 @@ def find_parts(frame: pandas.DataFrame, dates: Sequence[str], taken: Collection[
         key = [*dates, *(name for name in taken if name in frame.columns)]
         if not frame[key].duplicated().any() or _has_clock(frame[dates[0]]):
             return []
-        clocks = [name for name in free if is_clock(frame[name])]
+        clocks = [name for name in free if is_clock(frame[name], name)]
         hours = [] if clocks else [name for name in free if _has_role(frame, name, "hour")]
         others = [name for name in free if name not in [*clocks, *hours] and is_text(frame[name])]
         if any(not frame[[*key, name]].duplicated().any() for name in others):

@@ -12,7 +12,7 @@ from pandas.api.types import is_numeric_dtype as is_numeric
 from wavediff.errors import UserError, shorten
 from wavediff.series import frequency
 from wavediff.series.columns import cells, is_date
-from wavediff.series.counted_stamps import FORMATS, kind_of, steps
+from wavediff.series.counted_stamps import EXCEL, FORMATS, both_first, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
 from wavediff.series.date_formats import (
     ISO,
@@ -29,10 +29,15 @@ from wavediff.series.written_stamps import EPOCH, exact
 FIRST_YEAR, END_OF_YEARS = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 UNITS = {"year": "years", "s": "seconds since 1970", "ms": "milliseconds since 1970"}
 UNITS |= {"us": "microseconds since 1970", "ns": "nanoseconds since 1970"}
+UNITS |= {EXCEL: "days since 1899-12-30, as a spreadsheet counts them"}
 
 
-def _texts(column: pandas.Series) -> pandas.Series:
-    """Cells as text, cut where they are far too long for a timestamp."""
+def _texts(column: pandas.Series, digits: int = 0) -> pandas.Series:
+    """Cells as text, cut where they are far too long for a timestamp; whole numbers have at least
+    so many digits."""
+    if is_numeric(column):
+        whole = column.map("{:.17g}".format, na_action="ignore")
+        return whole.str.zfill(digits)
     if isinstance(column.dtype, pandas.StringDtype):
         return column.str.slice(stop=2 * LONGEST)
     texts = [str(cell)[: 2 * LONGEST] for cell in cells(column)]
@@ -75,7 +80,7 @@ class Stamps:
         self.rows = 0
         self.format: str | None = None
         self._form = date_format
-        self._others: list[str] = []
+        self._digits = 0 if date_format is None else _digits(date_format)
         self.zone: tzinfo | None = None
         self.universal = False
         self.tz = None if tz is None else _zone(tz)
@@ -86,10 +91,10 @@ class Stamps:
             self.kind = "period"
         elif is_date(sample):
             self.kind = "stamp"
-        elif pandas.api.types.is_numeric_dtype(sample):
+        elif is_numeric(sample) and date_format is None:
             self.kind = kind_of(sample, column)
         elif len(sample):
-            sample = _texts(sample)
+            sample = _texts(sample, self._digits)
             self._form = self._format(sample)
             if self._form == ISO:
                 self.format = None
@@ -100,13 +105,29 @@ class Stamps:
         self.numeric = self.kind not in ("text", "period", "stamp")
         if self.kind in FORMATS:
             self.format = FORMATS[self.kind]
-            if self.kind == "day first":
-                self.notes.append("numbers like 31012024 are read day first")
+            self._note_numbers(sample)
         elif self.kind == "year":
             self.format = "year"
-        elif self.kind in EPOCH:
+        elif self.kind in (*EPOCH, EXCEL):
+            if self.kind == EXCEL:
+                self.notes.append(f"the numbers in {shorten(column)} are {UNITS[EXCEL]}")
             whole = (sample == sample.round()).all() if is_numeric(sample) else True
             self.format = self.kind if whole else f"{self.kind}.f"
+
+    def _note_numbers(self, sample: pandas.Series) -> None:
+        """Choose between day and month first, and say how numbers are read where others may fit."""
+        if not self.kind.endswith("first"):
+            if self.kind == "short year":
+                self.notes.append("numbers like 240131 are read as %y%m%d: --date-format decides")
+            return
+        numbers = pandas.to_numeric(sample)
+        text = _texts(numbers, 8)
+        found = [FORMATS[kind] for kind in ("day first", "month first")]
+        if both_first(numbers) and _differ(text, *found):
+            self.format = self._chosen(text, found)
+            self.kind = next(kind for kind, form in FORMATS.items() if form == self.format)
+        elif self.kind == "day first":
+            self.notes.append("numbers like 31012024 are read day first")
 
     def __call__(self, column: pandas.Series) -> np.ndarray:
         missing = column.isna().to_numpy()
@@ -124,7 +145,7 @@ class Stamps:
             self.rows += len(column)
             return found
         if self.kind == "text":
-            times = self._parsed(_texts(column))
+            times = self._parsed(_texts(column, self._digits))
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
@@ -197,16 +218,20 @@ class Stamps:
                 "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00, or give "
                 "--date-format (in Python date_format=)"
             )
+        return self._chosen(sample, found) if len(found) > 1 else found[0]
+
+    def _chosen(self, sample: pandas.Series, found: list[str]) -> str:
+        """One of several formats that fit: of a regular series, or else the first of them."""
         readings = {form: _reading(sample, form) for form in found}
         found.sort(key=lambda form: readings[form].startswith("at no"))  # stable: regular first
-        self._others = [form for form in found[1:] if _differ(sample, found[0], form)]
-        if self._others:
-            one, other = parsed(sample, found[0]), parsed(sample, self._others[0])
+        others = [form for form in found[1:] if _differ(sample, found[0], form)]
+        if others:
+            one, other = parsed(sample, found[0]), parsed(sample, others[0])
             shown = sample.iloc[int(np.argmax(one != other))]
             but = " and ".join(
-                f"{_order(form)} ({readings[form]}) by {form}" for form in self._others
+                f"{_order(form)} ({readings[form]}) by {form}" for form in others
             )
-            fit = "fits" if len(self._others) == 1 else "fit"
+            fit = "fits" if len(others) == 1 else "fit"
             self.notes.append(
                 f"dates like {shorten(shown)} are read {_order(found[0])} ({found[0]}, "
                 f"{readings[found[0]]}), but {but} {fit} too: --date-format decides"
@@ -289,6 +314,12 @@ class Stamps:
             again = pandas.Series(local).groupby(local).cumcount().to_numpy()
             times = local.tz_localize(zone, ambiguous=again % 2 == 0, nonexistent="shift_forward")
         return times.tz_convert(UTC).tz_localize(None)
+
+
+def _digits(form: str) -> int:
+    """Of numbers in a format, with their leading zeros."""
+    text = pandas.Timestamp("2010-10-10 10:10:10").strftime(form)
+    return len(text) if text.isdigit() else 0
 
 
 def _check_format(form: str, sample: pandas.Series) -> None:

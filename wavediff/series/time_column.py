@@ -10,7 +10,7 @@ import pandas
 
 from wavediff.errors import UserError, listed, shorten
 from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, cells, is_date, is_text
-from wavediff.series.counted_stamps import kind_of, times
+from wavediff.series.counted_stamps import EXCEL, kind_of, times
 from wavediff.series.stamp_parts import find_parts
 
 LONGEST = 100  # characters of a timestamp
@@ -100,7 +100,9 @@ def _candidates(
         elif not text and _kind(values) in FULL:
             numbered.append(column)
         elif column.strip().lower() in TIME_NAMES and (
-            mostly(values, WHOLE) if text else _counts(values)
+            mostly(values, WHOLE)
+            if text
+            else _counts(values) or _kind(values, column) == EXCEL
         ):
             counters.append(column)
     return dates, counters, numbered
@@ -110,6 +112,8 @@ def _named(frame: pandas.DataFrame, taken: Collection[str]) -> list[str]:
     """Columns whose names speak of dates, and whose numbers may be some."""
     found = []
     for column, values in _known(frame, taken):
+        if is_text(values) and all(WHOLE.fullmatch(str(cell)[:LONGEST]) for cell in cells(values)):
+            values = pandas.to_numeric(values)
         kind = None if is_date(values) or is_text(values) else _kind(values, column)
         if kind not in (None, "step") and DATED.search(column):
             found.append(column)

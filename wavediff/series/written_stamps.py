@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas
 
+from wavediff.series.counted_stamps import EXCEL, EXCEL_EPOCH
 from wavediff.series.date_formats import MONTH_NAME
 
 EPOCH = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}  # numbers since 1970, in microseconds
@@ -86,10 +87,13 @@ EXACT = re.compile(r"(%:z|%\df|%P|%Q|%[\^_][bB]|%-[dmjHI])")
 
 def written(times: pandas.DatetimeIndex, form: str) -> pandas.Index:
     """Timestamps in a format of ``exact`` or ``template``, or as numbers: years for ``year``, or of
-    ``EPOCH``, with ``.f`` where they have a fraction."""
+    ``EPOCH`` or ``excel``, with ``.f`` where they have a fraction."""
     if form == "year":
         return times.year
     unit = form.removesuffix(".f")
+    if unit == EXCEL:
+        days = times.as_unit("us").astype(np.int64) / 86400e6 + EXCEL_EPOCH
+        return pandas.Index(days if form != unit else days.astype(np.int64))
     if unit in EPOCH:
         count = times.as_unit("us").astype(np.int64)
         if form != unit:  # with a fraction
