@@ -140,7 +140,7 @@ def read_series(
     notes = [summary(table, items, freq, item_column, targets), *notes, *odd(items, targets)]
     origin = Origin(
         source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format,
-        table.time_columns if len(table.time_columns) > 1 else (),
+        table.time_columns if len(table.time_columns) > 1 else (), table.rows,
     )  # fmt: skip
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
 

@@ -48,6 +48,7 @@ class Origin:
         step: step of each row.
         time_format: of the timestamps (strftime), where they are text of one format.
         time_columns: the columns that hold the timestamps, where they are several.
+        rows: the number of each row in the source, where empty ones are left out.
     """
 
     source: Path | pandas.DataFrame
@@ -57,6 +58,7 @@ class Origin:
     step: np.ndarray
     time_format: str | None = None
     time_columns: Sequence[str] = ()
+    rows: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

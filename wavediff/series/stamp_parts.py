@@ -61,21 +61,24 @@ def may_be_part(name: str, values: pandas.Series) -> bool:
     return bool(whole) and any(_plain(name) in names for names in NAMES.values())
 
 
-def find_parts(frame: pandas.DataFrame, dates: Sequence[str], taken: Collection[str]) -> list[str]:
+def find_parts(
+    frame: pandas.DataFrame, dates: Sequence[str], texts: Collection[str], taken: Collection[str]
+) -> list[str]:
     """The columns that together hold the timestamps; none where one column does.
 
     Args:
         frame: the first rows of a table.
         dates: its columns of dates.
+        texts: the column that names the series, if it is given.
         taken: columns that are something else.
 
     Raises:
         UserError: where several columns may be the time of day.
     """
     frame = frame.head(SAMPLE)
-    free = [name for name in frame.columns if name not in {*taken, *dates}]
+    free = [name for name in frame.columns if name not in {*texts, *taken, *dates}]
     if len(dates) == 1:
-        key = [*dates, *(name for name in taken if name in frame.columns)]
+        key = [*dates, *(name for name in texts if name in frame.columns)]
         if not frame[key].duplicated().any() or _has_clock(frame[dates[0]]):
             return []
         clocks = [name for name in free if is_clock(frame[name], name)]

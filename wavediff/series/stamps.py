@@ -44,6 +44,11 @@ def _texts(column: pandas.Series, digits: int = 0) -> pandas.Series:
     return pandas.Series(texts, column.index, dtype=str)
 
 
+TOTAL = re.compile(  # how the cell of a row of totals begins
+    r"\s*((grand|sub)[- ]?)?(total|sum|gesamt|somme|suma|totaal|average|avg|mean|mittel|schnitt"
+    r"|durchschnitt|moyenne|promedio|media|ergebnis|saldo|anzahl|count)",
+    re.IGNORECASE,
+)
 OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
 
 
@@ -134,7 +139,7 @@ class Stamps:
         if missing.any():
             raise UserError(
                 f"{self.table}: the time column {shorten(self.column)} is empty in "
-                f"{self._row(missing)}: every row needs a timestamp"
+                f"{self._row(missing)}: every row needs a timestamp{self._foreign(missing)}"
             )
         if self.numeric:
             column = self._as_numbers(column)
@@ -180,8 +185,17 @@ class Stamps:
         cell = column.iloc[int(np.argmax(wrong))]
         return UserError(
             f"{self.table}: {shorten(cell)} in the time column {shorten(self.column)}, "
-            f"{self._row(wrong)}, is not {what}: correct it"
+            f"{self._row(wrong)}, is not {what}: correct it{self._foreign(wrong, cell)}"
         )
+
+    def _foreign(self, wrong: np.ndarray, cell: object = "") -> str:
+        """The end of a sentence about a row without a timestamp, which may be none of the table."""
+        place = int(np.argmax(wrong))
+        if wrong.sum() == 1 and place == self.rows == 0:
+            return ", or delete that line if it has units or a second header"
+        if TOTAL.match(str(cell)[:LONGEST]) or wrong[place:].all():
+            return ", or delete that line if it has totals or a remark"
+        return ""
 
     def _row(self, which: np.ndarray) -> str:
         """The first row of this piece where ``which`` is true."""
@@ -212,11 +226,14 @@ class Stamps:
             return None
         if not found:
             wrong = odd(sample)
+            if wrong.all() and len(sample) > 1 and fitting(sample.iloc[1:]):
+                wrong[1:] = False
             raise UserError(
                 f"{self.table}: {shorten(sample.iloc[int(np.argmax(wrong))])!r} in the time column "
                 f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
                 "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00, or give "
                 "--date-format (in Python date_format=)"
+                f"{self._foreign(wrong, sample.iloc[int(np.argmax(wrong))])}"
             )
         return self._chosen(sample, found) if len(found) > 1 else found[0]
 
@@ -256,6 +273,7 @@ class Stamps:
                 f"{self.table}: {shorten(column.iloc[int(np.argmax(wrong))])!r} in the time column "
                 f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
                 "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00"
+                f"{self._foreign(wrong, column.iloc[int(np.argmax(wrong))])}"
             )
         return times
 

@@ -19,7 +19,7 @@ from wavediff.series.amounts import Notation
 from wavediff.series.columns import ITEM_NAMES, is_date, is_text, mostly_numbers
 from wavediff.series.stamp_parts import joined, joined_format
 from wavediff.series.stamps import Stamps
-from wavediff.series.table_files import DECIMAL, DOUBTFUL, NAME, SAMPLE
+from wavediff.series.table_files import ABOVE, DECIMAL, DOUBTFUL, NAME, SAMPLE
 from wavediff.series.time_column import split_name, time_columns
 
 LARGEST = 1e37  # values above cannot be computed with in float32
@@ -41,7 +41,9 @@ class Table:
         texts: (codes, texts) by name; the codes are int32, -1 where missing.
         columns: names of all columns of the source.
         notes: sentences about what was decided.
-        first_line: the number of row 0 in messages: 2 in a CSV file, whose header is line 1.
+        first_line: the number of row 0 in messages: 2 in a CSV file whose header is line 1; 0 for
+            other sources.
+        rows: the number of each row in the source, where empty ones are left out.
     """
 
     name: str
@@ -56,10 +58,12 @@ class Table:
     columns: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     first_line: int = 0
+    rows: np.ndarray | None = None
 
     def row(self, number: int) -> str:
         """What messages call row ``number``."""
-        return f"{'line' if self.first_line == 2 else 'row'} {number + self.first_line}"
+        number = number if self.rows is None else int(self.rows[number])
+        return f"{'line' if self.first_line else 'row'} {number + self.first_line}"
 
 
 def read_table(
@@ -123,7 +127,8 @@ class _Reader:
         self.named, self.long = {*texts, *also}, set[str]()
         self.only, self.also, self.date_format, self.tz = only, also, date_format, tz
         self.result = Table(name, time or "", np.zeros(0), first_line=first_line, notes=notes)
-        self.rows = 0
+        self.rows, self.read, self.empty = 0, 0, 0
+        self.width = 8  # columns by which empty rows are looked for
         self.times: list[np.ndarray] = []
         self.wanted: list[str] = []
         self.pieces: dict[str, list[np.ndarray]] = {}
@@ -133,6 +138,7 @@ class _Reader:
 
     def add(self, frame: pandas.DataFrame) -> None:
         """The next rows."""
+        frame = self._without_empty(frame)
         if self.stamps is None:
             self.stamps = self._begin(frame)
         if not len(frame):
@@ -143,6 +149,20 @@ class _Reader:
             self.pieces[name].append(read(name, frame[name]))
         self.rows += len(frame)
 
+    def _without_empty(self, frame: pandas.DataFrame) -> pandas.DataFrame:
+        """A piece without the rows that have no cell at all, as spreadsheets leave them."""
+        first, self.read = self.read, self.read + len(frame)
+        empty = np.flatnonzero(frame.iloc[:, : self.width].isna().all(axis=1))
+        if len(empty):
+            empty = empty[frame.iloc[empty].isna().all(axis=1).to_numpy()]
+        if not len(empty) and self.result.rows is None:
+            return frame
+        self.empty += len(empty)
+        kept = np.delete(np.arange(first, self.read), empty)
+        before = np.arange(first) if self.result.rows is None else self.result.rows
+        self.result.rows = np.concatenate([before, kept])
+        return frame.drop(frame.index[empty])
+
     def table(self) -> Table:
         """All rows."""
         if self.stamps is None or not self.rows:
@@ -152,6 +172,8 @@ class _Reader:
         table.time_format, table.zone = stamps.format, stamps.zone
         table.universal = stamps.universal
         table.notes += self.stamps.notes
+        if self.empty:
+            table.notes.append(f"rows without any cell are left out: {self.empty}")
         table.time = np.concatenate(self.times)
         self.times.clear()
         for name in self.wanted:
@@ -178,8 +200,14 @@ class _Reader:
                 )
         if not len(frame):
             raise self._no_rows()
+        above = frame.attrs.get(ABOVE, ())
+        self.result.first_line += len(above)
+        if any(line.strip() for line in above):
+            text = shorten(" ".join(line.strip() for line in above))
+            several = f"lines 1 to {len(above)} are" if len(above) > 1 else "line 1 is"
+            self.result.notes.append(f"{several} above the header and left out: {text}")
         named = {*(self.only or ()), *self.also, *self.texts}
-        parts = time_columns(frame.head(SAMPLE), self.name, self.time, self.texts | self.named)
+        parts = time_columns(frame.head(SAMPLE), self.name, self.time, self.texts, named)
         time = "+".join(parts)
         self.result.time_name, self.result.columns = time, columns
         self.result.time_columns = parts

@@ -35,7 +35,11 @@ DATED = re.compile(
 
 
 def time_columns(
-    frame: pandas.DataFrame, name: str, time: str | None, taken: Collection[str] = ()
+    frame: pandas.DataFrame,
+    name: str,
+    time: str | None,
+    texts: Collection[str] = (),
+    taken: Collection[str] = (),
 ) -> list[str]:
     """The time column, or the columns that together hold the timestamps, the largest unit first.
 
@@ -43,7 +47,8 @@ def time_columns(
         frame: the first rows of the table.
         name: of the table, for messages.
         time: a column, several with + between, or None.
-        taken: columns that are something else.
+        texts: columns that are text.
+        taken: columns that are no part of several that hold the timestamps.
 
     Raises:
         UserError: where there is no such column, or more than one.
@@ -58,12 +63,12 @@ def time_columns(
                     f"{name} has no column {shorten(column)}: it has {listed(frame.columns)}"
                 )
         return columns
-    dates, counters, numbered = _candidates(frame, taken)
+    dates, counters, numbered = _candidates(frame, texts)
     try:
-        parts = find_parts(frame, dates or numbered, taken)
+        parts = find_parts(frame, dates or numbered, texts, taken)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
-    return parts or [_only(frame, name, dates or numbered or counters or _named(frame, taken))]
+    return parts or [_only(frame, name, dates or numbered or counters or _named(frame, texts))]
 
 
 def split_name(time: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.parquet_files import whole_frame
 from wavediff.series.series_set import Origin, SeriesSet
 from wavediff.series.stamp_parts import separated
-from wavediff.series.table_bytes import LINE, is_gzip
-from wavediff.series.table_files import COMMA, delimiter
+from wavediff.series.table_bytes import LINE, head_of, is_gzip
+from wavediff.series.table_files import COMMA
+from wavediff.series.table_layout import layout_of
 
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -123,7 +125,8 @@ def _columns(
             values[rows], std[rows] = medians[number][v, steps], stds[number][v, steps]
         at = np.flatnonzero(np.isnan(given) & ~np.isnan(values))
         if len(at):
-            found[name] = at, values[at], std[at]
+            rows = at if origin.rows is None else origin.rows[at]
+            found[name] = rows, values[at], std[at]
     return found
 
 
@@ -132,14 +135,16 @@ def _copy(source: Path, out: TextIO, columns: Columns) -> None:
     with _opened(source, "utf-8") as text:
         if text.read(1) == "\ufeff":
             out.write("\ufeff")
+    layout = layout_of(head_of(source))
+    sep, above = layout.sep, len(layout.above)
     with _opened(source) as text:
+        out.writelines(itertools.islice(text, above))
         first = next(line for line in text if line.strip())
-    sep = delimiter(first)
     with _opened(source) as text:
-        names = list(pandas.read_csv(text, sep=sep, nrows=0).columns)
+        names = list(pandas.read_csv(text, sep=sep, skiprows=above, nrows=0).columns)
     writer = csv.writer(out, delimiter=sep, lineterminator="\r\n" if "\r\n" in first else "\n")
     places = {name: names.index(name) for name in columns}
-    commas = _commas(source, sep, places)
+    commas = _commas(source, sep, above, places)
     parts = []
     for name, gaps in columns.items():
         place = names.index(name)
@@ -147,7 +152,7 @@ def _copy(source: Path, out: TextIO, columns: Columns) -> None:
         names.insert(place + 1, column)
         parts.append((place, column, commas[name], _Next(zip(*gaps, strict=True))))
     number = -1  # of the row; the header's
-    for row in _rows(source, sep):
+    for row in _rows(source, sep, above):
         # empty lines are not rows of the table
         if len(row) > 1 or any(cell.strip() for cell in row):
             for place, column, comma, gap in parts:
@@ -179,16 +184,16 @@ def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
     return open(path, encoding=encoding, newline="")
 
 
-def _rows(path: Path, sep: str) -> Iterator[list[str]]:
+def _rows(path: Path, sep: str, above: int) -> Iterator[list[str]]:
     csv.field_size_limit(max(LINE, csv.field_size_limit()))
     with _opened(path) as text:
-        yield from csv.reader(text, delimiter=sep)
+        yield from csv.reader(itertools.islice(text, above, None), delimiter=sep)
 
 
-def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, bool]:
+def _commas(path: Path, sep: str, above: int, places: Mapping[str, int]) -> Mapping[str, bool]:
     """Whether each of these columns has decimal commas."""
     found = dict.fromkeys(places, False)
-    for row in _rows(path, sep):
+    for row in _rows(path, sep, above):
         for name, place in places.items():
             cell = row[place].strip() if len(row) > place else ""
             found[name] = found[name] or bool(
