@@ -141,6 +141,7 @@ def read_series(
     origin = Origin(
         source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format,
         table.time_columns if len(table.time_columns) > 1 else (), table.rows,
+        table.notations,
     )  # fmt: skip
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
 

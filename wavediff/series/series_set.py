@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 
 from wavediff.series import frequency
+from wavediff.series.amounts import Notation
 from wavediff.series.written_stamps import written
 
 
@@ -49,6 +50,7 @@ class Origin:
         time_format: of the timestamps (strftime), where they are text of one format.
         time_columns: the columns that hold the timestamps, where they are several.
         rows: the number of each row in the source, where empty ones are left out.
+        notations: of the numbers, by column.
     """
 
     source: Path | pandas.DataFrame
@@ -59,6 +61,7 @@ class Origin:
     time_format: str | None = None
     time_columns: Sequence[str] = ()
     rows: np.ndarray | None = None
+    notations: Mapping[str, Notation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Table:
         first_line: the number of row 0 in messages: 2 in a CSV file whose header is line 1; 0 for
             other sources.
         rows: the number of each row in the source, where empty ones are left out.
+        notations: of the numbers, by column.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     first_line: int = 0
     rows: np.ndarray | None = None
+    notations: dict[str, Notation] = field(default_factory=dict)
 
     def row(self, number: int) -> str:
         """What messages call row ``number``."""
@@ -188,6 +190,11 @@ class _Reader:
                 table.texts[name] = (column, list(self.codes[name]) or [""])
             else:
                 table.numbers[name] = column
+                table.notations[name] = self.notations[name]
+        marked = [name for name, notation in table.notations.items() if notation.is_marked]
+        if marked:
+            shown = (f"{shorten(name, 30)} ({_marks(table.notations[name])})" for name in marked)
+            table.notes.append(f"numbers are read without their marks: {listed(shown)}")
         return table
 
     def _begin(self, frame: pandas.DataFrame) -> Stamps:
@@ -288,3 +295,9 @@ class _Reader:
                 "it, or leave the cell empty where the value is missing"
             )
         return values
+
+
+def _marks(notation: Notation) -> str:
+    """The signs and separators of a column for messages."""
+    names = {" ": "spaces"}
+    return " and ".join(names.get(mark, mark) for mark in sorted(notation.signs | notation.marks))
