@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         forecaster = Forecaster(arguments.horizon, **series_options(arguments))
         forecaster.read(arguments.data)
         report(forecaster.notes)
+        assert forecaster.series is not None
         if arguments.fit_seconds or arguments.fit_steps:
-            assert forecaster.series is not None
             told = len(forecaster.notes)
             report(forecaster.fit(forecaster.series).notes[told:])
         told = len(forecaster.notes)

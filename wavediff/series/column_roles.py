@@ -16,8 +16,8 @@ SEVERAL = 3  # columns that have a sentence each
 FEWEST_COUNTED = 8  # rows that show that a column counts them, whatever its name
 COUNTER = re.compile(  # names of columns that number the rows
     r"Unnamed: \d+(_level_\d+)?|#||n|i|idx|index|rows?[ _.]?(id|n(o|r|um|umber)?)?\.?|level_0"
-    r"|((s|sr|sl|lfd|lf|seq|serial)[ _.]*)?(no|nr|num|number|nummer|n°|nº|№)\.?|obs(ervation)?|record"
-    r"|seq(uence)?|pos(ition)?|line|zeile|instant|rec[ _]?no|id",
+    r"|((s|sr|sl|lfd|lf|seq|serial)[ _.]*)?(no|nr|num|number|nummer|n°|nº|№)\.?|obs(ervation)?"
+    r"|record|seq(uence)?|pos(ition)?|line|zeile|instant|rec[ _]?no|id",
     re.IGNORECASE,
 )
 
@@ -119,7 +119,9 @@ def find_targets(
         else:
             found.append(name)
     if found or len(counted) > 1:
-        notes += [f"column {shorten(name)} only counts the rows and is left out" for name in counted]
+        notes += [
+            f"column {shorten(name)} only counts the rows and is left out" for name in counted
+        ]
     else:
         found = counted
     if len(empty) > SEVERAL:

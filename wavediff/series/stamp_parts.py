@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-import numpy as np
 import pandas
 
 from wavediff.errors import UserError, listed
@@ -98,9 +97,7 @@ def find_parts(
         return [*dates, *found, *minutes[:1]] if found else []
     if dates:
         return []
-    by_role = {
-        role: [name for name in free if _has_role(frame, name, role)] for role in RANGES
-    }
+    by_role = {role: [name for name in free if _has_role(frame, name, role)] for role in RANGES}
     for roles in CALENDARS:
         if all(len(by_role[role]) == 1 for role in roles):
             found = [by_role[role][0] for role in roles]
@@ -139,7 +136,9 @@ def _has_clock(column: pandas.Series) -> bool:
     if is_date(column):
         times = pandas.DatetimeIndex(column.dropna())
         return bool((times != times.normalize()).any())
-    return bool(_texts(column.dropna()).str.contains(r"\d:\d\d|\d[T ]\d\d?$|[ap]m$", case=False).any())
+    return bool(
+        _texts(column.dropna()).str.contains(r"\d:\d\d|\d[T ]\d\d?$|[ap]m$", case=False).any()
+    )
 
 
 def _texts(column: pandas.Series) -> pandas.Series:
@@ -166,7 +165,8 @@ def joined(frame: pandas.DataFrame, columns: Sequence[str]) -> pandas.Series:
 def separated(labels: Sequence[str], columns: Sequence[str]) -> dict[str, list[str] | list[int]]:
     """The cells of each column of timestamps that are written in one text; numbers as such."""
     found: dict[str, list[str] | list[int]] = {}
-    for name, texts in zip(columns, zip(*(label.split(TAB) for label in labels), strict=True)):
+    parts = zip(*(label.split(TAB) for label in labels), strict=True)
+    for name, texts in zip(columns, parts, strict=True):
         cells = [text.removeprefix("quarter ").removeprefix("week ") for text in texts]
         whole = all(re.fullmatch(r"0|[1-9]\d*", cell) for cell in cells)
         found[name] = [int(cell) for cell in cells] if whole else cells

@@ -245,9 +245,7 @@ class Stamps:
         if others:
             one, other = parsed(sample, found[0]), parsed(sample, others[0])
             shown = sample.iloc[int(np.argmax(one != other))]
-            but = " and ".join(
-                f"{_order(form)} ({readings[form]}) by {form}" for form in others
-            )
+            but = " and ".join(f"{_order(form)} ({readings[form]}) by {form}" for form in others)
             fit = "fits" if len(others) == 1 else "fit"
             self.notes.append(
                 f"dates like {shorten(shown)} are read {_order(found[0])} ({found[0]}, "
@@ -299,8 +297,8 @@ class Stamps:
 
     def _note_offsets(self, zone: str) -> None:
         note = (
-            f"the distance from UTC changes: the timestamps come back in {zone}; give --tz, such as "
-            "Europe/Berlin, for local ones"
+            f"the distance from UTC changes: the timestamps come back in {zone}; give --tz, such "
+            "as Europe/Berlin, for local ones"
         )
         if not any(given.startswith("the distance from UTC changes") for given in self.notes):
             self.notes.append(note)

@@ -210,9 +210,9 @@ class _Reader:
         above = frame.attrs.get(ABOVE, ())
         self.result.first_line += len(above)
         if any(line.strip() for line in above):
-            text = shorten(" ".join(line.strip() for line in above))
+            titles = shorten(" ".join(line.strip() for line in above))
             several = f"lines 1 to {len(above)} are" if len(above) > 1 else "line 1 is"
-            self.result.notes.append(f"{several} above the header and left out: {text}")
+            self.result.notes.append(f"{several} above the header and left out: {titles}")
         named = {*(self.only or ()), *self.also, *self.texts}
         parts = time_columns(frame.head(SAMPLE), self.name, self.time, self.texts, named)
         time = "+".join(parts)

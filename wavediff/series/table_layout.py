@@ -65,8 +65,8 @@ def _is_header(lines: list[str], sep: str) -> bool:
 
 
 def _ends_titles(lines: list[str], first: int, number: int, sep: str) -> bool:
-    """Whether a line is the header below titles: names, more of them than any line above has
-    cells, and rows of as many cells with numbers below."""
+    """Whether a line is the header below titles: names, no fewer of them than any line above has
+    cells, and rows of as many cells with numbers or dates below."""
     names = _cells(lines[number], sep)
     filled = [name for name in names if name]
     above = [sum(map(bool, _cells(line, sep))) for line in lines[first:number]]
@@ -76,8 +76,8 @@ def _ends_titles(lines: list[str], first: int, number: int, sep: str) -> bool:
         len(filled) > 1
         and len(set(filled)) == len(filled)
         and not any(is_number(name) or DATE.fullmatch(name) for name in filled)
-        and max(above) < len(filled)
+        and max(above) <= len(filled)
         and bool(rows)
         and all(len(row) == len(names) for row in rows)
-        and any(is_number(cell.replace(",", ".")) for row in rows for cell in row[1:])
+        and any(is_number(cell.replace(",", ".")) or DATE.fullmatch(cell) for cell in rows[0])
     )

@@ -105,9 +105,7 @@ def _candidates(
         elif not text and _kind(values) in FULL:
             numbered.append(column)
         elif column.strip().lower() in TIME_NAMES and (
-            mostly(values, WHOLE)
-            if text
-            else _counts(values) or _kind(values, column) == EXCEL
+            mostly(values, WHOLE) if text else _counts(values) or _kind(values, column) == EXCEL
         ):
             counters.append(column)
     return dates, counters, numbered
@@ -125,9 +123,7 @@ def _named(frame: pandas.DataFrame, taken: Collection[str]) -> list[str]:
     return found
 
 
-def _known(
-    frame: pandas.DataFrame, taken: Collection[str]
-) -> Iterator[tuple[str, pandas.Series]]:
+def _known(frame: pandas.DataFrame, taken: Collection[str]) -> Iterator[tuple[str, pandas.Series]]:
     """The columns that may be the time column, and their values."""
     for column in frame.columns:
         values = frame[column].dropna()

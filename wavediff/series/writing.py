@@ -106,7 +106,7 @@ def _with_values(
     column: pandas.Series, at: np.ndarray, values: np.ndarray, std: np.ndarray, series: SeriesSet
 ) -> np.ndarray:
     """A column of a frame with missing cells replaced; in one of text they are text."""
-    if not is_text(column):
+    if not (is_text(column) and all(isinstance(cell, str) for cell in column.dropna())):
         found = column.to_numpy(float, na_value=np.nan, copy=True)
         found[at] = values
         return found
@@ -175,7 +175,7 @@ def _copy(source: Path, out: TextIO, columns: Columns, series: SeriesSet) -> Non
                 if number == gap.row:
                     row[place], spread = style.number(gap.value, gap.std), gap.std
                     gap.move()
-                std = plain(spread).replace(".", style.decimal)
+                std = plain(spread).replace(".", style.decimal) if any(row) else ""
                 row.insert(place + 1, column if number < 0 else std)
             number += 1
         writer.writerow(row)
@@ -208,9 +208,7 @@ def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
 def _rows(path: Path, layout: Layout) -> Iterator[list[str]]:
     csv.field_size_limit(max(LINE, csv.field_size_limit()))
     with _opened(path) as text:
-        yield from csv.reader(
-            itertools.islice(text, len(layout.above), None), delimiter=layout.sep
-        )
+        yield from csv.reader(itertools.islice(text, len(layout.above), None), delimiter=layout.sep)
 
 
 def _styles(path: Path, layout: Layout, names: Sequence[str], series: SeriesSet) -> list[Style]:

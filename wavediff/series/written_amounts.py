@@ -25,6 +25,7 @@ class Style:
         mark: thousands separator.
         pairs: whether digits above a thousand are in pairs, as in 12,34,567.
         brackets: whether negative numbers are in brackets.
+        digits: after the decimal mark that numbers with a sign have at least.
     """
 
     decimal: str = "."
@@ -33,6 +34,7 @@ class Style:
     mark: str = ""
     pairs: bool = False
     brackets: bool = False
+    digits: int | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -48,6 +50,7 @@ class Style:
             if match is None:
                 continue
             mark = match["mark"] or ""
+            digits = len(match["rest"] or " ") - 1
             found = replace(
                 found,
                 before=found.before or _spaced(match, "before") or match["first"] or "",
@@ -55,24 +58,31 @@ class Style:
                 mark=found.mark or mark,
                 pairs=found.pairs or bool(mark and re.search(r"\D\d\d\D", match["whole"])),
                 brackets=found.brackets or bool(match["open"]),
+                digits=digits if found.digits is None else min(digits, found.digits),
             )
         return found
 
     def number(self, value: float, std: float = 0.0) -> str:
         """A number with seven digits, or more where ``std`` is small."""
         digits = plain(abs(value), std)
-        whole, point, rest = digits.partition(".")
-        if self.mark and whole.isdigit() and len(whole) > 3:
-            size = 2 if self.pairs else 3
-            high = re.sub(rf"(?<=\d)(?=(\d{{{size}}})+$)", lambda _: self.mark, whole[:-3])
-            whole = f"{high}{self.mark}{whole[-3:]}"
-        decimal = digits.replace(".", self.decimal) if "e" in digits else whole
-        if "e" not in digits and point:
-            decimal = f"{whole}{self.decimal}{rest}"
-        text = f"{self.before}{decimal}{self.after}"
+        if "e" in digits:
+            digits = digits.replace(".", self.decimal)
+        else:
+            whole, _, rest = digits.partition(".")
+            rest = rest.ljust(self.digits or 0, "0") if self.before or self.after else rest
+            digits = self._grouped(whole) + (self.decimal + rest if rest else "")
+        text = f"{self.before}{digits}{self.after}"
         if value >= 0:
             return text
         return f"({text})" if self.brackets else f"-{text}"
+
+    def _grouped(self, whole: str) -> str:
+        """Digits with thousands separators."""
+        if not self.mark or len(whole) <= 3:
+            return whole
+        size = 2 if self.pairs else 3
+        high = re.sub(rf"(?<=\d)(?=(\d{{{size}}})+$)", lambda _: self.mark, whole[:-3])
+        return f"{high}{self.mark}{whole[-3:]}"
 
 
 def style_of(notation: Notation) -> Style:

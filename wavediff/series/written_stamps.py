@@ -17,8 +17,8 @@ def exact(form: str, sample: pandas.Series) -> str:
     """``form`` with what strftime has no directive for, as ``written`` takes it.
 
     ``%:z`` is a distance from UTC with a colon, ``%3f`` a fraction of three digits, ``%P`` am,
-    ``%Q`` a.m., ``%^b`` JAN, ``%_b`` jan and ``%-d`` a day without a leading zero (``%-m``, ``%-H``,
-    ``%-I`` and ``%-j`` likewise).
+    ``%Q`` a.m., ``%^b`` JAN, ``%_b`` jan and ``%-d`` a day without a leading zero (``%-m``,
+    ``%-H``, ``%-I`` and ``%-j`` likewise).
     """
     value = sample.iloc[0]
     form = _unpadded(form, sample)
