@@ -385,3 +385,33 @@ def test_a_backtest_says_which_steps_are_tested(test, words, made):
     told = made(table(DATED), "--horizon", "3", "--test", test, command=backtest)
     for word in words:
         assert word in told
+
+
+PARTS_OF_YEARS = {
+    "quarters": ([10 * (2018 + k // 4) + k % 4 + 1 for k in range(24)], "QS-JAN", "20241"),
+    "weeks": ([*range(202040, 202054), *range(202101, 202111)], "W-MON", "202111"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS_OF_YEARS)
+def test_numbers_of_quarters_and_weeks_go_on_in_the_next_year(name, made):
+    cells, freq, following = PARTS_OF_YEARS[name]
+    lines, told = made(table(cells))
+    assert f"24 steps by date at frequency {freq}" in told
+    assert stamps(lines)[0] == following
+
+
+def test_a_weekday_tells_days_from_months(made):
+    for form, following in (("%d/%m/%Y", "Sat 13/01/2024"), ("%m/%d/%Y", "Sat 01/13/2024")):
+        days = pandas.date_range("2024-01-01", periods=12).strftime(f"%a {form}")
+        lines, told = made(table(days))
+        assert "--date-format" not in told
+        assert stamps(lines)[0] == following
+
+
+def test_steps_that_are_mostly_absent_are_asked_about(made):
+    steps = [100 * (k // 8) + k % 8 for k in range(24)]
+    assert "would be 208 steps, more than half of them empty" in made(
+        table(steps, header="step,x"), code=2
+    )
+    assert made(table(range(0, 240, 10), header="step,x"))[0][1].startswith("240,")

@@ -15,6 +15,8 @@ FORMATS = {
     "second": "%Y%m%d%H%M%S", "day first": "%d%m%Y", "month first": "%m%d%Y",
     "short year": "%y%m%d", "day of year": "%Y%j",
 }  # fmt: skip
+TEMPLATES = {"quarter": "{y}{q}", "week": "{y}{w:02}"}  # as 20201 and 202052
+FACTORS = {"quarter": (10, 4), "week": (100, 53)}
 EXCEL, EXCEL_EPOCH = "excel", 25569  # days from 1899-12-30, where Excel begins, to 1970
 EXCEL_DAYS = 36526, 55153  # of the years 2000 to 2050
 DAY_NAME = re.compile(r"date|datum|fecha|day|tag\b|jour", re.IGNORECASE)
@@ -52,8 +54,11 @@ def kind_of(sample: pandas.Series, name: str) -> str:
         for kind in FORMATS:
             if _share(values, kind) > (0.99 if kind in ("short year", "day of year") else 0.5):
                 return kind
-    if DAY_NAME.search(name) and low >= EXCEL_DAYS[0] and high <= EXCEL_DAYS[1]:
-        return EXCEL
+        if DAY_NAME.search(name) and low >= EXCEL_DAYS[0] and high <= EXCEL_DAYS[1]:
+            return EXCEL
+        for kind in TEMPLATES:
+            if _counts_parts_of_years(values, kind):
+                return kind
     for unit, scale in SCALES.items():
         if 1e14 < usual * scale < 1e16:
             return unit
@@ -95,6 +100,23 @@ def _year(values: np.ndarray) -> np.ndarray:
     return _in(values, 1500, 2200)
 
 
+def _counts_parts_of_years(values: np.ndarray, kind: str) -> bool:
+    """Whether numbers are quarters as 20201, or weeks as 202052, one by one over a new year."""
+    factor, most = FACTORS[kind]
+    values = np.unique(values)
+    years, parts = values // factor, values % factor
+    if not (_year(years) & _in(parts, 1, most)).all() or years[0] == years[-1]:
+        return False
+    new = np.diff(years) == 1
+    last = parts[:-1][new]
+    return bool(
+        (np.diff(parts)[~new] == 1).all()
+        and (np.diff(years)[~new] == 0).all()
+        and (parts[1:][new] == 1).all()
+        and (last >= most - (kind == "week")).all()
+    )
+
+
 def times(column: pandas.Series, kind: str) -> np.ndarray:
     """datetime64[us], NaT for numbers that are not of the kind; steps are int64 instead.
 
@@ -115,6 +137,17 @@ def times(column: pandas.Series, kind: str) -> np.ndarray:
         if kind == "short year":
             text = text.str.zfill(6)
         found = parsed(text, FORMATS[kind]).as_unit("us").to_numpy().copy()
+    elif kind in TEMPLATES:
+        factor, most = FACTORS[kind]
+        good = (values == np.rint(values)) & _year(values // factor)
+        good &= _in(values % factor, 1, most)
+        whole = np.where(good, values, 20201 if kind == "quarter" else 202001).astype(np.int64)
+        if kind == "quarter":
+            months = (whole // factor - 1970) * 12 + (whole % factor - 1) * 3
+            found = months.astype("M8[M]").astype("M8[us]")
+        else:
+            text = pandas.Series(whole).astype(str) + "1"
+            found = parsed(text, "%G%V%u").as_unit("us").to_numpy().copy()
     elif kind == EXCEL:
         good = np.abs(values - EXCEL_EPOCH) < LAST / 86400e6
         seconds = np.rint((np.where(good, values, 0) - EXCEL_EPOCH) * 86400)  # hours are rounded

@@ -99,6 +99,9 @@ def fitting(sample: pandas.Series) -> list[str]:
     value = DOTTED.sub(r"\1\2", sample.iloc[0])
     found = list(dict.fromkeys(_formats(value)))
     found = [form for form in found if parsed(sample, form).notna().all()]
+    if any(form.startswith(WEEKDAYS) for form in found):  # may tell days from months
+        right = [form for form in found if _has_its_weekdays(sample, form)]
+        found = right or found
     if not found and all(map(ISO_FORM.fullmatch, sample)):
         return [ISO]
     day_first = "." in value
@@ -111,6 +114,11 @@ def fitting(sample: pandas.Series) -> list[str]:
             form.count("%"),
         ),
     )
+
+
+def _has_its_weekdays(sample: pandas.Series, form: str) -> bool:
+    days = parsed(sample, form).day_name().str[:3].str.lower()
+    return bool((sample.str[:3].str.lower().to_numpy() == days.to_numpy()).all())
 
 
 def odd(sample: pandas.Series) -> np.ndarray:

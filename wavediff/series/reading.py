@@ -99,6 +99,15 @@ def read_series(
             "give timestamps, or no freq"
         )
     stride = _stride(groups) if counted else 1
+    for times in groups if counted else ():
+        slots = int(times[-1] - times[0]) // stride + 1
+        if len(times) >= frequency.MIN_ROWS and slots > frequency.MAX_GAPS * len(times):
+            raise UserError(
+                f"{table.name}: {len(times)} numbers from {times[0]} to {times[-1]} in the time "
+                f"column {shorten(table.time_name)} would be {slots} steps, more than half of them "
+                "empty: number the rows to take them as consecutive steps, or give timestamps, or "
+                "--date-format (in Python date_format=) if they are some"
+            )
     given = freq is not None
     if not counted and freq is None:
         freq = _about(table, lambda: frequency.infer(groups, names))

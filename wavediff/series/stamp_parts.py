@@ -40,9 +40,12 @@ WORDS = {"quarter": "quarter ", "week": "week "}  # before their numbers, which 
 
 
 def is_clock(values: pandas.Series, name: str = "") -> bool:
-    """Whether the cells of a column of text are times of day, several of them; 1345 is one in a
-    column with a name like ``time``."""
+    """Whether the cells of a column are times of day, several of them; 1345 is one in a column with
+    a name like ``time``."""
     values = values.dropna().head(SAMPLE)
+    if pandas.api.types.is_integer_dtype(values) and _plain(name) in NAMES["clock"]:
+        inside = (values >= 0) & (values < 2400) & (values % 100 < 60)
+        return bool(inside.all() and values.max() > RANGES["hour"][1] and values.nunique() > 1)
     return (
         bool(len(values))
         and is_text(values)
@@ -52,12 +55,6 @@ def is_clock(values: pandas.Series, name: str = "") -> bool:
         )
         and values.nunique() > 1
     )
-
-
-def may_be_part(name: str, values: pandas.Series) -> bool:
-    """Whether a column may hold a part of a timestamp, to be read as text."""
-    whole = pandas.api.types.is_integer_dtype(values) and values.between(0, 2359).all()
-    return bool(whole) and any(_plain(name) in names for names in NAMES.values())
 
 
 def find_parts(
@@ -155,6 +152,8 @@ def joined(frame: pandas.DataFrame, columns: Sequence[str]) -> pandas.Series:
     whole = None
     for place, name in enumerate(columns):
         texts = _texts(frame[name])
+        if place and is_clock(frame[name], name):  # 900 is 09:00
+            texts = texts.str.zfill(4)
         role = next((role for role in WORDS if place and _plain(name) in NAMES[role]), "")
         texts = WORDS.get(role, "") + texts
         whole = texts if whole is None else whole + TAB + texts

@@ -12,7 +12,7 @@ from pandas.api.types import is_numeric_dtype as is_numeric
 from wavediff.errors import UserError, shorten
 from wavediff.series import frequency
 from wavediff.series.columns import cells, is_date
-from wavediff.series.counted_stamps import EXCEL, FORMATS, both_first, kind_of, steps
+from wavediff.series.counted_stamps import EXCEL, FORMATS, TEMPLATES, both_first, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
 from wavediff.series.date_formats import (
     ISO,
@@ -108,7 +108,9 @@ class Stamps:
                 if self.tz is not None and self.format.endswith("Z"):
                     self.format = f"{self.format[:-1]}%:z"
         self.numeric = self.kind not in ("text", "period", "stamp")
-        if self.kind in FORMATS:
+        if self.kind in TEMPLATES:
+            self.format = TEMPLATES[self.kind]
+        elif self.kind in FORMATS:
             self.format = FORMATS[self.kind]
             self._note_numbers(sample)
         elif self.kind == "year":
@@ -158,7 +160,11 @@ class Stamps:
         else:
             times = pandas.DatetimeIndex(counted_times(column, self.kind))
             if times.isna().any():
-                what = "a date" if self.kind in FORMATS else f"a timestamp in {UNITS[self.kind]}"
+                what = (
+                    "a date"
+                    if self.kind in (*FORMATS, *TEMPLATES)
+                    else f"a timestamp in {UNITS[self.kind]}"
+                )
                 raise self._wrong(column, times.isna(), what)
         if times.tz is not None or self.tz is not None:
             times = self._in_zone(times)
@@ -193,7 +199,7 @@ class Stamps:
         place = int(np.argmax(wrong))
         if wrong.sum() == 1 and place == self.rows == 0:
             return ", or delete that line if it has units or a second header"
-        if TOTAL.match(str(cell)[:LONGEST]) or wrong[place:].all():
+        if TOTAL.match(str(cell)[:LONGEST]) or (place and wrong[place:].all()):
             return ", or delete that line if it has totals or a remark"
         return ""
 

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
-from wavediff.series.stamp_parts import may_be_part
 from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 from wavediff.series.table_layout import layout_of
+from wavediff.series.time_column import time_columns
 
 CELLS = 2_000_000  # of a frame
 BYTES = 2**24  # of a file that are parsed at once
@@ -143,12 +143,13 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             raise UserError(
                 f"{path} has no header: its first line must name the columns, one of them the time"
             )
+        parts = _stamp_parts(sample, texts)
         options["dtype"] = {
             name: str
             for name, column in sample.items()
             if name in texts
             or name.lower() in ITEM_NAMES
-            or may_be_part(name, column)  # with its leading zeros
+            or name in parts  # with their leading zeros
             or is_text(column)  # so that no piece of it is read in another way
         }
         yield from _pieces(path, options, head, attrs, progress)
@@ -156,6 +157,15 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
         raise UserError(f"{path} is empty: give a table with a header and rows") from error
     except (pandas.errors.ParserError, csv.Error, UnicodeError, *DAMAGED) as error:
         raise UserError(_reason(path, error)) from error
+
+
+def _stamp_parts(sample: pandas.DataFrame, texts: Collection[str]) -> list[str]:
+    """The columns that together hold the timestamps, if several do."""
+    try:
+        found = time_columns(sample, "", None, texts)
+    except UserError:  # told when all columns are known
+        return []
+    return found if len(found) > 1 else []
 
 
 def _pieces(

@@ -18,7 +18,8 @@ WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
 FULL = ("day", "hour", "minute", "second")  # numbers that are dates under any name
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
-    r"\s*('?\d{4}[-/._]?\d{1,2}([-/._]?\d{1,2})?([ T].*)?"
+    r"\s*((mon|tue|wed|thu|fri|sat|sun)[a-z]*,? (?=\d))?"
+    r"('?\d{4}[-/._]?\d{1,2}([-/._]?\d{1,2})?([ T].*)?"
     r"|\d{1,2}[-/. _]{1,2}\d{1,2}[-/. _]{1,2}\d{2,4}.*"
     r"|\d{1,2}[-/.]\d{4}|\d{4}[-/ :]?[QMWK]{1,2}\d{1,2}(-?\d)?|[QM]\d{1,2}[-/ ']{0,2}\d{2,4}"
     r"|K?W ?\d{1,2}[-/ ]?\d{4}|[1-4][-/ ]?Q[-/ ']{0,2}\d{2,4}|\d{4}[-/:][1-4]"
@@ -29,7 +30,8 @@ DATE = re.compile(
 
 # names of columns that may hold numbers of dates
 DATED = re.compile(
-    r"date|datum|fecha|dato?\b|day|tag|jour|month|monat|mois|period|time|zeit|stamp|year|jahr|week",
+    r"date|datum|fecha|dato?\b|day|tag|jour|month|monat|mois|period|time|zeit|stamp|year|jahr|week|woche|quart"
+    r"|unix|epoch|\bts\b",
     re.IGNORECASE,
 )
 
@@ -64,11 +66,16 @@ def time_columns(
                 )
         return columns
     dates, counters, numbered = _candidates(frame, texts)
+    years = [column for column in counters if _kind(_numbers(frame[column]), column) == "year"]
+    if not dates:
+        dates = [column for column in numbered if column.strip().lower() in TIME_NAMES]
+    if not dates and len(years) == len(counters):
+        dates = numbered
     try:
-        parts = find_parts(frame, dates or numbered, texts, taken)
+        parts = find_parts(frame, dates, texts, taken)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
-    return parts or [_only(frame, name, dates or numbered or counters or _named(frame, texts))]
+    return parts or [_only(frame, name, dates or counters or _named(frame, texts))]
 
 
 def split_name(time: str) -> list[str]:
@@ -115,8 +122,7 @@ def _named(frame: pandas.DataFrame, taken: Collection[str]) -> list[str]:
     """Columns whose names speak of dates, and whose numbers may be some."""
     found = []
     for column, values in _known(frame, taken):
-        if is_text(values) and all(WHOLE.fullmatch(str(cell)[:LONGEST]) for cell in cells(values)):
-            values = pandas.to_numeric(values)
+        values = _numbers(values)
         kind = None if is_date(values) or is_text(values) else _kind(values, column)
         if kind not in (None, "step") and DATED.search(column):
             found.append(column)
@@ -129,6 +135,13 @@ def _known(frame: pandas.DataFrame, taken: Collection[str]) -> Iterator[tuple[st
         values = frame[column].dropna()
         if column not in taken and column.lower() not in ITEM_NAMES and len(values):
             yield column, values
+
+
+def _numbers(values: pandas.Series) -> pandas.Series:
+    """Text that is whole numbers as such; other values as they are."""
+    if is_text(values) and all(WHOLE.fullmatch(str(cell)[:LONGEST]) for cell in cells(values)):
+        return pandas.to_numeric(values)
+    return values
 
 
 def _kind(values: pandas.Series, name: str = "") -> str | None:
