@@ -13,6 +13,7 @@ from wavediff.series import table_files
 
 FAST = ["--samples", "4", "--steps", "2", "--device", "cpu"]
 DAYS = pandas.date_range("2024-01-20", periods=24)
+LATE = pandas.date_range("2024-01-10", periods=24)
 HOURS = pandas.date_range("2024-01-31 09:00", periods=24, freq="h")
 MONTHS = [f"01/{month:02}/2023" for month in range(1, 13)]
 
@@ -195,10 +196,10 @@ def test_changing_distances_from_utc_are_told(large, made, monkeypatch):
 UNPADDED = [
     (HOURS, "%-m/%-d/%Y %H:%M"), (HOURS, "%-m/%-d/%Y %-H:%M"), (HOURS, "%-m/%-d/%Y %-I:%M %p"),
     (HOURS, "%-d.%-m.%Y %-H:%M"), (DAYS, "%-d.%-m.%Y"), (DAYS, "%Y-%-m-%-d"), (DAYS, "%-d.%-m.%y"),
-    (DAYS, "%-d %b %Y"), (DAYS, "%B %-d, %Y"), (DAYS, "%m/%-d/%Y"),
-    (pandas.date_range("2022-10-01", periods=24, freq="MS"), "%-m/%Y"),
-    (pandas.date_range("2022-10-01", periods=24, freq="MS"), "%YM%-m"),
-    (pandas.date_range("2024-10-01", periods=24), "%-m/%-d/%Y"),
+    (LATE, "%-d %b %Y"), (LATE, "%B %-d, %Y"), (LATE, "%m/%-d/%Y"),
+    (pandas.date_range("2023-02-01", periods=24, freq="MS"), "%-m/%Y"),
+    (pandas.date_range("2023-02-01", periods=24, freq="MS"), "%YM%-m"),
+    (pandas.date_range("2024-10-14", periods=24), "%-m/%-d/%Y"),
 ]  # fmt: skip
 
 
