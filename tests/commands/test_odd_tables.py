@@ -124,6 +124,12 @@ PARTS = {
         "Year,Quarter,x", [f"{2020 + k // 4},{k % 4 + 1}" for k in range(24)], "2026,1"
     ),
     "Q1": ("Jahr,Quartal,x", [f"{2020 + k // 4},Q{k % 4 + 1}" for k in range(24)], "2026,Q1"),
+    "points": ("Date,Time,x", HOURS.strftime("%d/%m/%Y,%H.%M.%S"), "01/02/2024,09.00.00"),
+    "day of year": (
+        "YEAR,DOY,x", [f"{2023 + (k > 7)},{k + 358 if k < 8 else k - 7}" for k in range(24)],
+        "2024,17",
+    ),
+    "nasa": ("YEAR,MO,DY,HR,x", HOURS.strftime("%Y,%-m,%-d,%-H"), "2024,2,1,9"),
     "weeks": ("Year,Week,x", [f"2021,{k}" for k in range(30, 53)] + ["2022,1"], "2022,2"),
 }  # fmt: skip
 
@@ -416,3 +422,36 @@ def test_steps_that_are_mostly_absent_are_asked_about(made):
         table(steps, header="step,x"), code=2
     )
     assert made(table(range(0, 240, 10), header="step,x"))[0][1].startswith("240,")
+
+
+def test_a_number_written_as_text_names_no_series(made):
+    cells = HOURS.strftime("%d/%m/%Y;%H:%M:%S")
+    rows = [f"{cell};{'?' if k == 4 else f'{k / 7:.3f}'};{k}" for k, cell in enumerate(cells)]
+    lines, told = made("\n".join(["Date;Time;a;b", *rows]) + "\n")
+    assert "one item, 24 steps by Date+Time at frequency h, variables a, b" in told
+    assert "name" not in told.split("variables")[1]
+
+
+def test_a_number_of_each_row_names_no_series(made):
+    rows = [f"{50 * (item == 'b') + k},{item},{day:%Y-%m-%d},{k}"
+            for item in "ab" for k, day in enumerate(DAYS)]  # fmt: skip
+    _, told = made("\n".join(["id,product,date,x", *rows]) + "\n")
+    assert "2 items by product, 48 steps by date at frequency D, variables x," in told
+
+
+def test_a_number_that_stands_for_a_missing_value_is_told(made):
+    for code in ("-9999", "999.9"):
+        text = table(DATED).replace(",7.5\n", f",{code}\n")
+        assert f"x has {code}, far from its other values" in made(text)[1]
+    text = table(DAYS.strftime("%Y-%m-%d")).replace(",7.5\n", ",99\n")
+    assert "far from" in made(text)[1]
+    text = "date,x\n" + "".join(f"{day},{k * 45.0 % 1000 + k}\n" for k, day in enumerate(DATED))
+    assert "far from" not in made(text.replace(",46.0", ",999"))[1]
+
+
+def test_a_header_below_titles_with_another_delimiter(made):
+    titles = "-BEGIN-\nDates: 01/01/2020, all\nLatitude:\t45\n-END-\n"
+    _, told = made(titles + table(DATED))
+    assert "lines 1 to 4 are above the header and left out: -BEGIN-" in told
+    _, told = made("Latitude:\t45\nLongitude:\t8\n\n" + table(DATED))
+    assert "lines 1 to 3 are above the header and left out: Latitude" in told

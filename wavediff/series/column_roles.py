@@ -36,7 +36,11 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
     twice = np.flatnonzero(table.time[order][1:] == table.time[order][:-1])
     texts = {name: column for name, column in table.texts.items() if name not in taken}
     clocks = [name for name, (_, cells) in texts.items() if is_clock(pandas.Series(cells))]
-    candidates = {name: column for name, column in texts.items() if name not in clocks}
+    candidates = {
+        name: (codes, cells)
+        for name, (codes, cells) in texts.items()
+        if name not in clocks and len(cells) < max(len(codes), 3)  # not a number of each row
+    }
     if not len(twice):
         named = [name for name in candidates if name.lower() in ITEM_NAMES]
         repeated = [name for name in named if len(candidates[name][1]) <= len(table.time) // 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -29,7 +30,7 @@ CLOCKS = (
     "%I:%M:%S%p", "%I %p", "%I%p", "%I.%M %p", "%H:%M%z", "%H:%M:%S%z", "%H:%M:%S.%f%z",
     "%H:%M %z", "%H:%M:%S %z", "%H.%M", "%H%M", "%H%M%S", "%H%M%z", "%H%M%S%z", "%H", "%H%z",
     "%Hh", "%Hh%M", "%H:%M Uhr", "%H:%M %Z", "%H:%M:%S %Z", "%H:%M:%S.%f %Z",
-    "%H\t%M",
+    "%H\t%M", "%H.%M.%S",
 )  # fmt: skip
 BETWEEN = (TAB, ", ", " - ", "T", " ", "_", ":")  # a date and a clock
 ASCTIME = "%a %b %d %H:%M:%S %Y"
@@ -41,7 +42,8 @@ DIGITS = {"%H%M%S": 6, "%H%M": 4, "%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%Y%m":
 DIGITS |= {"%d%m%y": 6, "%m%d%y": 6, "%y%m%d": 6, "%Y%j": 7, "%j": 3}
 ISO_FORM = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 DOTTED = re.compile(r"([ap])\.\s?(m)\.?", re.IGNORECASE)  # a.m.
-# quarters, months and weeks by names of their parts: y (or s, of two digits), q, m, w, d
+# quarters, months, weeks and days of the year by names of their parts: y (or s, of two digits), q,
+# m, w, d, j
 PERIODS = {
     "quarter": [
         re.compile(r"(?P<y>\d{4})[-/ :]?Q(?P<q>[1-4])", re.IGNORECASE),
@@ -60,6 +62,7 @@ PERIODS = {
         re.compile(r"K?W ?(?P<w>\d{1,2})[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
         re.compile(r"(?P<y>\d{4})\tweek (K?W)?\s?(?P<w>\d{1,2})", re.IGNORECASE),
     ],
+    "day": [re.compile(r"(?P<y>\d{4})\tday (?P<j>\d{1,3})")],
 }
 NUMBERED = re.compile(r"(?P<y>\d{4})[-/:](?P<q>[1-4])")  # a quarter where no month above 4 comes
 MANY = 1000  # quarters, months or weeks
@@ -78,7 +81,9 @@ def _formats(value: str) -> Iterator[str]:
                 continue
             dates = list(_dates(date))
             clocks = [form for form in CLOCKS if _fits(clock, form)] if dates else []
-            yield from (f"{one}{mark}{other}" for one in dates for other in clocks)
+            for one, other in itertools.product(dates, clocks):
+                if "%d" in one or TAB not in other:
+                    yield f"{one}{mark}{other}"
 
 
 def _dates(value: str) -> Iterator[str]:
@@ -195,6 +200,8 @@ def _first_day(kind: str, match: re.Match[str]) -> datetime:
     # as strptime has it, 69 is 1969
     short = int(parts.get("s") or 0)
     year = int(parts["y"]) if parts.get("y") else short + (1900 if short >= 69 else 2000)
+    if kind == "day":
+        return datetime.strptime(f"{parts['y']} {parts['j']}", "%Y %j")
     if kind == "week":
         return datetime.fromisocalendar(year, int(parts["w"]), int(parts.get("d") or 1))
     return datetime(year, 3 * int(parts["q"]) - 2 if kind == "quarter" else int(parts["m"]), 1)

@@ -12,16 +12,17 @@ from collections.abc import Collection, Sequence
 import pandas
 
 from wavediff.errors import UserError, listed
-from wavediff.series.columns import cells, is_date, is_text
+from wavediff.series.columns import cells, is_date, is_text, mostly_numbers
 from wavediff.series.date_formats import CLOCKS, TAB, parsed
 
 SAMPLE = 1000  # rows that decide
 ROLES = {  # names of columns, in lower case and without signs
     "year": "year yr yyyy jahr année annee ano año anno jaar",
     "quarter": "quarter qtr quartal trimestre trimester",
-    "month": "month mon mm monat mois mes mês mese maand monthnum monthnumber",
+    "day of year": "doy dayofyear yday julianday jday",
+    "month": "month mon mo mnth mm monat mois mes mês mese maand monthnum monthnumber",
     "week": "week wk weekno weeknumber isoweek kw kalenderwoche woche semaine semana settimana",
-    "day": "day dd tag jour dia día giorno dag dayofmonth",
+    "day": "day dd dy tag jour dia día giorno dag dayofmonth",
     "hour": "hour hr hh hours stunde std heure hora ora uur",
     "minute": "minute min mi minuto",
     "clock": "time clock uhrzeit zeit heure hora ora tod timeofday hour stunde",
@@ -29,14 +30,21 @@ ROLES = {  # names of columns, in lower case and without signs
 NAMES = {role: frozenset(names.split()) for role, names in ROLES.items()}
 RANGES = {
     "year": (1500, 2200), "quarter": (1, 4), "month": (1, 12), "week": (1, 53), "day": (1, 31),
-    "hour": (0, 24), "minute": (0, 59),
+    "hour": (0, 24), "minute": (0, 59), "day of year": (1, 366),
 }  # fmt: skip
-CALENDARS = (("year", "month", "day"), ("year", "month"), ("year", "quarter"), ("year", "week"))
+CALENDARS = (
+    ("year", "month", "day"),
+    ("year", "month"),
+    ("year", "quarter"),
+    ("year", "week"),
+    ("year", "day of year"),
+)
 DIGITS = re.compile(r"\s*\d{4}(\d\d)?\s*")  # of a column that is named as a clock
 CLOCK = re.compile(r"\s*\d{1,2}[:.h]\d\d([:.]\d\d([.,]\d+)?)?(\s*[ap]\.?\s?m\.?| Uhr)?\s*", re.I)
 QUARTER = re.compile(r"\s*(Q?[1-4])\s*", re.IGNORECASE)
 WEEK = re.compile(r"\s*((K?W)?\s?\d{1,2})\s*", re.IGNORECASE)
-WORDS = {"quarter": "quarter ", "week": "week "}  # before their numbers, which could be months
+# before their numbers, which could be months
+WORDS = {"quarter": "quarter ", "week": "week ", "day of year": "day "}
 
 
 def is_clock(values: pandas.Series, name: str = "") -> bool:
@@ -79,7 +87,7 @@ def find_parts(
             return []
         clocks = [name for name in free if is_clock(frame[name], name)]
         hours = [] if clocks else [name for name in free if _has_role(frame, name, "hour")]
-        others = [name for name in free if name not in [*clocks, *hours] and is_text(frame[name])]
+        others = [name for name in free if name not in [*clocks, *hours] and _is_name(frame[name])]
         if any(not frame[[*key, name]].duplicated().any() for name in others):
             return []  # that one names the series
         named = [name for name in clocks if _plain(name) in NAMES["clock"]]
@@ -107,6 +115,11 @@ def find_parts(
                 found += [*by_role["hour"], *by_role["minute"][:1]]
             return found
     return []
+
+
+def _is_name(column: pandas.Series) -> bool:
+    """Whether cells are text that may name series, not numbers."""
+    return is_text(column) and not mostly_numbers(column)
 
 
 def _plain(name: str) -> str:
@@ -166,7 +179,7 @@ def separated(labels: Sequence[str], columns: Sequence[str]) -> dict[str, list[s
     found: dict[str, list[str] | list[int]] = {}
     parts = zip(*(label.split(TAB) for label in labels), strict=True)
     for name, texts in zip(columns, parts, strict=True):
-        cells = [text.removeprefix("quarter ").removeprefix("week ") for text in texts]
+        cells = [re.sub(f"^({'|'.join(WORDS.values())})", "", text) for text in texts]
         whole = all(re.fullmatch(r"0|[1-9]\d*", cell) for cell in cells)
         found[name] = [int(cell) for cell in cells] if whole else cells
     return found

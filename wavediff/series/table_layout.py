@@ -58,10 +58,12 @@ def _cells(line: str, sep: str) -> list[str]:
 
 
 def _is_header(lines: list[str], sep: str) -> bool:
-    """Whether the first line has several names, and those below have no more cells."""
+    """Whether the first line has several names, and those below have no more cells, but usually
+    several too."""
     names = _cells(lines[0], sep)
-    widths = [len(_cells(line, sep)) for line in lines[1:SEARCHED]]
-    return sum(map(bool, names)) > 1 and len(names) >= max(widths, default=0) > 1
+    widths = [len(_cells(line, sep)) for line in lines[1:SEARCHED] if line.strip()]
+    several = sum(width > 1 for width in widths) > len(widths) // 2
+    return sum(map(bool, names)) > 1 and several and len(names) >= max(widths)
 
 
 def _ends_titles(lines: list[str], first: int, number: int, sep: str) -> bool:

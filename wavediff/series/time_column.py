@@ -11,7 +11,8 @@ import pandas
 from wavediff.errors import UserError, listed, shorten
 from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, cells, is_date, is_text
 from wavediff.series.counted_stamps import EXCEL, kind_of, times
-from wavediff.series.stamp_parts import find_parts
+from wavediff.series.date_formats import fitting
+from wavediff.series.stamp_parts import find_parts, is_clock
 
 LONGEST = 100  # characters of a timestamp
 WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
@@ -107,6 +108,8 @@ def _candidates(
     dates, counters, numbered = [], [], []
     for column, values in _known(frame, taken):
         text = is_text(values)
+        if text and is_clock(values, column) and not fitting(_texts(values)):
+            continue  # 18.00.00 is no date
         if is_date(values) or (text and mostly(values, DATE)):
             dates.append(column)
         elif not text and _kind(values) in FULL:
@@ -116,6 +119,10 @@ def _candidates(
         ):
             counters.append(column)
     return dates, counters, numbered
+
+
+def _texts(values: pandas.Series) -> pandas.Series:
+    return pandas.Series([str(cell)[:LONGEST].strip() for cell in cells(values)], dtype=str)
 
 
 def _named(frame: pandas.DataFrame, taken: Collection[str]) -> list[str]:

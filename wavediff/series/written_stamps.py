@@ -107,7 +107,13 @@ def written(times: pandas.DatetimeIndex, form: str) -> pandas.Index:
     return pandas.Index(
         [
             form.format(
-                y=year, s=year % 100, q=time.quarter, m=time.month, w=week, d=time.isoweekday()
+                y=year,
+                s=year % 100,
+                q=time.quarter,
+                m=time.month,
+                w=week,
+                d=time.isoweekday(),
+                j=time.day_of_year,
             )
             for time, year, week in zip(times, years, calendar["week"], strict=True)
         ]
