@@ -168,6 +168,23 @@ def test_what_may_be_combined_in_several_ways_is_refused(made):
     assert "24 items by Time" in made(text, "--time", "Date", "--item", "Time", "--freq", "D")[1]
 
 
+@pytest.mark.parametrize("role", ["item", "targets", "known", "static"])
+def test_a_part_of_the_timestamps_is_nothing_else(role, made):
+    text = table(HOURS.strftime("%Y-%m-%d,%-H"), header="Date,hour,x")
+    told = made(text, "--time", "Date+hour", f"--{role}", "hour", code=2)
+    assert f"the column hour is named for {role}, and holds a part of the timestamps" in told
+
+
+def test_a_wrong_part_is_refused_with_its_line(made):
+    for header, cells, shown in (
+        ("Year,Month,x", range(1, 14), "'2020 13' in the time column Year+Month, line 14"),
+        ("Year,Month,x", ["Jan", "Feb", "Foo"], "'2020 Foo' in the time column Year+Month, line 4"),
+        ("Year,Quarter,x", range(1, 6), "'2020 quarter 5' in the time column Year+Quarter, line 6"),
+    ):
+        text = table([2020] * len(cells), cells, header=header)
+        assert shown in made(text, code=2)
+
+
 def test_a_time_beside_one_row_a_day_is_no_part(made):
     lines, _ = made(table(DAYS.strftime("%Y-%m-%d"), HOURS.strftime("%H:%M"), header="Date,Time,x"))
     assert lines[0].startswith("Date,x_q0.1")
@@ -427,7 +444,7 @@ def test_steps_that_are_mostly_absent_are_asked_about(made):
 def test_a_number_written_as_text_names_no_series(made):
     cells = HOURS.strftime("%d/%m/%Y;%H:%M:%S")
     rows = [f"{cell};{'?' if k == 4 else f'{k / 7:.3f}'};{k}" for k, cell in enumerate(cells)]
-    lines, told = made("\n".join(["Date;Time;a;b", *rows]) + "\n")
+    _, told = made("\n".join(["Date;Time;a;b", *rows]) + "\n")
     assert "one item, 24 steps by Date+Time at frequency h, variables a, b" in told
     assert "name" not in told.split("variables")[1]
 

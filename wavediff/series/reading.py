@@ -83,6 +83,8 @@ def read_series(
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
     table = read_table(source, time, text_columns, only, static, progress, date_format, tz)
+    _no_part(table, {"item": [item] if item else [], "targets": targets or [], "known": known,
+                     "static": static})  # fmt: skip
     notes = table.notes
     item_column = item or find_item_column(table, set(named))
     targets = find_targets(table, targets, {*named, item_column}, notes)
@@ -181,6 +183,17 @@ def _one_role(roles: Mapping[str, str | Sequence[str] | None]) -> None:
                 raise UserError(
                     f"the column {shorten(name)} is named for {seen[name]} and for {role}: leave "
                     "it out of one of them"
+                )
+
+
+def _no_part(table: Table, roles: Mapping[str, Sequence[str]]) -> None:
+    """Raises UserError where a column that holds a part of the timestamps has a role too."""
+    for role, names in roles.items():
+        for name in names:
+            if len(table.time_columns) > 1 and name in table.time_columns:
+                raise UserError(
+                    f"{table.name}: the column {shorten(name)} is named for {role}, and holds a "
+                    f"part of the timestamps ({shorten(table.time_name)}): leave it out of one"
                 )
 
 

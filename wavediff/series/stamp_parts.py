@@ -127,19 +127,19 @@ def _plain(name: str) -> str:
 
 
 def _has_role(frame: pandas.DataFrame, name: str, role: str) -> bool:
-    """Whether a column has the name and the values of a part."""
+    """Whether a column has the name of a part and mostly its values; others are refused later."""
     values = frame[name].dropna()
     if _plain(name) not in NAMES[role] or not len(values) or is_date(values):
         return False
     texts = _texts(values).str.strip()
     pattern = {"quarter": QUARTER, "week": WEEK}.get(role)
-    if pattern is not None and not texts.map(lambda text: bool(pattern.fullmatch(text))).all():
+    if pattern is not None and texts.map(lambda text: bool(pattern.fullmatch(text))).mean() <= 0.5:
         return False
     numbers = pandas.to_numeric(texts.str.extract(r"(\d+)$")[0] if pattern else texts, "coerce")
     if role == "month" and numbers.isna().all():
-        return any(parsed(texts, form).notna().all() for form in ("%b", "%B"))
+        return any(parsed(texts, form).notna().mean() > 0.5 for form in ("%b", "%B"))
     low, high = RANGES[role]
-    return bool(((numbers >= low) & (numbers <= high) & (numbers % 1 == 0)).all())
+    return bool(((numbers >= low) & (numbers <= high) & (numbers % 1 == 0)).mean() > 0.5)
 
 
 def _has_clock(column: pandas.Series) -> bool:
