@@ -28,6 +28,7 @@ ROLES = {  # names of columns, in lower case and without signs
     "clock": "time clock uhrzeit zeit heure hora ora tod timeofday hour stunde",
 }
 NAMES = {role: frozenset(names.split()) for role, names in ROLES.items()}
+ALL_NAMES = frozenset().union(*NAMES.values())
 RANGES = {
     "year": (1500, 2200), "quarter": (1, 4), "month": (1, 12), "week": (1, 53), "day": (1, 31),
     "hour": (0, 24), "minute": (0, 59), "day of year": (1, 366),
@@ -63,6 +64,11 @@ def is_clock(values: pandas.Series, name: str = "") -> bool:
         )
         and values.nunique() > 1
     )
+
+
+def is_named_as_part(name: str) -> bool:
+    """Whether a column has the name of a part of a timestamp."""
+    return _plain(name) in ALL_NAMES
 
 
 def find_parts(
@@ -102,7 +108,8 @@ def find_parts(
         return [*dates, *found, *minutes[:1]] if found else []
     if dates:
         return []
-    by_role = {role: [name for name in free if _has_role(frame, name, role)] for role in RANGES}
+    named = list(filter(is_named_as_part, free))
+    by_role = {role: [name for name in named if _has_role(frame, name, role)] for role in RANGES}
     for roles in CALENDARS:
         if all(len(by_role[role]) == 1 for role in roles):
             found = [by_role[role][0] for role in roles]
@@ -128,8 +135,10 @@ def _plain(name: str) -> str:
 
 def _has_role(frame: pandas.DataFrame, name: str, role: str) -> bool:
     """Whether a column has the name of a part and mostly its values; others are refused later."""
+    if _plain(name) not in NAMES[role]:
+        return False
     values = frame[name].dropna()
-    if _plain(name) not in NAMES[role] or not len(values) or is_date(values):
+    if not len(values) or is_date(values):
         return False
     texts = _texts(values).str.strip()
     pattern = {"quarter": QUARTER, "week": WEEK}.get(role)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
+from wavediff.series.stamp_parts import is_named_as_part
 from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 from wavediff.series.table_layout import layout_of
 from wavediff.series.time_column import time_columns
@@ -161,6 +162,8 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
 
 def _stamp_parts(sample: pandas.DataFrame, texts: Collection[str]) -> list[str]:
     """The columns that together hold the timestamps, if several do."""
+    if not any(map(is_named_as_part, sample.columns)):
+        return []  # all of them are text anyway
     try:
         found = time_columns(sample, "", None, texts)
     except UserError:  # told when all columns are known

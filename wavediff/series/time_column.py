@@ -17,6 +17,7 @@ from wavediff.series.stamp_parts import find_parts, is_clock
 LONGEST = 100  # characters of a timestamp
 WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
 FULL = ("day", "hour", "minute", "second")  # numbers that are dates under any name
+LEAST_FULL = 15000101
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 DATE = re.compile(
     r"\s*((mon|tue|wed|thu|fri|sat|sun)[a-z]*,? (?=\d))?"
@@ -112,7 +113,7 @@ def _candidates(
             continue  # 18.00.00 is no date
         if is_date(values) or (text and mostly(values, DATE)):
             dates.append(column)
-        elif not text and _kind(values) in FULL:
+        elif not text and values.iloc[0] >= LEAST_FULL and _kind(values) in FULL:
             numbered.append(column)
         elif column.strip().lower() in TIME_NAMES and (
             mostly(values, WHOLE) if text else _counts(values) or _kind(values, column) == EXCEL
@@ -129,9 +130,11 @@ def _named(frame: pandas.DataFrame, taken: Collection[str]) -> list[str]:
     """Columns whose names speak of dates, and whose numbers may be some."""
     found = []
     for column, values in _known(frame, taken):
+        if not DATED.search(column):
+            continue
         values = _numbers(values)
         kind = None if is_date(values) or is_text(values) else _kind(values, column)
-        if kind not in (None, "step") and DATED.search(column):
+        if kind not in (None, "step"):
             found.append(column)
     return found
 
