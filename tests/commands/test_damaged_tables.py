@@ -124,7 +124,7 @@ def archive() -> bytes:
         ("time\n2024-01-01\n2024-01-02\n", "no column with numbers"),
         ("x\n1\n2\n", "no time column"),
         ("time,x", "has no rows"),
-        (",,,\n,,,\n", "no time column"),
+        (",,,\n,,,\n", "has no rows"),
         ("", "is empty"),
         ("time,x\n2024-01-01,1,\n2024-01-02,2,\n", "more fields in its rows"),
         (table() + "Total,300\n", "'Total' in the time column"),

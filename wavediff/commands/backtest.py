@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,6 +169,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
         f"{arguments.samples} samples",
         file=sys.stderr,
     )
+    report([span_text(test, horizon, lengths, origins)])
     empty = sum(bool(np.isnan(window.target).all()) for window in windows)
     if empty == len(windows):
         raise UserError(
@@ -210,6 +212,28 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Row]:
             progress=lambda name, done, total: bar.update(),
         )
     return table
+
+
+def span_text(
+    test: float | None, horizon: int, lengths: Sequence[int], origins: Sequence[Sequence[int]]
+) -> str:
+    """Return a sentence about the steps that are forecast, where ``test`` asks for others too."""
+    spans = [length - own[0] for length, own in zip(lengths, origins, strict=True)]
+    rests = [length - own[-1] - horizon for length, own in zip(lengths, origins, strict=True)]
+    text = f"test span: the last {_range(spans)} steps of each item"
+    if test is not None and any(
+        test_steps(test, length, 1) != span or (test >= 1 and test != span)
+        for length, span in zip(lengths, spans, strict=True)
+    ):
+        text += f" (of --test {test:g}: whole steps, one window or more, after a step at least)"
+    if any(rests):
+        text += f"; the last {_range(rests)} of them are in no window of {horizon}"
+    return text
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def test_steps(test: float, length: int, horizon: int) -> int:

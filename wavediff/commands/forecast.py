@@ -59,14 +59,14 @@ def main(argv: list[str] | None = None) -> int:
     require_model(arguments)
 
     from wavediff.series.forecaster import Forecaster
-    from wavediff.series.writing import write_table
+    from wavediff.series.writing import as_columns, write_table
 
     with interruptible():
         forecaster = Forecaster(arguments.horizon, **series_options(arguments))
         forecaster.read(arguments.data)
         report(forecaster.notes)
+        assert forecaster.series is not None
         if arguments.fit_seconds or arguments.fit_steps:
-            assert forecaster.series is not None
             told = len(forecaster.notes)
             report(forecaster.fit(forecaster.series).notes[told:])
         told = len(forecaster.notes)
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         if forecaster.assessment is not None:
             report(forecaster.assessment.sentences())
         frame = forecaster.frame(samples, arguments.quantiles, as_written=True)
-        write_table(frame, arguments.output)
+        write_table(as_columns(frame, forecaster.series), arguments.output)
         print(arguments.output)
         if arguments.plot is not None:
             forecaster.plot(samples, arguments.plot)

@@ -37,7 +37,7 @@ def add_table(parser: Parser) -> None:
 def add_series(parser: Parser) -> None:
     """The columns of the table, the model (a checkpoint or one that is fitted), and sampling."""
     add = parser.add_option
-    add("--time", str, "COL", "the column of timestamps (default: detected)")
+    add("--time", str, "COL", "the column of timestamps, or A+B (default: detected)")
     add("--item", str, "COL", "the column that names the series (default: detected)")
     add("--targets", name_list, "A,B", "the variables (default: all numbers)")
     add("--known", name_list, "A,B", "columns with known future", default=[])

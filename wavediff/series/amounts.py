@@ -63,6 +63,11 @@ class Notation:
     points: bool = False
     doubtful: str | None = None
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether numbers have a sign or thousands separators."""
+        return bool(self.marks or self.signs)
+
 
 def stripped(cell: object) -> object:
     """A cell without spaces around it; None for what stands for a missing value."""

@@ -1,5 +1,6 @@
 """What the columns of a table are: which one names the items, and which are to be modelled."""
 
+import re
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -8,9 +9,17 @@ import pandas
 from wavediff.errors import UserError, listed, shorten
 from wavediff.series.columns import ITEM_NAMES
 from wavediff.series.frequency import text
+from wavediff.series.stamp_parts import is_clock
 from wavediff.series.table import Table
 
 SEVERAL = 3  # columns that have a sentence each
+FEWEST_COUNTED = 8  # rows that show that a column counts them, whatever its name
+COUNTER = re.compile(  # names of columns that number the rows
+    r"Unnamed: \d+(_level_\d+)?|#||n|i|idx|index|rows?[ _.]?(id|n(o|r|um|umber)?)?\.?|level_0"
+    r"|((s|sr|sl|lfd|lf|seq|serial)[ _.]*)?(no|nr|num|number|nummer|n°|nº|№)\.?|obs(ervation)?"
+    r"|record|seq(uence)?|pos(ition)?|line|zeile|instant|rec[ _]?no|id",
+    re.IGNORECASE,
+)
 
 
 def find_item_column(table: Table, taken: Collection[str]) -> str | None:
@@ -25,7 +34,13 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
     """
     order = np.argsort(table.time, kind="stable")
     twice = np.flatnonzero(table.time[order][1:] == table.time[order][:-1])
-    candidates = {name: column for name, column in table.texts.items() if name not in taken}
+    texts = {name: column for name, column in table.texts.items() if name not in taken}
+    clocks = [name for name, (_, cells) in texts.items() if is_clock(pandas.Series(cells))]
+    candidates = {
+        name: (codes, cells)
+        for name, (codes, cells) in texts.items()
+        if name not in clocks and len(cells) < max(len(codes), 3)  # not a number of each row
+    }
     if not len(twice):
         named = [name for name in candidates if name.lower() in ITEM_NAMES]
         repeated = [name for name in named if len(candidates[name][1]) <= len(table.time) // 2]
@@ -45,6 +60,12 @@ def find_item_column(table: Table, taken: Collection[str]) -> str | None:
         f"{table.name}: {text(table.time[first])} comes twice ({table.row(first)} and "
         f"{table.row(second)})"
     )
+    if clocks and not fitting and len(table.time_columns) == 1:
+        raise UserError(
+            f"{where}, and {shorten(clocks[0])} has times of day: name both columns by --time (in "
+            f"Python time=), as {shorten(table.time_name)}+{shorten(clocks[0])}, or the one with "
+            "the series by --item (item=)"
+        )
     named = [name for name in candidates if name.lower() in ITEM_NAMES] or list(candidates)
     if not fitting and len(named) == 1 and len(candidates[named[0]][1]) > 1:
         return named[0]  # its timestamps that come twice are reported later
@@ -91,16 +112,22 @@ def find_targets(
         notes.append(f"columns without numbers are left out: {listed(left_out)}")
     found: list[str] = []
     empty: list[str] = []
+    counted: list[str] = []
     for name, values in table.numbers.items():
         if name in taken:
             continue
-        counts = name.startswith("Unnamed: ") or name.lower() in {"index", "no", "row"}
-        if counts and len(values) > 1 and (np.diff(values) == 1).all():
-            notes.append(f"column {shorten(name)} only counts the rows and is left out")
+        if _counts_rows(table, name):
+            counted.append(name)
         elif np.isnan(values).all():
             empty.append(name)
         else:
             found.append(name)
+    if found or len(counted) > 1:
+        notes += [
+            f"column {shorten(name)} only counts the rows and is left out" for name in counted
+        ]
+    else:
+        found = counted
     if len(empty) > SEVERAL:
         notes.append(f"{len(empty)} columns have no value and are left out: {listed(empty)}")
     else:
@@ -112,6 +139,28 @@ def find_targets(
             "give one column with numbers at least"
         )
     return found
+
+
+def _counts_rows(table: Table, name: str) -> bool:
+    """Whether a column only numbers the rows, of the table or of each item from 0 or 1 on.
+
+    One with a name for it does, and the first column beside another one with numbers.
+    """
+    values = table.numbers[name]
+    if len(values) < 2 or name in table.time_columns:
+        return False
+    on, first = np.diff(values) == 1, values[0]
+    if COUNTER.fullmatch(name.strip()):
+        again = (values[1:] == first) & (first in (0, 1))
+        return bool((on | again).all() and on.any())
+    return (
+        len(values) >= FEWEST_COUNTED
+        and bool(on.all())
+        and first in (0, 1)
+        and table.time.dtype != np.int64
+        and name == next(iter(table.columns))
+        and len(table.numbers) > 1
+    )
 
 
 def _comes_twice(table: Table, codes: np.ndarray) -> bool:

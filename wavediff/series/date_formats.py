@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,16 +11,18 @@ from functools import lru_cache
 import numpy as np
 import pandas
 
-SEPARATORS = ("-", "/", ".", " ", "_", ". ", "")
+TAB = "\t"  # between the cells of timestamps in several columns
+SEPARATORS = ("-", "/", ".", " ", "_", ". ", TAB, "")
 ORDERS = (
     "%Y{0}%m{0}%d", "%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y",
     "%y{0}%m{0}%d", "%Y{0}%m", "%m{0}%Y",
+    "%Y{0}%j",
 )  # fmt: skip
 NAMED = (
     "%d{0}%b{0}%Y", "%d{0}%B{0}%Y", "%d{0}%b{0}%y", "%Y{0}%b{0}%d", "%b{0}%d{0}%Y", "%b{0}%Y",
     "%B{0}%Y", "%b{0}%y", "%b %d, %Y", "%B %d, %Y", "%B %d %Y", "%d. %B %Y", "%Y{0}%b",
     "%d %b. %Y", "%d. %b %Y", "%d. %b. %Y", "%b. %Y", "%b. %d, %Y", "%b '%y", "%B '%y", "%b'%y",
-    "%d %b, %Y", "%d %B, %Y",
+    "%d %b, %Y", "%d %B, %Y", "%Y{0}%B", "%Y{0}%B{0}%d",
 )  # fmt: skip
 WEEKDAYS = ("%a, ", "%a ", "%A, ", "%A ")
 CLOCKS = (
@@ -27,22 +30,24 @@ CLOCKS = (
     "%I:%M:%S%p", "%I %p", "%I%p", "%I.%M %p", "%H:%M%z", "%H:%M:%S%z", "%H:%M:%S.%f%z",
     "%H:%M %z", "%H:%M:%S %z", "%H.%M", "%H%M", "%H%M%S", "%H%M%z", "%H%M%S%z", "%H", "%H%z",
     "%Hh", "%Hh%M", "%H:%M Uhr", "%H:%M %Z", "%H:%M:%S %Z", "%H:%M:%S.%f %Z",
+    "%H\t%M", "%H.%M.%S",
 )  # fmt: skip
-BETWEEN = (", ", " - ", "T", " ", "_", ":")  # a date and a clock
+BETWEEN = (TAB, ", ", " - ", "T", " ", "_", ":")  # a date and a clock
 ASCTIME = "%a %b %d %H:%M:%S %Y"
 ISO = "ISO8601"  # of the date, of the date and a clock with or without seconds, in one column
-EPOCH = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}  # numbers since 1970, in microseconds
 
 MONTH_NAME = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
 WEEKDAY = re.compile(r"(mon|tue|wed|thu|fri|sat|sun)", re.IGNORECASE)
 DIGITS = {"%H%M%S": 6, "%H%M": 4, "%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%Y%m": 6, "%m%Y": 6}
-DIGITS |= {"%d%m%y": 6, "%m%d%y": 6, "%y%m%d": 6}
+DIGITS |= {"%d%m%y": 6, "%m%d%y": 6, "%y%m%d": 6, "%Y%j": 7, "%j": 3}
 ISO_FORM = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 DOTTED = re.compile(r"([ap])\.\s?(m)\.?", re.IGNORECASE)  # a.m.
-# quarters, months and weeks by names of their parts: y (or s, of two digits), q, m, w, d
+# quarters, months, weeks and days of the year by names of their parts: y (or s, of two digits), q,
+# m, w, d, j
 PERIODS = {
     "quarter": [
         re.compile(r"(?P<y>\d{4})[-/ :]?Q(?P<q>[1-4])", re.IGNORECASE),
+        re.compile(r"(?P<y>\d{4})\tquarter Q?(?P<q>[1-4])", re.IGNORECASE),
         re.compile(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
         re.compile(r"(?P<q>[1-4])[-/ ]?Q[-/ ']?(?P<y>\d{4})", re.IGNORECASE),
         re.compile(r"Q(?P<q>[1-4])[-/ ']{0,2}(?P<s>\d\d)", re.IGNORECASE),
@@ -55,9 +60,12 @@ PERIODS = {
     "week": [
         re.compile(r"(?P<y>\d{4})[-/ ]?K?W(?P<w>\d{1,2})(?:-?(?P<d>[1-7]))?", re.IGNORECASE),
         re.compile(r"K?W ?(?P<w>\d{1,2})[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
+        re.compile(r"(?P<y>\d{4})\tweek (K?W)?\s?(?P<w>\d{1,2})", re.IGNORECASE),
     ],
+    "day": [re.compile(r"(?P<y>\d{4})\tday (?P<j>\d{1,3})")],
 }
 NUMBERED = re.compile(r"(?P<y>\d{4})[-/:](?P<q>[1-4])")  # a quarter where no month above 4 comes
+MANY = 1000  # quarters, months or weeks
 MANY_QUARTERS = 5  # rows without a month above 4
 
 
@@ -73,7 +81,9 @@ def _formats(value: str) -> Iterator[str]:
                 continue
             dates = list(_dates(date))
             clocks = [form for form in CLOCKS if _fits(clock, form)] if dates else []
-            yield from (f"{one}{mark}{other}" for one in dates for other in clocks)
+            for one, other in itertools.product(dates, clocks):
+                if "%d" in one or TAB not in other:
+                    yield f"{one}{mark}{other}"
 
 
 def _dates(value: str) -> Iterator[str]:
@@ -94,6 +104,9 @@ def fitting(sample: pandas.Series) -> list[str]:
     value = DOTTED.sub(r"\1\2", sample.iloc[0])
     found = list(dict.fromkeys(_formats(value)))
     found = [form for form in found if parsed(sample, form).notna().all()]
+    if any(form.startswith(WEEKDAYS) for form in found):  # may tell days from months
+        right = [form for form in found if _has_its_weekdays(sample, form)]
+        found = right or found
     if not found and all(map(ISO_FORM.fullmatch, sample)):
         return [ISO]
     day_first = "." in value
@@ -106,6 +119,11 @@ def fitting(sample: pandas.Series) -> list[str]:
             form.count("%"),
         ),
     )
+
+
+def _has_its_weekdays(sample: pandas.Series, form: str) -> bool:
+    days = parsed(sample, form).day_name().str[:3].str.lower()
+    return bool((sample.str[:3].str.lower().to_numpy() == days.to_numpy()).all())
 
 
 def odd(sample: pandas.Series) -> np.ndarray:
@@ -182,13 +200,16 @@ def _first_day(kind: str, match: re.Match[str]) -> datetime:
     # as strptime has it, 69 is 1969
     short = int(parts.get("s") or 0)
     year = int(parts["y"]) if parts.get("y") else short + (1900 if short >= 69 else 2000)
+    if kind == "day":
+        return datetime.strptime(f"{parts['y']} {parts['j']}", "%Y %j")
     if kind == "week":
         return datetime.fromisocalendar(year, int(parts["w"]), int(parts.get("d") or 1))
     return datetime(year, 3 * int(parts["q"]) - 2 if kind == "quarter" else int(parts["m"]), 1)
 
 
-def template(value: str) -> str:
-    """How a quarter, month or week is written, for ``written``: ``{y}Q{q}``, ``{y}-W{w:02}``."""
+def template(column: pandas.Series) -> str:
+    """How quarters, months or weeks are written, for ``written``: ``{y}Q{q}``, ``{y}-W{w:02}``."""
+    value = min(column.iloc[:MANY], key=len)  # shows whether 5 has a leading zero
     patterns = [pattern for several in PERIODS.values() for pattern in several]
     match = next((m for p in (*patterns, NUMBERED) if (m := p.fullmatch(value))), None)
     if match is None:
@@ -201,73 +222,3 @@ def template(value: str) -> str:
         found += f"{{{name}:0{width}}}" if width > 1 else f"{{{name}}}"
         end = match.end(name)
     return found + value[end:]
-
-
-def exact(form: str, sample: pandas.Series) -> str:
-    """``form`` with what strftime has no directive for, as ``written`` takes it.
-
-    ``%:z`` is a distance from UTC with a colon, ``%3f`` a fraction of three digits, ``%P`` am,
-    ``%Q`` a.m., ``%^b`` JAN and ``%_b`` jan.
-    """
-    value = sample.iloc[0]
-    if form.endswith("%z"):
-        if sample.str.endswith("Z").all():
-            form = form.removesuffix("%z") + "Z"
-        elif ":" in value[-5:]:
-            form = form.removesuffix("%z") + "%:z"
-    digits = re.search(r"[.,](\d+)(?=\D*$|[Z+-])", value) if "%f" in form else None
-    if digits and len(digits[1]) < 6:
-        form = form.replace("%f", f"%{len(digits[1])}f")
-    if "%p" in form:
-        half = re.search(r"([ap])(\.?)\s?m", value, re.IGNORECASE)
-        if half and half[1].islower():
-            form = form.replace("%p", "%Q" if half[2] else "%P")
-    name = MONTH_NAME.search(value)
-    if name and ("%b" in form or "%B" in form):
-        case = "^" if name[0].isupper() else "_" if name[0].islower() else ""
-        form = re.sub("%([bB])", rf"%{case}\1", form)
-    return form
-
-
-EXACT = re.compile(r"(%:z|%\df|%P|%Q|%[\^_][bB])")
-
-
-def written(times: pandas.DatetimeIndex, form: str) -> pandas.Index:
-    """Timestamps in a format of ``exact`` or ``template``, or as numbers: years for ``year``, or of
-    ``EPOCH``, with ``.f`` where they have a fraction."""
-    if form == "year":
-        return times.year
-    unit = form.removesuffix(".f")
-    if unit in EPOCH:
-        count = times.as_unit("us").astype(np.int64)
-        if form != unit:  # with a fraction
-            return pandas.Index(count / EPOCH[unit])
-        return pandas.Index(count * 1000 if unit == "ns" else count // EPOCH[unit])
-    if "{" not in form:
-        parts = [_part(times, part) for part in EXACT.split(form) if part]
-        return pandas.Index(["".join(texts) for texts in zip(*parts, strict=True)], dtype=object)
-    calendar = times.isocalendar()
-    years = calendar["year"] if "{w" in form else times.year
-    return pandas.Index(
-        [
-            form.format(
-                y=year, s=year % 100, q=time.quarter, m=time.month, w=week, d=time.isoweekday()
-            )
-            for time, year, week in zip(times, years, calendar["week"], strict=True)
-        ]
-    )
-
-
-def _part(times: pandas.DatetimeIndex, part: str) -> list[str]:
-    """Timestamps in a part of a format of ``exact``."""
-    if not EXACT.fullmatch(part):
-        return times.strftime(part).tolist()
-    if part == "%:z":
-        return [f"{text[:3]}:{text[3:]}" for text in times.strftime("%z")]
-    if part.endswith("f"):
-        return [text[: int(part[1])] for text in times.strftime("%f")]
-    if part in ("%P", "%Q"):
-        dots = part == "%Q"
-        return [f"{t[0]}.{t[1]}." if dots else t for t in times.strftime("%p").str.lower()]
-    texts = times.strftime(f"%{part[-1]}")
-    return (texts.str.upper() if part[1] == "^" else texts.str.lower()).tolist()

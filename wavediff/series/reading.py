@@ -53,7 +53,7 @@ def read_series(
         source: a CSV (.gz too) or Parquet file, a frame or series of pandas or polars, or an array
             or list ``[T]``, ``[T, V]`` or ``[N, T, V]``, or a dict of arrays ``[T]`` by variable,
             whose steps are plain numbers unless there is a ``freq``.
-        time: the time column; None finds it.
+        time: the time column, or several with + between, as Date+Time; None finds them.
         item: the item column; None finds it.
         targets: the columns to model; None for all with numbers.
         known: columns whose future is known when forecasting, in rows beyond the last target.
@@ -83,6 +83,8 @@ def read_series(
     only = None if targets is None else [*targets, *known]
     text_columns = [item] if item else []
     table = read_table(source, time, text_columns, only, static, progress, date_format, tz)
+    _no_part(table, {"item": [item] if item else [], "targets": targets or [], "known": known,
+                     "static": static})  # fmt: skip
     notes = table.notes
     item_column = item or find_item_column(table, set(named))
     targets = find_targets(table, targets, {*named, item_column}, notes)
@@ -99,6 +101,15 @@ def read_series(
             "give timestamps, or no freq"
         )
     stride = _stride(groups) if counted else 1
+    for times in groups if counted else ():
+        slots = int(times[-1] - times[0]) // stride + 1
+        if len(times) >= frequency.MIN_ROWS and slots > frequency.MAX_GAPS * len(times):
+            raise UserError(
+                f"{table.name}: {len(times)} numbers from {times[0]} to {times[-1]} in the time "
+                f"column {shorten(table.time_name)} would be {slots} steps, more than half of them "
+                "empty: number the rows to take them as consecutive steps, or give timestamps, or "
+                "--date-format (in Python date_format=) if they are some"
+            )
     given = freq is not None
     if not counted and freq is None:
         freq = _about(table, lambda: frequency.infer(groups, names))
@@ -139,8 +150,10 @@ def read_series(
         notes += longer(items, targets)
     notes = [summary(table, items, freq, item_column, targets), *notes, *odd(items, targets)]
     origin = Origin(
-        source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format
-    )
+        source, table.time_name, item_column, codes.astype(np.int64), step, table.time_format,
+        table.time_columns if len(table.time_columns) > 1 else (), table.rows,
+        table.notations,
+    )  # fmt: skip
     return SeriesSet(items, targets, freq, tuple(known), tuple(notes), origin, stride)
 
 
@@ -170,6 +183,17 @@ def _one_role(roles: Mapping[str, str | Sequence[str] | None]) -> None:
                 raise UserError(
                     f"the column {shorten(name)} is named for {seen[name]} and for {role}: leave "
                     "it out of one of them"
+                )
+
+
+def _no_part(table: Table, roles: Mapping[str, Sequence[str]]) -> None:
+    """Raises UserError where a column that holds a part of the timestamps has a role too."""
+    for role, names in roles.items():
+        for name in names:
+            if len(table.time_columns) > 1 and name in table.time_columns:
+                raise UserError(
+                    f"{table.name}: the column {shorten(name)} is named for {role}, and holds a "
+                    f"part of the timestamps ({shorten(table.time_name)}): leave it out of one"
                 )
 
 

@@ -12,6 +12,8 @@ from wavediff.series.table import Table
 
 # A value is reported as very large above the first, or above the second times the median |value|.
 LARGE, OUTLYING = 1e15, 1e6
+CODES = frozenset((99, 999, 9999, 99999, 999999, 99.9, 999.9, 9999.9, 99.99, 999.99, 9999.99))
+FAR = 3.0  # times the size of the other values
 NAMED = 5  # variables in a sentence
 
 
@@ -33,6 +35,11 @@ def odd(items: Sequence[Series], targets: Sequence[str]) -> list[str]:
             size = f"up to {largest:.3g}, half of them below {usual:.3g}"
             large.append(f"{shorten(name, 30)} ({size})")
     notes = []
+    for name, code in _codes(items, targets):
+        notes.append(
+            f"{shorten(name, 30)} has {code:g}, far from its other values, which is used as it is: "
+            "empty its cells if it stands for a missing value"
+        )
     if constant:
         notes.append(f"the same value in every row: {listed(constant, NAMED)}")
     if large:
@@ -41,6 +48,24 @@ def odd(items: Sequence[Series], targets: Sequence[str]) -> list[str]:
             f"{listed(large, NAMED)}"
         )
     return notes
+
+
+def _codes(items: Sequence[Series], targets: Sequence[str]) -> list[tuple[str, float]]:
+    """Variables with a number that usually stands for a missing value, and that number."""
+    found = []
+    for v, name in enumerate(targets):
+        values = np.concatenate([item.values[v] for item in items])
+        values = values[~np.isnan(values)]
+        if len(values) < 2:
+            continue
+        code = next((end for end in (values.min(), values.max()) if abs(end) in CODES), None)
+        others = values[values != code]
+        if code is None or not len(others) or len(others) < len(values) / 2:
+            continue
+        low, high = others.min(), others.max()
+        if max(low - code, code - high) > FAR * max(high - low, abs(low), abs(high)):
+            found.append((name, float(code)))
+    return found
 
 
 def summary(

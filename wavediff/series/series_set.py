@@ -9,7 +9,8 @@ import numpy as np
 import pandas
 
 from wavediff.series import frequency
-from wavediff.series.date_formats import written
+from wavediff.series.amounts import Notation
+from wavediff.series.written_stamps import written
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class Origin:
 
     Attributes:
         source: the file or frame.
-        time: name of the time column.
+        time: name of the time column; of several, with + between.
         item_column: name of the item column; None where there is none.
         item: number of the item of each row.
         step: step of each row.
         time_format: of the timestamps (strftime), where they are text of one format.
+        time_columns: the columns that hold the timestamps, where they are several.
+        rows: the number of each row in the source, where empty ones are left out.
+        notations: of the numbers, by column.
     """
 
     source: Path | pandas.DataFrame
@@ -55,6 +59,9 @@ class Origin:
     item: np.ndarray
     step: np.ndarray
     time_format: str | None = None
+    time_columns: Sequence[str] = ()
+    rows: np.ndarray | None = None
+    notations: Mapping[str, Notation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Time columns of tables: which column it is, and its values as timestamps or steps."""
+"""The values of time columns as timestamps or steps."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -9,15 +9,13 @@ import numpy as np
 import pandas
 from pandas.api.types import is_numeric_dtype as is_numeric
 
-from wavediff.errors import UserError, listed, shorten
+from wavediff.errors import UserError, shorten
 from wavediff.series import frequency
-from wavediff.series.columns import ITEM_NAMES, TIME_NAMES, cells, is_date, is_text
-from wavediff.series.counted_stamps import FORMATS, kind_of, steps
+from wavediff.series.columns import cells, is_date
+from wavediff.series.counted_stamps import EXCEL, FORMATS, TEMPLATES, both_first, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
 from wavediff.series.date_formats import (
-    EPOCH,
     ISO,
-    exact,
     fitting,
     numbered_quarters,
     odd,
@@ -25,84 +23,32 @@ from wavediff.series.date_formats import (
     periods,
     template,
 )
+from wavediff.series.time_column import LONGEST, WHOLE, mostly
+from wavediff.series.written_stamps import EPOCH, exact
 
 FIRST_YEAR, END_OF_YEARS = np.datetime64("0001-01-01"), np.datetime64("10000-01-01")
 UNITS = {"year": "years", "s": "seconds since 1970", "ms": "milliseconds since 1970"}
 UNITS |= {"us": "microseconds since 1970", "ns": "nanoseconds since 1970"}
-LONGEST = 100  # characters of a timestamp
-WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
-MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
-DATE = re.compile(
-    r"\s*('?\d{4}[-/._]?\d{1,2}([-/._]?\d{1,2})?([ T].*)?"
-    r"|\d{1,2}[-/. _]{1,2}\d{1,2}[-/. _]{1,2}\d{2,4}.*"
-    r"|\d{1,2}[-/.]\d{4}|\d{4}[-/ :]?[QMWK]{1,2}\d{1,2}(-?\d)?|[QM]\d{1,2}[-/ ']{0,2}\d{2,4}"
-    r"|K?W ?\d{1,2}[-/ ]?\d{4}|[1-4][-/ ]?Q[-/ ']{0,2}\d{2,4}|\d{4}[-/:][1-4]"
-    rf"|.*(?<![a-z])({MONTHS})[a-z]*(?![a-z]).*\d.*)\s*",
-    re.IGNORECASE,
-)
+UNITS |= {EXCEL: "days since 1899-12-30, as a spreadsheet counts them"}
 
 
-def find_time(frame: pandas.DataFrame, name: str, texts: Sequence[str] = ()) -> str:
-    """The time column, found by its values and, among several, by its name.
-
-    Numbers are taken as timestamps only in a column with a name like ``time``.
-
-    Args:
-        frame: the first rows of the table.
-        name: of the table, for messages.
-        texts: columns that are text.
-
-    Raises:
-        UserError: where there is no such column, or more than one.
-    """
-    dates, counters = [], []
-    for column in frame.columns:
-        values = frame[column].dropna()
-        if column in texts or column.lower() in ITEM_NAMES or not len(values):
-            continue
-        if is_date(values) or (is_text(values) and _mostly(values, DATE)):
-            dates.append(column)
-        elif column.strip().lower() in TIME_NAMES and (
-            _mostly(values, WHOLE) if is_text(values) else _counts(values)
-        ):
-            counters.append(column)
-    found = dates or counters
-    if len(found) > 1:
-        found = [column for column in found if column.strip().lower() in TIME_NAMES] or found
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UserError(
-            f"{name} has no time column (its columns: {listed(frame.columns)}): name it by --time "
-            "(in Python time=), add one with timestamps like 2024-01-31 or 2024-01-31 13:00, or "
-            "one named step that numbers the rows"
-        )
-    raise UserError(
-        f"{name} has several time columns ({listed(found)}): name one by --time (in Python time=)"
-    )
-
-
-def _mostly(values: pandas.Series, pattern: re.Pattern[str]) -> bool:
-    """Whether more than half of the values of a text column fit a pattern."""
-    texts = map(str, cells(values))
-    fits = [bool(pattern.fullmatch(text)) for text in texts if len(text) <= LONGEST]
-    return sum(fits) > 0.5 * len(values)
-
-
-def _texts(column: pandas.Series) -> pandas.Series:
-    """Cells as text, cut where they are far too long for a timestamp."""
+def _texts(column: pandas.Series, digits: int = 0) -> pandas.Series:
+    """Cells as text, cut where they are far too long for a timestamp; whole numbers have at least
+    so many digits."""
+    if is_numeric(column):
+        whole = column.map("{:.17g}".format, na_action="ignore")
+        return whole.str.zfill(digits)
     if isinstance(column.dtype, pandas.StringDtype):
         return column.str.slice(stop=2 * LONGEST)
     texts = [str(cell)[: 2 * LONGEST] for cell in cells(column)]
     return pandas.Series(texts, column.index, dtype=str)
 
 
-def _counts(values: pandas.Series) -> bool:
-    """Whether numbers count steps, or seconds since 1970 with a fraction."""
-    known = values[np.isfinite(values.astype(np.float64))]
-    return bool((known == known.round()).all() or (known.min() > 1e8 and known.max() < 1e10))
-
-
+TOTAL = re.compile(  # how the cell of a row of totals begins
+    r"\s*((grand|sub)[- ]?)?(total|sum|gesamt|somme|suma|totaal|average|avg|mean|mittel|schnitt"
+    r"|durchschnitt|moyenne|promedio|media|ergebnis|saldo|anzahl|count)",
+    re.IGNORECASE,
+)
 OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
 
 
@@ -139,7 +85,7 @@ class Stamps:
         self.rows = 0
         self.format: str | None = None
         self._form = date_format
-        self._others: list[str] = []
+        self._digits = 0 if date_format is None else _digits(date_format)
         self.zone: tzinfo | None = None
         self.universal = False
         self.tz = None if tz is None else _zone(tz)
@@ -150,10 +96,10 @@ class Stamps:
             self.kind = "period"
         elif is_date(sample):
             self.kind = "stamp"
-        elif pandas.api.types.is_numeric_dtype(sample):
+        elif is_numeric(sample) and date_format is None:
             self.kind = kind_of(sample, column)
         elif len(sample):
-            sample = _texts(sample)
+            sample = _texts(sample, self._digits)
             self._form = self._format(sample)
             if self._form == ISO:
                 self.format = None
@@ -162,22 +108,40 @@ class Stamps:
                 if self.tz is not None and self.format.endswith("Z"):
                     self.format = f"{self.format[:-1]}%:z"
         self.numeric = self.kind not in ("text", "period", "stamp")
-        if self.kind in FORMATS:
+        if self.kind in TEMPLATES:
+            self.format = TEMPLATES[self.kind]
+        elif self.kind in FORMATS:
             self.format = FORMATS[self.kind]
-            if self.kind == "day first":
-                self.notes.append("numbers like 31012024 are read day first")
+            self._note_numbers(sample)
         elif self.kind == "year":
             self.format = "year"
-        elif self.kind in EPOCH:
+        elif self.kind in (*EPOCH, EXCEL):
+            if self.kind == EXCEL:
+                self.notes.append(f"the numbers in {shorten(column)} are {UNITS[EXCEL]}")
             whole = (sample == sample.round()).all() if is_numeric(sample) else True
             self.format = self.kind if whole else f"{self.kind}.f"
+
+    def _note_numbers(self, sample: pandas.Series) -> None:
+        """Choose between day and month first, and say how numbers are read where others may fit."""
+        if not self.kind.endswith("first"):
+            if self.kind == "short year":
+                self.notes.append("numbers like 240131 are read as %y%m%d: --date-format decides")
+            return
+        numbers = pandas.to_numeric(sample)
+        text = _texts(numbers, 8)
+        found = [FORMATS[kind] for kind in ("day first", "month first")]
+        if both_first(numbers) and _differ(text, *found):
+            self.format = self._chosen(text, found)
+            self.kind = next(kind for kind, form in FORMATS.items() if form == self.format)
+        elif self.kind == "day first":
+            self.notes.append("numbers like 31012024 are read day first")
 
     def __call__(self, column: pandas.Series) -> np.ndarray:
         missing = column.isna().to_numpy()
         if missing.any():
             raise UserError(
                 f"{self.table}: the time column {shorten(self.column)} is empty in "
-                f"{self._row(missing)}: every row needs a timestamp"
+                f"{self._row(missing)}: every row needs a timestamp{self._foreign(missing)}"
             )
         if self.numeric:
             column = self._as_numbers(column)
@@ -188,7 +152,7 @@ class Stamps:
             self.rows += len(column)
             return found
         if self.kind == "text":
-            times = self._parsed(_texts(column))
+            times = self._parsed(_texts(column, self._digits))
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
@@ -196,7 +160,11 @@ class Stamps:
         else:
             times = pandas.DatetimeIndex(counted_times(column, self.kind))
             if times.isna().any():
-                what = "a date" if self.kind in FORMATS else f"a timestamp in {UNITS[self.kind]}"
+                what = (
+                    "a date"
+                    if self.kind in (*FORMATS, *TEMPLATES)
+                    else f"a timestamp in {UNITS[self.kind]}"
+                )
                 raise self._wrong(column, times.isna(), what)
         if times.tz is not None or self.tz is not None:
             times = self._in_zone(times)
@@ -223,8 +191,17 @@ class Stamps:
         cell = column.iloc[int(np.argmax(wrong))]
         return UserError(
             f"{self.table}: {shorten(cell)} in the time column {shorten(self.column)}, "
-            f"{self._row(wrong)}, is not {what}: correct it"
+            f"{self._row(wrong)}, is not {what}: correct it{self._foreign(wrong, cell)}"
         )
+
+    def _foreign(self, wrong: np.ndarray, cell: object = "") -> str:
+        """The end of a sentence about a row without a timestamp, which may be none of the table."""
+        place = int(np.argmax(wrong))
+        if wrong.sum() == 1 and place == self.rows == 0:
+            return ", or delete that line if it has units or a second header"
+        if TOTAL.match(str(cell)[:LONGEST]) or (place and wrong[place:].all()):
+            return ", or delete that line if it has totals or a remark"
+        return ""
 
     def _row(self, which: np.ndarray) -> str:
         """The first row of this piece where ``which`` is true."""
@@ -242,33 +219,43 @@ class Stamps:
             _check_format(self._form, sample)
             return self._form
         if periods(sample) is not None:
-            return template(sample.iloc[0])
+            return template(sample)
         if numbered_quarters(sample) is not None:
             self.notes.append(
                 f"{sample.iloc[0]} and the like are read as quarters: no month above 4 comes"
             )
-            return template(sample.iloc[0])
+            return template(sample)
         found = fitting(sample)
-        if not found and _mostly(sample, WHOLE):
+        if not found and mostly(sample, WHOLE):
             whole = sample[sample.map(lambda cell: bool(WHOLE.fullmatch(cell[:LONGEST])))]
             self.kind = kind_of(pandas.to_numeric(whole), self.column)
             return None
         if not found:
             wrong = odd(sample)
+            if wrong.all() and len(sample) > 1 and fitting(sample.iloc[1:]):
+                wrong[1:] = False
             raise UserError(
                 f"{self.table}: {shorten(sample.iloc[int(np.argmax(wrong))])!r} in the time column "
                 f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
                 "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00, or give "
                 "--date-format (in Python date_format=)"
+                f"{self._foreign(wrong, sample.iloc[int(np.argmax(wrong))])}"
             )
-        if len(found) > 1:  # stable: regular series first
-            found.sort(key=lambda form: not _regular(sample, form))
-        self._others = [form for form in found[1:] if _differ(sample, found[0], form)]
-        if self._others:
-            first = {"%d": "day", "%m": "month", "%Y": "year", "%y": "year"}[found[0][:2]]
+        return self._chosen(sample, found) if len(found) > 1 else found[0]
+
+    def _chosen(self, sample: pandas.Series, found: list[str]) -> str:
+        """One of several formats that fit: of a regular series, or else the first of them."""
+        readings = {form: _reading(sample, form) for form in found}
+        found.sort(key=lambda form: readings[form].startswith("at no"))  # stable: regular first
+        others = [form for form in found[1:] if _differ(sample, found[0], form)]
+        if others:
+            one, other = parsed(sample, found[0]), parsed(sample, others[0])
+            shown = sample.iloc[int(np.argmax(one != other))]
+            but = " and ".join(f"{_order(form)} ({readings[form]}) by {form}" for form in others)
+            fit = "fits" if len(others) == 1 else "fit"
             self.notes.append(
-                f"dates like {shorten(sample.iloc[0])} are read {first} first ({found[0]}), but "
-                f"{self._others[0]} fits too: --date-format decides"
+                f"dates like {shorten(shown)} are read {_order(found[0])} ({found[0]}, "
+                f"{readings[found[0]]}), but {but} {fit} too: --date-format decides"
             )
         return found[0]
 
@@ -290,12 +277,15 @@ class Stamps:
                 f"{self.table}: {shorten(column.iloc[int(np.argmax(wrong))])!r} in the time column "
                 f"{shorten(self.column)}, {self._row(wrong)}, is not a timestamp like the "
                 "others: write all of them alike, as 2024-01-31 or 2024-01-31 13:00"
+                f"{self._foreign(wrong, column.iloc[int(np.argmax(wrong))])}"
             )
         return times
 
     def _by_format(self, column: pandas.Series, form: str) -> pandas.DatetimeIndex:
         """The timestamps of text; local midnights with changing distances from UTC are days."""
-        if form.endswith("%z") and column.str.extract(OFFSET)[0].nunique() > 1:
+        several = form.endswith("%z") or form == ISO
+        several = several and column.str.extract(OFFSET)[0].nunique() > 1
+        if several and form != ISO:
             local = parsed(
                 column.str.replace(OFFSET, "", regex=True), form.removesuffix("%z").strip()
             )
@@ -307,7 +297,17 @@ class Stamps:
                     self.format = form.removesuffix("%z").strip()
                     return local
                 return local.tz_localize(self.tz, ambiguous="NaT", nonexistent="shift_forward")
+        if several and self.tz is None:
+            self._note_offsets("UTC" if self.zone is None else str(self.zone))
         return parsed(column, form)
+
+    def _note_offsets(self, zone: str) -> None:
+        note = (
+            f"the distance from UTC changes: the timestamps come back in {zone}; give --tz, such "
+            "as Europe/Berlin, for local ones"
+        )
+        if not any(given.startswith("the distance from UTC changes") for given in self.notes):
+            self.notes.append(note)
 
     def _in_zone(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
         """Timestamps without their zone, which is kept.
@@ -315,8 +315,10 @@ class Stamps:
         Those of a fixed distance from UTC are local. With daylight saving time, whole days are
         local and shorter steps are in UTC, where they are regular.
         """
-        zone = self.tz or times.tz
+        zone = self.tz or self.zone or times.tz  # of the first piece
         naive = times.tz is None
+        if self.tz is None and self.kind == "text" and str(zone) != str(times.tz):
+            self._note_offsets(str(zone))
         local = times if naive else times.tz_convert(zone).tz_localize(None)
         first = self.zone is None
         self.zone = zone
@@ -329,18 +331,17 @@ class Stamps:
             if not naive and (times.tz_convert(zone) == frequency.localized(days, zone)).all():
                 return days  # some begin after midnight, when the clock is set forward then
         self.universal = True
-        if zone is UTC or str(zone) == "UTC":
-            note = (
-                "the distance from UTC changes: times are written in UTC; give --tz, such as "
-                "Europe/Berlin, for local ones"
-            )
-            if self._form is not None and self._form.endswith("%z") and note not in self.notes:
-                self.notes.append(note)
         if naive:
             # of an hour that comes twice the first is in daylight saving time
             again = pandas.Series(local).groupby(local).cumcount().to_numpy()
             times = local.tz_localize(zone, ambiguous=again % 2 == 0, nonexistent="shift_forward")
         return times.tz_convert(UTC).tz_localize(None)
+
+
+def _digits(form: str) -> int:
+    """Of numbers in a format, with their leading zeros."""
+    text = pandas.Timestamp("2010-10-10 10:10:10").strftime(form)
+    return len(text) if text.isdigit() else 0
 
 
 def _check_format(form: str, sample: pandas.Series) -> None:
@@ -369,14 +370,20 @@ def _zone(name: str) -> tzinfo:
         ) from error
 
 
-def _regular(sample: pandas.Series, form: str) -> bool:
-    """Whether the timestamps of a sample, in that format, have a frequency."""
+def _order(form: str) -> str:
+    """What comes first in a format."""
+    names = {"d": "day", "m": "month", "Y": "year", "y": "year"}
+    return next(f"{names[letter]} first" for letter in form if letter in names)
+
+
+def _reading(sample: pandas.Series, form: str) -> str:
+    """The frequency of a sample in that format, and its first and last timestamp."""
     times = np.unique(parsed(sample, form).tz_localize(None).as_unit("us").to_numpy())
     try:
-        frequency.infer([times], [""])
+        freq = f"at frequency {frequency.infer([times], [''])}"
     except UserError:
-        return False
-    return True
+        freq = "at no regular frequency"
+    return f"{freq} from {frequency.text(times[0])} to {frequency.text(times[-1])}"
 
 
 def _differ(sample: pandas.Series, one: str, other: str) -> bool:

@@ -17,8 +17,10 @@ from wavediff.inputs import is_parquet
 from wavediff.series import amounts, parquet_files, table_files
 from wavediff.series.amounts import Notation
 from wavediff.series.columns import ITEM_NAMES, is_date, is_text, mostly_numbers
-from wavediff.series.stamps import Stamps, find_time
-from wavediff.series.table_files import DECIMAL, DOUBTFUL, NAME, SAMPLE
+from wavediff.series.stamp_parts import joined, joined_format
+from wavediff.series.stamps import Stamps
+from wavediff.series.table_files import ABOVE, DECIMAL, DOUBTFUL, NAME, SAMPLE
+from wavediff.series.time_column import split_name, time_columns
 
 LARGEST = 1e37  # values above cannot be computed with in float32
 
@@ -29,7 +31,8 @@ class Table:
 
     Attributes:
         name: of the file, or ``the frame``.
-        time_name: name of the time column.
+        time_name: name of the time column; of several, with + between.
+        time_columns: the columns that hold the timestamps.
         time: datetime64[us], or int64 where the column numbers steps.
         zone: time zone of the column; None where there is none.
         universal: whether ``time`` is in UTC, whatever the zone; else it is local to it.
@@ -38,7 +41,10 @@ class Table:
         texts: (codes, texts) by name; the codes are int32, -1 where missing.
         columns: names of all columns of the source.
         notes: sentences about what was decided.
-        first_line: the number of row 0 in messages: 2 in a CSV file, whose header is line 1.
+        first_line: the number of row 0 in messages: 2 in a CSV file whose header is line 1; 0 for
+            other sources.
+        rows: the number of each row in the source, where empty ones are left out.
+        notations: of the numbers, by column.
     """
 
     name: str
@@ -49,13 +55,17 @@ class Table:
     time_format: str | None = None
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
     texts: dict[str, tuple[np.ndarray, list[str]]] = field(default_factory=dict)
+    time_columns: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     first_line: int = 0
+    rows: np.ndarray | None = None
+    notations: dict[str, Notation] = field(default_factory=dict)
 
     def row(self, number: int) -> str:
         """What messages call row ``number``."""
-        return f"{'line' if self.first_line == 2 else 'row'} {number + self.first_line}"
+        number = number if self.rows is None else int(self.rows[number])
+        return f"{'line' if self.first_line else 'row'} {number + self.first_line}"
 
 
 def read_table(
@@ -72,7 +82,7 @@ def read_table(
 
     Args:
         source: the file or frame.
-        time: its time column; None finds it.
+        time: its time column, or several with + between; None finds them.
         texts: columns that are taken as text whatever they look like.
         only: the columns with numbers to read, beside the columns with text; None for all.
         also: further columns of either kind.
@@ -87,11 +97,13 @@ def read_table(
     if isinstance(source, pandas.DataFrame):
         name, frames, first_line = "the frame", iter([table_files.plain(source)]), 0
     elif is_parquet(source):
-        named = [name for name in (time, *texts, *(only or ()), *also) if name is not None]
+        named = [*(split_name(time) if time else ()), *texts, *(only or ()), *also]
         frames = parquet_files.read_parquet(source, named, notes, progress)
         name, first_line = source.name, 0
     else:
-        name, frames, first_line = source.name, table_files.read_csv(source, texts, progress), 2
+        parts = split_name(time) if time and "+" in time else []
+        frames = table_files.read_csv(source, [*texts, *parts], progress)
+        name, first_line = source.name, 2
     reader = _Reader(name, time, texts, only, also, first_line, date_format, tz, notes)
     for frame in frames:
         reader.add(frame)
@@ -117,7 +129,8 @@ class _Reader:
         self.named, self.long = {*texts, *also}, set[str]()
         self.only, self.also, self.date_format, self.tz = only, also, date_format, tz
         self.result = Table(name, time or "", np.zeros(0), first_line=first_line, notes=notes)
-        self.rows = 0
+        self.rows, self.read, self.empty = 0, 0, 0
+        self.width = 8  # columns by which empty rows are looked for
         self.times: list[np.ndarray] = []
         self.wanted: list[str] = []
         self.pieces: dict[str, list[np.ndarray]] = {}
@@ -127,15 +140,30 @@ class _Reader:
 
     def add(self, frame: pandas.DataFrame) -> None:
         """The next rows."""
+        frame = self._without_empty(frame)
         if self.stamps is None:
             self.stamps = self._begin(frame)
         if not len(frame):
             return
-        self.times.append(self.stamps(frame[self.result.time_name]))
+        self.times.append(self.stamps(self._stamps_of(frame)))
         for name in self.wanted:
             read = self._coded if name in self.texts else self._floats
             self.pieces[name].append(read(name, frame[name]))
         self.rows += len(frame)
+
+    def _without_empty(self, frame: pandas.DataFrame) -> pandas.DataFrame:
+        """A piece without the rows that have no cell at all, as spreadsheets leave them."""
+        first, self.read = self.read, self.read + len(frame)
+        empty = np.flatnonzero(frame.iloc[:, : self.width].isna().all(axis=1))
+        if len(empty):
+            empty = empty[frame.iloc[empty].isna().all(axis=1).to_numpy()]
+        if not len(empty) and self.result.rows is None:
+            return frame
+        self.empty += len(empty)
+        kept = np.delete(np.arange(first, self.read), empty)
+        before = np.arange(first) if self.result.rows is None else self.result.rows
+        self.result.rows = np.concatenate([before, kept])
+        return frame.drop(frame.index[empty])
 
     def table(self) -> Table:
         """All rows."""
@@ -146,6 +174,8 @@ class _Reader:
         table.time_format, table.zone = stamps.format, stamps.zone
         table.universal = stamps.universal
         table.notes += self.stamps.notes
+        if self.empty:
+            table.notes.append(f"rows without any cell are left out: {self.empty}")
         table.time = np.concatenate(self.times)
         self.times.clear()
         for name in self.wanted:
@@ -160,32 +190,50 @@ class _Reader:
                 table.texts[name] = (column, list(self.codes[name]) or [""])
             else:
                 table.numbers[name] = column
+                table.notations[name] = self.notations[name]
+        marked = [name for name, notation in table.notations.items() if notation.is_marked]
+        if marked:
+            shown = (f"{shorten(name, 30)} ({_marks(table.notations[name])})" for name in marked)
+            table.notes.append(f"numbers are read without their marks: {listed(shown)}")
         return table
 
     def _begin(self, frame: pandas.DataFrame) -> Stamps:
         """Decide on the columns by the first rows."""
         columns = list(frame.columns)
-        for name in [self.time, *self.texts, *(self.only or ()), *self.also]:
-            if name is not None and name not in columns:
+        for name in [*self.texts, *(self.only or ()), *self.also]:
+            if name not in columns:
                 raise UserError(
                     f"{self.name} has no column {shorten(name)}: it has {listed(columns)}"
                 )
         if not len(frame):
             raise self._no_rows()
-        time = self.time or find_time(frame.head(SAMPLE), self.name, list(self.texts))
+        above = frame.attrs.get(ABOVE, ())
+        self.result.first_line += len(above)
+        if any(line.strip() for line in above):
+            titles = shorten(" ".join(line.strip() for line in above))
+            several = f"lines 1 to {len(above)} are" if len(above) > 1 else "line 1 is"
+            self.result.notes.append(f"{several} above the header and left out: {titles}")
+        named = {*(self.only or ()), *self.also, *self.texts}
+        parts = time_columns(frame.head(SAMPLE), self.name, self.time, self.texts, named)
+        time = "+".join(parts)
         self.result.time_name, self.result.columns = time, columns
+        self.result.time_columns = parts
+        date_format = self.date_format
+        if len(parts) > 1:
+            self.result.notes.append(f"the columns {listed(parts)} are read as one timestamp")
+            date_format = date_format and joined_format(date_format, frame, parts)
         for name in columns:
             column = frame[name].head(SAMPLE)
             by_name = name.lower() in ITEM_NAMES and not pandas.api.types.is_float_dtype(column)
             text = is_text(column) and not mostly_numbers(column)
-            if name != time and (by_name or text) and not (self.only and name in self.only):
+            if name not in parts and (by_name or text) and not (self.only and name in self.only):
                 self.texts.add(name)
-        named = {*(self.only or ()), *self.also, *self.texts}
-        dates = [name for name in columns if name not in {time, *named} and is_date(frame[name])]
+        named |= self.texts
+        dates = [name for name in columns if name not in {*parts, *named} and is_date(frame[name])]
         if dates:
             self.result.notes.append(f"columns of timestamps are left out: {listed(dates)}")
         wanted = set(columns) - set(dates) if self.only is None else named
-        self.wanted = [name for name in columns if name in wanted and name != time]
+        self.wanted = [name for name in columns if name in wanted and name not in parts]
         self.pieces = {name: [] for name in self.wanted}
         self.codes = {name: {} for name in self.texts}
         for name, number in frame.attrs.get(DOUBTFUL, {}).items():
@@ -196,7 +244,12 @@ class _Reader:
                 )
         notation = Notation(likely=frame.attrs.get(DECIMAL, "."))
         self.notations = dict.fromkeys(self.wanted, notation)
-        return Stamps(self.name, time, self.result.row, frame[time], self.date_format, self.tz)
+        sample = self._stamps_of(frame)
+        return Stamps(self.name, time, self.result.row, sample, date_format, self.tz)
+
+    def _stamps_of(self, frame: pandas.DataFrame) -> pandas.Series:
+        parts = self.result.time_columns
+        return frame[parts[0]] if len(parts) == 1 else joined(frame, parts)
 
     def _no_rows(self) -> UserError:
         return UserError(f"{self.name} has no rows: give a table with a header and rows")
@@ -242,3 +295,9 @@ class _Reader:
                 "it, or leave the cell empty where the value is missing"
             )
         return values
+
+
+def _marks(notation: Notation) -> str:
+    """The signs and separators of a column for messages."""
+    names = {" ": "spaces"}
+    return " and ".join(names.get(mark, mark) for mark in sorted(notation.signs | notation.marks))

@@ -14,7 +14,10 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
+from wavediff.series.stamp_parts import is_named_as_part
 from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
+from wavediff.series.table_layout import layout_of
+from wavediff.series.time_column import time_columns
 
 CELLS = 2_000_000  # of a frame
 BYTES = 2**24  # of a file that are parsed at once
@@ -25,18 +28,12 @@ MEMORY, EXPANSION = 1.5e9, 100  # bytes of a table, and the times of its file th
 PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
 POINTS = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
-# keys of a frame's attrs: its columns, the decimal mark of its numbers, and numbers by column in
-# which a decimal comma may as well separate thousands
-COLUMNS, DECIMAL, DOUBTFUL = "columns", "decimal", "doubtful"
+# keys of a frame's attrs: its columns, the decimal mark of its numbers, numbers by column in which
+# a decimal comma may as well separate thousands, and the lines above the header
+COLUMNS, DECIMAL, DOUBTFUL, ABOVE = "columns", "decimal", "doubtful", "above"
 GROUPED = re.compile(r"\s*-?\d{1,3}(,\d{3})+\s*")
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
-
-
-def delimiter(head: str) -> str:
-    """The delimiter that the first line of ``head`` with any text has most of."""
-    header = next((line for line in head.splitlines() if line.strip()), "")
-    return max(",;\t|", key=header.count)
 
 
 def plain(frame: pandas.DataFrame, table: object = "the frame") -> pandas.DataFrame:
@@ -123,14 +120,16 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
         head = head_of(path)
         if not head.strip():
             raise UserError(f"{path} is empty: give a table with a header and a time column")
-        options["sep"] = delimiter(head)
+        layout = layout_of(head)
+        options |= {"sep": layout.sep, "skiprows": len(layout.above)}
         csv.field_size_limit(max(LINE, csv.field_size_limit()))
         lines = csv.reader(io.StringIO(head), delimiter=options["sep"])
-        header = next((line for line in lines if line), [])
+        named = (line for line in lines if line and lines.line_num > len(layout.above))
+        header = next(named, [])
         if len(header) > MOST_COLUMNS:
             check_columns(path, header)
         sample = _sample(path, options, len(header))
-        attrs = {COLUMNS: len(header), DECIMAL: "."}
+        attrs = {COLUMNS: len(header), DECIMAL: ".", ABOVE: layout.above}
         if _has_decimal_commas(sample, options["sep"]):
             attrs |= {DECIMAL: ",", DOUBTFUL: _doubtful(sample) if options["sep"] == ";" else {}}
             options["decimal"] = ","
@@ -145,11 +144,13 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             raise UserError(
                 f"{path} has no header: its first line must name the columns, one of them the time"
             )
+        parts = _stamp_parts(sample, texts)
         options["dtype"] = {
             name: str
             for name, column in sample.items()
             if name in texts
             or name.lower() in ITEM_NAMES
+            or name in parts  # with their leading zeros
             or is_text(column)  # so that no piece of it is read in another way
         }
         yield from _pieces(path, options, head, attrs, progress)
@@ -157,6 +158,17 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
         raise UserError(f"{path} is empty: give a table with a header and rows") from error
     except (pandas.errors.ParserError, csv.Error, UnicodeError, *DAMAGED) as error:
         raise UserError(_reason(path, error)) from error
+
+
+def _stamp_parts(sample: pandas.DataFrame, texts: Collection[str]) -> list[str]:
+    """The columns that together hold the timestamps, if several do."""
+    if not any(map(is_named_as_part, sample.columns)):
+        return []  # all of them are text anyway
+    try:
+        found = time_columns(sample, "", None, texts)
+    except UserError:  # told when all columns are known
+        return []
+    return found if len(found) > 1 else []
 
 
 def _pieces(
@@ -178,7 +190,11 @@ def _pieces(
             except StopIteration:
                 return
             if not isinstance(frame.index, pandas.RangeIndex):
-                raise UserError(f"{path} has more fields in its rows than names in its header")
+                line = 2 + len(attrs[ABOVE])
+                raise UserError(
+                    f"{path} has more fields in its rows than names in its header, line {line - 1}"
+                    ": name each column there, or delete delimiters at the ends of rows"
+                )
             read += len(frame)
             check_size(path, read, columns)
             frame.attrs |= attrs

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,16 +14,19 @@ import pandas
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.inputs import is_parquet
-from wavediff.series.amounts import has_decimal_comma
+from wavediff.series.amounts import Notation
+from wavediff.series.columns import is_text
 from wavediff.series.parquet_files import whole_frame
 from wavediff.series.series_set import Origin, SeriesSet
-from wavediff.series.table_bytes import LINE, is_gzip
-from wavediff.series.table_files import COMMA, delimiter
+from wavediff.series.stamp_parts import separated
+from wavediff.series.table_bytes import LINE, head_of, is_gzip
+from wavediff.series.table_layout import Layout, layout_of
+from wavediff.series.written_amounts import DIGITS, Style, plain, style_of
 
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
-DIGITS = 7  # of a number, at least
+STYLED = 100_000  # rows that show how numbers are written
 
 
 def write_imputed(
@@ -54,9 +58,9 @@ def write_imputed(
         frame = whole_frame(source)
         for name, (at, values, std) in _columns(series, medians, stds).items():
             place = [str(column) for column in frame.columns].index(name)
-            column = frame.iloc[:, place].to_numpy(float, na_value=np.nan, copy=True)
             spread = np.zeros(len(frame))
-            column[at], spread[at] = values, std
+            spread[at] = std
+            column = _with_values(frame.iloc[:, place], at, values, std, series)
             frame.isetitem(place, column)
             frame.insert(place + 1, _free(name, list(map(str, frame.columns))), spread)
         write_table(frame, output)
@@ -67,7 +71,7 @@ def write_imputed(
         atomic_path(output) as path,
         opened(path, "wt", encoding="utf-8", newline="") as out,
     ):
-        _copy(source, out, columns)
+        _copy(source, out, columns, series)
 
 
 def write_table(frame: pandas.DataFrame, output: Path) -> None:
@@ -86,6 +90,31 @@ def write_table(frame: pandas.DataFrame, output: Path) -> None:
                 ) from error
         else:
             frame.to_csv(path, index=False, float_format=f"%.{_digits(frame)}g")
+
+
+def as_columns(frame: pandas.DataFrame, series: SeriesSet) -> pandas.DataFrame:
+    """A frame whose timestamps are as written, in the columns of the table that was read."""
+    columns = series.origin.time_columns if series.origin else ()
+    if not columns:
+        return frame
+    cells = separated(frame[series.time_name], columns)
+    others = frame.drop(columns=series.time_name)
+    return pandas.concat([pandas.DataFrame(cells, index=frame.index), others], axis=1)
+
+
+def _with_values(
+    column: pandas.Series, at: np.ndarray, values: np.ndarray, std: np.ndarray, series: SeriesSet
+) -> np.ndarray:
+    """A column of a frame with missing cells replaced; in one of text they are text."""
+    if not (is_text(column) and all(isinstance(cell, str) for cell in column.dropna())):
+        found = column.to_numpy(float, na_value=np.nan, copy=True)
+        found[at] = values
+        return found
+    cells = column.to_numpy(object, copy=True)
+    notation = _origin(series).notations.get(str(column.name), Notation())
+    style = style_of(notation).with_cells(column.dropna().head(STYLED))
+    cells[at] = [style.number(*each) for each in zip(values, std, strict=True)]
+    return cells
 
 
 def _origin(series: SeriesSet) -> Origin:
@@ -112,42 +141,50 @@ def _columns(
             values[rows], std[rows] = medians[number][v, steps], stds[number][v, steps]
         at = np.flatnonzero(np.isnan(given) & ~np.isnan(values))
         if len(at):
-            found[name] = at, values[at], std[at]
+            rows = at if origin.rows is None else origin.rows[at]
+            found[name] = rows, values[at], std[at]
     return found
 
 
-def _copy(source: Path, out: TextIO, columns: Columns) -> None:
+def _copy(source: Path, out: TextIO, columns: Columns, series: SeriesSet) -> None:
     """Copy CSV with those cells replaced; delimiter and line ends stay as they are."""
+    layout = layout_of(head_of(source))
     with _opened(source, "utf-8") as text:
         if text.read(1) == "\ufeff":
             out.write("\ufeff")
     with _opened(source) as text:
+        out.writelines(itertools.islice(text, len(layout.above)))
         first = next(line for line in text if line.strip())
-    sep = delimiter(first)
-    with _opened(source) as text:
-        names = list(pandas.read_csv(text, sep=sep, nrows=0).columns)
-    writer = csv.writer(out, delimiter=sep, lineterminator="\r\n" if "\r\n" in first else "\n")
-    places = {name: names.index(name) for name in columns}
-    commas = _commas(source, sep, places)
+    names = _names(source, layout)
+    end = "\r\n" if "\r\n" in first else "\n"
+    writer = csv.writer(out, delimiter=layout.sep, lineterminator=end)
+    styles = _styles(source, layout, list(columns), series)
     parts = []
-    for name, gaps in columns.items():
+    for (name, gaps), style in zip(columns.items(), styles, strict=True):
         place = names.index(name)
         column = _free(name, names)
         names.insert(place + 1, column)
-        parts.append((place, column, commas[name], _Next(zip(*gaps, strict=True))))
+        parts.append((place, column, style, _Next(zip(*gaps, strict=True))))
     number = -1  # of the row; the header's
-    for row in _rows(source, sep):
+    for row in _rows(source, layout):
         # empty lines are not rows of the table
         if len(row) > 1 or any(cell.strip() for cell in row):
-            for place, column, comma, gap in parts:
+            for place, column, style, gap in parts:
                 row.extend([""] * (place + 1 - len(row)))
                 spread = 0.0
                 if number == gap.row:
-                    row[place], spread = _number(gap.value, comma, gap.std), gap.std
+                    row[place], spread = style.number(gap.value, gap.std), gap.std
                     gap.move()
-                row.insert(place + 1, column if number < 0 else _number(spread, comma))
+                std = plain(spread).replace(".", style.decimal) if any(row) else ""
+                row.insert(place + 1, column if number < 0 else std)
             number += 1
         writer.writerow(row)
+
+
+def _names(source: Path, layout: Layout) -> list[str]:
+    with _opened(source) as text:
+        options = {"sep": layout.sep, "skiprows": len(layout.above)}
+        return list(pandas.read_csv(text, nrows=0, **options).columns)
 
 
 class _Next:
@@ -168,24 +205,28 @@ def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
     return open(path, encoding=encoding, newline="")
 
 
-def _rows(path: Path, sep: str) -> Iterator[list[str]]:
+def _rows(path: Path, layout: Layout) -> Iterator[list[str]]:
     csv.field_size_limit(max(LINE, csv.field_size_limit()))
     with _opened(path) as text:
-        yield from csv.reader(text, delimiter=sep)
+        yield from csv.reader(itertools.islice(text, len(layout.above), None), delimiter=layout.sep)
 
 
-def _commas(path: Path, sep: str, places: Mapping[str, int]) -> Mapping[str, bool]:
-    """Whether each of these columns has decimal commas."""
-    found = dict.fromkeys(places, False)
-    for row in _rows(path, sep):
-        for name, place in places.items():
-            cell = row[place].strip() if len(row) > place else ""
-            found[name] = found[name] or bool(
-                (sep == ";" and COMMA.fullmatch(cell)) or has_decimal_comma(cell)
-            )
-        if all(found.values()):
+def _styles(path: Path, layout: Layout, names: Sequence[str], series: SeriesSet) -> list[Style]:
+    """How the numbers of each of these columns are written."""
+    notations = _origin(series).notations
+    styles = [style_of(notations.get(name, Notation())) for name in names]
+    open_ = [k for k, name in enumerate(names) if notations.get(name, Notation()).is_marked]
+    places: list[int] = []
+    for number, row in enumerate(_rows(path, layout) if open_ else ()):
+        if not places:
+            header = _names(path, layout)
+            places = [header.index(names[k]) for k in open_]
+        if number > STYLED:
             break
-    return found
+        for k, place in zip(open_, places, strict=True):
+            if number and len(row) > place and not styles[k].is_complete:
+                styles[k] = styles[k].with_cells([row[place]])
+    return styles
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -208,15 +249,3 @@ def _digits(frame: pandas.DataFrame) -> int:
         if len(ratio):
             most = max(most, math.ceil(math.log10(np.median(ratio))) + 4)
     return min(most, 17)
-
-
-def _number(value: float, comma: bool, std: float = 0.0) -> str:
-    """Seven digits, more where ``std`` is small, an exponent for very large or small values."""
-    digits = DIGITS
-    if std > 0 and value != 0:
-        digits = min(17, max(DIGITS, math.ceil(math.log10(abs(value) / std)) + 3))
-    if value == 0 or 1e-5 <= abs(value) < 1e15:
-        text = np.format_float_positional(value, precision=digits, fractional=False, trim="-")
-    else:
-        text = f"{value:.{digits}g}"
-    return text.replace(".", ",") if comma else text
