@@ -1,4 +1,4 @@
-"""Checkpoints whose values are missing, odd or enormous: one sentence, and no forecast or latent."""
+"""Checkpoints whose values are missing, odd or enormous: one sentence, and no output."""
 
 import json
 import subprocess
