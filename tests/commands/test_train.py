@@ -283,6 +283,26 @@ def test_a_pickle_is_not_executed(tmp_path, capsys, flag):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["+hydra.callbacks.x._target_=runpy.run_path", "+hydra.callbacks.x.path_name=code.py"],
+        ["hydra.callbacks={x: {_target_: runpy.run_path, path_name: code.py}}"],
+        ["-m", "hydra.sweeper._target_=runpy.run_path", "seed=1,2"],
+        ["-m", "hydra.launcher._target_=runpy.run_path", "seed=1,2"],
+        ["+hydra.job_logging.formatters.x={'()': runpy.run_path, path_name: code.py}"],
+    ],
+)
+def test_hydra_runs_no_code_that_an_override_names(words, tmp_path, capsys, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    Path("code.py").write_text("open('executed', 'w')")
+    assert run(main, [*words("run"), *given]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "run code and is not supported" in error
+    assert not Path("executed").exists()
+
+
 def test_a_recipe_in_an_older_notation_is_answered_by_one_sentence(tmp_path, capsys):
     recipe = tmp_path / "recipe" / "mine.yaml"
     recipe.parent.mkdir()
