@@ -168,8 +168,8 @@ class SeriesModel(DiffusionTask):
             known[..., self.context :] = False
         else:
             known = self._masked(window.present, ItemNoise(0, chosen))
-        samples = self.sample_windows(window, known, VALIDATION_SAMPLES, finite=False)
-        samples = samples.double().cpu().numpy()
+        drawn = self.sample_windows(window, known, VALIDATION_SAMPLES, finite=False)
+        samples = drawn.double().cpu().numpy()
         hidden = window.present & ~known
         target = torch.where(hidden, window.values.double(), torch.nan).numpy()
         return {
