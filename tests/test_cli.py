@@ -120,6 +120,7 @@ def test_an_unforeseen_exception_is_one_line_and_a_code_of_its_own(
     [
         (OSError(28, "No space left on device"), "cannot write the output: the disk is full"),
         (OSError(27, "File too large", "a.wav"), "cannot write a.wav: the file is too large"),
+        (OSError(122, "Disk quota exceeded"), "cannot write the output: the disk quota is used up"),
         (MemoryError(), "there is not enough memory"),
     ],
 )

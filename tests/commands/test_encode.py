@@ -1,5 +1,7 @@
 """`wavediff encode` and `wavediff decode`, as users type them."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,19 @@ def test_an_archive_whose_entries_lie(model, speech, tmp_path, capsys, field, va
 def test_arrays_that_are_no_latent(model, tmp_path, capsys, latent):
     odd, out = tmp_path / "odd.npz", tmp_path / "odd.wav"
     np.savez(odd, latent=latent, length=72, sample_rate=RATE, checkpoint="x")
+    assert main(["decode", str(odd), "-o", str(out), "--checkpoint", str(model)]) == 2
+    assert str(odd) in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_latent_that_declares_terabytes(model, tmp_path, capsys):
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (4, 10**12)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    odd, out = tmp_path / "odd.npz", tmp_path / "odd.wav"
+    np.savez(odd, length=72, sample_rate=RATE, checkpoint="x")
+    with zipfile.ZipFile(odd, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("latent.npy", header.getvalue() + bytes(1000))
     assert main(["decode", str(odd), "-o", str(out), "--checkpoint", str(model)]) == 2
     assert str(odd) in capsys.readouterr().err
     assert not out.exists()

@@ -671,3 +671,19 @@ def test_an_offset_does_not_stop_the_denoising(tmp_path, monkeypatch):
         samples = soundfile.read(f"out/{name}.wav")[0]
         assert np.sqrt(np.mean(samples**2)) < 1e-4, name  # -80 dB, from -40
     assert not soundfile.read("out/constant.wav")[0].any()
+
+
+@pytest.mark.parametrize(
+    ("rate", "name", "words"),
+    [
+        (250_000, "b.ogg", "the codec VORBIS holds up to 200000 Hz"),
+        (96_000, "b.mp3", "the codec MPEG_LAYER_III holds 8000, 11025"),
+        (700_000, "b.flac", "the codec FLAC holds up to 655350 Hz"),
+    ],
+)
+def test_a_rate_that_the_codec_does_not_hold(tmp_path, monkeypatch, capsys, rate, name, words):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", np.zeros(1000), rate)
+    assert run(main, ["a.wav", "-o", name]) == 2
+    assert words in capsys.readouterr().err
+    assert os.listdir() == ["a.wav"]

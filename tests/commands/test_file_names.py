@@ -10,6 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from omegaconf import OmegaConf
+
+from wavediff.files import conf_folder
+from wavediff.tasks.build import build_task
+from wavediff.tasks.checkpoint import save_task
 
 NAME = b"caf\xe9"
 
@@ -52,6 +57,37 @@ def test_enhance_mel_and_vocode_write_files_of_the_same_name(folder):
         assert name in os.listdir(target)
         assert name in out
     assert (folder.parent / "r.html").stat().st_size > 1000
+
+
+def generator(place: Path) -> Path:
+    """A generator of toy size, untrained."""
+
+    def group(name: str, choice: str) -> dict:
+        return OmegaConf.to_container(OmegaConf.load(conf_folder() / name / f"{choice}.yaml"))
+
+    small = {"width": 8, "layers": 2, "dilation_cycle": 2}
+    task = build_task(
+        {
+            "task": group("task", "generator") | {"sample_rate": 16_000, "crop_seconds": 0.05},
+            "representation": group("representation", "waveform"),
+            "network": group("network", "diffwave") | small,
+            "schedule": group("schedule", "vp"),
+            "prediction": "v",
+            "objective": group("objective", "denoising"),
+            "sampler": group("sampler", "ddim"),
+        }
+    )
+    save_task(place / "model.safetensors", task.config, task.network.state_dict(), {})
+    return place
+
+
+def test_likelihood_and_generate_take_the_name(folder):
+    model = ["--checkpoint", str(generator(folder.parent / "prior")), "--steps", "1"]
+    words = ["--probes", "1", "--csv", "l.csv", "--json", "l.json"]
+    assert NAME in wavediff(folder, "likelihood", "in", *model, *words)
+    assert NAME in (folder.parent / "l.csv").read_bytes()
+    wavediff(folder, "generate", "--augment", "in", "-o", "more", "--n", "1", *model)
+    assert len(list((folder.parent / "more").glob("*.wav"))) == 1
 
 
 def test_evaluate_writes_tables_with_the_name(folder):

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,12 @@ BYTES = 400
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """No file becomes longer than ``BYTES`` in the block."""
+def full_disk(size: int = BYTES) -> Iterator[None]:
+    """No file becomes longer than ``size`` in the block."""
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would leave them cut off
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
@@ -83,3 +84,39 @@ def test_a_plot_and_a_report_that_do_not_fit(here: Path, capsys):
     assert "cannot write out.html" in capsys.readouterr().err
     assert not list(here.glob("out*"))
     assert not [name for name in os.listdir() if name.startswith(".")]
+
+
+def test_a_checkpoint_that_does_not_fit(here: Path, capsys):
+    """The configuration and the log of the run do."""
+    words = ["recipe=tiny", "data.root=data", "run_dir=run", "network.width=64"]
+    words += ["trainer.max_steps=1", "trainer.validate_every=0", "trainer.progress=false"]
+    words += ["task.crop_frames=4", "trainer.batch_size=2", "data.workers=0"]
+    assert main(["train", *words, "run_dir=whole"]) == 0
+    capsys.readouterr()
+    with full_disk(100_000):
+        assert main(["train", *words]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: cannot write ")
+    assert "run/checkpoints/step-" in error
+    assert "too large for this file system" in error
+    assert (here / "run" / ".hydra" / "config.yaml").stat().st_size > 100
+    assert not list((here / "run" / "checkpoints").iterdir())
+    assert not list(here.glob("run/*.safetensors"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize(
+    "words",
+    [["enhance", "sound.wav", "-o", "-"], ["info"], ["mel", "sound.wav", "-o", "a.npy"]],
+    ids=lambda words: words[0],
+)
+def test_a_full_disk_behind_stdout(here: Path, words):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "wavediff", *words], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.decode().strip().splitlines()
+    assert sum(line.startswith("error: ") for line in lines) == 1
+    assert "the disk is full" in lines[-1]
+    assert "Traceback" not in done.stderr.decode()

@@ -382,3 +382,25 @@ def test_gsm_cannot_be_sought_in_and_is_read(tmp_path, monkeypatch, capsys):
     whole = read_audio("a.wav")[0]
     part = read_audio("a.wav", start=3000, frames=1000)[0]
     assert torch.equal(part, whole[:, 3000:4000])
+
+
+@pytest.mark.parametrize(("value", "said"), [(1e30, "1e+30"), (-1e20, "-1e+20"), (np.nan, "nan")])
+def test_a_sample_that_cannot_be_sound_is_named_by_every_command(here, capsys, value, said):
+    samples = tone()
+    samples[1000] = value
+    for folder in ("in", "other"):
+        (here / folder).mkdir()
+        soundfile.write(f"{folder}/a.wav", samples, RATE, subtype="FLOAT")
+        soundfile.write(f"{folder}/b.wav", tone(), RATE)
+    quick = ["--mel-iterations", "1", "--device", "cpu"]
+    for words, place in (
+        (["mel", "in", "-o", "mels"], "in/a.wav"),
+        (["enhance", "in", "-o", "clean"], "in/a.wav"),
+        (["vocode", "in", "-o", "again", *quick], "in/a.wav"),
+        (["evaluate", "--reference", "other", "--estimate", "in", "--metrics", "lsd"], "a.wav"),
+    ):
+        assert cli.main(words) == 2
+        error = capsys.readouterr().err
+        assert f"{place}: sample 1000 is {said}" in error
+        assert "checkpoint" not in error
+    assert found(here / "clean") == found(here / "again") == ["b.wav"]

@@ -283,6 +283,26 @@ def test_a_pickle_is_not_executed(tmp_path, capsys, flag):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["+hydra.callbacks.x._target_=runpy.run_path", "+hydra.callbacks.x.path_name=code.py"],
+        ["hydra.callbacks={x: {_target_: runpy.run_path, path_name: code.py}}"],
+        ["-m", "hydra.sweeper._target_=runpy.run_path", "seed=1,2"],
+        ["-m", "hydra.launcher._target_=runpy.run_path", "seed=1,2"],
+        ["+hydra.job_logging.formatters.x={'()': runpy.run_path, path_name: code.py}"],
+    ],
+)
+def test_hydra_runs_no_code_that_an_override_names(words, tmp_path, capsys, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    Path("code.py").write_text("open('executed', 'w')")
+    assert run(main, [*words("run"), *given]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "run code and is not supported" in error
+    assert not Path("executed").exists()
+
+
 def test_a_recipe_in_an_older_notation_is_answered_by_one_sentence(tmp_path, capsys):
     recipe = tmp_path / "recipe" / "mine.yaml"
     recipe.parent.mkdir()
@@ -474,3 +494,38 @@ def test_the_objective_is_told_how_far_training_is(notes, monkeypatch):
     overrides = ["objective=consistency_training", "prediction=consistency"]
     assert run(main, notes("run", *overrides)) == 0
     assert seen == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_flipped_bit_in_the_newest_checkpoint_changes_nothing(words, tmp_path, capsys):
+    every = ["trainer.checkpoint_every=1", "trainer.keep_last=3"]
+    assert run(main, words("whole", *every, "trainer.max_steps=3")) == 0
+    assert run(main, words("run", *every, "trainer.max_steps=2")) == 0
+    newest = sorted((tmp_path / "run" / "checkpoints").glob("*.pt"))[-1]
+    for place in (0.3, 0.6, 0.9):
+        data = bytearray(newest.read_bytes())
+        data[round(place * len(data))] ^= 4
+        newest.write_bytes(bytes(data))
+    capsys.readouterr()
+    assert run(main, words("run", *every, "trainer.max_steps=3")) == 0
+    told = capsys.readouterr().err
+    assert told.count(f"{newest.name} is damaged") == 1
+    assert same(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
+
+
+def test_what_a_killed_run_left_is_removed_by_the_same_command(words, tmp_path):
+    code = (
+        "import sys, time; from wavediff.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path: print(1, flush=True); time.sleep(60)"
+    )
+    assert run(main, words("run", "trainer.max_steps=1")) == 0
+    folders = [tmp_path / "run" / "checkpoints", tmp_path / "run"]
+    for folder, name in zip(folders, ("a.pt", "b.safetensors"), strict=True):
+        command = [sys.executable, "-c", code, str(folder / name)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            process.kill()
+        (left,) = folder.glob(".tmp-*")
+        os.utime(left, (1e9, 1e9))  # as if a minute had passed
+    again = [sys.executable, "-m", "wavediff", "train", *words("run", "trainer.max_steps=2")]
+    subprocess.run(again, check=True, capture_output=True)
+    assert not [path for folder in folders for path in folder.glob(".tmp-*")]

@@ -16,6 +16,7 @@ from wavediff.cli import run
 from wavediff.commands.vocode import main
 from wavediff.data import audio
 from wavediff.data.audio import AudioWriter
+from wavediff.data.synthetic import utterance
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import save_task
@@ -501,3 +502,18 @@ def test_an_array_file_that_declares_terabytes(model, here, capsys):
     _npy_of_terabytes(here / "odd.npy")
     assert run(main, ["odd.npy", "-o", "odd.wav", "--checkpoint", str(model)]) == 2
     assert "cannot be read as a mel" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pitch", [1.0, 1.7])
+def test_speech_has_no_line_at_the_upper_edge_of_the_mel(here, pitch):
+    """At 8 kHz, where the bundled model's training recordings have one."""
+    noise = 1e-4 * np.random.default_rng(1).standard_normal(2 * RATE)
+    speech = utterance(2.0, RATE, 1, pitch)[0].numpy() + noise
+    soundfile.write("a.wav", speech, RATE, subtype="FLOAT")
+    assert run(main, ["a.wav", "-o", "b.wav"]) == 0
+    samples = torch.from_numpy(soundfile.read("b.wav", dtype="float32")[0])
+    window = torch.hann_window(1024)
+    frames = torch.stft(samples, 1024, 256, window=window, return_complex=True)
+    energy = frames.abs().square().mean(1)
+    around = torch.cat([energy[360:367], energy[377:384]]).mean()
+    assert energy[370:374].max() < 1.5 * around

@@ -197,3 +197,17 @@ def test_more_that_people_hold():
     assert read_series(days).freq == "D"
     milliseconds = {"time": [1700000000000 + 3_600_000 * k for k in range(30)], "y": LINE}
     assert read_series(pandas.DataFrame(milliseconds)).freq == "h"
+
+
+@pytest.mark.parametrize("kind", ["DataFrame", "LazyFrame", "Series"])
+def test_what_polars_holds(kind):
+    """By a class of the same name and methods: polars is not needed for tests."""
+    frame = {"ds": FRAME["ds"], "y": LINE}
+    plain = pandas.Series(LINE, name="y") if kind == "Series" else pandas.DataFrame(frame)
+    methods = {"__module__": "polars.dataframe.frame", "to_pandas": lambda self: plain}
+    source = type("DataFrame", (), methods)()
+    if kind == "LazyFrame":
+        lazy = {"__module__": "polars.lazyframe.frame", "collect": lambda self, whole=source: whole}
+        source = type(kind, (), lazy)()
+    series = read_series(source)
+    assert (series.items[0].length, list(series.variables)) == (30, ["y"])

@@ -202,7 +202,7 @@ def report(rows: list[Row]) -> str:
 
 def write_table(path: Path, rows: list[Row]) -> None:
     """A row for each file."""
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, list(Row.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

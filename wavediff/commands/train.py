@@ -22,6 +22,9 @@ from wavediff.errors import UserError, shorten
 from wavediff.files import atomic_path, conf_files, conf_folder
 from wavediff.moved import CHOICES
 
+CODE = re.compile(
+    r"[+~]*hydra[./](callbacks|.*(_target_|\(\)))"
+)  # what Hydra would import and call
 NO_CHOICE = re.compile(r"[\[{(]|(?:null|true|false|[-+.\d]+)$", re.IGNORECASE)
 
 
@@ -110,6 +113,8 @@ def _arranged(argv: Sequence[str]) -> list[str]:
                 f"{flag} would execute a pickle and is not supported: repeat the overrides of the "
                 "run instead (.hydra/overrides.yaml)"
             )
+        if CODE.match(word):
+            raise UserError(f"{shorten(word)} would have Hydra run code and is not supported")
         key, _, value = word.partition("=")
         if NO_CHOICE.match(value) and (conf_folder() / key).is_dir() and key.isidentifier():
             choices = ", ".join(conf_files(key))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 ROWS, GPU_ROWS = 256, 4096
 VALIDATION_SAMPLES = 50
 UNCONDITIONAL_GUIDANCE = "mse"  # the default of an unconditional model
+LONGEST = 20_000  # steps of a window: far beyond all that fits into memory in training
 SCALES = 200  # training windows whose scales a checkpoint stores
 
 
@@ -95,6 +96,11 @@ class SeriesModel(DiffusionTask):
     ) -> None:
         kind = CleanObservations if clean_known else Denoiser
         super().__init__(kind(network, schedule, prediction), objective, sampler)
+        if not 0 < context + horizon <= LONGEST:
+            raise UserError(
+                f"a window of {shorten(context + horizon)} steps cannot be: give 1 to {LONGEST} "
+                "of context and horizon together"
+            )
         self.variables, self.features, self.lags = variables, features, lags
         self.context, self.horizon, self.scaling = context, horizon, scaling
         self.command = "forecast" if horizon else "impute"  # type: ignore[misc]
@@ -162,7 +168,8 @@ class SeriesModel(DiffusionTask):
             known[..., self.context :] = False
         else:
             known = self._masked(window.present, ItemNoise(0, chosen))
-        samples = self.sample_windows(window, known, VALIDATION_SAMPLES).double().cpu().numpy()
+        drawn = self.sample_windows(window, known, VALIDATION_SAMPLES, finite=False)
+        samples = drawn.double().cpu().numpy()
         hidden = window.present & ~known
         target = torch.where(hidden, window.values.double(), torch.nan).numpy()
         return {
@@ -296,6 +303,7 @@ class SeriesModel(DiffusionTask):
         first: int = 0,
         wide: scaling.Affine | None = None,
         guidance: Guidance | None = None,
+        finite: bool = True,
     ) -> Tensor:
         """Sample the cells of windows that are not known; known cells keep their values.
 
@@ -309,12 +317,13 @@ class SeriesModel(DiffusionTask):
             wide: the scale ``[batch, variables, 1]`` of variables of which fewer than ``min_known``
                 cells are known; their own by default.
             guidance: the model's own by default.
+            finite: refuse an output that is not finite.
 
         Returns:
             ``[samples, batch, variables, length]`` in the data's units, like ``window.values``.
 
         Raises:
-            UserError: for windows of another shape, or no samples.
+            UserError: for windows of another shape, no samples, or an output that is not finite.
         """
         samples = checks.whole("samples", samples)
         if not isinstance(window, Window) or known.shape != window.present.shape:
@@ -336,7 +345,13 @@ class SeriesModel(DiffusionTask):
             parts.append(
                 self._sample(part, known[cut], samples, sampler, seed, place, scale, guidance)
             )
-        return torch.cat(parts, dim=1)
+        found = torch.cat(parts, dim=1)
+        if finite and not (found.isfinite() | known).all():
+            raise UserError(
+                "the model's samples hold NaN or infinite values: its checkpoint is broken, try "
+                "another"
+            )
+        return found
 
     def _sample(
         self,

@@ -13,21 +13,37 @@ from wavediff.series import frequency
 
 
 def check_record(record: Mapping[str, Any], variables: int) -> None:
-    """See that what is there of the facts of ``wavediff.series.model`` can be used.
+    """See that the facts of ``wavediff.series.model`` are all there and can be used, or none is.
 
     Args:
         record: the further values of a checkpoint.
         variables: of the model.
 
     Raises:
-        UserError: for the first that cannot.
+        UserError: for the first that is missing or cannot be used.
     """
+    missing = [name for name in _ACCEPTED if name not in record]
+    if missing and len(missing) < len(_ACCEPTED):
+        raise UserError(
+            f"the record of the training data is damaged ({missing[0]} is missing): copy the "
+            "checkpoint again"
+        )
     for name, accepts in _ACCEPTED.items():
         if name in record and not _holds(accepts, record[name]):
             raise UserError(
                 f"the record of the training data is damaged ({name}: {shorten(record[name])}): "
                 "copy the checkpoint again"
             )
+    if not missing and (type(record["start"]) is int) != (record["frequency"] is None):
+        raise UserError(
+            "the record of the training data is damaged (its start does not fit its frequency): "
+            "copy the checkpoint again"
+        )
+    if record.get("variables") is not None and len(record["variables"]) != variables:
+        raise UserError(
+            f"the record of the training data names {len(record['variables'])} variables, and the "
+            f"model has {variables}: copy the checkpoint again"
+        )
     scales = record.get("scales")
     if scales and np.shape(scales)[1] != variables:
         raise UserError(

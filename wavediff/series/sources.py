@@ -24,7 +24,7 @@ def table_or_array(source: Any) -> tuple[Any, list[str] | None]:
     if kind.__module__.partition(".")[0] == "torch":
         source = source.detach().cpu().numpy()
     if kind.__module__.partition(".")[0] == "polars":
-        source = source.to_pandas()
+        source = getattr(source, "collect", lambda: source)().to_pandas()  # of a LazyFrame too
     if isinstance(source, pandas.Series):
         name = "value" if source.name is None else str(source.name)
         if isinstance(source.index, pandas.DatetimeIndex | pandas.PeriodIndex):

@@ -109,7 +109,8 @@ class Autoencoder(Task):
             sample_rate: of the audio, in Hz.
 
         Raises:
-            UserError: for audio of an invalid shape or type, or with NaN or infinite samples.
+            UserError: for audio of an invalid shape or type, or with NaN or infinite samples, and
+                for a latent that is not finite.
         """
         if audio.ndim not in (1, 2) or audio.shape[-1] < 1 or not audio.is_floating_point():
             raise UserError(
@@ -119,6 +120,11 @@ class Autoencoder(Task):
             raise UserError("the audio holds NaN or infinite samples: repair it first")
         rows = audio.float().reshape(-1, audio.shape[-1])
         latent = self._encoded(resample(rows, sample_rate, self.sample_rate)[:, None])
+        if not latent.isfinite().all():
+            raise UserError(
+                "the model's latent holds NaN or infinite values: its checkpoint is broken, try "
+                "another"
+            )
         return latent if audio.ndim == 2 else latent[0]
 
     @torch.no_grad()
