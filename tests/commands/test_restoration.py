@@ -257,13 +257,15 @@ def test_sounds_are_generated_each_by_its_number(here, model):
     assert command(generate, model, "--n", 1, "-o", "all", "--overwrite") == 0
 
 
-def test_a_dataset_is_extended_class_by_class(here, tmp_path_factory):
+def test_a_dataset_is_extended_class_by_class(here, tmp_path_factory, capsys):
     for name in ("low/1.wav", "low/2.wav", "high/1.wav"):
         (here / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         write(here / "data" / name, 1600)
+    (here / "data/high/bad.wav").write_text("not audio")
     classes = save(tmp_path_factory.mktemp("classes"), labels=2)
     words = ("--augment", "data", "-o", "more", "--steps", 1)
     assert command(generate, classes, *words) == 0
+    assert "left out: data/high/bad.wav is not audio" in capsys.readouterr().err
     with open("more/manifest.csv", newline="") as file:
         rows = [(row["path"], row["label"]) for row in csv.DictReader(file)]
     assert sorted(rows) == [

@@ -228,6 +228,13 @@ def test_a_folder_keeps_its_structure_and_goes_on_past_bad_files(model, here, ca
         assert sum(name in line for line in failed) == 1
 
 
+def test_a_mel_beside_its_audio(model, here):
+    save_mel(here / "in/a.npy")
+    save_sound(here / "in/a.wav", 0.1)
+    assert command(model, "in", "-o", "out") == 0
+    assert found(here / "out") == ["a.npy.wav", "a.wav.wav"]
+
+
 def test_files_and_globs_into_a_folder(model, here):
     for name in ("x/a.npy", "x/b.npy", "y/c.npy", "x/no.txt"):
         save_mel(here / name) if name.endswith("npy") else (here / name).write_text("no")

@@ -275,19 +275,17 @@ def outputs(
     Raises UserError where outputs coincide, are inputs, or cannot be written.
     """
 
-    def rename(name: Path) -> Path:
-        suffix = name.suffix.lower()
-        if arguments.format:
-            return name.with_suffix(f".{arguments.format}")
-        if suffix in CONTAINERS:
-            return name
-        return name.with_suffix(".wav") if suffix in AUDIO_SUFFIXES else Path(f"{name}.wav")
+    def suffix(name: Path) -> str:
+        own = name.suffix
+        if arguments.format or own.lower() in CONTAINERS:
+            return f".{arguments.format}" if arguments.format else own
+        return ".wav" if own.lower() in AUDIO_SUFFIXES else f"{own}.wav"
 
     if names_file(output, tuple(CONTAINERS), sources, arguments.paths):
         targets = plan_file(sources, output)
         require_format(arguments.format, targets)
         return targets
-    targets = plan_folder(sources, arguments.paths, output, rename)
+    targets = plan_folder(sources, arguments.paths, output, suffix)
     changed = [source for source, _ in targets if source.suffix.lower() not in CONTAINERS]
     kinds = sorted({source.suffix.lower() for source in changed if source.suffix})
     if kinds and not arguments.format:

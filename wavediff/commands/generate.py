@@ -183,12 +183,25 @@ def named(generator: Generator, label: str | None) -> str | None:
 
 
 def extension(generator: Generator, arguments: argparse.Namespace) -> list[Group]:
-    """As many sounds per class as `arguments.augment` has, or --n; as long as its median file."""
+    """As many sounds per class as `arguments.augment` has, or --n; as long as its median file.
+
+    Files that are not audio are named on stderr and do not count.
+    """
     from wavediff.data.audio import audio_info
 
     root = arguments.augment
-    files = find_audio([root])
-    lengths = sorted(frames / rate for frames, rate in map(audio_info, files))
+    files, lengths = [], []
+    for file in find_audio([root]):
+        try:
+            frames, rate = audio_info(file)
+        except UserError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        files.append(file)
+        lengths.append(frames / rate)
+    if not files:
+        raise UserError(f"{root} holds no audio that can be read: give another --augment")
+    lengths.sort()
     seconds = arguments.seconds or lengths[len(lengths) // 2]
     if not generator.labels:
         return [Group(None, arguments.n or len(files), seconds)]

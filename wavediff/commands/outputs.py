@@ -12,8 +12,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from wavediff.errors import UserError
-from wavediff.inputs import AUDIO_SUFFIXES, LATENT_SUFFIXES, MEL_SUFFIXES, folders
+from wavediff.errors import UserError, listed
+from wavediff.inputs import (
+    AUDIO_SUFFIXES,
+    LATENT_SUFFIXES,
+    MEL_SUFFIXES,
+    distinct_names,
+    folders,
+)
 
 SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}  # by bits per sample
 LOSSY = (".mp3", ".ogg", ".oga", ".opus")  # endings of what has a bit rate
@@ -91,7 +97,7 @@ def plan_outputs(
     """
     if names_file(output, suffixes, files, given):
         return plan_file(files, output)
-    return plan_folder(files, given, output, lambda name: name.with_suffix(suffixes[0]))
+    return plan_folder(files, given, output, lambda name: suffixes[0])
 
 
 def require_format(chosen: str | None, targets: Sequence[tuple[Path, Path]]) -> None:
@@ -130,28 +136,39 @@ def plan_file(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
 
 
 def plan_folder(
-    files: Sequence[Path], given: Sequence[str], folder: Path, rename: Callable[[Path], Path]
+    files: Sequence[Path], given: Sequence[str], folder: Path, suffix: Callable[[Path], str]
 ) -> list[tuple[Path, Path]]:
     """Return (input, output) for every file, the structure of a given folder kept.
 
+    Inputs whose outputs would have one name keep their suffix before the new one, which is noted on
+    stderr.
+
     Args:
-        rename: from the name below a given folder to that below OUT.
+        suffix: of an output, from the name of its input.
 
     Raises:
         UserError: where outputs coincide, are inputs, or cannot be written.
     """
     roots = [root for path in given for root in folders(path)]
-    targets: dict[Path, Path] = {}
+    inputs: dict[Path, Path] = {}  # by their names below OUT
     for file in files:
         root = next((root for root in roots if file.is_relative_to(root)), file.parent)
-        target = folder / rename(file.relative_to(root))
-        if target in targets:
+        name = file.relative_to(root)
+        if name in inputs:
             raise UserError(
-                f"{targets[target]} and {file} would both be written to {target}: "
+                f"{inputs[name]} and {file} would both be written to "
+                f"{folder / name.with_suffix(suffix(name))}: "
                 "give them in two calls with different outputs"
             )
-        targets[target] = file
-    return _writable(targets, folder)
+        inputs[name] = file
+    names = distinct_names(list(inputs), suffix)
+    kept = [folder / new for name, new in names.items() if new != name.with_suffix(suffix(name))]
+    if kept:
+        print(
+            f"inputs that differ in their suffix only keep it: {listed(kept, 4)}",
+            file=sys.stderr,
+        )
+    return _writable({folder / new: inputs[name] for name, new in names.items()}, folder)
 
 
 def _writable(targets: dict[Path, Path], folder: Path) -> list[tuple[Path, Path]]:

@@ -1,7 +1,8 @@
 """Pairs of estimate and reference files, and their metrics.
 
 Files of two folders form a pair if their paths below the folders are equal up to the suffix:
-``estimates/p225/a.flac`` goes with ``references/p225/a.wav``.
+``estimates/p225/a.flac`` goes with ``references/p225/a.wav``. Where a folder has ``a.wav`` beside
+``a.flac``, their suffixes decide.
 """
 
 import multiprocessing
@@ -18,7 +19,7 @@ from torch import Tensor
 from wavediff.data.audio import read_audio
 from wavediff.errors import UserError
 from wavediff.evaluation.metrics import METRICS, UndefinedMetric
-from wavediff.inputs import find_audio
+from wavediff.inputs import distinct_names, find_audio
 
 LENGTH_TOLERANCE = 0.05  # seconds; a larger difference in length is noted
 
@@ -66,7 +67,7 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
         The pairs, the references without an estimate, and the estimates without a reference.
 
     Raises:
-        UserError: if there is no audio, no pair, or two files of one folder differ only in suffix.
+        UserError: if there is no audio, or no pair.
     """
     if reference.is_file() and estimate.is_file():
         return [Pair(reference.stem, reference, estimate)], [], []
@@ -75,18 +76,18 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
             f"{reference} and {estimate}: one is a file, the other is not. Give two folders or two "
             "audio files."
         )
-    references, estimates = _by_stem(reference), _by_stem(estimate)
-    common = sorted(references.keys() & estimates.keys())
-    if not common:
+    references, estimates = _by_name(reference), _by_name(estimate)
+    found = _counterparts(references, reference, estimates, estimate)
+    if not found:
         raise UserError(
             f"{estimate}: no file has the name of a reference in {reference} up to the suffix; the "
             f"first are {next(iter(estimates.values()))} and {next(iter(references.values()))}. "
             "Name the estimates like their references."
         )
     return (
-        [Pair(stem, references[stem], estimates[stem]) for stem in common],
-        [path for stem, path in sorted(references.items()) if stem not in estimates],
-        [path for stem, path in sorted(estimates.items()) if stem not in references],
+        [Pair(name, references[name], path) for name, path in sorted(found.items())],
+        [path for name, path in sorted(references.items()) if name not in found],
+        [path for _, path in sorted(estimates.items()) if path not in set(found.values())],
     )
 
 
@@ -109,26 +110,40 @@ def with_noisy(
         )
     if noisy.is_file():
         return [replace(pair, noisy=noisy) for pair in pairs], []
-    files = _by_stem(noisy)
-    absent = [pair.reference for pair in pairs if pair.name not in files]
+    files = _by_name(noisy)
+    references = {pair.name: pair.reference for pair in pairs}
+    found = _counterparts(references, reference, files, noisy)
+    absent = [pair.reference for pair in pairs if pair.name not in found]
     if len(absent) == len(pairs):
         raise UserError(
             f"{noisy}: no file has the name of a reference in {reference} up to the suffix; the "
             f"first is {next(iter(files.values()))}. Name the noisy inputs like their references."
         )
-    return [replace(pair, noisy=files.get(pair.name)) for pair in pairs], absent
+    return [replace(pair, noisy=found.get(pair.name)) for pair in pairs], absent
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in find_audio([folder]):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in files:
-            raise UserError(
-                f"{files[stem]} and {path} differ only in their suffix. Keep one of the two."
-            )
-        files[stem] = path
-    return files
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The audio below a folder, by path without suffix; with it where two differ in nothing else."""
+    files = {path.relative_to(folder): path for path in find_audio([folder])}
+    names = distinct_names(list(files), lambda name: "")
+    return {names[name].as_posix(): path for name, path in files.items()}
+
+
+def _counterparts(
+    files: dict[str, Path], folder: Path, others: dict[str, Path], other: Path
+) -> dict[str, Path]:
+    """For the names of ``files`` below ``folder``, the files below ``other`` of the same name.
+
+    Where one of the two folders has a name with several suffixes, the suffix decides.
+    """
+    found = {name: others[name] for name in files if name in others}
+    rest = {name: path for name, path in others.items() if path not in set(found.values())}
+    whole = {path.relative_to(other).as_posix(): path for path in rest.values()}
+    for name, path in files.items():
+        full = path.relative_to(folder).as_posix()
+        if name not in found and (match := rest.get(full) or whole.get(full)):
+            found[name] = match
+    return found
 
 
 def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
