@@ -23,6 +23,7 @@ from wavediff.commands.outputs import (
     names_file,
     plan_file,
     plan_folder,
+    require_file_or_new,
     report_failures,
     require_format,
     require_lossy,
@@ -304,6 +305,7 @@ def require_report(path: Path, overwrite: bool) -> None:
     recordings. Raises UserError where it cannot, or the file is not a report."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the report is a web page: give it a name that ends in .html, not {path}")
+    require_file_or_new(path)
     if path.is_file() and not overwrite and not is_report(path):
         raise UserError(
             f"{path} exists already and is not a report: give --overwrite to replace it"

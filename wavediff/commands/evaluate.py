@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, name_list, path, positive_int
-from wavediff.commands.outputs import MEDIA, require_writable
+from wavediff.commands.arguments import Parser, name_list, path, whole
+from wavediff.commands.outputs import require_results
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
@@ -71,6 +71,7 @@ examples:
   wavediff evaluate --reference recordings/ --estimate generated/ --frechet
 """
 LOG_MEL = "log-mel statistics"
+MOST_JOBS = 256
 LISTED = 20  # lines on stderr per kind of trouble; --json has them all
 
 
@@ -80,19 +81,10 @@ def main(argv: list[str] | None = None) -> int:
     for given in (args.reference, args.estimate, args.noisy):
         if given is not None and not given.exists():
             raise UserError(f"{given} does not exist: give a folder, or an audio file")
-    for output in (args.csv, args.json):
-        if output is not None:
-            require_writable(output.parent)
-            require_result(output)
-    if args.csv is not None and args.csv == args.json:
-        raise UserError(f"--csv and --json are both {args.csv}: give two names")
+    inputs = [args.reference, args.estimate, args.noisy, args.manifest]
+    inputs += [Path(args.frechet)] if args.frechet else []
+    require_results({"--csv": args.csv, "--json": args.json}, filter(None, inputs))
     return evaluate(args) if args.frechet is None else compare_sets(args)
-
-
-def require_result(output: Path) -> None:
-    """See that a table does not replace a recording. Raises UserError where it would."""
-    if output.suffix.lower() in MEDIA:
-        raise UserError(f"cannot write a table to {output}: give a name ending in .csv or .json")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -136,7 +128,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--json", path, "FILE", "write everything")
     add(
         "--jobs",
-        positive_int,
+        whole(1, MOST_JOBS),
         "N",
         "processes at a time, one per core",
         default=min(cores or 1, 16),

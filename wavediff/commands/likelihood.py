@@ -23,14 +23,18 @@ from wavediff.commands.arguments import (
     positive_int,
     real,
     require_model,
+    whole,
 )
-from wavediff.commands.outputs import interruptible, report_failures
+from wavediff.commands.outputs import interruptible, report_failures, require_results
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
+from wavediff.tasks.names import find_checkpoint
 
 if TYPE_CHECKING:
     from wavediff.tasks.generator import Generator
+
+MOST_PROBES = 10_000
 
 DESCRIPTION = """\
 Compute the likelihood of recordings under a generator with its probability-flow ODE: the negative
@@ -70,6 +74,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     files = find_audio(arguments.paths)
     require_model(arguments)
+    results = {"--csv": arguments.csv, "--json": arguments.json}
+    require_results(results, [*files, find_checkpoint(arguments.checkpoint)])
 
     import torch
 
@@ -110,7 +116,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_paths("audio files")
     parser.add_checkpoint(A_GENERATOR, required=True)
     add("--class", str, "CLASS", "number or name, for a model of classes", dest="label")
-    add("--probes", positive_int, "K", "of the divergence", default=8)
+    add("--probes", whole(1, MOST_PROBES), "K", "of the divergence", default=8)
     add("--steps", positive_int, "N", "Runge-Kutta steps", default=50)
     add("--t-min", real, "T", "first time (default: the model's own)")
     add("--csv", path, "FILE", "write a row for each file")

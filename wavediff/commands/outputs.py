@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from wavediff.errors import UserError, listed
+from wavediff.files import REFUSALS, TEMPORARY
 from wavediff.inputs import (
     AUDIO_SUFFIXES,
     LATENT_SUFFIXES,
@@ -38,6 +40,24 @@ def require_writable(folder: Path) -> None:
         raise UserError(f"cannot write into {folder}: it is a file, not a folder; give another")
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write into {folder}: permission denied; give another folder")
+    try:  # root may write where nobody can, and some file systems take no files
+        with tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder):
+            pass
+    except OSError as error:
+        reason = REFUSALS.get(error.errno or 0, f"{error.strerror}; give another folder")
+        raise UserError(f"cannot write into {folder}: {reason}") from error
+
+
+def require_file_or_new(output: Path) -> None:
+    """See that the name of an output is not that of a folder or device.
+
+    Raises:
+        UserError: where it is.
+    """
+    if output.is_dir():
+        raise UserError(f"{output} is a folder: give the name of a file")
+    if output.exists() and not output.is_file():
+        raise UserError(f"{output} is not a regular file: give the name of a file")
 
 
 def require_new(output: Path, overwrite: bool, source: Path | None = None) -> None:
@@ -46,13 +66,44 @@ def require_new(output: Path, overwrite: bool, source: Path | None = None) -> No
     Raises:
         UserError: for an output that exists, is the input, or cannot be written.
     """
-    if source is not None and output.exists() and source.exists() and output.samefile(source):
+    if source is not None and same_file(output, source):
         raise UserError(f"{output} is the input and would be overwritten: give another output")
-    if output.is_dir():
-        raise UserError(f"{output} is a folder: give the name of a file")
+    require_file_or_new(output)
     if output.exists() and not overwrite:
         raise UserError(f"{output} exists already: give --overwrite to replace it")
     require_writable(output.parent)
+
+
+def require_results(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """See that files of results, which are replaced, can be written and replace no input.
+
+    Args:
+        outputs: by the names of their options.
+        inputs: what the command reads.
+
+    Raises:
+        UserError: where it is not so.
+    """
+    chosen = {option: path for option, path in outputs.items() if path is not None}
+    inputs = list(inputs)
+    for option, path in chosen.items():
+        if path.suffix.lower() in MEDIA:
+            raise UserError(
+                f"cannot write a table to {path}: give {option} a name ending in .csv or .json"
+            )
+        if any(same_file(path, source) for source in inputs):
+            raise UserError(f"{option} {path} is an input and would be overwritten: give another")
+        require_file_or_new(path)
+        require_writable(path.parent)
+    places = [path.resolve() for path in chosen.values()]
+    if len(set(places)) < len(places):
+        options = " and ".join(chosen)
+        raise UserError(f"{options} are both {places[0].name}: give two names")
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are of one file that exists."""
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def names_file(
@@ -75,13 +126,27 @@ def names_file(
     one_file = len(files) == 1 and not any(map(folders, given))
     alike = output.suffix == files[0].suffix or (one_file and suffix[1:].isalpha())
     if suffix in MEDIA or alike:
-        *most, last = suffixes
-        choice = f"{', '.join(most)} or {last}" if most else last
         raise UserError(
-            f"cannot write {output}: give a name that ends in {choice}; if you mean a folder, "
-            "make it first"
+            f"cannot write {output}: give a name that ends in {one_of(suffixes)}; if you mean a "
+            "folder, make it first"
         )
     return False
+
+
+def require_suffix(output: Path, suffixes: Sequence[str]) -> None:
+    """See that the name of an output ends in one of ``suffixes``.
+
+    Raises:
+        UserError: where it does not.
+    """
+    if output.suffix.lower() not in suffixes:
+        raise UserError(f"cannot write {output}: give a name that ends in {one_of(suffixes)}")
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Words as in "a, b or c"."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def plan_outputs(
@@ -132,6 +197,7 @@ def plan_file(files: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
     """
     if len(files) > 1:
         raise UserError(f"{len(files)} inputs cannot all go to {output}: give a folder")
+    require_file_or_new(output)
     return _writable({output: files[0]}, output.parent)
 
 

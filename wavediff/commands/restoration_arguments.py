@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wavediff.commands.arguments import A_GENERATOR, Parser, device, path, require_model
-from wavediff.commands.outputs import require_new
+from wavediff.commands.outputs import require_new, require_suffix
 from wavediff.inputs import require_file
 
 if TYPE_CHECKING:
@@ -21,13 +22,17 @@ def add_restoration(parser: Parser) -> None:
     parser.add_sampling()
 
 
-def require_restoration(arguments: argparse.Namespace) -> None:
+def require_restoration(arguments: argparse.Namespace, suffixes: Sequence[str]) -> None:
     """See that the input and the model exist, and that the output can be written.
+
+    Args:
+        suffixes: that the output may have.
 
     Raises:
         UserError: where it is not so.
     """
     require_file(arguments.path, "an audio file")
+    require_suffix(arguments.output, suffixes)
     require_new(arguments.output, arguments.overwrite, arguments.path)
     require_model(arguments)
 

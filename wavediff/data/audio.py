@@ -41,6 +41,7 @@ __all__ = [
     "audio_reader",
     "audio_writer",
     "audio_writer_like",
+    "format_like",
     "read_audio",
     "warn",
     "write_audio",
@@ -183,15 +184,27 @@ def audio_writer_like(
         UserError: as ``audio_writer``, and for a bit rate that the codec does not have.
     """
     path = Path(path)
+    form, options = format_like(source, path, bit_rate)
+    shape = source.sample_rate, source.channels
+    with _writing(path, form, *shape, source, options) as writer:
+        yield writer
+
+
+def format_like(
+    source: AudioReader, path: Path, bit_rate: float | None = None
+) -> tuple[tuple[str, str], dict[str, Any]]:
+    """Return what ``audio_writer_like`` would write: (container, subtype), and encoder options.
+
+    Raises:
+        UserError: where it cannot, as far as that is known before writing.
+    """
     form = kept_format(path.suffix, source)
     shape = source.sample_rate, source.channels
     check_codec(path, *form, *shape)
-    options = {}
-    if form[1] in LOSSY:
-        wanted = source.bit_rate if bit_rate is None else bit_rate
-        options = encoder_options(form[1], *shape, wanted, exact=bit_rate is not None)
-    with _writing(path, form, *shape, source, options) as writer:
-        yield writer
+    if form[1] not in LOSSY:
+        return form, {}
+    wanted = source.bit_rate if bit_rate is None else bit_rate
+    return form, encoder_options(form[1], *shape, wanted, exact=bit_rate is not None)
 
 
 @contextmanager

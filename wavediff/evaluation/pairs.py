@@ -123,7 +123,7 @@ def with_noisy(
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    """The audio below a folder, by path without suffix; with it where two differ in nothing else."""
+    """Audio below a folder by path without suffix; with it where nothing else differs."""
     files = {path.relative_to(folder): path for path in find_audio([folder])}
     names = distinct_names(list(files), lambda name: "")
     return {names[name].as_posix(): path for name, path in files.items()}
