@@ -1,6 +1,8 @@
 """`wavediff inpaint`, `extend`, `declip` and `generate` as a user types them."""
 
 import csv
+import io
+import sys
 
 import numpy as np
 import pytest
@@ -242,6 +244,22 @@ def test_a_representation_that_is_not_linear_is_refused(here, capsys):
     bent = save(here / "bent", "stft")
     assert command(inpaint, bent, "a.wav", "--gap", "0.2:0.3", "-o", "b.wav") == 2
     assert "not linear" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "options"), [(declip, ()), (inpaint, ("--gap", "0.1:0.12")), (extend, ())]
+)
+def test_from_stdin_to_stdout(here, model, monkeypatch, capfdbinary, task, options):
+    if task is extend:
+        options = ("--cutoff", 2000)
+    soundfile.write("a.wav", voice(2400, peak=1.5).clip(-0.9, 0.9), RATE)
+    options = (*options, "--steps", 2)
+    assert command(task, model, "a.wav", "-o", "b.wav", *options) == 0
+    capfdbinary.readouterr()
+    stdin = io.TextIOWrapper(io.BytesIO((here / "a.wav").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert command(task, model, "-", "-o", "-", *options) == 0
+    assert capfdbinary.readouterr().out == (here / "b.wav").read_bytes()
 
 
 def test_sounds_are_generated_each_by_its_number(here, model):

@@ -1,7 +1,9 @@
 """`wavediff vocode` as a user types it."""
 
+import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,20 @@ def test_every_kind_of_mel_file_gives_the_same(model, here):
     first, *others = [soundfile.read(here / "out" / name)[0] for name in names]
     for other in others:
         assert np.abs(first - other).max() <= 2**-15
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pt", ".safetensors"])
+def test_a_mel_from_stdin_to_stdout(model, here, monkeypatch, capfdbinary, suffix):
+    mel = torch.from_numpy(make_mel())
+    np.save("a.npy", mel.numpy())
+    torch.save(mel, "a.pt")
+    save_file({"mel": mel}, "a.safetensors")
+    assert command(model, "a.npy", "-o", "a.wav") == 0
+    capfdbinary.readouterr()
+    data = io.TextIOWrapper(io.BytesIO(Path(f"a{suffix}").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", data)
+    assert command(model, "-", "-o", "-") == 0
+    assert capfdbinary.readouterr().out == Path("a.wav").read_bytes()
 
 
 def test_copy_synthesis_is_as_long_as_the_audio_at_the_models_rate(model, here):

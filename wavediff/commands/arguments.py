@@ -76,12 +76,13 @@ class Parser(argparse.ArgumentParser):
 
     def add_paths(self, what: str) -> None:
         """One or more inputs."""
-        what = f"{what}, folders or quoted globs"
+        what = f"{what}, folders, quoted globs or - (stdin)"
         self.add_argument("paths", nargs="+", metavar="PATH", help=what)
 
     def add_output(self, what: str, metavar: str = "OUT") -> None:
         """--output, which is required, and --overwrite."""
-        self.add_argument("-o", "--output", required=True, type=path, metavar=metavar, help=what)
+        kind = new_folder if metavar == "DIR" else path
+        self.add_argument("-o", "--output", required=True, type=kind, metavar=metavar, help=what)
         self.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
 
     def add_checkpoint(self, what: str, **options: Any) -> None:
@@ -230,6 +231,13 @@ def name_list(text: str) -> list[str]:
 
 def path(text: str) -> Path:
     """An argparse type: a path, ``~`` expanded."""
+    return expanded(text)
+
+
+def new_folder(text: str) -> Path:
+    """An argparse type: the path of a folder that is written."""
+    if text == "-":
+        raise UserError("- (stdout) is not a folder: give the name of a folder")
     return expanded(text)
 
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, name_list, path, whole
 from wavediff.commands.outputs import require_results
-from wavediff.errors import UserError
+from wavediff.commands.pipes import piped
+from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
 
@@ -78,6 +79,12 @@ LISTED = 20  # lines on stderr per kind of trouble; --json has them all
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when a file could not be read."""
     args = parse(argv)
+    with piped(args, json=".json", csv=".csv"):
+        return compare(args)
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Evaluate pairs or sets; the exit code."""
     for given in (args.reference, args.estimate, args.noisy):
         if given is not None and not given.exists():
             raise UserError(f"{given} does not exist: give a folder, or an audio file")
@@ -124,8 +131,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "given",
     )
     parser.add_argument("--per-file", action="store_true", help="print a row for each file, too")
-    add("--csv", path, "FILE", "write a row for each file")
-    add("--json", path, "FILE", "write everything")
+    add("--csv", path, "FILE", "write a row for each file; - is stdout")
+    add("--json", path, "FILE", "write everything; - is stdout")
     add(
         "--jobs",
         whole(1, MOST_JOBS),
@@ -195,9 +202,9 @@ def evaluate(args: argparse.Namespace) -> int:
             write_csv(csv_path, results, metrics, noisy, manifest, args.by)
         if json_path:
             everything = {
-                "reference": str(args.reference),
-                "estimate": str(args.estimate),
-                **({"noisy": str(args.noisy)} if noisy else {}),
+                "reference": named(args.reference),
+                "estimate": named(args.estimate),
+                **({"noisy": named(args.noisy)} if noisy else {}),
                 "measures": records(scores, noisy),
                 "breakdown": {
                     column: {value: records(parts, noisy) for value, (parts, _) in rows.items()}
@@ -255,8 +262,8 @@ def compare_sets(args: argparse.Namespace) -> int:
             raise UserError(f"{args.frechet}: {error}") from error
         if json_path:
             result = {
-                "reference": str(args.reference),
-                "estimate": str(args.estimate),
+                "reference": named(args.reference),
+                "estimate": named(args.estimate),
                 "features": args.frechet,
                 "frechet": distance,
                 "references": len(reference),
@@ -367,7 +374,7 @@ def summary_record(summary: Summary) -> dict:
 def file_record(result: PairResult, row: dict[str, str] | None) -> dict:
     """Return what --json has of a pair of files."""
     record = asdict(result)
-    pair = {key: str(value) for key, value in record.pop("pair").items() if value is not None}
+    pair = {key: named(value) for key, value in record.pop("pair").items() if value is not None}
     if result.pair.noisy is None:
         del record["noisy_values"], record["noisy_unmeasurable"]
     else:

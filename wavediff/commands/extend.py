@@ -6,6 +6,7 @@ import sys
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, positive_int, real
 from wavediff.commands.outputs import interruptible
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
@@ -33,6 +34,12 @@ Memory does not grow with the length of a recording. Each channel is processed b
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
+    with piped(arguments, output=".wav"):
+        return restore(arguments)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Extend the recording; the exit code."""
     require_restoration(arguments, (".wav", ".flac"))
 
     import torch

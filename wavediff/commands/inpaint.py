@@ -6,6 +6,7 @@ import sys
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
 from wavediff.commands.outputs import interruptible, require_lossy
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
@@ -32,6 +33,12 @@ Any sample rate; each channel is processed by itself; only the surroundings of a
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
+    with piped(arguments, output=".wav"):
+        return restore(arguments)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Fill the gaps; the exit code."""
     require_restoration(arguments, tuple(CONTAINERS))
     require_lossy(arguments.bit_rate, [(arguments.path, arguments.output)])
 

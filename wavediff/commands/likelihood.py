@@ -26,7 +26,8 @@ from wavediff.commands.arguments import (
     whole,
 )
 from wavediff.commands.outputs import interruptible, report_failures, require_results
-from wavediff.errors import UserError
+from wavediff.commands.pipes import piped
+from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
 from wavediff.tasks.names import find_checkpoint
@@ -72,6 +73,12 @@ class Row:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    with piped(arguments, json=".json", csv=".csv"):
+        return compute(arguments)
+
+
+def compute(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
     files = find_audio(arguments.paths)
     require_model(arguments)
     results = {"--csv": arguments.csv, "--json": arguments.json}
@@ -97,7 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             except UserError as error:
                 failures.append(str(error))
             except torch.OutOfMemoryError:
-                failures.append(f"{file} is too long for the GPU's memory: give --device cpu")
+                failures.append(
+                    f"{named(file)} is too long for the GPU's memory: give --device cpu"
+                )
             progress.update(4 * arguments.steps * number - progress.n)
         if failures and len(files) == 1:
             raise UserError(failures[0])
@@ -119,8 +128,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--probes", whole(1, MOST_PROBES), "K", "of the divergence", default=8)
     add("--steps", positive_int, "N", "Runge-Kutta steps", default=50)
     add("--t-min", real, "T", "first time (default: the model's own)")
-    add("--csv", path, "FILE", "write a row for each file")
-    add("--json", path, "FILE", "write everything")
+    add("--csv", path, "FILE", "write a row for each file; - is stdout")
+    add("--json", path, "FILE", "write everything; - is stdout")
     parser.add_seed("probes")
     parser.add_device()
     return parser.parse_args(argv)
@@ -165,7 +174,7 @@ def measured(
         raise UserError(f"{file} has no finite density under this model: its checkpoint is broken")
     spread = float(density.error)
     return Row(
-        str(file),
+        named(file),
         nats,
         nats / density.dimension,
         nats / density.dimension / math.log(2),

@@ -66,6 +66,8 @@ def require_new(output: Path, overwrite: bool, source: Path | None = None) -> No
     Raises:
         UserError: for an output that exists, is the input, or cannot be written.
     """
+    if str(output) == "-":
+        raise UserError("- (stdout) is not for this output: give the name of a file")
     if source is not None and same_file(output, source):
         raise UserError(f"{output} is the input and would be overwritten: give another output")
     require_file_or_new(output)

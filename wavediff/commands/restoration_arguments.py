@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def add_restoration(parser: Parser) -> None:
     """The input, the output, the generator, and sampling."""
-    parser.add_argument("path", type=path, metavar="PATH", help="an audio file")
-    parser.add_output("an audio file")
+    parser.add_argument("path", type=path, metavar="PATH", help="an audio file, or - (stdin)")
+    parser.add_output("an audio file, or - (stdout), as wav")
     parser.add_checkpoint(f"{A_GENERATOR} (default: prior-en-22k if bundled)")
     parser.add_sampling()
 

@@ -22,6 +22,7 @@ from wavediff.commands.outputs import (
     require_format,
     subtype,
 )
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError
 from wavediff.inputs import AUDIO_SUFFIXES, MEL_SUFFIXES, find_audio
@@ -82,6 +83,12 @@ class Loaded:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    with piped(arguments, output=f".{arguments.format or 'wav'}"):
+        return vocode_all(arguments)
+
+
+def vocode_all(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
     files = find_audio(arguments.paths, suffixes=(*AUDIO_SUFFIXES, *MEL_SUFFIXES))
     suffixes = sorted(
         (f".{f}" for f in FORMATS), key=lambda s: s != f".{arguments.format or 'wav'}"
@@ -135,7 +142,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("vocode", DESCRIPTION, EXAMPLES)
     parser.add_paths("mels, audio files")
-    parser.add_output("a .wav or .flac file for one input, or a folder")
+    parser.add_output("a .wav or .flac file or - (stdout) for one input, or a folder")
     parser.add_checkpoint(ANY_MODEL, default="vocoder-en-22k")
     parser.add_sampling()
     parser.add_mel_iterations()

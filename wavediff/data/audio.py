@@ -30,7 +30,7 @@ from wavediff.data.formats import (
 )
 from wavediff.data.reading import AudioReader, BadAudio, audio_reader, brief, check_samples, reading
 from wavediff.data.resampling import resample
-from wavediff.errors import UserError, first_time
+from wavediff.errors import UserError, first_time, named
 from wavediff.files import atomic_path
 
 __all__ = [
@@ -60,10 +60,10 @@ def audio_info(path: str | Path) -> tuple[int, int]:
         return reader.frames, reader.sample_rate
 
 
-def warn(reader: AudioReader, name: str | None = None) -> None:
+def warn(reader: AudioReader) -> None:
     """Say on stderr, once a command, what is wrong with a file that was read all the same."""
     if reader.fault and first_time((reader.path.absolute(), reader.fault)):
-        tqdm.write(f"{name or reader.path} {reader.fault}", file=sys.stderr)
+        tqdm.write(f"{named(reader.path)} {reader.fault}", file=sys.stderr)
 
 
 def read_audio(
@@ -289,4 +289,4 @@ class AudioWriter:
     @property
     def clipping(self) -> str:
         """A sentence about the clipped samples."""
-        return f"{self.path}: {self.clipped} samples beyond full scale were clipped"
+        return f"{named(self.path)}: {self.clipped} samples beyond full scale were clipped"

@@ -7,6 +7,7 @@ from typing import Any
 from wavediff.data.chunk_copy import copy_chunks
 from wavediff.data.reading import AudioReader, brief
 from wavediff.data.tags import Tags, read_tags, write_tags
+from wavediff.errors import named
 
 # What libsndfile writes into a LIST chunk and the like, by the name of the Vorbis comment.
 STRINGS = (
@@ -55,4 +56,4 @@ class Carried:
                 self._report(error)
 
     def _report(self, error: Exception) -> None:
-        print(f"{self.source.path}: its tags are not kept ({brief(error)})", file=sys.stderr)
+        print(f"{named(self.source.path)}: its tags are not kept ({brief(error)})", file=sys.stderr)
