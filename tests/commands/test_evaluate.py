@@ -252,6 +252,64 @@ def test_what_cannot_be_measured_is_listed_and_counted(folders, noise, capsys):
     assert "si_sdr: the estimate is silent" in rows["zero"]["remarks"]
 
 
+@pytest.mark.parametrize(
+    ("samples", "why"),
+    [
+        (1, "only 1 sample (0.0625 ms) to compare, not 100 ms"),
+        (10, "only 10 samples (0.625 ms)"),
+        (1000, "only 1000 samples (62.5 ms)"),
+    ],
+)
+@pytest.mark.parametrize("short", ["ref", "est"])
+def test_what_is_too_short_is_not_perfect(tmp_path, noise, capsys, samples, why, short):
+    for folder in ("ref", "est"):
+        write(tmp_path / folder / "a.wav", noise[:samples] if folder == short else noise)
+    names = "mcd,lsd,mr_stft,log_mel_error,si_sdr"
+    assert evaluate(tmp_path, f"--json={tmp_path}/x.json", measures=f"--measures={names}") == 0
+    said = capsys.readouterr().err
+    assert f"a: MCD (dB), LSD (dB), MR-STFT, log-mel error, SI-SDR (dB): {why}" in said
+    longer = "reference" if short == "est" else "estimate"
+    assert f"% of the {longer} is not compared" in said
+    record = json.loads((tmp_path / "x.json").read_text())["files"][0]
+    assert record["values"] == {}
+    assert set(record["unmeasurable"]) == set(names.split(","))
+
+
+def test_silence_and_a_constant_have_no_distance(tmp_path, noise, capsys):
+    for name, ref, est in (
+        ("quiet", noise, 0 * noise),
+        ("both", 0 * noise, 0 * noise),
+        ("constant", 0 * noise + 0.2, noise),
+    ):
+        write(tmp_path / f"ref/{name}.wav", ref)
+        write(tmp_path / f"est/{name}.wav", est)
+    assert evaluate(tmp_path, measures="--measures=mcd,lsd") == 0
+    output = capsys.readouterr()
+    assert "quiet: MCD (dB): the estimate is silent" in output.err
+    assert "both: MCD (dB), LSD (dB): the reference is silent" in output.err
+    assert "constant: MCD (dB), LSD (dB): the reference is constant" in output.err
+    assert "1 of 3" in output.out  # the distance of silence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name;snr_db\na;5\nsub/b;2,5\n",
+        "name\tsnr_db\na.wav\t5\nsub/b\t2.5\n\n",
+        "snr_db, name\n5, a\n2.5, sub/b\n7\n",
+        '\ufeff"name";"snr_db"\r\n"a";"5"\r\n"sub/b";"2,5"\r\n',
+    ],
+)
+def test_cells_of_a_manifest_are_separated_as_its_header_has_it(tmp_path, noise, capsys, text):
+    for name in ("a", "sub/b"):
+        write(tmp_path / f"ref/{name}.wav", noise)
+        write(tmp_path / f"est/{name}.wav", 0.5 * noise)
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    assert evaluate(tmp_path, f"--manifest={tmp_path}/m.csv", measures="--measures=lsd") == 0
+    table = capsys.readouterr().out.replace("2,5", "2.5")
+    assert table.index("2.5") < table.index("  5 ")
+
+
 def test_nothing_measurable_still_makes_a_table(tmp_path, noise, capsys):
     write(tmp_path / "ref/a.wav", 0 * noise)
     write(tmp_path / "est/a.wav", noise)
@@ -411,8 +469,11 @@ def test_what_sets_cannot_have_is_told(sets, capsys):
     assert run(main, [*folders, f"{sets}/real/real0.wav"]) == 2
     assert "torch.jit.save" in capsys.readouterr().err
     (sets / "fake/fake0.wav").write_text("nothing")
+    write(sets / "fake/fake1.wav", np.ones(1))
     assert run(main, folders) == 2
-    assert "could not be read (1)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "could not be read (2)" in said
+    assert "fake1.wav is shorter than 100 ms" in said
     (sets / "one").mkdir()
     (sets / "real/real0.wav").rename(sets / "one/a.wav")
     assert run(main, ["--reference", f"{sets}/real", "--estimate", f"{sets}/one", "--frechet"]) == 2

@@ -46,7 +46,7 @@ DESCRIPTION = f"""\
 Compute metrics of estimates against their references, two folders of audio or two files. Files are
 paired by their paths below the folders, up to the suffix. Signals are not aligned in time. Several
 channels are averaged to one, an estimate at another sample rate is resampled to its reference's,
-and the longer signal of a pair is cut to the shorter.
+and the longer signal of a pair is cut to the shorter; below 0.1 s nothing is compared.
 
 With --noisy the same metrics are computed for the noisy inputs, and the improvement of the
 estimates over them, positive if an estimate is better, for each metric. With --manifest the means
@@ -230,8 +230,9 @@ def compare_sets(args: argparse.Namespace) -> int:
     """Compute the Frechet distance of two folders. Returns 2 where a file could not be read."""
     import torch
 
-    from wavediff.data.audio import BadAudio, read_audio
+    from wavediff.data.audio import read_audio
     from wavediff.evaluation.frechet import embedding, frechet, log_mel_statistics
+    from wavediff.evaluation.pairs import MIN_SECONDS
 
     features = log_mel_statistics if args.frechet == LOG_MEL else embedding(args.frechet)
     with ExitStack() as stack:
@@ -245,8 +246,10 @@ def compare_sets(args: argparse.Namespace) -> int:
                     progress.update()
                     try:
                         audio, rate = read_audio(path, rate)
+                        if audio.shape[-1] < MIN_SECONDS * rate:
+                            raise UserError(f"{path} is shorter than {1000 * MIN_SECONDS:g} ms")
                         found.append(features(audio, rate))
-                    except BadAudio as error:
+                    except UserError as error:
                         unread.append(str(error))
                 sets.append(found)
         list_lines("could not be read", unread)

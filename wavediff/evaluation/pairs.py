@@ -18,10 +18,11 @@ from torch import Tensor
 
 from wavediff.data.audio import read_audio
 from wavediff.errors import UserError
-from wavediff.evaluation.metrics import METRICS, UndefinedMetric
+from wavediff.evaluation.metrics import METRICS, UndefinedMetric, is_silent
 from wavediff.inputs import distinct_names, find_audio
 
 LENGTH_TOLERANCE = 0.05  # seconds; a larger difference in length is noted
+MIN_SECONDS = 0.1  # of sound that is compared: the windows of most metrics are no shorter
 
 
 @dataclass(frozen=True)
@@ -165,17 +166,34 @@ def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
     length = min(signal.shape[-1] for signal in signals)
     result.sample_rate, result.seconds = sample_rate, length / sample_rate
     reference, *others = (signal[0, :length] for signal in signals)
+    uncomparable = _uncomparable(reference, sample_rate)
     results = (
         ("the estimate", result.values, result.unmeasurable),
         ("the noisy input", result.noisy_values, result.noisy_unmeasurable),
     )
     for audio, (what, values, undefined) in zip(others, results, strict=False):
+        silent = is_silent(audio.numpy())
         for name in metrics:
             try:
+                if uncomparable:
+                    raise UndefinedMetric(uncomparable)
+                if silent and name == "mcd":  # it leaves out the level
+                    raise UndefinedMetric("the estimate is silent")
                 values[name] = METRICS[name](audio, reference, sample_rate)
             except UndefinedMetric as reason:
                 undefined[name] = str(reason).replace("the estimate", what)
     return result
+
+
+def _uncomparable(reference: Tensor, sample_rate: int) -> str:
+    """Why nothing can be compared with a reference ``[time]``; empty if it can."""
+    seconds = len(reference) / sample_rate
+    if seconds < MIN_SECONDS:
+        number = f"{len(reference)} sample{'s' * (len(reference) != 1)}"
+        return f"only {number} ({1000 * seconds:.3g} ms) to compare, not {1000 * MIN_SECONDS:g} ms"
+    if is_silent(reference.numpy()):
+        return "the reference is silent"
+    return "the reference is constant" if is_silent((reference - reference.mean()).numpy()) else ""
 
 
 def _read_beside(
@@ -188,8 +206,12 @@ def _read_beside(
         result.notes.append(f"the {what} was resampled from {rate} Hz to {sample_rate} Hz")
     excess = (audio.shape[-1] - reference.shape[-1]) / sample_rate
     if abs(excess) > LENGTH_TOLERANCE:
-        kind = "longer" if excess > 0 else "shorter"
-        result.notes.append(f"the {what} is {abs(excess):.2f} s {kind} than the reference")
+        kind, longer = ("longer", what) if excess > 0 else ("shorter", "reference")
+        share = abs(excess) * sample_rate / max(audio.shape[-1], reference.shape[-1])
+        result.notes.append(
+            f"the {what} is {abs(excess):.2f} s {kind} than the reference: "
+            f"{int(100 * share)}% of the {longer} is not compared"
+        )
     return audio
 
 
