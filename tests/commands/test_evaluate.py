@@ -1,6 +1,10 @@
 import csv
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -209,6 +213,35 @@ def test_processes_give_the_same(folders, capsys):
     one = capsys.readouterr().out
     assert evaluate(folders, jobs=2) == 0
     assert capsys.readouterr().out == one
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_workers_as_well(folders, number):
+    words = [sys.executable, "-m", "wavediff", "evaluate", "--jobs", "2", QUICK]
+    words += ["--reference", str(folders / "ref"), "--estimate", str(folders / "est")]
+    words += ["--json", str(folders / "x.json")]
+    # a shell's background jobs ignore SIGINT from birth
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
+        head = process.stderr.read(9)  # the bar, while the workers start
+        time.sleep(0.5)
+        os.killpg(process.pid, number)  # as a terminal does
+        try:
+            said = (head + process.communicate(timeout=30)[1]).decode()
+        except subprocess.TimeoutExpired:  # a worker holds stderr
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode in ((130, -2) if number == signal.SIGINT else (143,))
+    assert "Traceback" not in said
+    listed = ["ps", "-o", "stat=", "-s", str(process.pid)]
+    for _ in range(50):  # Python's tracker of shared memory ends once the command has
+        states = subprocess.run(listed, capture_output=True, text=True).stdout.split()
+        if all(state.startswith("Z") for state in states):
+            break
+        time.sleep(0.1)
+    assert all(state.startswith("Z") for state in states)
+    assert not list(folders.glob("*.json"))
+    assert not list(folders.glob(".tmp-*"))
 
 
 def test_two_files_are_a_pair(folders, capsys):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, name_list, path, whole
-from wavediff.commands.outputs import require_results
+from wavediff.commands.outputs import interruptible, require_results
 from wavediff.commands.pipes import piped
 from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
@@ -79,7 +79,7 @@ LISTED = 20  # lines on stderr per kind of trouble; --json has them all
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when a file could not be read."""
     args = parse(argv)
-    with piped(args, json=".json", csv=".csv"):
+    with interruptible(), piped(args, json=".json", csv=".csv"):
         return compare(args)
 
 

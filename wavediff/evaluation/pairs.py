@@ -6,10 +6,14 @@ Files of two folders form a pair if their paths below the folders are equal up t
 """
 
 import multiprocessing
+import multiprocessing.forkserver
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -233,19 +237,55 @@ def evaluate_pairs(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "librosa.core", "librosa.filters"])
     with ProcessPoolExecutor(jobs, context, _start_worker) as executor:
-        # processes that start inherit it: Ctrl-C within their imports would print tracebacks
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        futures = [executor.submit(evaluate_pair, pair, metrics) for pair in pairs]
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
+            with _uninterrupted():
+                futures = [executor.submit(evaluate_pair, pair, metrics) for pair in pairs]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise UserError(
                 "a process of the evaluation died, perhaps out of memory. Use fewer --jobs."
             ) from error
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # an interruption, which workers do not get, or an early end
+            for process in multiprocessing.active_children():
+                process.terminate()
+            executor.shutdown(cancel_futures=True)
+            _stop_server()
+            raise
+
+
+def _stop_server() -> None:
+    """End the process that starts workers, which needs seconds to do so by itself."""
+    server = multiprocessing.forkserver._forkserver
+    with suppress(AttributeError, OSError, TypeError):
+        os.kill(server._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        server._stop()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off signals to the end of the block.
+
+    A process that is interrupted while it starts another one loses it. Processes that start here
+    never get a Ctrl-C, which would print tracebacks within their imports.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    received: list[int] = []  # by any thread, to which the mask does not apply
+    handlers = {
+        number: signal.signal(number, lambda got, _: received.append(got)) for number in numbers
+    }
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 def _start_worker() -> None:
