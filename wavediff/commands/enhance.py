@@ -19,6 +19,7 @@ from wavediff.commands.outputs import (
     names_file,
     plan_file,
     plan_folder,
+    real,
     report_failures,
     require_file_or_new,
     require_format,
@@ -249,7 +250,7 @@ def outputs(
 
 def below(path: Path, folder: Path) -> bool:
     """Whether a path lies in a folder, not being the folder itself."""
-    return folder.resolve() in path.resolve().parents
+    return real(folder) in real(path).parents
 
 
 def require_report(path: Path, overwrite: bool) -> None:

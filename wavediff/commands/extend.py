@@ -45,7 +45,7 @@ def restore(arguments: argparse.Namespace) -> int:
     import torch
 
     from wavediff.data.audio import audio_reader, audio_writer, warn
-    from wavediff.data.formats import check_codec
+    from wavediff.data.formats import FINE, check_codec
     from wavediff.tasks.restoration import extend, level
 
     with audio_reader(arguments.path) as reader:
@@ -55,7 +55,7 @@ def restore(arguments: argparse.Namespace) -> int:
     posterior = load_posterior(arguments)
     rate = arguments.rate or posterior.generator.sample_rate
     with interruptible(), audio_reader(arguments.path) as reader:
-        fine = reader.subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+        fine = reader.subtype in FINE
         container = arguments.output.suffix[1:].upper()
         blocks = map(torch.from_numpy, reader.blocks(READ_SECONDS * old))
         with share_bar("extend", reader.frames / old) as bar:

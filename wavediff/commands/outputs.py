@@ -97,10 +97,15 @@ def require_results(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) 
             raise UserError(f"{option} {path} is an input and would be overwritten: give another")
         require_file_or_new(path)
         require_writable(path.parent)
-    places = [path.resolve() for path in chosen.values()]
+    places = [real(path) for path in chosen.values()]
     if len(set(places)) < len(places):
         options = " and ".join(chosen)
         raise UserError(f"{options} are both {places[0].name}: give two names")
+
+
+def real(path: Path) -> Path:
+    """A path without links; where they lead in a circle, as it is."""
+    return Path(os.path.realpath(path))
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -240,9 +245,9 @@ def plan_folder(
 
 
 def _writable(targets: dict[Path, Path], folder: Path) -> list[tuple[Path, Path]]:
-    inputs = {file.resolve() for file in targets.values()}
+    inputs = {real(file) for file in targets.values()}
     for target in targets:
-        if target.resolve() in inputs:
+        if real(target) in inputs:
             raise UserError(f"{target} is an input and would be overwritten: give another output")
     require_writable(folder)
     return [(file, target) for target, file in targets.items()]

@@ -62,8 +62,9 @@ def audio_info(path: str | Path) -> tuple[int, int]:
 
 def warn(reader: AudioReader) -> None:
     """Say on stderr, once a command, what is wrong with a file that was read all the same."""
-    if reader.fault and first_time((reader.path.absolute(), reader.fault)):
-        tqdm.write(f"{named(reader.path)} {reader.fault}", file=sys.stderr)
+    fault = reader.fault
+    if fault and first_time((reader.path.absolute(), fault)):
+        tqdm.write(f"{named(reader.path)} {fault}", file=sys.stderr)
 
 
 def read_audio(
@@ -185,6 +186,10 @@ def audio_writer_like(
     """
     path = Path(path)
     form, options = format_like(source, path, bit_rate)
+    changed = form[0] == source.container and form[1] != source.subtype not in LOSSY
+    if changed and first_time(source.subtype):
+        old, new = (name.replace("_", " ") for name in (source.subtype, form[1]))
+        tqdm.write(f"{named(source.path)}: {old} is read only, it becomes {new}", file=sys.stderr)
     shape = source.sample_rate, source.channels
     with _writing(path, form, *shape, source, options) as writer:
         yield writer

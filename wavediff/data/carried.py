@@ -1,8 +1,11 @@
 """What a file says of itself besides the samples, from a source to its restored version."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import soundfile
 
 from wavediff.data.chunk_copy import copy_chunks
 from wavediff.data.reading import AudioReader, brief
@@ -25,7 +28,7 @@ class Carried:
         self.source = source
         self.tags = Tags()
         try:
-            self.tags = read_tags(source.path, source.strings)
+            self.tags = read_tags(source.path, source.container, source.strings)
         except Exception as error:  # mutagen raises any kind of error for damaged tags
             self._report(error)
 
@@ -38,7 +41,8 @@ class Carried:
             return  # tags or chunks are written once the samples are
         for name, value in reversed(self.tags.comments):
             if name in STRINGS:
-                setattr(file, name, value)
+                with suppress(soundfile.SoundFileError):  # au and w64 have no strings
+                    setattr(file, name, value)
 
     def write(self, path: Path, container: str, subtype: str, sample_rate: int) -> None:
         """Complete a file that is written."""
