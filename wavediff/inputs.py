@@ -35,6 +35,11 @@ _SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"c
                b"riff", b"\xff\xfb", b"\xff\xf3", b"\x1a\x45\xdf\xa3")  # fmt: skip
 MEL_SUFFIXES = (".npy", ".pt", ".safetensors")
 LATENT_SUFFIXES = (".npz",)
+MELS_READ = (*MEL_SUFFIXES, ".npz", ".pth")  # with what is not written
+ARRAY_SUFFIXES = (  # of arrays that are not read, or not safely
+    ".csv", ".tsv", ".txt", ".dat", ".json", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".joblib",
+    ".parquet", ".ckpt", ".bin", ".feather", ".zarr", ".tfrecord", ".png", ".tif", ".tiff",
+)  # fmt: skip
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
 # What is written, by suffix; the first is for audio that comes from another container.
 CONTAINERS = {

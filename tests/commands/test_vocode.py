@@ -123,6 +123,31 @@ def test_every_kind_of_mel_file_gives_the_same(model, here):
         assert np.abs(first - other).max() <= 2**-15
 
 
+def test_a_mel_of_an_npz_or_pth(model, here, capsys):
+    np.savez("a.npz", make_mel())
+    np.savez("b.npz", mel=make_mel(), other=np.zeros(3))
+    np.savez("two.npz", a=make_mel(), b=make_mel())
+    np.savez("latent.npz", latent=make_mel(), length=np.int64(3))
+    torch.save(torch.from_numpy(make_mel()), "c.pth")
+    np.save("d.npy", make_mel())
+    assert command(model, "?.np[yz]", "c.pth", "-o", "out") == 0
+    assert len({Path(f"out/{name}.wav").read_bytes() for name in "abcd"}) == 1
+    capsys.readouterr()
+    assert command(model, "two.npz", "-o", "e.wav") == 2
+    assert 'one array, or a dictionary with an array called "mel"' in capsys.readouterr().err
+    assert command(model, "latent.npz", "-o", "e.wav") == 2
+    assert "latent.npz is a latent, not a mel: `wavediff decode`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TXT", "a.pkl", "a.mat", "a.h5"])
+def test_arrays_in_other_files_are_told_how_to_be_written(model, here, capsys, name):
+    np.savetxt(name, make_mel(), delimiter=",")
+    assert command(model, name, "-o", "o.wav") == 2
+    said = capsys.readouterr().err
+    assert f"{name}: a mel is read from .npy, .pt, .safetensors, .npz, .pth" in said
+    assert 'numpy.save("mel.npy", array)' in said
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".pt", ".safetensors"])
 def test_a_mel_from_stdin_to_stdout(model, here, monkeypatch, capfdbinary, suffix):
     mel = torch.from_numpy(make_mel())
