@@ -145,6 +145,8 @@ def test_files_and_globs_into_a_folder(tmp_path, sound):
         (["missing.wav", "-o", "o.npy"], "missing.wav does not exist"),
         (["a.wav", "-o", "o.csv"], ".npy"),
         (["a.wav", "b.wav", "-o", "o.npy"], "give a folder"),
+        (["a.wav", "-o", "o.npy", "--set", "f_max=inf"], "f_max=inf is invalid: give a finite"),
+        (["a.wav", "-o", "o.npy", "--set", "f_min=.nan"], "is invalid: give a finite number"),
         (["a.wav", "sub/a.wav", "-o", "o"], "both be written"),
         (["a.wav", "-o", "o.npy", "--front-end", "waveglow"], "tacotron"),
         (["a.wav", "-o", "o.npy", "--set", "n_mel=3"], "'n_mel'"),

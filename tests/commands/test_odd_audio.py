@@ -72,6 +72,16 @@ def test_what_is_only_read_becomes_pcm_and_is_named_once(here, capsys):
     assert kinds == ["PCM_16", "ULAW", "PCM_24"]
 
 
+@pytest.mark.parametrize("codec", ["MS_ADPCM", "G721_32"])
+def test_padding_of_the_last_block_is_no_sound(here, codec):
+    soundfile.write("a.wav", tone(4001), RATE, codec)
+    assert soundfile.info("a.wav").frames > 4001
+    assert enhance("a.wav", "-o", "b.wav", "--dry", "1") == 0
+    samples, _ = soundfile.read("b.wav")
+    assert len(samples) == 4001
+    assert np.corrcoef(samples, tone(4001))[0, 1] > 0.98
+
+
 @pytest.mark.parametrize("name", ["a.ogg", "a.flac", "a.mp3", "a.opus"])
 def test_a_second_stream_in_a_file_is_not_lost_silently(here, capsys, name):
     kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}

@@ -99,11 +99,15 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set takes KEY=VALUE, as in n_mels=100, not {setting!r}.")
     try:
         given = OmegaConf.from_dotlist(list(settings))
-        return OmegaConf.to_container(given, resolve=True)  # type: ignore[return-value]
+        found: dict[str, Any] = OmegaConf.to_container(given, resolve=True)  # type: ignore
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(
             f"--set {' '.join(settings)} is invalid: give plain values, as in n_mels=100."
         ) from error
+    for key, value in found.items():
+        if str(value).lower().strip("+-.") in ("inf", "infinity", "nan"):
+            raise UserError(f"--set {key}={value} is invalid: give a finite number.")
+    return found
 
 
 def mel_of(file: Path, front_end: MelFrontEnd) -> Tensor:

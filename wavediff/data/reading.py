@@ -20,6 +20,10 @@ INTEGERS = 100  # times full scale, above which floating-point samples seem to b
 LOUDEST = 1e6  # samples beyond it, 120 dB above full scale, are errors
 MP3_SLACK = 1200  # samples by which the length of an intact mp3 file may be wrong: a frame
 USED = "what is there is used"
+IN_BLOCKS = (  # codecs of blocks of samples
+    "IMA_ADPCM", "MS_ADPCM", "G721_32", "GSM610", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32",
+)  # fmt: skip
+MOST_PADDING = 8192  # samples
 LAST_PAGE = 1 << 17  # bytes at the end of an Ogg file that hold its last page
 
 
@@ -58,12 +62,18 @@ class AudioReader:
         self.path, self._file, self.layout = path, file, layout
         self._decoder = file
         self._at = 0  # the next sample
+        self._limit: int | None = None
         self._peak = 0.0  # of floating-point samples
         self.sample_rate, self.channels = file.samplerate, file.channels
         self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
         self.missing = 0.0 if layout is None else layout.missing
         if self.container == "NIST" and (declared := chunks.declared_frames(path)):
             self.missing = max(0.0, 1 - self.frames / declared)
+        if layout is not None and self.subtype in IN_BLOCKS:
+            spoken = chunks.fact(path, layout)
+            if 0 < self.frames - spoken < MOST_PADDING:  # the last block is filled up
+                self.frames = spoken
+                self._limit = spoken
         self._whole = self.container != "OGG" or _ends_with_a_page(path)
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
@@ -95,6 +105,8 @@ class AudioReader:
 
         What cannot be decoded after samples that can be is taken for the end.
         """
+        if self._limit is not None:
+            frames = max(0, min(frames, self._limit - self._at))
         # libsndfile raises where it stops, when it has written the samples before that
         block = np.full((frames, self.channels), np.nan, dtype)
         start = self._at
