@@ -52,7 +52,8 @@ examples:
 
 A folder's structure is kept below OUT. Outputs that exist there are kept, so the same command
 resumes a folder that was interrupted; --overwrite replaces them. A single file OUT that exists is
-an error without --overwrite. Memory does not grow with the length of a recording.
+an error without --overwrite. Where outputs would have one name, each keeps the suffix of its input
+(a.m4a.wav). Memory does not grow with the length of a recording.
 
 Each channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
 attenuated as much as the model attenuates the octave below: hiss goes, sibilants stay. Where the
