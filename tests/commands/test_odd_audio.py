@@ -119,3 +119,6 @@ def test_names_and_links_of_all_kinds_in_a_folder(here, capsys):
     assert said.count("failed: ") == 2
     assert "in/loop.wav does not exist" in said
     assert "unexpected" not in said
+    assert cli.main(["mel", "in", "-o", "mels", "--format", "safetensors"]) == 2
+    assert len(list(Path("mels").iterdir())) == 4
+    assert "the name is too long: choose a shorter one" in capsys.readouterr().err

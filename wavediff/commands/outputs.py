@@ -257,7 +257,8 @@ def missing_outputs(
     targets: Sequence[tuple[Path, Path]], overwrite: bool
 ) -> list[tuple[Path, Path]]:
     """Return those that do not exist, or all to overwrite; the others are reported on stderr."""
-    missing = [(file, target) for file, target in targets if overwrite or not target.exists()]
+    # os.path takes a name that is too long, with which one file fails and not all
+    missing = [pair for pair in targets if overwrite or not os.path.exists(pair[1])]
     if kept := len(targets) - len(missing):
         what = f"{targets[0][1]} exists" if len(targets) == 1 else f"{kept} outputs exist"
         print(f"{what} already and will be kept: give --overwrite to replace", file=sys.stderr)
