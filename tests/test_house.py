@@ -26,7 +26,7 @@ ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
 FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}
 SHARED = {
-    "arguments", "outputs", "progress", "restoration_arguments", "series_arguments",
+    "arguments", "outputs", "pipes", "progress", "restoration_arguments", "series_arguments",
     "training_run",
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 _given: set[object] = set()
+_called: dict[str, str] = {}
 
 LONGEST = 1000  # characters of a message
 
@@ -20,9 +21,22 @@ class UserError(Exception):
 
 def sentence(message: object) -> str:
     """Return a message on one line; beyond ``LONGEST`` characters its middle is left out."""
-    text = " ".join(str(message).split())
+    text = " ".join(named(message).split())
     half = LONGEST // 2
     return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
+def call(path: object, name: str) -> None:
+    """Call a temporary file by what it stands for, in the messages of this command."""
+    _called[str(path)] = name
+
+
+def named(text: object) -> str:
+    """Return a text with temporary files called by what they stand for."""
+    text = str(text)
+    for path, name in _called.items():
+        text = text.replace(path, name)
+    return text
 
 
 def shorten(value: object, length: int = 60) -> str:
@@ -46,5 +60,6 @@ def first_time(warning: object) -> bool:
 
 
 def forget_warnings() -> None:
-    """Begin a command, in which every warning is given anew."""
+    """Begin a command, in which every warning is given anew, and no file has another name."""
     _given.clear()
+    _called.clear()

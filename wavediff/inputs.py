@@ -4,7 +4,7 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wavediff.errors import UserError, shorten
@@ -35,6 +35,11 @@ _SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"c
                b"riff", b"\xff\xfb", b"\xff\xf3", b"\x1a\x45\xdf\xa3")  # fmt: skip
 MEL_SUFFIXES = (".npy", ".pt", ".safetensors")
 LATENT_SUFFIXES = (".npz",)
+MELS_READ = (*MEL_SUFFIXES, ".npz", ".pth")  # with what is not written
+ARRAY_SUFFIXES = (  # of arrays that are not read, or not safely
+    ".csv", ".tsv", ".txt", ".dat", ".json", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".joblib",
+    ".parquet", ".ckpt", ".bin", ".feather", ".zarr", ".tfrecord", ".png", ".tif", ".tiff",
+)  # fmt: skip
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".pq")
 # What is written, by suffix; the first is for audio that comes from another container.
 CONTAINERS = {
@@ -105,6 +110,26 @@ def find_audio(paths: Sequence[str | Path], suffixes: Sequence[str] = AUDIO_SUFF
     if not found:
         raise UserError("no input: give at least one file, folder or glob")
     return list(found)
+
+
+def distinct_names(names: Sequence[Path], suffix: Callable[[Path], str]) -> dict[Path, Path]:
+    """Return ``names`` with other suffixes, so that no two become the same.
+
+    Where names differ in their suffix only, each keeps it before the new one: ``a.m4a`` and
+    ``a.mp4`` become ``a.m4a.wav`` and ``a.mp4.wav``.
+
+    Args:
+        names: relative paths, none twice.
+        suffix: of a new name, from the old one.
+    """
+    new = {name: name.with_suffix(suffix(name)) for name in names}
+    while True:
+        count = Counter(new.values())
+        alike = [name for name in new if count[new[name]] > 1]
+        longer = {name: name.with_name(name.name + suffix(name)) for name in alike}
+        if all(new[name] == longer[name] for name in alike):
+            return new
+        new |= longer
 
 
 def folders(given: str) -> list[Path]:

@@ -337,6 +337,17 @@ def test_a_folder_keeps_its_structure_and_goes_on_past_bad_files(model, here, ca
         assert sum(name in line for line in failed) == 1
 
 
+def test_inputs_whose_outputs_would_have_one_name(model, here, capsys):
+    for name, kind in (("a.mp3", "MP3"), ("a.sph", "NIST"), ("b.sph", "NIST"), ("b.wav", "WAV")):
+        save_sound(here / "in" / name, 2000, format=kind)
+    assert command(model, "in", "-o", "out") == 0
+    assert found(here / "out") == ["a.mp3", "a.wav", "b.sph.wav", "b.wav.wav"]
+    assert command(model, "in", "-o", "flac", "--format", "flac") == 0
+    assert found(here / "flac") == ["a.mp3.flac", "a.sph.flac", "b.sph.flac", "b.wav.flac"]
+    said = capsys.readouterr().err
+    assert "their suffix only keep it: out/b.sph.wav, out/b.wav.wav\n" in said
+
+
 def test_files_and_globs_into_a_folder_as_another_format(model, here):
     for name in ("x/a.wav", "x/b.wav", "y/c.flac", "x/d.txt"):
         save_sound(here / name) if name[-1] != "t" else (here / name).write_text("no")

@@ -1,6 +1,10 @@
 import csv
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -211,6 +215,35 @@ def test_processes_give_the_same(folders, capsys):
     assert capsys.readouterr().out == one
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_workers_as_well(folders, number):
+    words = [sys.executable, "-m", "wavediff", "evaluate", "--jobs", "2", QUICK]
+    words += ["--reference", str(folders / "ref"), "--estimate", str(folders / "est")]
+    words += ["--json", str(folders / "x.json")]
+    # a shell's background jobs ignore SIGINT from birth
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
+        head = process.stderr.read(9)  # the bar, while the workers start
+        time.sleep(0.5)
+        os.killpg(process.pid, number)  # as a terminal does
+        try:
+            said = (head + process.communicate(timeout=30)[1]).decode()
+        except subprocess.TimeoutExpired:  # a worker holds stderr
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode in ((130, -2) if number == signal.SIGINT else (143,))
+    assert "Traceback" not in said
+    listed = ["ps", "-o", "stat=", "-s", str(process.pid)]
+    for _ in range(50):  # Python's tracker of shared memory ends once the command has
+        states = subprocess.run(listed, capture_output=True, text=True).stdout.split()
+        if all(state.startswith("Z") for state in states):
+            break
+        time.sleep(0.1)
+    assert all(state.startswith("Z") for state in states)
+    assert not list(folders.glob("*.json"))
+    assert not list(folders.glob(".tmp-*"))
+
+
 def test_two_files_are_a_pair(folders, capsys):
     argv = ["--reference", f"{folders}/ref/a.wav", "--estimate", f"{folders}/est/b.wav"]
     assert run(main, [*argv, "--jobs=1", "--measures=si_sdr"]) == 0
@@ -250,6 +283,64 @@ def test_what_cannot_be_measured_is_listed_and_counted(folders, noise, capsys):
     rows = {row["name"]: row for row in csv.DictReader(lines)}
     assert rows["zero"]["si_sdr"] == ""
     assert "si_sdr: the estimate is silent" in rows["zero"]["remarks"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "why"),
+    [
+        (1, "only 1 sample (0.0625 ms) to compare, not 100 ms"),
+        (10, "only 10 samples (0.625 ms)"),
+        (1000, "only 1000 samples (62.5 ms)"),
+    ],
+)
+@pytest.mark.parametrize("short", ["ref", "est"])
+def test_what_is_too_short_is_not_perfect(tmp_path, noise, capsys, samples, why, short):
+    for folder in ("ref", "est"):
+        write(tmp_path / folder / "a.wav", noise[:samples] if folder == short else noise)
+    names = "mcd,lsd,mr_stft,log_mel_error,si_sdr"
+    assert evaluate(tmp_path, f"--json={tmp_path}/x.json", measures=f"--measures={names}") == 0
+    said = capsys.readouterr().err
+    assert f"a: MCD (dB), LSD (dB), MR-STFT, log-mel error, SI-SDR (dB): {why}" in said
+    longer = "reference" if short == "est" else "estimate"
+    assert f"% of the {longer} is not compared" in said
+    record = json.loads((tmp_path / "x.json").read_text())["files"][0]
+    assert record["values"] == {}
+    assert set(record["unmeasurable"]) == set(names.split(","))
+
+
+def test_silence_and_a_constant_have_no_distance(tmp_path, noise, capsys):
+    for name, ref, est in (
+        ("quiet", noise, 0 * noise),
+        ("both", 0 * noise, 0 * noise),
+        ("constant", 0 * noise + 0.2, noise),
+    ):
+        write(tmp_path / f"ref/{name}.wav", ref)
+        write(tmp_path / f"est/{name}.wav", est)
+    assert evaluate(tmp_path, measures="--measures=mcd,lsd") == 0
+    output = capsys.readouterr()
+    assert "quiet: MCD (dB): the estimate is silent" in output.err
+    assert "both: MCD (dB), LSD (dB): the reference is silent" in output.err
+    assert "constant: MCD (dB), LSD (dB): the reference is constant" in output.err
+    assert "1 of 3" in output.out  # the distance of silence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name;snr_db\na;5\nsub/b;2,5\n",
+        "name\tsnr_db\na.wav\t5\nsub/b\t2.5\n\n",
+        "snr_db, name\n5, a\n2.5, sub/b\n7\n",
+        '\ufeff"name";"snr_db"\r\n"a";"5"\r\n"sub/b";"2,5"\r\n',
+    ],
+)
+def test_cells_of_a_manifest_are_separated_as_its_header_has_it(tmp_path, noise, capsys, text):
+    for name in ("a", "sub/b"):
+        write(tmp_path / f"ref/{name}.wav", noise)
+        write(tmp_path / f"est/{name}.wav", 0.5 * noise)
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    assert evaluate(tmp_path, f"--manifest={tmp_path}/m.csv", measures="--measures=lsd") == 0
+    table = capsys.readouterr().out.replace("2,5", "2.5")
+    assert table.index("2.5") < table.index("  5 ")
 
 
 def test_nothing_measurable_still_makes_a_table(tmp_path, noise, capsys):
@@ -314,12 +405,30 @@ def test_a_missing_package_leaves_its_measures_out_aloud(folders, capsys, monkey
     assert capsys.readouterr().err.startswith("error: the package pesq is missing")
 
 
+def test_names_that_differ_in_their_suffix_only(tmp_path, noise, capsys):
+    for name in ("ref/a.wav", "ref/a.flac", "ref/b.wav", "ref/b.flac", "ref/c.wav"):
+        write(tmp_path / name, noise)
+    for name in ("est/a.flac.wav", "est/a.wav.wav", "est/b.flac", "est/c.wav", "est/c.flac"):
+        write(tmp_path / name, 0.5 * noise)
+    assert evaluate(tmp_path, "--json", str(tmp_path / "x.json"), measures="--measures=lsd") == 0
+    files = json.loads((tmp_path / "x.json").read_text())["files"]
+    pairs = {file["reference"][-8:]: file["estimate"][-14:] for file in files}
+    assert pairs == {
+        "f/a.flac": "est/a.flac.wav",
+        "ef/a.wav": "/est/a.wav.wav",
+        "f/b.flac": str(tmp_path / "est/b.flac")[-14:],
+        "ef/c.wav": str(tmp_path / "est/c.wav")[-14:],
+    }
+    said = capsys.readouterr().err
+    assert "without an estimate (1):\n  " + str(tmp_path / "ref/b.wav") in said
+    assert "without a reference (1):\n  " + str(tmp_path / "est/c.flac") in said
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda p: (p / "est").rename(p / "moved"), "does not exist"),
         (lambda p: [f.rename(f.with_stem("x" + f.stem)) for f in (p / "est").rglob("*.*")], "name"),
-        (lambda p: write(p / "ref/a.flac", np.zeros(9)), "differ only in their suffix"),
         (lambda p: [f.unlink() for f in (p / "ref").rglob("*.wav")], "no files"),
     ],
 )
@@ -393,8 +502,11 @@ def test_what_sets_cannot_have_is_told(sets, capsys):
     assert run(main, [*folders, f"{sets}/real/real0.wav"]) == 2
     assert "torch.jit.save" in capsys.readouterr().err
     (sets / "fake/fake0.wav").write_text("nothing")
+    write(sets / "fake/fake1.wav", np.ones(1))
     assert run(main, folders) == 2
-    assert "could not be read (1)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "could not be read (2)" in said
+    assert "fake1.wav is shorter than 100 ms" in said
     (sets / "one").mkdir()
     (sets / "real/real0.wav").rename(sets / "one/a.wav")
     assert run(main, ["--reference", f"{sets}/real", "--estimate", f"{sets}/one", "--frechet"]) == 2

@@ -116,6 +116,20 @@ def test_a_mel_that_exists_is_kept_unless_told_otherwise(tmp_path, sound, capsys
     assert np.load(out).shape[0] == 80
 
 
+def test_inputs_that_differ_in_their_suffix_only_keep_it(tmp_path, sound, capsys):
+    names = ["a.wav", "a.flac", "a.flac.wav", "sub/a.ogg", "sub/b.wav", "sub/b.WAV", "c.wav"]
+    for name in names:
+        sound(tmp_path / "in" / name)
+    expected = ["a.flac.npy", "a.flac.wav.npy", "a.wav.npy", "c.npy"]
+    assert mel(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert sorted(os.listdir(tmp_path / "out")) == [*expected, "sub"]
+    assert sorted(os.listdir(tmp_path / "out/sub")) == ["a.npy", "b.WAV.npy", "b.wav.npy"]
+    assert "inputs that differ in their suffix only keep it: " in capsys.readouterr().err
+    (tmp_path / "out/a.wav.npy").unlink()  # as after an interruption
+    assert mel(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert sorted(os.listdir(tmp_path / "out")) == [*expected, "sub"]
+
+
 def test_files_and_globs_into_a_folder(tmp_path, sound):
     sound(tmp_path / "x" / "a.wav")
     sound(tmp_path / "x" / "b.wav")
@@ -131,6 +145,8 @@ def test_files_and_globs_into_a_folder(tmp_path, sound):
         (["missing.wav", "-o", "o.npy"], "missing.wav does not exist"),
         (["a.wav", "-o", "o.csv"], ".npy"),
         (["a.wav", "b.wav", "-o", "o.npy"], "give a folder"),
+        (["a.wav", "-o", "o.npy", "--set", "f_max=inf"], "f_max=inf is invalid: give a finite"),
+        (["a.wav", "-o", "o.npy", "--set", "f_min=.nan"], "is invalid: give a finite number"),
         (["a.wav", "sub/a.wav", "-o", "o"], "both be written"),
         (["a.wav", "-o", "o.npy", "--front-end", "waveglow"], "tacotron"),
         (["a.wav", "-o", "o.npy", "--set", "n_mel=3"], "'n_mel'"),

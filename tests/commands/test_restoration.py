@@ -1,6 +1,8 @@
 """`wavediff inpaint`, `extend`, `declip` and `generate` as a user types them."""
 
 import csv
+import io
+import sys
 
 import numpy as np
 import pytest
@@ -244,6 +246,22 @@ def test_a_representation_that_is_not_linear_is_refused(here, capsys):
     assert "not linear" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("task", "options"), [(declip, ()), (inpaint, ("--gap", "0.1:0.12")), (extend, ())]
+)
+def test_from_stdin_to_stdout(here, model, monkeypatch, capfdbinary, task, options):
+    if task is extend:
+        options = ("--cutoff", 2000)
+    soundfile.write("a.wav", voice(2400, peak=1.5).clip(-0.9, 0.9), RATE)
+    options = (*options, "--steps", 2)
+    assert command(task, model, "a.wav", "-o", "b.wav", *options) == 0
+    capfdbinary.readouterr()
+    stdin = io.TextIOWrapper(io.BytesIO((here / "a.wav").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert command(task, model, "-", "-o", "-", *options) == 0
+    assert capfdbinary.readouterr().out == (here / "b.wav").read_bytes()
+
+
 def test_sounds_are_generated_each_by_its_number(here, model):
     assert command(generate, model, "--n", 3, "--seconds", 0.2, "-o", "all") == 0
     assert command(generate, model, "--n", 3, "--seconds", 0.2, "-o", "one", "--batch-size", 1) == 0
@@ -257,13 +275,15 @@ def test_sounds_are_generated_each_by_its_number(here, model):
     assert command(generate, model, "--n", 1, "-o", "all", "--overwrite") == 0
 
 
-def test_a_dataset_is_extended_class_by_class(here, tmp_path_factory):
+def test_a_dataset_is_extended_class_by_class(here, tmp_path_factory, capsys):
     for name in ("low/1.wav", "low/2.wav", "high/1.wav"):
         (here / "data" / name).parent.mkdir(parents=True, exist_ok=True)
         write(here / "data" / name, 1600)
+    (here / "data/high/bad.wav").write_text("not audio")
     classes = save(tmp_path_factory.mktemp("classes"), labels=2)
     words = ("--augment", "data", "-o", "more", "--steps", 1)
     assert command(generate, classes, *words) == 0
+    assert "left out: data/high/bad.wav is not audio" in capsys.readouterr().err
     with open("more/manifest.csv", newline="") as file:
         rows = [(row["path"], row["label"]) for row in csv.DictReader(file)]
     assert sorted(rows) == [

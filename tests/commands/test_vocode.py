@@ -1,7 +1,9 @@
 """`wavediff vocode` as a user types it."""
 
+import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,45 @@ def test_every_kind_of_mel_file_gives_the_same(model, here):
         assert np.abs(first - other).max() <= 2**-15
 
 
+def test_a_mel_of_an_npz_or_pth(model, here, capsys):
+    np.savez("a.npz", make_mel())
+    np.savez("b.npz", mel=make_mel(), other=np.zeros(3))
+    np.savez("two.npz", a=make_mel(), b=make_mel())
+    np.savez("latent.npz", latent=make_mel(), length=np.int64(3))
+    torch.save(torch.from_numpy(make_mel()), "c.pth")
+    np.save("d.npy", make_mel())
+    assert command(model, "?.np[yz]", "c.pth", "-o", "out") == 0
+    assert len({Path(f"out/{name}.wav").read_bytes() for name in "abcd"}) == 1
+    capsys.readouterr()
+    assert command(model, "two.npz", "-o", "e.wav") == 2
+    assert 'one array, or a dictionary with an array called "mel"' in capsys.readouterr().err
+    assert command(model, "latent.npz", "-o", "e.wav") == 2
+    assert "latent.npz is a latent, not a mel: `wavediff decode`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TXT", "a.pkl", "a.mat", "a.h5"])
+def test_arrays_in_other_files_are_told_how_to_be_written(model, here, capsys, name):
+    np.savetxt(name, make_mel(), delimiter=",")
+    assert command(model, name, "-o", "o.wav") == 2
+    said = capsys.readouterr().err
+    assert f"{name}: a mel is read from .npy, .pt, .safetensors, .npz, .pth" in said
+    assert 'numpy.save("mel.npy", array)' in said
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pt", ".safetensors"])
+def test_a_mel_from_stdin_to_stdout(model, here, monkeypatch, capfdbinary, suffix):
+    mel = torch.from_numpy(make_mel())
+    np.save("a.npy", mel.numpy())
+    torch.save(mel, "a.pt")
+    save_file({"mel": mel}, "a.safetensors")
+    assert command(model, "a.npy", "-o", "a.wav") == 0
+    capfdbinary.readouterr()
+    data = io.TextIOWrapper(io.BytesIO(Path(f"a{suffix}").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", data)
+    assert command(model, "-", "-o", "-") == 0
+    assert capfdbinary.readouterr().out == Path("a.wav").read_bytes()
+
+
 def test_copy_synthesis_is_as_long_as_the_audio_at_the_models_rate(model, here):
     save_sound(here / "a.wav", seconds=0.4003, rate=48_000, channels=2)
     assert command(model, "a.wav", "-o", "b.flac") == 0
@@ -227,6 +268,13 @@ def test_a_folder_keeps_its_structure_and_goes_on_past_bad_files(model, here, ca
     assert len(failed) == 3
     for name in ("in/text.wav", "in/nan.npy", "in/sub/cut.npy"):
         assert sum(name in line for line in failed) == 1
+
+
+def test_a_mel_beside_its_audio(model, here):
+    save_mel(here / "in/a.npy")
+    save_sound(here / "in/a.wav", 0.1)
+    assert command(model, "in", "-o", "out") == 0
+    assert found(here / "out") == ["a.npy.wav", "a.wav.wav"]
 
 
 def test_files_and_globs_into_a_folder(model, here):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ANY_MODEL = "a run folder, a model.safetensors or a bundled model (default: %(default)s)"
 MOST_THREADS = 1024
+MOST_ITERATIONS = 10_000
+SEEDS = 1 << 63
 A_GENERATOR = "a generator: a run folder or a model.safetensors"
 
 
@@ -73,12 +76,13 @@ class Parser(argparse.ArgumentParser):
 
     def add_paths(self, what: str) -> None:
         """One or more inputs."""
-        what = f"{what}, folders or quoted globs"
+        what = f"{what}, folders, quoted globs or - (stdin)"
         self.add_argument("paths", nargs="+", metavar="PATH", help=what)
 
     def add_output(self, what: str, metavar: str = "OUT") -> None:
         """--output, which is required, and --overwrite."""
-        self.add_argument("-o", "--output", required=True, type=path, metavar=metavar, help=what)
+        kind = new_folder if metavar == "DIR" else path
+        self.add_argument("-o", "--output", required=True, type=kind, metavar=metavar, help=what)
         self.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
 
     def add_checkpoint(self, what: str, **options: Any) -> None:
@@ -98,7 +102,7 @@ class Parser(argparse.ArgumentParser):
         """--mel-iterations."""
         self.add_option(
             "--mel-iterations",
-            non_negative_int,
+            whole(0, MOST_ITERATIONS),
             "N",
             "iterations that project the estimate towards the mel; 0 leaves the network's own "
             "(default: the checkpoint's)",
@@ -118,7 +122,7 @@ class Parser(argparse.ArgumentParser):
 
     def add_seed(self, what: str) -> None:
         """--seed."""
-        self.add_option("--seed", integer, "N", f"of the {what}", default=0)
+        self.add_option("--seed", whole(-SEEDS, SEEDS - 1), "N", f"of the {what}", default=0)
 
     def add_device(self) -> None:
         """--device and --threads."""
@@ -128,7 +132,8 @@ class Parser(argparse.ArgumentParser):
             default="auto",
             help="auto uses a GPU if there is one (default: auto)",
         )
-        self.add_option("--threads", positive_int, "N", "CPU threads (default: one per core)")
+        what = "CPU threads (default: one per core)"
+        self.add_option("--threads", whole(1, MOST_THREADS), "N", what)
 
     def add_bit_rate(self) -> None:
         """--bit-rate."""
@@ -154,6 +159,18 @@ def integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: an integer from ``low`` to ``high``."""
+
+    def convert(text: str) -> int:
+        number = integer(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is out of range ({low} to {high})")
+        return number
+
+    return convert
+
+
 def positive_int(text: str) -> int:
     """An argparse type: 1 or more."""
     number = integer(text)
@@ -171,27 +188,37 @@ def non_negative_int(text: str) -> int:
 
 
 def real(text: str) -> float:
-    """An argparse type: a number."""
+    """An argparse type: a finite number."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not -inf < number < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is invalid: must be a finite number")
+    return number
+
+
+def real_between(low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a number from ``low`` to ``high``."""
+
+    def convert(text: str) -> float:
+        number = real(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is out of range ({low:g} to {high:g})")
+        return number
+
+    return convert
 
 
 def positive_float(text: str) -> float:
     """An argparse type: a finite number above 0."""
     number = real(text)
-    if not 0 < number < float("inf"):
+    if number <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is invalid: must be above 0")
     return number
 
 
-def fraction(text: str) -> float:
-    """An argparse type: a number from 0 to 1."""
-    number = real(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is out of range (0 to 1)")
-    return number
+fraction = real_between(0, 1)
 
 
 def name_list(text: str) -> list[str]:
@@ -204,6 +231,13 @@ def name_list(text: str) -> list[str]:
 
 def path(text: str) -> Path:
     """An argparse type: a path, ``~`` expanded."""
+    return expanded(text)
+
+
+def new_folder(text: str) -> Path:
+    """An argparse type: the path of a folder that is written."""
+    if text == "-":
+        raise UserError("- (stdout) is not a folder: give the name of a folder")
     return expanded(text)
 
 
@@ -228,7 +262,7 @@ def device(arguments: argparse.Namespace) -> torch.device:
     import torch
 
     if arguments.threads is not None:
-        torch.set_num_threads(min(arguments.threads, MOST_THREADS))
+        torch.set_num_threads(arguments.threads)
     name = arguments.device
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("there is no CUDA device that torch can use: give --device cpu")

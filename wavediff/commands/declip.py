@@ -4,8 +4,9 @@ import argparse
 import sys
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, positive_float, real
+from wavediff.commands.arguments import Parser, positive_float, real_between
 from wavediff.commands.outputs import interruptible, require_lossy
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
@@ -13,6 +14,7 @@ from wavediff.commands.restoration_arguments import (
     require_restoration,
 )
 from wavediff.errors import UserError
+from wavediff.inputs import CONTAINERS
 
 DESCRIPTION = """\
 Restore the peaks that were clipped where a recording was too loud, sampled from a generator.
@@ -33,16 +35,22 @@ Restored peaks are above that level and may exceed full scale: then give --gain,
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    require_restoration(arguments)
+    with piped(arguments, output=".wav"):
+        return restore(arguments)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Declip the recording; the exit code."""
+    require_restoration(arguments, tuple(CONTAINERS))
     require_lossy(arguments.bit_rate, [(arguments.path, arguments.output)])
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like, warn
+    from wavediff.data.audio import audio_reader, audio_writer_like, format_like, warn
     from wavediff.tasks.restoration import clipping, declip
 
-    posterior = load_posterior(arguments)
     with interruptible(), audio_reader(arguments.path) as reader:
+        format_like(reader, arguments.output, arguments.bit_rate)
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
         warn(reader)
         if arguments.threshold is None:
@@ -51,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
             low, high = -arguments.threshold, arguments.threshold
         if not ((audio <= low) | (audio >= high)).any():
             raise UserError(f"no sample of {arguments.path} reaches the threshold, {high:g}")
+        posterior = load_posterior(arguments)
         with share_bar("declip") as bar:
             rate = reader.sample_rate
             audio = declip(posterior, audio, rate, low, high, lambda done: move(bar, done))
@@ -73,7 +82,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "LEVEL",
         "magnitude from which samples are clipped; 1 is full scale (default: detected)",
     )
-    add("--gain", real, "DB", "of the output", default=0.0)
+    add("--gain", real_between(-100, 100), "DB", "of the output", default=0.0)
     parser.add_bit_rate()
     add_restoration(parser)
     return parser.parse_args(argv)

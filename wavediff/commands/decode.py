@@ -7,6 +7,7 @@ from pathlib import Path
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, device, require_model
 from wavediff.commands.outputs import convert_all, plan_outputs, subtype
+from wavediff.commands.pipes import piped
 from wavediff.errors import UserError
 from wavediff.inputs import LATENT_SUFFIXES, find_audio
 
@@ -24,6 +25,12 @@ Without --checkpoint the model is the one that a latent names.
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    with piped(arguments, output=".wav"):
+        return decode_all(arguments)
+
+
+def decode_all(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
     files = find_audio(arguments.paths, suffixes=LATENT_SUFFIXES)
     targets = plan_outputs(files, arguments.paths, arguments.output, (".wav", ".flac"))
     kind = subtype(arguments.bits, targets)
@@ -59,7 +66,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("decode", DESCRIPTION, EXAMPLES)
     parser.add_paths(".npz files")
-    parser.add_output("a .wav or .flac file, or a folder")
+    parser.add_output("a .wav or .flac file or - (stdout) for one input, or a folder")
     what = "a run folder or a model.safetensors (default: the one that the latent names)"
     parser.add_checkpoint(what)
     parser.add_bits()

@@ -7,6 +7,7 @@ from pathlib import Path
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, device, require_model
 from wavediff.commands.outputs import convert_all, plan_outputs
+from wavediff.commands.pipes import piped
 from wavediff.inputs import LATENT_SUFFIXES, find_audio
 
 DESCRIPTION = "Encode audio as the latent of a trained autoencoder."
@@ -25,6 +26,12 @@ several channels are averaged. Encoding is deterministic: the same audio gives t
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    with piped(arguments, output=".npz"):
+        return encode_all(arguments)
+
+
+def encode_all(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
     files = find_audio(arguments.paths)
     targets = plan_outputs(files, arguments.paths, arguments.output, LATENT_SUFFIXES)
     require_model(arguments)
@@ -48,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("encode", DESCRIPTION, EXAMPLES)
     parser.add_paths("audio files")
-    parser.add_output("a .npz file, or a folder")
+    parser.add_output("a .npz file or - (stdout) for one input, or a folder")
     what = "a run folder or a model.safetensors of recipe=autoencoder"
     parser.add_checkpoint(what, required=True)
     parser.add_device()

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,19 +19,21 @@ from wavediff.commands.outputs import (
     names_file,
     plan_file,
     plan_folder,
+    real,
     report_failures,
+    require_file_or_new,
     require_format,
     require_lossy,
     require_writable,
 )
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import audio_bar, move
-from wavediff.errors import UserError
+from wavediff.errors import UserError, named
 from wavediff.inputs import AUDIO_SUFFIXES, CONTAINERS, find_audio, folders
 
 if TYPE_CHECKING:
     from wavediff.tasks.enhancer import Enhancer
 
-PIPE = "-"
 READ_SAMPLES = 1 << 16  # of all channels together, at a time
 FORMATS = ("wav", "flac", "aiff", "ogg", "opus", "mp3")
 
@@ -54,7 +52,8 @@ examples:
 
 A folder's structure is kept below OUT. Outputs that exist there are kept, so the same command
 resumes a folder that was interrupted; --overwrite replaces them. A single file OUT that exists is
-an error without --overwrite. Memory does not grow with the length of a recording.
+an error without --overwrite. Where outputs would have one name, each keeps the suffix of its input
+(a.m4a.wav). Memory does not grow with the length of a recording.
 
 Each channel is enhanced by itself. What lies above the model's band (8 kHz for enhancer-16k) is
 attenuated as much as the model attenuates the octave below: hiss goes, sibilants stay. Where the
@@ -71,37 +70,27 @@ truncated file is enhanced as far as it goes. Exit code 2: some input failed.
 
 @dataclass(frozen=True)
 class Job:
-    """One recording and where it goes.
-
-    `name` is for messages, `seconds` by its header; `printed` says whether the target is the user's
-    and its name printed; `bit_rate` in kbit/s is for lossy targets.
-    """
+    """One recording and where it goes; `seconds` by its header, `bit_rate` for lossy targets."""
 
     source: Path
     target: Path
-    name: str
     seconds: float
-    printed: bool = True
-    bit_rate: float | None = None
+    bit_rate: float | None = None  # kbit/s
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
-    piped = PIPE in (*arguments.paths, str(arguments.output))
-    temporary = (
-        tempfile.TemporaryDirectory(prefix="wavediff-") if piped else nullcontext(os.devnull)
-    )
-    with interruptible(), temporary as scratch:
-        return enhance_all(arguments, Path(scratch))
+    with interruptible(), piped(arguments, output=f".{arguments.format or 'wav'}"):
+        return enhance_all(arguments)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("enhance", DESCRIPTION, EXAMPLES)
     add = parser.add_option
-    parser.add_paths("audio files, - (stdin)")
-    parser.add_output("an audio file for one input, or a folder, or - (stdout)")
+    parser.add_paths("audio files")
+    parser.add_output("an audio file or - (stdout) for one input, or a folder")
     parser.add_checkpoint(ANY_MODEL, default="enhancer-16k")
     add(
         "--dry",
@@ -125,20 +114,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
-    """All inputs, one after the other; the exit code. What is piped passes through `scratch`."""
+def enhance_all(arguments: argparse.Namespace) -> int:
+    """All inputs, one after the other; the exit code."""
     if arguments.report is not None:
         require_report(arguments.report, arguments.overwrite)
     output = arguments.output
-    piped = str(output) == PIPE
-    if piped and sys.stdout.isatty():
-        raise UserError("audio is not for a terminal: send stdout to a file or a command, or -o")
-    sources = inputs(arguments.paths, output, scratch)
-    names = {source: source.name if source.parent == scratch else str(source) for source in sources}
-    if piped:
-        if len(sources) > 1:
-            raise UserError(f"{len(sources)} inputs cannot all go to stdout: give a folder")
-        output = scratch / f"stdout.{arguments.format or 'wav'}"
+    sources = inputs(arguments.paths, output)
     targets = outputs(sources, output, arguments)
     require_lossy(arguments.bit_rate, targets)
     require_model(arguments)
@@ -153,25 +134,19 @@ def enhance_all(arguments: argparse.Namespace, scratch: Path) -> int:
     for source, target in missing:
         try:
             frames, rate = audio_info(source)
-            seconds = frames / rate
-            job = Job(source, target, names[source], seconds, not piped, arguments.bit_rate)
-            jobs.append(job)
+            jobs.append(Job(source, target, frames / rate, arguments.bit_rate))
         except UserError as error:
-            failures[target] = str(error).replace(str(source), names[source])
+            failures[target] = str(error)
     if jobs:
         failures |= enhance_jobs(jobs, arguments)
     if failures and len(targets) == 1:
         raise UserError(*failures.values())
 
-    if piped:
-        with open(output, "rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    elif len(targets) > 1 and missing:
+    if len(targets) > 1 and missing:
         done = len(missing) - len(failures)
         print(f"{done} of {len(missing)} files enhanced into {output}", file=sys.stderr)
     if arguments.report is not None:
-        report(arguments.report, [(names[s], s, t) for s, t in targets if t not in failures])
+        report(arguments.report, [(named(s), s, t) for s, t in targets if t not in failures])
     return report_failures(list(failures.values()))
 
 
@@ -197,11 +172,10 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
             try:
                 enhance(enhancer, job, options, progress, done)
             except UserError as error:
-                failures[job.target] = str(error).replace(str(job.source), job.name)
+                failures[job.target] = str(error)
             except torch.OutOfMemoryError:
-                failures[job.target] = (
-                    f"{job.name}: the GPU has too little memory: give --device cpu"
-                )
+                full = f"{job.source}: the GPU has too little memory: give --device cpu"
+                failures[job.target] = named(full)
             done += job.seconds
             move(progress, done)
     return failures
@@ -228,43 +202,24 @@ def enhance(
             for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
                 writer.write(torch.from_numpy(stream.push(block)))
             writer.write(torch.from_numpy(stream.finish()))
-    warn(reader, job.name)
+    warn(reader)
     if writer.clipped:
         tqdm.write(writer.clipping, file=sys.stderr)
-    if job.printed:
-        tqdm.write(str(job.target))
-        sys.stdout.flush()
+    tqdm.write(str(job.target))
+    sys.stdout.flush()
 
 
-def inputs(paths: Sequence[str], output: Path, scratch: Path) -> list[Path]:
+def inputs(paths: Sequence[str], output: Path) -> list[Path]:
     """Return the input files, without those below OUT, which an earlier call wrote.
 
     Raises UserError where there are none.
     """
-    files = [path for path in paths if path != PIPE]
-    if len(paths) - len(files) > 1:
-        raise UserError("- (stdin) can be given once")
-    found = find_audio(files) if files else []
-    if any(below(output, root) for given in files for root in folders(given)):
+    found = find_audio(paths)
+    if any(below(output, root) for given in paths for root in folders(given)):
         found = [file for file in found if not below(file, output)]
         if not found:
-            raise UserError(f"all of {', '.join(files)} lies below {output}, the output")
-    return found if len(files) == len(paths) else [received(scratch), *found]
-
-
-def received(scratch: Path) -> Path:
-    """A file with what comes from stdin: libsndfile must be able to seek."""
-    if sys.stdin.isatty():
-        raise UserError("nothing comes from stdin: pipe a file into it (cat a.wav | ... -)")
-    path = scratch / "stdin"
-    try:
-        with open(path, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-    except OSError as error:
-        raise UserError(
-            f"cannot keep stdin in {scratch} ({error.strerror}): set TMPDIR to another folder"
-        ) from error
-    return path
+            raise UserError(f"all of {', '.join(paths)} lies below {output}, the output")
+    return found
 
 
 def outputs(
@@ -275,19 +230,17 @@ def outputs(
     Raises UserError where outputs coincide, are inputs, or cannot be written.
     """
 
-    def rename(name: Path) -> Path:
-        suffix = name.suffix.lower()
-        if arguments.format:
-            return name.with_suffix(f".{arguments.format}")
-        if suffix in CONTAINERS:
-            return name
-        return name.with_suffix(".wav") if suffix in AUDIO_SUFFIXES else Path(f"{name}.wav")
+    def suffix(name: Path) -> str:
+        own = name.suffix
+        if arguments.format or own.lower() in CONTAINERS:
+            return f".{arguments.format}" if arguments.format else own
+        return ".wav" if own.lower() in AUDIO_SUFFIXES else f"{own}.wav"
 
     if names_file(output, tuple(CONTAINERS), sources, arguments.paths):
         targets = plan_file(sources, output)
         require_format(arguments.format, targets)
         return targets
-    targets = plan_folder(sources, arguments.paths, output, rename)
+    targets = plan_folder(sources, arguments.paths, output, suffix)
     changed = [source for source, _ in targets if source.suffix.lower() not in CONTAINERS]
     kinds = sorted({source.suffix.lower() for source in changed if source.suffix})
     if kinds and not arguments.format:
@@ -298,7 +251,7 @@ def outputs(
 
 def below(path: Path, folder: Path) -> bool:
     """Whether a path lies in a folder, not being the folder itself."""
-    return folder.resolve() in path.resolve().parents
+    return real(folder) in real(path).parents
 
 
 def require_report(path: Path, overwrite: bool) -> None:
@@ -306,6 +259,7 @@ def require_report(path: Path, overwrite: bool) -> None:
     recordings. Raises UserError where it cannot, or the file is not a report."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the report is a web page: give it a name that ends in .html, not {path}")
+    require_file_or_new(path)
     if path.is_file() and not overwrite and not is_report(path):
         raise UserError(
             f"{path} exists already and is not a report: give --overwrite to replace it"

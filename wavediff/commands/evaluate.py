@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, name_list, path, positive_int
-from wavediff.commands.outputs import MEDIA, require_writable
-from wavediff.errors import UserError
+from wavediff.commands.arguments import Parser, name_list, path, whole
+from wavediff.commands.outputs import interruptible, require_results
+from wavediff.commands.pipes import piped
+from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
 
@@ -45,7 +46,7 @@ DESCRIPTION = f"""\
 Compute metrics of estimates against their references, two folders of audio or two files. Files are
 paired by their paths below the folders, up to the suffix. Signals are not aligned in time. Several
 channels are averaged to one, an estimate at another sample rate is resampled to its reference's,
-and the longer signal of a pair is cut to the shorter.
+and the longer signal of a pair is cut to the shorter; below 0.1 s nothing is compared.
 
 With --noisy the same metrics are computed for the noisy inputs, and the improvement of the
 estimates over them, positive if an estimate is better, for each metric. With --manifest the means
@@ -71,28 +72,26 @@ examples:
   wavediff evaluate --reference recordings/ --estimate generated/ --frechet
 """
 LOG_MEL = "log-mel statistics"
+MOST_JOBS = 256
 LISTED = 20  # lines on stderr per kind of trouble; --json has them all
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when a file could not be read."""
     args = parse(argv)
+    with interruptible(), piped(args, json=".json", csv=".csv"):
+        return compare(args)
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Evaluate pairs or sets; the exit code."""
     for given in (args.reference, args.estimate, args.noisy):
         if given is not None and not given.exists():
             raise UserError(f"{given} does not exist: give a folder, or an audio file")
-    for output in (args.csv, args.json):
-        if output is not None:
-            require_writable(output.parent)
-            require_result(output)
-    if args.csv is not None and args.csv == args.json:
-        raise UserError(f"--csv and --json are both {args.csv}: give two names")
+    inputs = [args.reference, args.estimate, args.noisy, args.manifest]
+    inputs += [Path(args.frechet)] if args.frechet else []
+    require_results({"--csv": args.csv, "--json": args.json}, filter(None, inputs))
     return evaluate(args) if args.frechet is None else compare_sets(args)
-
-
-def require_result(output: Path) -> None:
-    """See that a table does not replace a recording. Raises UserError where it would."""
-    if output.suffix.lower() in MEDIA:
-        raise UserError(f"cannot write a table to {output}: give a name ending in .csv or .json")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -132,11 +131,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "given",
     )
     parser.add_argument("--per-file", action="store_true", help="print a row for each file, too")
-    add("--csv", path, "FILE", "write a row for each file")
-    add("--json", path, "FILE", "write everything")
+    add("--csv", path, "FILE", "write a row for each file; - is stdout")
+    add("--json", path, "FILE", "write everything; - is stdout")
     add(
         "--jobs",
-        positive_int,
+        whole(1, MOST_JOBS),
         "N",
         "processes at a time, one per core",
         default=min(cores or 1, 16),
@@ -203,9 +202,9 @@ def evaluate(args: argparse.Namespace) -> int:
             write_csv(csv_path, results, metrics, noisy, manifest, args.by)
         if json_path:
             everything = {
-                "reference": str(args.reference),
-                "estimate": str(args.estimate),
-                **({"noisy": str(args.noisy)} if noisy else {}),
+                "reference": named(args.reference),
+                "estimate": named(args.estimate),
+                **({"noisy": named(args.noisy)} if noisy else {}),
                 "measures": records(scores, noisy),
                 "breakdown": {
                     column: {value: records(parts, noisy) for value, (parts, _) in rows.items()}
@@ -231,8 +230,9 @@ def compare_sets(args: argparse.Namespace) -> int:
     """Compute the Frechet distance of two folders. Returns 2 where a file could not be read."""
     import torch
 
-    from wavediff.data.audio import BadAudio, read_audio
+    from wavediff.data.audio import read_audio
     from wavediff.evaluation.frechet import embedding, frechet, log_mel_statistics
+    from wavediff.evaluation.pairs import MIN_SECONDS
 
     features = log_mel_statistics if args.frechet == LOG_MEL else embedding(args.frechet)
     with ExitStack() as stack:
@@ -246,8 +246,10 @@ def compare_sets(args: argparse.Namespace) -> int:
                     progress.update()
                     try:
                         audio, rate = read_audio(path, rate)
+                        if audio.shape[-1] < MIN_SECONDS * rate:
+                            raise UserError(f"{path} is shorter than {1000 * MIN_SECONDS:g} ms")
                         found.append(features(audio, rate))
-                    except BadAudio as error:
+                    except UserError as error:
                         unread.append(str(error))
                 sets.append(found)
         list_lines("could not be read", unread)
@@ -263,8 +265,8 @@ def compare_sets(args: argparse.Namespace) -> int:
             raise UserError(f"{args.frechet}: {error}") from error
         if json_path:
             result = {
-                "reference": str(args.reference),
-                "estimate": str(args.estimate),
+                "reference": named(args.reference),
+                "estimate": named(args.estimate),
                 "features": args.frechet,
                 "frechet": distance,
                 "references": len(reference),
@@ -375,7 +377,7 @@ def summary_record(summary: Summary) -> dict:
 def file_record(result: PairResult, row: dict[str, str] | None) -> dict:
     """Return what --json has of a pair of files."""
     record = asdict(result)
-    pair = {key: str(value) for key, value in record.pop("pair").items() if value is not None}
+    pair = {key: named(value) for key, value in record.pop("pair").items() if value is not None}
     if result.pair.noisy is None:
         del record["noisy_values"], record["noisy_unmeasurable"]
     else:

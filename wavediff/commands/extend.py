@@ -6,6 +6,7 @@ import sys
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, positive_int, real
 from wavediff.commands.outputs import interruptible
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
@@ -33,26 +34,35 @@ Memory does not grow with the length of a recording. Each channel is processed b
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    require_restoration(arguments)
+    with piped(arguments, output=".wav"):
+        return restore(arguments)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Extend the recording; the exit code."""
+    require_restoration(arguments, (".wav", ".flac"))
 
     import torch
 
     from wavediff.data.audio import audio_reader, audio_writer, warn
+    from wavediff.data.formats import FINE, check_codec
     from wavediff.tasks.restoration import extend, level
 
-    posterior = load_posterior(arguments)
-    rate = arguments.rate or posterior.generator.sample_rate
     with audio_reader(arguments.path) as reader:
         old = reader.sample_rate
         levels = level(map(torch.from_numpy, reader.blocks(READ_SECONDS * old)), old)
         warn(reader)
+    posterior = load_posterior(arguments)
+    rate = arguments.rate or posterior.generator.sample_rate
     with interruptible(), audio_reader(arguments.path) as reader:
-        fine = reader.subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+        fine = reader.subtype in FINE
+        container = arguments.output.suffix[1:].upper()
         blocks = map(torch.from_numpy, reader.blocks(READ_SECONDS * old))
         with share_bar("extend", reader.frames / old) as bar:
             pieces = extend(
                 posterior, blocks, old, rate, levels, arguments.cutoff, lambda done: move(bar, done)
             )
+            check_codec(arguments.output, container, "", rate, reader.channels)
             first = next(pieces)  # invalid options are refused before a file is begun
             kind = "PCM_24" if fine else "PCM_16"
             shape = {"channels": reader.channels, "source": reader}

@@ -21,8 +21,9 @@ from wavediff.commands.arguments import (
     path,
     positive_float,
     positive_int,
-    real,
+    real_between,
     require_model,
+    whole,
 )
 from wavediff.commands.outputs import interruptible, require_writable
 from wavediff.errors import UserError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wavediff.tasks.generator import Generator
 
 MANIFEST = "manifest.csv"
+MOST = 1_000_000  # sounds
 
 DESCRIPTION = """\
 Sample sounds from a trained generator, each into a wav file of its own. With --augment they extend
@@ -127,7 +129,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_option
     parser.add_output("a folder for wav files", metavar="DIR")
     parser.add_checkpoint(A_GENERATOR, required=True)
-    add("--n", positive_int, "N", "how many, of each class with --augment (16)")
+    add("--n", whole(1, MOST), "N", "how many, of each class with --augment (16)")
     parser.add_argument(
         "--class",
         "--label",
@@ -138,7 +140,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seconds", positive_float, "S", "length (default: as in training)")
     add(
         "--guidance",
-        real,
+        real_between(-100, 100),
         "W",
         "scale of the classifier-free guidance: more than 1 makes a class's sounds more typical",
         default=1.0,
@@ -183,12 +185,25 @@ def named(generator: Generator, label: str | None) -> str | None:
 
 
 def extension(generator: Generator, arguments: argparse.Namespace) -> list[Group]:
-    """As many sounds per class as `arguments.augment` has, or --n; as long as its median file."""
+    """As many sounds per class as `arguments.augment` has, or --n; as long as its median file.
+
+    Files that are not audio are named on stderr and do not count.
+    """
     from wavediff.data.audio import audio_info
 
     root = arguments.augment
-    files = find_audio([root])
-    lengths = sorted(frames / rate for frames, rate in map(audio_info, files))
+    files, lengths = [], []
+    for file in find_audio([root]):
+        try:
+            frames, rate = audio_info(file)
+        except UserError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        files.append(file)
+        lengths.append(frames / rate)
+    if not files:
+        raise UserError(f"{root} holds no audio that can be read: give another --augment")
+    lengths.sort()
     seconds = arguments.seconds or lengths[len(lengths) // 2]
     if not generator.labels:
         return [Group(None, arguments.n or len(files), seconds)]

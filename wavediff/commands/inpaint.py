@@ -6,12 +6,14 @@ import sys
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
 from wavediff.commands.outputs import interruptible, require_lossy
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import move, share_bar
 from wavediff.commands.restoration_arguments import (
     add_restoration,
     load_posterior,
     require_restoration,
 )
+from wavediff.inputs import CONTAINERS
 
 DESCRIPTION = """\
 Fill gaps in a recording with sound that fits its surroundings, sampled from a generator. Everything
@@ -31,20 +33,27 @@ Any sample rate; each channel is processed by itself; only the surroundings of a
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return the exit code."""
     arguments = parse(argv)
-    require_restoration(arguments)
+    with piped(arguments, output=".wav"):
+        return restore(arguments)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Fill the gaps; the exit code."""
+    require_restoration(arguments, tuple(CONTAINERS))
     require_lossy(arguments.bit_rate, [(arguments.path, arguments.output)])
 
     import torch
 
-    from wavediff.data.audio import audio_reader, audio_writer_like, warn
+    from wavediff.data.audio import audio_reader, audio_writer_like, format_like, warn
     from wavediff.tasks.restoration import inpaint
 
-    posterior = load_posterior(arguments)
     with interruptible(), audio_reader(arguments.path) as reader:
+        format_like(reader, arguments.output, arguments.bit_rate)
         rate = reader.sample_rate
         audio = torch.cat([torch.from_numpy(b) for b in reader.blocks(1 << 16)], dim=-1)
         warn(reader)
         gaps = [(round(start * rate), round(stop * rate)) for start, stop in arguments.gap]
+        posterior = load_posterior(arguments)
         with share_bar("inpaint") as bar:
             audio = inpaint(posterior, audio, rate, gaps, lambda done: move(bar, done))
         with audio_writer_like(reader, arguments.output, arguments.bit_rate) as writer:

@@ -23,14 +23,19 @@ from wavediff.commands.arguments import (
     positive_int,
     real,
     require_model,
+    whole,
 )
-from wavediff.commands.outputs import interruptible, report_failures
-from wavediff.errors import UserError
+from wavediff.commands.outputs import interruptible, report_failures, require_results
+from wavediff.commands.pipes import piped
+from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
+from wavediff.tasks.names import find_checkpoint
 
 if TYPE_CHECKING:
     from wavediff.tasks.generator import Generator
+
+MOST_PROBES = 10_000
 
 DESCRIPTION = """\
 Compute the likelihood of recordings under a generator with its probability-flow ODE: the negative
@@ -68,8 +73,16 @@ class Row:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    with piped(arguments, json=".json", csv=".csv"):
+        return compute(arguments)
+
+
+def compute(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
     files = find_audio(arguments.paths)
     require_model(arguments)
+    results = {"--csv": arguments.csv, "--json": arguments.json}
+    require_results(results, [*files, find_checkpoint(arguments.checkpoint)])
 
     import torch
 
@@ -91,7 +104,9 @@ def main(argv: list[str] | None = None) -> int:
             except UserError as error:
                 failures.append(str(error))
             except torch.OutOfMemoryError:
-                failures.append(f"{file} is too long for the GPU's memory: give --device cpu")
+                failures.append(
+                    f"{named(file)} is too long for the GPU's memory: give --device cpu"
+                )
             progress.update(4 * arguments.steps * number - progress.n)
         if failures and len(files) == 1:
             raise UserError(failures[0])
@@ -110,11 +125,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_paths("audio files")
     parser.add_checkpoint(A_GENERATOR, required=True)
     add("--class", str, "CLASS", "number or name, for a model of classes", dest="label")
-    add("--probes", positive_int, "K", "of the divergence", default=8)
+    add("--probes", whole(1, MOST_PROBES), "K", "of the divergence", default=8)
     add("--steps", positive_int, "N", "Runge-Kutta steps", default=50)
     add("--t-min", real, "T", "first time (default: the model's own)")
-    add("--csv", path, "FILE", "write a row for each file")
-    add("--json", path, "FILE", "write everything")
+    add("--csv", path, "FILE", "write a row for each file; - is stdout")
+    add("--json", path, "FILE", "write everything; - is stdout")
     parser.add_seed("probes")
     parser.add_device()
     return parser.parse_args(argv)
@@ -159,7 +174,7 @@ def measured(
         raise UserError(f"{file} has no finite density under this model: its checkpoint is broken")
     spread = float(density.error)
     return Row(
-        str(file),
+        named(file),
         nats,
         nats / density.dimension,
         nats / density.dimension / math.log(2),

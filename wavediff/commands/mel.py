@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
 from wavediff.commands.outputs import convert_all, plan_outputs
+from wavediff.commands.pipes import piped
 from wavediff.errors import UserError
 from wavediff.files import atomic_path, conf_files
 from wavediff.inputs import MEL_SUFFIXES, find_audio
@@ -38,6 +39,12 @@ the name of each output.
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when a file of several failed."""
     arguments = parse(argv)
+    with piped(arguments, output=f".{arguments.format}"):
+        return convert(arguments)
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
     files = find_audio(arguments.paths)
     suffixes = sorted(MEL_SUFFIXES, key=lambda suffix: suffix != f".{arguments.format}")
     targets = plan_outputs(files, arguments.paths, arguments.output, suffixes)
@@ -56,7 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("mel", DESCRIPTION, EXAMPLES)
     parser.add_paths("audio files")
-    parser.add_output("a file (.npy, .pt or .safetensors) for one input, or a folder")
+    parser.add_output("a file (.npy, .pt, .safetensors) or - (stdout) for one input, or a folder")
     parser.add_option(
         "--front-end",
         str,
@@ -92,11 +99,15 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set takes KEY=VALUE, as in n_mels=100, not {setting!r}.")
     try:
         given = OmegaConf.from_dotlist(list(settings))
-        return OmegaConf.to_container(given, resolve=True)  # type: ignore[return-value]
+        found: dict[str, Any] = OmegaConf.to_container(given, resolve=True)  # type: ignore
     except (OmegaConfBaseException, YAMLError) as error:
         raise UserError(
             f"--set {' '.join(settings)} is invalid: give plain values, as in n_mels=100."
         ) from error
+    for key, value in found.items():
+        if str(value).lower().strip("+-.") in ("inf", "infinity", "nan"):
+            raise UserError(f"--set {key}={value} is invalid: give a finite number.")
+    return found
 
 
 def mel_of(file: Path, front_end: MelFrontEnd) -> Tensor:

@@ -22,9 +22,10 @@ from wavediff.commands.outputs import (
     require_format,
     subtype,
 )
+from wavediff.commands.pipes import piped
 from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError
-from wavediff.inputs import AUDIO_SUFFIXES, MEL_SUFFIXES, find_audio
+from wavediff.inputs import ARRAY_SUFFIXES, AUDIO_SUFFIXES, MELS_READ, find_audio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,8 @@ examples:
   wavediff vocode mels/ -o audio/ --checkpoint runs/ljspeech --steps 6
   wavediff vocode 'tts/*.npy' more.safetensors -o audio/ --format flac --bits 24
 
-A mel is one array [n_mels, frames] in the model's own front-end (`wavediff mel` makes them).
+A mel is one array [n_mels, frames], in a .npy, .npz, .pt or .safetensors file, from the model's own
+front-end (`wavediff mel` makes them).
 Values on another scale are recognised where they can be, and refused; --mel-scale converts them:
   sym4, pos4, sym1, pos1    [-4, 4], [0, 4], [-1, 1], [0, 1] of Tacotron forks: 100 dB below 20
   ln, log10, db, linear     logarithms, 20 log10 and none, of magnitudes
@@ -82,7 +84,13 @@ class Loaded:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
-    files = find_audio(arguments.paths, suffixes=(*AUDIO_SUFFIXES, *MEL_SUFFIXES))
+    with piped(arguments, output=f".{arguments.format or 'wav'}"):
+        return vocode_all(arguments)
+
+
+def vocode_all(arguments: argparse.Namespace) -> int:
+    """All inputs; the exit code."""
+    files = find_audio(arguments.paths, suffixes=(*AUDIO_SUFFIXES, *MELS_READ))
     suffixes = sorted(
         (f".{f}" for f in FORMATS), key=lambda s: s != f".{arguments.format or 'wav'}"
     )
@@ -135,7 +143,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser("vocode", DESCRIPTION, EXAMPLES)
     parser.add_paths("mels, audio files")
-    parser.add_output("a .wav or .flac file for one input, or a folder")
+    parser.add_output("a .wav or .flac file or - (stdout) for one input, or a folder")
     parser.add_checkpoint(ANY_MODEL, default="vocoder-en-22k")
     parser.add_sampling()
     parser.add_mel_iterations()
@@ -167,7 +175,7 @@ def mel_frames(source: Path, vocoder: Vocoder) -> int:
     from wavediff.data.audio import audio_info
     from wavediff.data.mels import read_mel
 
-    if source.suffix.lower() in MEL_SUFFIXES:
+    if source.suffix.lower() in (*MELS_READ, *ARRAY_SUFFIXES):
         shape = read_mel(source).shape
         return shape[-1] if shape else 0
     frames, rate = audio_info(source)
@@ -185,7 +193,7 @@ def load(job: Job, vocoder: Vocoder, scale: str | None) -> Loaded:
     from wavediff.data.audio import read_audio
     from wavediff.data.mels import read_mel
 
-    if job.source.suffix.lower() not in MEL_SUFFIXES:
+    if job.source.suffix.lower() not in MELS_READ:
         audio, _ = read_audio(job.source, vocoder.sample_rate)
         with torch.inference_mode():
             mel = vocoder.analyse(audio[None].to(vocoder.device)).cpu()
@@ -284,7 +292,7 @@ def write(
                     beyond[k] += int((wanted.abs() > 1).sum())
             position += piece.shape[-1]
         for item, count in zip(group, beyond, strict=True):
-            is_mel = item.job.source.suffix.lower() in MEL_SUFFIXES
+            is_mel = item.job.source.suffix.lower() in MELS_READ
             if is_mel and count > CLIPPED * item.samples:
                 share = count / item.samples
                 raise UserError(

@@ -30,7 +30,7 @@ from wavediff.data.formats import (
 )
 from wavediff.data.reading import AudioReader, BadAudio, audio_reader, brief, check_samples, reading
 from wavediff.data.resampling import resample
-from wavediff.errors import UserError, first_time
+from wavediff.errors import UserError, first_time, named
 from wavediff.files import atomic_path
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "audio_reader",
     "audio_writer",
     "audio_writer_like",
+    "format_like",
     "read_audio",
     "warn",
     "write_audio",
@@ -59,10 +60,11 @@ def audio_info(path: str | Path) -> tuple[int, int]:
         return reader.frames, reader.sample_rate
 
 
-def warn(reader: AudioReader, name: str | None = None) -> None:
+def warn(reader: AudioReader) -> None:
     """Say on stderr, once a command, what is wrong with a file that was read all the same."""
-    if reader.fault and first_time((reader.path.absolute(), reader.fault)):
-        tqdm.write(f"{name or reader.path} {reader.fault}", file=sys.stderr)
+    fault = reader.fault
+    if fault and first_time((reader.path.absolute(), fault)):
+        tqdm.write(f"{named(reader.path)} {fault}", file=sys.stderr)
 
 
 def read_audio(
@@ -183,15 +185,31 @@ def audio_writer_like(
         UserError: as ``audio_writer``, and for a bit rate that the codec does not have.
     """
     path = Path(path)
+    form, options = format_like(source, path, bit_rate)
+    changed = form[0] == source.container and form[1] != source.subtype not in LOSSY
+    if changed and first_time(source.subtype):
+        old, new = (name.replace("_", " ") for name in (source.subtype, form[1]))
+        tqdm.write(f"{named(source.path)}: {old} is read only, it becomes {new}", file=sys.stderr)
+    shape = source.sample_rate, source.channels
+    with _writing(path, form, *shape, source, options) as writer:
+        yield writer
+
+
+def format_like(
+    source: AudioReader, path: Path, bit_rate: float | None = None
+) -> tuple[tuple[str, str], dict[str, Any]]:
+    """Return what ``audio_writer_like`` would write: (container, subtype), and encoder options.
+
+    Raises:
+        UserError: where it cannot, as far as that is known before writing.
+    """
     form = kept_format(path.suffix, source)
     shape = source.sample_rate, source.channels
     check_codec(path, *form, *shape)
-    options = {}
-    if form[1] in LOSSY:
-        wanted = source.bit_rate if bit_rate is None else bit_rate
-        options = encoder_options(form[1], *shape, wanted, exact=bit_rate is not None)
-    with _writing(path, form, *shape, source, options) as writer:
-        yield writer
+    if form[1] not in LOSSY:
+        return form, {}
+    wanted = source.bit_rate if bit_rate is None else bit_rate
+    return form, encoder_options(form[1], *shape, wanted, exact=bit_rate is not None)
 
 
 @contextmanager
@@ -276,4 +294,4 @@ class AudioWriter:
     @property
     def clipping(self) -> str:
         """A sentence about the clipped samples."""
-        return f"{self.path}: {self.clipped} samples beyond full scale were clipped"
+        return f"{named(self.path)}: {self.clipped} samples beyond full scale were clipped"

@@ -1,12 +1,16 @@
 """What a file says of itself besides the samples, from a source to its restored version."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import soundfile
 
 from wavediff.data.chunk_copy import copy_chunks
 from wavediff.data.reading import AudioReader, brief
 from wavediff.data.tags import Tags, read_tags, write_tags
+from wavediff.errors import named
 
 # What libsndfile writes into a LIST chunk and the like, by the name of the Vorbis comment.
 STRINGS = (
@@ -24,7 +28,7 @@ class Carried:
         self.source = source
         self.tags = Tags()
         try:
-            self.tags = read_tags(source.path, source.strings)
+            self.tags = read_tags(source.path, source.container, source.strings)
         except Exception as error:  # mutagen raises any kind of error for damaged tags
             self._report(error)
 
@@ -37,7 +41,8 @@ class Carried:
             return  # tags or chunks are written once the samples are
         for name, value in reversed(self.tags.comments):
             if name in STRINGS:
-                setattr(file, name, value)
+                with suppress(soundfile.SoundFileError):  # au and w64 have no strings
+                    setattr(file, name, value)
 
     def write(self, path: Path, container: str, subtype: str, sample_rate: int) -> None:
         """Complete a file that is written."""
@@ -55,4 +60,4 @@ class Carried:
                 self._report(error)
 
     def _report(self, error: Exception) -> None:
-        print(f"{self.source.path}: its tags are not kept ({brief(error)})", file=sys.stderr)
+        print(f"{named(self.source.path)}: its tags are not kept ({brief(error)})", file=sys.stderr)

@@ -119,6 +119,16 @@ def declared_frames(path: str | Path) -> int | None:
     return int(found[1]) if found else None
 
 
+def fact(path: str | Path, found: Layout) -> int:
+    """Return the samples per channel that a wav file of a codec declares; 0 if it does not."""
+    chunk = next((c for c in found.chunks if c.name == b"fact"), None)
+    if found.kind != "WAV" or chunk is None:
+        return 0
+    with open(path, "rb") as file:
+        file.seek(chunk.start)
+        return int.from_bytes(file.read(4), "little")
+
+
 def _au(head: bytes, size: int) -> Layout | None:
     start, declared = (int.from_bytes(head[at : at + 4], "big") for at in (4, 8))
     if not 24 <= start < size:

@@ -22,6 +22,7 @@ CODECS: dict[str, tuple[int | tuple[int, ...], int]] = {  # sample rates, channe
     "MPEG_LAYER_III": (MP3_RATES, 2),
     "FLAC": (655_350, 8),
 }
+FINE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32")  # above 16 bits
 WAV_BYTES = 4_290_000_000  # a wav file stores its size in 32 bits
 
 
@@ -58,7 +59,7 @@ def kept_format(suffix: str, source: Format) -> tuple[str, str]:
     elif LOSSY.get(subtype) != container and not (
         subtype in EXACT and soundfile.check_format(container, subtype)
     ):
-        fine = subtype in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+        fine = subtype in FINE
         subtype = soundfile.default_subtype(container)
         if fine and soundfile.check_format(container, "PCM_24"):
             subtype = "PCM_24"

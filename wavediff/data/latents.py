@@ -56,12 +56,15 @@ def read_latent(path: str | Path) -> StoredLatent:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            found = _array(archive, "latent")
+            found = read_array(archive, "latent")
             if found.dtype.kind not in "fiu":
                 raise TypeError("not an array of real numbers")
             latent = torch.from_numpy(found.astype(np.float32))
-            length, rate = int(_array(archive, "length")), int(_array(archive, "sample_rate"))
-            checkpoint = str(_array(archive, "checkpoint"))
+            length, rate = (
+                int(read_array(archive, "length")),
+                int(read_array(archive, "sample_rate")),
+            )
+            checkpoint = str(read_array(archive, "checkpoint"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except PermissionError as error:
@@ -80,7 +83,7 @@ def read_latent(path: str | Path) -> StoredLatent:
     return StoredLatent(latent, length, rate, checkpoint)
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+def read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Read an array of an .npz archive whose sizes agree.
 
     Raises:

@@ -1,5 +1,6 @@
 """Mel spectrograms in files: .npy, .pt and .safetensors."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from wavediff.data.latents import read_array
 from wavediff.errors import UserError
-from wavediff.inputs import MEL_SUFFIXES
+from wavediff.inputs import MELS_READ
 
 
 def read_mel(path: str | Path) -> np.ndarray | Tensor:
     """Read the array in a file, unchanged and memory-mapped if the format allows it.
 
-    A .pt or .safetensors file holds one tensor, or one called "mel". No code from a file is
-    executed: .npy is read without pickled objects, .pt with ``weights_only``.
+    A .pt, .pth, .safetensors or .npz file holds one array, or one called "mel". No code from a file
+    is executed: .npy and .npz are read without pickled objects, .pt with ``weights_only``.
 
     Raises:
         UserError: if the file is missing, damaged or not a mel.
@@ -26,12 +28,17 @@ def read_mel(path: str | Path) -> np.ndarray | Tensor:
         match path.suffix.lower():
             case ".npy":
                 found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-            case ".pt":
+            case ".npz":
+                found = _read_npz(path)
+            case ".pt" | ".pth":
                 found = torch.load(path, map_location="cpu", weights_only=True)
             case ".safetensors":
                 found = _read_safetensors(path)
             case _:
-                raise UserError(f"{path} is not a mel. Give one of {', '.join(MEL_SUFFIXES)}.")
+                raise UserError(
+                    f"{path}: a mel is read from {', '.join(MELS_READ)}. Write the array "
+                    '[n_mels, frames] to one of them: numpy.save("mel.npy", array).'
+                )
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except PermissionError as error:
@@ -73,6 +80,15 @@ def _require_dense(path: Path, mel: Tensor) -> None:
         kind = "a view that repeats its values"
     if kind is not None:
         raise UserError(f"{path} holds a tensor that is {kind}: save a dense, contiguous one.")
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if "latent" in names:
+            raise UserError(f"{path} is a latent, not a mel: `wavediff decode` makes it audio.")
+        wanted = ["mel"] if "mel" in names else names[:2]
+        return {name: read_array(archive, name) for name in wanted}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

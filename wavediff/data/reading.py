@@ -12,12 +12,18 @@ import soundfile
 
 from wavediff.data import chunks, media, mp3
 from wavediff.data.bit_rate import bit_rate
+from wavediff.data.chained import is_chained
 from wavediff.errors import UserError, shorten
 from wavediff.inputs import MEDIA_SUFFIXES
 
+INTEGERS = 100  # times full scale, above which floating-point samples seem to be integers
 LOUDEST = 1e6  # samples beyond it, 120 dB above full scale, are errors
 MP3_SLACK = 1200  # samples by which the length of an intact mp3 file may be wrong: a frame
 USED = "what is there is used"
+IN_BLOCKS = (  # codecs of blocks of samples
+    "IMA_ADPCM", "MS_ADPCM", "G721_32", "GSM610", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32",
+)  # fmt: skip
+MOST_PADDING = 8192  # samples
 LAST_PAGE = 1 << 17  # bytes at the end of an Ogg file that hold its last page
 
 
@@ -56,11 +62,18 @@ class AudioReader:
         self.path, self._file, self.layout = path, file, layout
         self._decoder = file
         self._at = 0  # the next sample
+        self._limit: int | None = None
+        self._peak = 0.0  # of floating-point samples
         self.sample_rate, self.channels = file.samplerate, file.channels
         self.container, self.subtype, self.frames = file.format, file.subtype, file.frames
         self.missing = 0.0 if layout is None else layout.missing
         if self.container == "NIST" and (declared := chunks.declared_frames(path)):
             self.missing = max(0.0, 1 - self.frames / declared)
+        if layout is not None and self.subtype in IN_BLOCKS:
+            spoken = chunks.fact(path, layout)
+            if 0 < self.frames - spoken < MOST_PADDING:  # the last block is filled up
+                self.frames = spoken
+                self._limit = spoken
         self._whole = self.container != "OGG" or _ends_with_a_page(path)
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
@@ -92,6 +105,8 @@ class AudioReader:
 
         What cannot be decoded after samples that can be is taken for the end.
         """
+        if self._limit is not None:
+            frames = max(0, min(frames, self._limit - self._at))
         # libsndfile raises where it stops, when it has written the samples before that
         block = np.full((frames, self.channels), np.nan, dtype)
         start = self._at
@@ -105,6 +120,8 @@ class AudioReader:
             block = block[:count]
             self._file = _End(start + count)
         self._at = start + len(block)
+        if self.subtype in ("FLOAT", "DOUBLE") and len(block):
+            self._peak = max(self._peak, float(block.max()), -float(block.min()))
         if len(block) < frames:
             self._compare(self._at)
         return block
@@ -119,6 +136,16 @@ class AudioReader:
         if self.missing:
             share = f"{self.missing:.0%}" if self.missing >= 0.005 else "less than 1%"
             return f"is truncated, {share} of what its header promises is missing: {USED}"
+        if self._peak > INTEGERS:
+            return (
+                f"reaches {self._peak:.4g} times full scale: are its samples whole numbers, to be "
+                "divided by 32768?"
+            )
+        if is_chained(self.path, self.container):
+            return (
+                "holds several streams one after the other, of which the first is used: `ffmpeg -i "
+                "IN OUT.wav` may join them"
+            )
         if not self._whole:
             return f"is truncated, its last page is missing, and how much else is not known: {USED}"
         return ""

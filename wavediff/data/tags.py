@@ -54,22 +54,22 @@ class Tags:
         return bool(self.comments or self.pictures or self.native or self.blocks)
 
 
-def read_tags(path: Path, strings: Mapping[str, str]) -> Tags:
+def read_tags(path: Path, container: str, strings: Mapping[str, str]) -> Tags:
     """Read the tags of a file.
 
     Args:
-        path: the file.
+        path: the file, whatever its suffix.
+        container: as named by soundfile.
         strings: what its decoder tells, for a file that mutagen does not know: name -> value.
 
     Raises:
         Exception: of any kind, for damaged tags.
     """
-    import mutagen
     from mutagen.flac import FLAC, Picture
     from mutagen.id3 import ID3 as Frames
     from mutagen.mp4 import MP4Tags
 
-    file = mutagen.File(path)
+    file = _open(path, container)
     native = None if file is None else file.tags
     tags = Tags(native=native)
     if isinstance(native, Frames):
@@ -92,6 +92,22 @@ def read_tags(path: Path, strings: Mapping[str, str]) -> Tags:
         if value and key not in known:
             tags.comments.append((key, value))
     return tags
+
+
+def _open(path: Path, container: str) -> Any:
+    """Return the file as mutagen has it; None for one of a kind that it does not know."""
+    import mutagen
+    from mutagen.aiff import AIFF
+    from mutagen.flac import FLAC
+    from mutagen.mp3 import MP3
+    from mutagen.wave import WAVE
+
+    if container in ("WAV", "WAVEX", "RF64"):
+        with open(path, "rb") as file:
+            if file.read(4) != b"RIFF":  # RIFX, RF64, BW64
+                return None
+    kinds: dict[str, Any] = {"FLAC": FLAC, "MP3": MP3, "AIFF": AIFF, "WAV": WAVE, "WAVEX": WAVE}
+    return kinds.get(container, mutagen.File)(path)
 
 
 def write_tags(path: Path, container: str, subtype: str, tags: Tags, same_rate: bool) -> None:

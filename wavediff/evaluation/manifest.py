@@ -1,11 +1,16 @@
-"""The manifest of a test set: a CSV file with a column ``name`` and a row per file."""
+"""The manifest of a test set: a CSV file with a column ``name`` and a row per file.
+
+Cells are separated by commas, semicolons, tabs or bars.
+"""
 
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from wavediff.errors import UserError, shorten
 
+DELIMITERS = ",;\t|"
 Manifest = dict[str, dict[str, str]]  # name -> column -> value
 
 
@@ -23,8 +28,7 @@ def read_manifest(path: Path, columns: Sequence[str], names: Iterable[str]) -> M
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header, rows = reader.fieldnames or [], list(reader)
+            header, rows = _read(file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = shorten(getattr(error, "strerror", None) or error)
         raise UserError(f"cannot read the manifest {path} ({reason}). Give a CSV file.") from error
@@ -37,7 +41,9 @@ def read_manifest(path: Path, columns: Sequence[str], names: Iterable[str]) -> M
     names = set(names)
     manifest: Manifest = {}
     for row in rows:
-        name = row["name"].strip()
+        name = (row["name"] or "").strip()
+        if not name:
+            continue
         if name not in names:
             name = Path(name).with_suffix("").as_posix() if Path(name).name else name
         if name in manifest:
@@ -52,6 +58,16 @@ def read_manifest(path: Path, columns: Sequence[str], names: Iterable[str]) -> M
     return manifest
 
 
+def _read(file: TextIO) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and the rows, cells separated as the header has it."""
+    head = file.readline()
+    file.seek(0)
+    found = [c for c in DELIMITERS if "name" in [cell.strip(' "\r\n') for cell in head.split(c)]]
+    reader = csv.DictReader(file, delimiter=(found or DELIMITERS)[0], skipinitialspace=True)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    return list(reader.fieldnames), list(reader)
+
+
 def groups(manifest: Manifest, column: str) -> dict[str, set[str]]:
     """Group the names by their value in ``column``.
 
@@ -63,7 +79,7 @@ def groups(manifest: Manifest, column: str) -> dict[str, set[str]]:
         if row[column]:
             found.setdefault(row[column], set()).add(name)
     try:
-        order = sorted(found, key=float)
+        order = sorted(found, key=lambda value: float(value.replace(",", ".")))
     except ValueError:
         order = sorted(found)
     return {value: found[value] for value in order}

@@ -60,9 +60,9 @@ def _pesq_wb(estimate: bytes, reference: bytes) -> float:
     pieces = (np.array_split(signal, count) for signal in signals)
     scores = []
     for estimate_piece, reference_piece in zip(*pieces, strict=True):
-        if _silent(reference_piece):
+        if is_silent(reference_piece):
             continue
-        if _silent(estimate_piece):
+        if is_silent(estimate_piece):
             raise UndefinedMetric(f"a piece of {len(estimate_piece) / 16000:.0f} s is silent")
         try:
             scores.append(pesq.pesq(16000, reference_piece, estimate_piece, "wb"))
@@ -113,7 +113,7 @@ def _wide_band(estimate: ArrayLike, reference: ArrayLike, rate: int) -> tuple[by
     s_hat, s = _signals(estimate, reference)
     if rate < 16000:
         raise UndefinedMetric("wide-band PESQ needs audio of at least 16 kHz")
-    if _silent(s_hat):
+    if is_silent(s_hat):
         raise UndefinedMetric("the estimate is silent")
     return _resample(s_hat, rate, 16000).tobytes(), _resample(s, rate, 16000).tobytes()
 
@@ -153,12 +153,12 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float
     factor, or is orthogonal to it.
     """
     s_hat, s = (signal - signal.mean() for signal in _signals(estimate, reference))
-    if _silent(s):
+    if is_silent(s):
         raise UndefinedMetric("the reference is constant")
     target = (s_hat @ s) / (s @ s) * s
     signal, distortion = target @ target, np.sum((target - s_hat) ** 2)
     if distortion <= 1e-20 * signal:
-        if _silent(s_hat):
+        if is_silent(s_hat):
             raise UndefinedMetric("the estimate is silent")
         raise UndefinedMetric("infinite: the estimate equals the reference up to a factor")
     if signal <= 1e-20 * distortion:
@@ -222,7 +222,7 @@ def f0_rmse(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     to 500 Hz on a grid of 10 cents, at 16 kHz, in frames of 64 ms every 16 ms.
     """
     s_hat, s = _signals(estimate, reference)
-    if _silent(s_hat):
+    if is_silent(s_hat):
         raise UndefinedMetric("the estimate is silent")
     _compile_pyin()
     f0_hat, f0 = (_f0(_resample(signal, sample_rate, 16000)) for signal in (s_hat, s))
@@ -317,7 +317,7 @@ def _signals(estimate: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.
     if arrays[0].shape != arrays[1].shape:
         lengths = f"{len(arrays[0])} and {len(arrays[1])}"
         raise ValueError(f"estimate and reference must have the same length, not {lengths}")
-    if _silent(arrays[1]):
+    if is_silent(arrays[1]):
         raise UndefinedMetric("the reference is silent")
     if not np.isfinite(arrays[0]).all():
         raise UndefinedMetric("the estimate holds NaN or infinite values")
@@ -330,7 +330,8 @@ def _batches(estimate: ArrayLike, reference: ArrayLike) -> tuple[Tensor, Tensor]
     return torch.from_numpy(s_hat).float()[None], torch.from_numpy(s).float()[None]
 
 
-def _silent(signal: np.ndarray) -> bool:
+def is_silent(signal: np.ndarray) -> bool:
+    """Return whether no sample is as large as ``SILENCE``."""
     return not len(signal) or float(np.abs(signal).max()) < SILENCE
 
 

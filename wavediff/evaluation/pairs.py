@@ -1,14 +1,19 @@
 """Pairs of estimate and reference files, and their metrics.
 
 Files of two folders form a pair if their paths below the folders are equal up to the suffix:
-``estimates/p225/a.flac`` goes with ``references/p225/a.wav``.
+``estimates/p225/a.flac`` goes with ``references/p225/a.wav``. Where a folder has ``a.wav`` beside
+``a.flac``, their suffixes decide.
 """
 
 import multiprocessing
+import multiprocessing.forkserver
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,10 +22,11 @@ from torch import Tensor
 
 from wavediff.data.audio import read_audio
 from wavediff.errors import UserError
-from wavediff.evaluation.metrics import METRICS, UndefinedMetric
-from wavediff.inputs import find_audio
+from wavediff.evaluation.metrics import METRICS, UndefinedMetric, is_silent
+from wavediff.inputs import distinct_names, find_audio
 
 LENGTH_TOLERANCE = 0.05  # seconds; a larger difference in length is noted
+MIN_SECONDS = 0.1  # of sound that is compared: the windows of most metrics are no shorter
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
         The pairs, the references without an estimate, and the estimates without a reference.
 
     Raises:
-        UserError: if there is no audio, no pair, or two files of one folder differ only in suffix.
+        UserError: if there is no audio, or no pair.
     """
     if reference.is_file() and estimate.is_file():
         return [Pair(reference.stem, reference, estimate)], [], []
@@ -75,18 +81,18 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
             f"{reference} and {estimate}: one is a file, the other is not. Give two folders or two "
             "audio files."
         )
-    references, estimates = _by_stem(reference), _by_stem(estimate)
-    common = sorted(references.keys() & estimates.keys())
-    if not common:
+    references, estimates = _by_name(reference), _by_name(estimate)
+    found = _counterparts(references, reference, estimates, estimate)
+    if not found:
         raise UserError(
             f"{estimate}: no file has the name of a reference in {reference} up to the suffix; the "
             f"first are {next(iter(estimates.values()))} and {next(iter(references.values()))}. "
             "Name the estimates like their references."
         )
     return (
-        [Pair(stem, references[stem], estimates[stem]) for stem in common],
-        [path for stem, path in sorted(references.items()) if stem not in estimates],
-        [path for stem, path in sorted(estimates.items()) if stem not in references],
+        [Pair(name, references[name], path) for name, path in sorted(found.items())],
+        [path for name, path in sorted(references.items()) if name not in found],
+        [path for _, path in sorted(estimates.items()) if path not in set(found.values())],
     )
 
 
@@ -109,26 +115,40 @@ def with_noisy(
         )
     if noisy.is_file():
         return [replace(pair, noisy=noisy) for pair in pairs], []
-    files = _by_stem(noisy)
-    absent = [pair.reference for pair in pairs if pair.name not in files]
+    files = _by_name(noisy)
+    references = {pair.name: pair.reference for pair in pairs}
+    found = _counterparts(references, reference, files, noisy)
+    absent = [pair.reference for pair in pairs if pair.name not in found]
     if len(absent) == len(pairs):
         raise UserError(
             f"{noisy}: no file has the name of a reference in {reference} up to the suffix; the "
             f"first is {next(iter(files.values()))}. Name the noisy inputs like their references."
         )
-    return [replace(pair, noisy=files.get(pair.name)) for pair in pairs], absent
+    return [replace(pair, noisy=found.get(pair.name)) for pair in pairs], absent
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for path in find_audio([folder]):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in files:
-            raise UserError(
-                f"{files[stem]} and {path} differ only in their suffix. Keep one of the two."
-            )
-        files[stem] = path
-    return files
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Audio below a folder by path without suffix; with it where nothing else differs."""
+    files = {path.relative_to(folder): path for path in find_audio([folder])}
+    names = distinct_names(list(files), lambda name: "")
+    return {names[name].as_posix(): path for name, path in files.items()}
+
+
+def _counterparts(
+    files: dict[str, Path], folder: Path, others: dict[str, Path], other: Path
+) -> dict[str, Path]:
+    """For the names of ``files`` below ``folder``, the files below ``other`` of the same name.
+
+    Where one of the two folders has a name with several suffixes, the suffix decides.
+    """
+    found = {name: others[name] for name in files if name in others}
+    rest = {name: path for name, path in others.items() if path not in set(found.values())}
+    whole = {path.relative_to(other).as_posix(): path for path in rest.values()}
+    for name, path in files.items():
+        full = path.relative_to(folder).as_posix()
+        if name not in found and (match := rest.get(full) or whole.get(full)):
+            found[name] = match
+    return found
 
 
 def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
@@ -150,17 +170,34 @@ def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
     length = min(signal.shape[-1] for signal in signals)
     result.sample_rate, result.seconds = sample_rate, length / sample_rate
     reference, *others = (signal[0, :length] for signal in signals)
+    uncomparable = _uncomparable(reference, sample_rate)
     results = (
         ("the estimate", result.values, result.unmeasurable),
         ("the noisy input", result.noisy_values, result.noisy_unmeasurable),
     )
     for audio, (what, values, undefined) in zip(others, results, strict=False):
+        silent = is_silent(audio.numpy())
         for name in metrics:
             try:
+                if uncomparable:
+                    raise UndefinedMetric(uncomparable)
+                if silent and name == "mcd":  # it leaves out the level
+                    raise UndefinedMetric("the estimate is silent")
                 values[name] = METRICS[name](audio, reference, sample_rate)
             except UndefinedMetric as reason:
                 undefined[name] = str(reason).replace("the estimate", what)
     return result
+
+
+def _uncomparable(reference: Tensor, sample_rate: int) -> str:
+    """Why nothing can be compared with a reference ``[time]``; empty if it can."""
+    seconds = len(reference) / sample_rate
+    if seconds < MIN_SECONDS:
+        number = f"{len(reference)} sample{'s' * (len(reference) != 1)}"
+        return f"only {number} ({1000 * seconds:.3g} ms) to compare, not {1000 * MIN_SECONDS:g} ms"
+    if is_silent(reference.numpy()):
+        return "the reference is silent"
+    return "the reference is constant" if is_silent((reference - reference.mean()).numpy()) else ""
 
 
 def _read_beside(
@@ -173,8 +210,12 @@ def _read_beside(
         result.notes.append(f"the {what} was resampled from {rate} Hz to {sample_rate} Hz")
     excess = (audio.shape[-1] - reference.shape[-1]) / sample_rate
     if abs(excess) > LENGTH_TOLERANCE:
-        kind = "longer" if excess > 0 else "shorter"
-        result.notes.append(f"the {what} is {abs(excess):.2f} s {kind} than the reference")
+        kind, longer = ("longer", what) if excess > 0 else ("shorter", "reference")
+        share = abs(excess) * sample_rate / max(audio.shape[-1], reference.shape[-1])
+        result.notes.append(
+            f"the {what} is {abs(excess):.2f} s {kind} than the reference: "
+            f"{int(100 * share)}% of the {longer} is not compared"
+        )
     return audio
 
 
@@ -196,19 +237,55 @@ def evaluate_pairs(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "librosa.core", "librosa.filters"])
     with ProcessPoolExecutor(jobs, context, _start_worker) as executor:
-        # processes that start inherit it: Ctrl-C within their imports would print tracebacks
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        futures = [executor.submit(evaluate_pair, pair, metrics) for pair in pairs]
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
+            with _uninterrupted():
+                futures = [executor.submit(evaluate_pair, pair, metrics) for pair in pairs]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise UserError(
                 "a process of the evaluation died, perhaps out of memory. Use fewer --jobs."
             ) from error
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # an interruption, which workers do not get, or an early end
+            for process in multiprocessing.active_children():
+                process.terminate()
+            executor.shutdown(cancel_futures=True)
+            _stop_server()
+            raise
+
+
+def _stop_server() -> None:
+    """End the process that starts workers, which needs seconds to do so by itself."""
+    server = multiprocessing.forkserver._forkserver
+    with suppress(AttributeError, OSError, TypeError):
+        os.kill(server._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        server._stop()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off signals to the end of the block.
+
+    A process that is interrupted while it starts another one loses it. Processes that start here
+    never get a Ctrl-C, which would print tracebacks within their imports.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    received: list[int] = []  # by any thread, to which the mask does not apply
+    handlers = {
+        number: signal.signal(number, lambda got, _: received.append(got)) for number in numbers
+    }
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
 
 
 def _start_worker() -> None:

@@ -27,6 +27,8 @@ def model_file(path: Path) -> Path:
     Raises:
         UserError: for the name of a file of another kind.
     """
+    if str(path) == "-":
+        raise UserError("a model cannot go to stdout (-): give a folder")
     if path.suffix and path.suffix != Path(FILE_NAME).suffix and not path.is_dir():
         raise UserError(
             f"cannot save a model as {shorten(path)}: give a folder, or a name ending in "

@@ -36,6 +36,10 @@ def inpaint(
     """
     known = torch.ones_like(audio, dtype=torch.bool)
     for start, stop in gaps:
+        if start == stop:
+            raise UserError(
+                f"the gap at {start / rate:g} s is shorter than a sample: give a longer"
+            )
         if not 0 <= start < stop <= audio.shape[-1]:
             raise UserError(
                 f"the gap from {start / rate:g} to {stop / rate:g} s is not within the recording "
