@@ -226,14 +226,14 @@ def test_the_table_of_a_backtest_marks_the_least_errors(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--test", "inf"], "must be above 0"),
-        (["--test", "nan"], "must be above 0"),
+        (["--test", "inf"], "must be a finite number"),
+        (["--test", "nan"], "must be a finite number"),
         (["--test", "-3"], "must be above 0"),
         (["--horizon", "9" * 20], "has no room for"),
         (["--seed", "-1"], "seed is -1: it must be 0 or more"),
         (["--period", "9" * 20], "period is 99999999999999999999: it must be 10000000 or less"),
-        (["--lower", "nan"], "lower is nan: it must be a number"),
-        (["--lower", "inf"], "lower is inf"),
+        (["--lower", "nan"], "'nan' is invalid: must be a finite number"),
+        (["--lower", "inf"], "'inf' is invalid: must be a finite number"),
         (["--fit-steps", "9" * 20], "fit_steps is 99999999999999999999"),
         (["--static", "day"], "day is the time column, not a static one"),
         (["--known", "x", "--targets", "x"], "x is named for targets and for known"),

@@ -472,3 +472,13 @@ def test_a_header_below_titles_with_another_delimiter(made):
     assert "lines 1 to 4 are above the header and left out: -BEGIN-" in told
     _, told = made("Latitude:\t45\nLongitude:\t8\n\n" + table(DATED))
     assert "lines 1 to 3 are above the header and left out: Latitude" in told
+
+
+def test_na_is_a_name_among_words(made):
+    rows = [f"{day:%Y-%m-%d},{code},{k}" for code in ("NA", "ZA") for k, day in enumerate(DAYS)]
+    found, _ = made("\n".join(["date,country,x", *rows]))
+    assert {line.split(",")[1] for line in found[1:]} == {"NA", "ZA"}
+    rows[3] = rows[3].replace(",NA,3", ",,3")
+    assert "the item column country is empty in line 5" in made(
+        "\n".join(["date,country,x", *rows]), code=2
+    )

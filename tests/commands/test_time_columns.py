@@ -67,7 +67,9 @@ def test_where_two_formats_fit_one_is_noted_and_an_option_decides(forecast_of, c
     cells = times.strftime("%d/%m/%y")
     code, found = forecast_of(cells)
     assert (code, found[0]) == (0, "01/02/25")
-    assert "%d/%m/%y fits too: --date-format decides" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "day first (at frequency D from 2024-02-01 to 2024-02-12) by %d/%m/%y" in told
+    assert "fit too: --date-format decides" in told
     code, found = forecast_of(cells, "--date-format", "%d/%m/%y")
     assert (code, found[0]) == (0, "13/02/24")
 

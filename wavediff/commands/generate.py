@@ -26,6 +26,7 @@ from wavediff.commands.arguments import (
     whole,
 )
 from wavediff.commands.outputs import interruptible, require_writable
+from wavediff.commands.progress import Bar
 from wavediff.errors import UserError
 from wavediff.files import atomic_path, path_component
 from wavediff.inputs import find_audio
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     existing = [path for path in made if path.exists()]
     if existing and not arguments.overwrite:
         raise UserError(f"{existing[0]} exists already: give --overwrite or another folder")
-    with interruptible(), tqdm(total=len(jobs), desc="generate", unit="sound", delay=1) as progress:
+    with interruptible(), Bar(total=len(jobs), desc="generate", unit="sound", delay=1) as progress:
         for first in range(0, len(jobs), arguments.batch_size):
             batch = jobs[first : first + arguments.batch_size]
             for part in parts(batch):

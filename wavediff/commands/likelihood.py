@@ -27,6 +27,7 @@ from wavediff.commands.arguments import (
 )
 from wavediff.commands.outputs import interruptible, report_failures, require_results
 from wavediff.commands.pipes import piped
+from wavediff.commands.progress import Bar
 from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
 from wavediff.inputs import find_audio
@@ -97,7 +98,7 @@ def compute(arguments: argparse.Namespace) -> int:
         table = stack.enter_context(atomic_path(arguments.csv)) if arguments.csv else None
         record = stack.enter_context(atomic_path(arguments.json)) if arguments.json else None
         calls = 4 * arguments.steps * len(files)
-        progress = stack.enter_context(tqdm(total=calls, desc="likelihood", unit="call", delay=1))
+        progress = stack.enter_context(Bar(total=calls, desc="likelihood", unit="call", delay=1))
         for number, file in enumerate(files, 1):
             try:
                 rows.append(measured(generator, file, label, arguments, progress))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from wavediff.commands.progress import Bar
 from wavediff.errors import UserError, listed
 from wavediff.files import REFUSALS, TEMPORARY
 from wavediff.inputs import (
@@ -277,7 +278,7 @@ def convert_all(
     """
     missing, failures = missing_outputs(targets, overwrite), []
     with interruptible():
-        for file, target in tqdm(missing, unit="file", delay=1, disable=len(missing) < 2):
+        for file, target in Bar(missing, unit="file", delay=1, disable=len(missing) < 2):
             try:
                 work(file, target)
             except UserError as error:

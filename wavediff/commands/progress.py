@@ -1,11 +1,23 @@
 """Progress bars, shown on stderr once a second has passed."""
 
+from typing import Any
+
 from tqdm import tqdm
+
+
+class Bar(tqdm):
+    """A bar that ``tqdm.write`` does not show before its time, and that always ends its line."""
+
+    def display(self, *args: Any, **options: Any) -> None:
+        now = self._time()
+        if now >= self.start_t + self.delay:
+            self.last_print_t = now  # by which close knows that there is a line to end
+            super().display(*args, **options)
 
 
 def audio_bar(command: str, seconds: float) -> tqdm:
     """A bar over seconds of audio."""
-    return tqdm(
+    return Bar(
         total=seconds,
         desc=command,
         unit="s",
@@ -18,7 +30,7 @@ def audio_bar(command: str, seconds: float) -> tqdm:
 def share_bar(command: str, total: float = 1.0) -> tqdm:
     """A bar over a share of the work, in per cent."""
     form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
-    return tqdm(total=total, desc=command, delay=1, bar_format=form)
+    return Bar(total=total, desc=command, delay=1, bar_format=form)
 
 
 def move(bar: tqdm, to: float) -> None:

@@ -25,6 +25,10 @@ SAMPLE = 1000  # rows by which columns are judged
 MOST_COLUMNS = 20_000
 NAME = 1000  # characters of a column's name at most
 MEMORY, EXPANSION = 1.5e9, 100  # bytes of a table, and the times of its file that are one too much
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
 PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
 POINTS = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
 COMMA = re.compile(r"\s*-?\d+,\d+\s*")
@@ -153,6 +157,11 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             or name in parts  # with their leading zeros
             or is_text(column)  # so that no piece of it is read in another way
         }
+        names = {name for name, column in sample.items() if _is_of_names(column)}
+        if names:
+            own = {name: [one for one in MISSING if one != "NA"] for name in names}
+            options["na_values"] = {name: own.get(name, MISSING) for name in sample.columns}
+            options["keep_default_na"] = False
         yield from _pieces(path, options, head, attrs, progress)
     except pandas.errors.EmptyDataError as error:
         raise UserError(f"{path} is empty: give a table with a header and rows") from error
@@ -169,6 +178,11 @@ def _stamp_parts(sample: pandas.DataFrame, texts: Collection[str]) -> list[str]:
     except UserError:  # told when all columns are known
         return []
     return found if len(found) > 1 else []
+
+
+def _is_of_names(column: pandas.Series) -> bool:
+    """Whether cells are words, as codes of countries: NA is one of them, not a missing value."""
+    return is_text(column) and not column.dropna().astype(str).str.contains(r"\d").any()
 
 
 def _pieces(
