@@ -218,3 +218,17 @@ def test_nothing_is_replaced_that_is_no_output(tmp_path: Path, capsys, monkeypat
         assert cli.main(words) == 2
         assert expected in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_threads_sleep_while_they_wait(monkeypatch):
+    seen = []
+
+    def main(argv):
+        seen.append(os.environ["OMP_WAIT_POLICY"])
+        return 0
+
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    run(main)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    run(main)
+    assert seen == ["PASSIVE", "ACTIVE"]

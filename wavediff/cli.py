@@ -65,6 +65,8 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names of any bytes
     forget_warnings()
+    # threads that spin while they wait for one another take ten times as long beside other programs
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = main(argv)
         sys.stdout.flush()
