@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import types
@@ -228,7 +229,7 @@ def test_threads_sleep_while_they_wait(monkeypatch):
         return 0
 
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    run(main)
+    cli.run(main)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    run(main)
+    cli.run(main)
     assert seen == ["PASSIVE", "ACTIVE"]

@@ -181,7 +181,8 @@ def _in_range(ranges: Sequence[Range], values: np.ndarray, imputed: np.ndarray) 
 
 def _with_covariates(without: Assessment, using: Assessment) -> tuple[bool, str]:
     """Whether the known columns help on the last windows, and a sentence about it."""
-    ratio = np.log(using.ratio / without.ratio)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where neither makes an error
+        ratio = np.log(using.ratio / without.ratio)
     ratio = ratio[np.isfinite(ratio)]
     gain = 1 - float(np.exp(ratio.mean())) if len(ratio) else 0.0
     if gain > LEAST_GAIN:
