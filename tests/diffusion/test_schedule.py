@@ -129,6 +129,21 @@ def test_betas_out_of_range_are_refused(betas):
         DiscreteBetas(betas)
 
 
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: VP(t_min=65_536.0), "0 < t_min < 1"),
+        (lambda: VP(t_min=0.0), "0 < t_min < 1"),
+        (lambda: SubVP(20.0, 0.1), "beta_min < beta_max"),
+        (lambda: VP(-1.0, 20.0), "0 <= beta_min"),
+        (lambda: RectifiedFlow(t_min=1.0), "0 < t_min < 1"),
+    ],
+)
+def test_continuous_schedules_out_of_range_are_refused(make, reason):
+    with pytest.raises(ValueError, match=reason):
+        make()
+
+
 def test_grids_descend_to_the_clean_end():
     for schedule in SCHEDULES.values():
         grid = times.uniform(7)(schedule)

@@ -56,6 +56,10 @@ def test_karras_needs_signal_and_noise_at_its_ends_and_a_positive_rho():
     assert times.karras(4, t_start=0.99)(RectifiedFlow())[0] == 0.99
     with pytest.raises(ValueError, match="rho"):
         times.karras(4, rho=0.0)(VP())
+    with pytest.raises(ValueError, match="rho not so small"):
+        times.karras(4, rho=1e-3)(VP())
+    with pytest.raises(ValueError, match="noisier than t_last"):
+        times.karras(4, t_start=0.1, t_last=0.5)(VP())
     with pytest.raises(ValueError, match="at least 1 step"):
         times.karras(0)(VP())
 

@@ -248,9 +248,17 @@ class VP(VariancePreserving):
     Args:
         beta_min, beta_max: beta(0) and beta(1), 0 <= beta_min < beta_max.
         t_min: smallest training time, in (0, 1).
+
+    Raises:
+        ValueError: for a value out of range.
     """
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0, t_min: float = 1e-5) -> None:
+        if not (0 <= beta_min < beta_max and 0 < t_min < 1):
+            raise ValueError(
+                "VP needs 0 <= beta_min < beta_max and 0 < t_min < 1, "
+                f"not {beta_min}, {beta_max}, {t_min}"
+            )
         self.beta_min, self.beta_max, self.t_min = beta_min, beta_max, t_min
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
@@ -282,9 +290,14 @@ class RectifiedFlow(Schedule):
 
     Args:
         t_min: smallest training time, in (0, 1).
+
+    Raises:
+        ValueError: for another one.
     """
 
     def __init__(self, t_min: float = 1e-3) -> None:
+        if not 0 < t_min < 1:
+            raise ValueError(f"a straight path needs 0 < t_min < 1, not {t_min}")
         self.t_min = t_min
 
     def log_alpha(self, t: Tensor | float) -> Tensor:

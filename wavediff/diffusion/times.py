@@ -140,7 +140,13 @@ def karras(
     if not rho > 0:
         raise ValueError(f"the exponent rho must be positive, not {rho}")
     start, last = _ends(schedule, steps, t_start, t_last)
-    high, low = (math.exp(-end / 2 / rho) for _, end in (start, last))
+    ends = torch.tensor([start[1], last[1]], dtype=torch.float64)
+    high, low = (-ends / 2 / rho).exp().tolist()
+    if not 0 < low <= high < math.inf:
+        raise ValueError(
+            f"a grid of log-SNRs from {start[1]:g} to {last[1]:g} with rho = {rho:g} is none: "
+            "t_start must be noisier than t_last, and rho not so small"
+        )
     log_snr = -2 * rho * torch.linspace(high, low, steps, dtype=torch.float64).log()
     return _times_at(schedule, log_snr, start[0])
 
