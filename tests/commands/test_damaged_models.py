@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from wavediff.cli import main
 from wavediff.tasks.build import build_task
-from wavediff.tasks.checkpoint import find_checkpoint, save_task
+from wavediff.tasks.checkpoint import DIGEST, digest, find_checkpoint, save_task
 
 FAST = ["--steps", "2", "--device", "cpu"]
 
@@ -38,7 +38,7 @@ def rewritten(source: Path, target: Path, value: float | None = None, **metadata
     weights = load_file(source)
     if value is not None:
         weights = {name: torch.full(part.shape, value) for name, part in weights.items()}
-    save_file(weights, target, old | metadata)
+    save_file(weights, target, old | {DIGEST: digest(weights)} | metadata)
     return str(target)
 
 

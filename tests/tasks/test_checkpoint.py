@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from wavediff.errors import UserError
 from wavediff.tasks import names
-from wavediff.tasks.checkpoint import FORMAT, effort, load_task, save_task
+from wavediff.tasks.checkpoint import DIGEST, FORMAT, digest, effort, load_task, save_task
 from wavediff.tasks.enhancer import Enhancer
+from wavediff.tasks.names import bundled_names, pretrained_folder
 from wavediff.tasks.vocoder import Vocoder
 
 
@@ -29,8 +31,35 @@ def rewrite(path, *, tensors=None, **metadata):
     """Write the checkpoint again with other tensors or metadata; None removes an entry."""
     with safe_open(path, framework="pt") as file:
         old = file.metadata()
+    if tensors is not None and DIGEST in old:
+        metadata = {DIGEST: digest(tensors)} | metadata
     new = {k: v for k, v in (old | metadata).items() if v is not None}
     save_file(load_file(path) if tensors is None else tensors, path, new)
+
+
+@pytest.mark.parametrize("place", [-1, -4000, -100_000])
+def test_a_flipped_bit_in_the_weights_is_noticed(saved, place):
+    whole = bytearray(saved.read_bytes())
+    whole[place] ^= 1
+    saved.write_bytes(whole)
+    with pytest.raises(UserError, match=r"the weights in .*model\.safetensors are damaged"):
+        load_task(saved)
+
+
+def test_weights_without_a_digest_are_those_of_an_earlier_version(saved):
+    rewrite(saved, **{DIGEST: None})
+    load_task(saved)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_the_weights_of_bundled_models_are_verified(name, tmp_path):
+    bundled = pretrained_folder() / name / "model.safetensors"
+    whole = bytearray(bundled.read_bytes())
+    whole[len(whole) // 2] ^= 64
+    (tmp_path / "model.safetensors").write_bytes(whole)
+    shutil.copy(bundled.with_suffix(".sha256"), tmp_path)
+    with pytest.raises(UserError, match="are damaged"):
+        load_task(tmp_path)
 
 
 def test_round_trip(saved, make_vocoder):

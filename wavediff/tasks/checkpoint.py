@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from wavediff.tasks.task import Task
 
 FORMAT = "wavediff-1"
+DIGEST = "weights_sha256"  # key of the metadata, of which files of earlier versions have none
 DEEPEST = 50  # levels of a configuration
 MOST_EFFORT = 1e12  # steps or seconds: an integer in a malicious file may be too large for a float
 
@@ -33,12 +36,13 @@ def save_task(
     Args:
         extra: further values for JSON (steps, seed, data), shown by ``wavediff info``.
     """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     metadata = {
         "format": FORMAT,
         "config": json.dumps(config),
         "extra": json.dumps(extra),
+        DIGEST: digest(tensors),
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(tensors, metadata))
 
@@ -65,6 +69,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
             f"{path} is a safetensors file without a configuration of wavediff: "
             "use the model.safetensors of a run folder"
         )
+    expected = metadata.get(DIGEST) or _noted_digest(path)
+    if expected is not None and digest(state) != expected:
+        raise UserError(f"the weights in {path} are damaged (another SHA-256): copy the file again")
     try:
         config, extra = json.loads(metadata["config"]), json.loads(metadata["extra"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -73,6 +80,21 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     if not isinstance(config, dict) or not isinstance(extra, dict) or nested > DEEPEST:
         raise UserError(f"the configuration in {path} is damaged: copy the file again")
     return current(config), extra, state
+
+
+def _noted_digest(path: Path) -> str | None:
+    """The digest in the file beside a bundled model of an earlier version, if there is one."""
+    noted = path.with_suffix(".sha256")
+    return noted.read_text().strip() if noted.is_file() else None
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors: of the name, type, shape and bytes of each, by name."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _depth(value: Any) -> int:
