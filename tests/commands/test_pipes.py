@@ -41,8 +41,8 @@ def give(monkeypatch):
 def fifo(name: str, source: str) -> None:
     """A named pipe into which a file is written."""
     os.mkfifo(name)
-    data = Path(source).read_bytes()
-    threading.Thread(target=lambda: Path(name).write_bytes(data), daemon=True).start()
+    pipe, data = Path(name).absolute(), Path(source).read_bytes()
+    threading.Thread(target=lambda: pipe.write_bytes(data), daemon=True).start()
 
 
 @pytest.mark.parametrize("source", ["-", "/dev/stdin", "/dev/fd/0"])
@@ -121,7 +121,8 @@ def test_csv_to_stdout(here, capsys):
 def test_what_cannot_be_piped_is_one_sentence(here, give, capsys, words, said):
     give(b"text " * 1000)
     Path("text").write_bytes(b"text " * 1000)
-    fifo("x", "text")
+    if "x" in words.split():
+        fifo("x", "text")
     assert cli.main(words.split()) == 2
     output = capsys.readouterr()
     assert output.out == ""
