@@ -5,7 +5,7 @@ memory than its numbers do.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
 
@@ -278,8 +278,10 @@ class _Reader:
         if pandas.api.types.is_numeric_dtype(column):
             values = column.to_numpy(np.float64, na_value=np.nan)
             known = self.notations[name]
-            if known.decimal == ",":
+            if known.decimal == "," or known.signs:
                 column = column.map("{:.17g}".format, na_action="ignore")
+            elif not known.bare and np.nan_to_num(values).any():
+                self.notations[name] = replace(known, bare=True)
         if not pandas.api.types.is_numeric_dtype(column):
             found = amounts.numbers(column, self.notations[name])
             if isinstance(found, int):

@@ -35,7 +35,7 @@ COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 # keys of a frame's attrs: its columns, the decimal mark of its numbers, numbers by column in which
 # a decimal comma may as well separate thousands, and the lines above the header
 COLUMNS, DECIMAL, DOUBTFUL, ABOVE = "columns", "decimal", "doubtful", "above"
-GROUPED = re.compile(r"\s*-?\d{1,3}(,\d{3})+\s*")
+GROUPED = re.compile(r"\s*-?(?!0+,)\d{1,3}(,\d{3})+\s*")
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 
