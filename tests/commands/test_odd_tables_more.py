@@ -42,3 +42,41 @@ def test_shares_with_and_without_a_sign_are_refused(mark, made):
     assert "line 3, is not a number like the others" in told
     lines, _ = made(table(DATED, ["0", *(f"{k}.5%" for k in range(23))], mark=mark))
     assert len(lines) == 3
+
+
+ZONED = {
+    "UTC": (pandas.date_range("2024-03-28 23:00", periods=24, freq="h"), "%d.%m.%Y %H:%M UTC"),
+    "GMT": (
+        pandas.date_range("2024-03-01", periods=24, freq="h"), '"%a, %d %b %Y %H:%M:%S GMT"',
+    ),
+    "Z": (pandas.date_range("2024-03-28 23:00", periods=24, freq="h"), "%Y-%m-%dT%H:%M:%SZ"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ZONED)
+def test_names_of_zones_come_back(name, made):
+    times, form = ZONED[name]
+    text = table(times.strftime(form), range(24))
+    following = (times[-1] + times.freq).strftime(form)
+    assert made(text)[0][1].startswith(following)
+    lines, _ = made(text, "--tz", "Europe/Berlin")
+    assert "%" not in lines[1]
+    local = (times[-1] + times.freq).tz_localize("UTC").tz_convert("Europe/Berlin")
+    assert lines[1].startswith(local.strftime(form.replace(name, "").rstrip('" ')))
+    assert "+01:00" in lines[1]
+    again = [lines[0].replace("x_q0.5", "x"), *lines[1:]]
+    assert "at frequency h" in made("\n".join(again))[1]
+
+
+def test_a_gap_of_a_known_column_inside_the_horizon_is_refused(made):
+    rows = [f"{day},{k if k < 20 else ''},{k % 3}" for k, day in enumerate(DATED)]
+    text = "\n".join(["date,x,promo", *rows]) + "\n"
+    words = ["--known", "promo", "--horizon", "4"]
+    assert len(made(text, *words)[0]) == 5
+    gap = text.replace(f"{DATED[21]},,0", f"{DATED[21]},,")
+    for given in (gap, text.replace(f"{DATED[21]},,0\n", "")):
+        told = made(given, *words, code=2)
+        assert "the known column promo has no value for 2024-02-10" in told
+        made(given, *words[:3], "1")
+    before = text.replace(f"{DATED[9]},9,0", f"{DATED[9]},9,")
+    assert "missing values of the known column promo are interpolated" in made(before, *words)[1]

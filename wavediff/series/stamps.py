@@ -104,9 +104,8 @@ class Stamps:
             if self._form == ISO:
                 self.format = None
             elif self._form is not None:
-                self.format = self._form if "{" in self._form else exact(self._form, sample)
-                if self.tz is not None and self.format.endswith("Z"):
-                    self.format = f"{self.format[:-1]}%:z"
+                moved = self.tz is not None
+                self.format = self._form if "{" in self._form else exact(self._form, sample, moved)
         self.numeric = self.kind not in ("text", "period", "stamp")
         if self.kind in TEMPLATES:
             self.format = TEMPLATES[self.kind]
