@@ -80,3 +80,37 @@ def test_a_gap_of_a_known_column_inside_the_horizon_is_refused(made):
         made(given, *words[:3], "1")
     before = text.replace(f"{DATED[9]},9,0", f"{DATED[9]},9,")
     assert "missing values of the known column promo are interpolated" in made(before, *words)[1]
+
+
+CENTURIES = {
+    "years": (range(1950, 2010), "31-Dec-{s:02}", "31-Dec-10"),
+    "newest first": (range(2009, 1949, -1), "31-Dec-{s:02}", "31-Dec-10"),
+    "slashes": (range(1950, 2010), "12/31/{s:02}", "12/31/10"),
+    "years before": (range(1930, 1980), "31-Dec-{s:02}", "31-Dec-80"),
+    "quarters": ([1960 + k / 4 for k in range(60)], "Q{q} {s:02}", "Q1 75"),
+    "months": ([1966 + k / 12 for k in range(60)], "{b}-{s:02}", "Jan-71"),
+    "ends of quarters": ([1965 + k / 4 for k in range(40)], "{e}.{s:02}", "31.03.75"),
+    "numbers": ([1966 + k / 12 for k in range(60)], "{s:02}{m:02}01", "710101"),
+    "later": (range(1975, 2060), "31-Dec-{s:02}", "31-Dec-60"),
+}
+
+
+def written(years, form):
+    ends = ("31.03", "30.06", "30.09", "31.12")
+    for year in years:
+        month = round(year % 1 * 12) + 1
+        q, b = (month + 2) // 3, pandas.Timestamp(2000, month, 1).strftime("%b")
+        yield form.format(s=int(year) % 100, m=month, q=q, b=b, e=ends[q - 1])
+
+
+@pytest.mark.parametrize("name", CENTURIES)
+def test_two_digit_years_are_of_the_century_that_puts_rows_in_order(name, made):
+    years, form, following = CENTURIES[name]
+    cells = list(written(years, form))
+    lines, told = made(table(cells, range(len(cells))))
+    assert stamps(lines)[0] == following
+    assert f"{len(cells)} steps by date" in told
+    assert ("two-digit years are read as" in told) == (name != "later")
+    text = "".join(f"{cell},{item},{k}\n" for item in "ab" for k, cell in enumerate(cells))
+    lines, _ = made(f"date,item,x\n{text}")
+    assert stamps(lines)[0] == following

@@ -10,7 +10,7 @@ import pandas
 from pandas.api.types import is_numeric_dtype as is_numeric
 
 from wavediff.errors import UserError, shorten
-from wavediff.series import frequency
+from wavediff.series import centuries, frequency
 from wavediff.series.columns import cells, is_date
 from wavediff.series.counted_stamps import EXCEL, FORMATS, TEMPLATES, both_first, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
@@ -83,6 +83,7 @@ class Stamps:
     ) -> None:
         self.table, self.column, self.row = table, column, row
         self.rows = 0
+        self._last: int | None = None  # year of two digits
         self.format: str | None = None
         self._form = date_format
         self._digits = 0 if date_format is None else _digits(date_format)
@@ -152,6 +153,8 @@ class Stamps:
             return found
         if self.kind == "text":
             times = self._parsed(_texts(column, self._digits))
+            if self._form and ("%y" in self._form or "{s" in self._form):
+                times = self._in_century(times)
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
@@ -165,6 +168,8 @@ class Stamps:
                     else f"a timestamp in {UNITS[self.kind]}"
                 )
                 raise self._wrong(column, times.isna(), what)
+            if self.kind == "short year":
+                times = self._in_century(times)
         if times.tz is not None or self.tz is not None:
             times = self._in_zone(times)
         found = times.as_unit("us").to_numpy()
@@ -173,6 +178,17 @@ class Stamps:
             raise self._wrong(column, wrong, "in the years 1 to 9999")
         self.rows += len(column)
         return found
+
+    def _in_century(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
+        """Timestamps of two-digit years, in order; the first piece decides."""
+        if not self.rows:
+            self._last = centuries.last_year(times)
+            if self._last is not None:
+                self.notes.append(
+                    f"two-digit years are read as {self._last - 99} to {self._last}: so the rows "
+                    "are in order"
+                )
+        return centuries.before(times, self._last)
 
     def _as_numbers(self, column: pandas.Series) -> pandas.Series:
         """A column of text with numbers as numbers."""
@@ -377,7 +393,10 @@ def _order(form: str) -> str:
 
 def _reading(sample: pandas.Series, form: str) -> str:
     """The frequency of a sample in that format, and its first and last timestamp."""
-    times = np.unique(parsed(sample, form).tz_localize(None).as_unit("us").to_numpy())
+    found = parsed(sample, form).tz_localize(None).as_unit("us")
+    if "%y" in form:
+        found = centuries.before(found, centuries.last_year(found))
+    times = np.unique(found.to_numpy())
     try:
         freq = f"at frequency {frequency.infer([times], [''])}"
     except UserError:
