@@ -1,5 +1,8 @@
 """Notations, centuries, titles, and encodings of tables as programs and people write them."""
 
+import decimal
+import io
+
 import pandas
 import pytest
 
@@ -114,3 +117,80 @@ def test_two_digit_years_are_of_the_century_that_puts_rows_in_order(name, made):
     text = "".join(f"{cell},{item},{k}\n" for item in "ab" for k, cell in enumerate(cells))
     lines, _ = made(f"date,item,x\n{text}")
     assert stamps(lines)[0] == following
+
+
+MONTHS = pandas.date_range("2019-01", periods=24, freq="MS")
+POINTED = {
+    "sap": ("0CALMONTH", "%m.%Y", ";", [f"100{k},26-" for k in range(24)]),
+    "points": ("CALMONTH", "%m.%Y", ",", [f"{k}.5" for k in range(24)]),
+    "whole": ("Monat/Jahr", "%m.%Y", ";", range(24)),
+    "year first": ("Date", "%Y.%m", ",", [f"{k}.5" for k in range(24)]),
+}
+
+
+@pytest.mark.parametrize("name", POINTED)
+def test_months_with_a_point_are_no_numbers(name, made):
+    column, form, mark, cells = POINTED[name]
+    text = table(MONTHS.strftime(form), cells, f"{column},x", mark)
+    lines, told = made(text)
+    assert f"24 steps by {column} at frequency MS, variables x," in told
+    assert stamps(lines)[0] == pandas.Timestamp("2021-01").strftime(form)
+    assert name != "sap" or float(lines[1].split(",")[2]) < -900
+
+
+def test_parquet_columns_of_decimals_and_of_text_are_numbers(made):
+    frame = pandas.DataFrame(
+        {
+            "day": DAYS.strftime("%Y%m%d"),
+            "a": [None if k == 3 else decimal.Decimal(f"{1013 + k}.25") for k in range(24)],
+            "b": [f"{1013 + k}.{25 + k}" for k in range(24)],
+            "c": [f"{101325 + k}" for k in range(24)],
+            "d": [f"{1012325 + k}" for k in range(24)],
+        }
+    )
+    for given in (frame, frame.assign(day=DAYS)):
+        file = io.BytesIO()
+        given.to_parquet(file)
+        told = made(file.getvalue(), name="t.parquet", command=backtest)
+        assert "24 steps by day at frequency D, variables a, b, c, d, 1.04 % missing" in told
+
+
+ROWS = table(DATED, range(24))
+TITLES = {
+    "sep": ("sep=;\r\nReport\r\n\r\n", ";", "lines 1 to 3 are"),
+    "sep, wide": ("sep=;\nReport;\n;\n", ";", "lines 1 to 3 are"),
+    "as many cells": ("Sales report, all shops\n\n", ",", "lines 1 to 2 are"),
+    "more cells": ("Sales report, all shops, of 2024\n\n", ",", "lines 1 to 2 are"),
+    "delimiters": ("Sales report, all shops\n,\n", ",", "lines 1 to 2 are"),
+    "another delimiter": ("Sales report, all shops\n\n", ";", "lines 1 to 2 are"),
+}
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_titles_above_an_empty_line_are_left_out(name, made):
+    above, mark, words = TITLES[name]
+    text = above + ROWS.replace(",", mark)
+    lines, told = made(text)
+    assert f"{words} above the header and left out" in told
+    assert stamps(lines)[0] == "2024-02-13"
+    lines, _ = made(text.replace(f"{mark}5\n", f"{mark}\n"), command=impute)
+    assert lines[: len(above.splitlines())] == above.splitlines()
+
+
+def test_the_first_of_two_tables_is_no_title(made):
+    other = "name,count\nall,3\n"
+    assert "'name' in the time column date" in made(f"{ROWS}\n{other}", code=2)
+
+
+@pytest.mark.parametrize("column", ["shop", "station"])
+def test_words_for_nothing_are_names_of_items(column, made):
+    names = ["NA", "007", "null", "None", "nan", "N/A"]
+    rows = [f"{day},{name},{'NA' if k == 3 else k}\n" for name in names
+            for k, day in enumerate(DATED)]  # fmt: skip
+    words = ["--item", "shop"] if column == "shop" else []
+    lines, told = made(f"date,{column},x\n" + "".join(rows), *words)
+    assert f"6 items by {column}, 144 steps" in told
+    assert "4.17 % missing" in told
+    assert {line.split(",")[1] for line in lines[1:]} == set(names)
+    rows[30] = rows[30].replace("007", "")
+    assert "is empty in line 32" in made(f"date,{column},x\n" + "".join(rows), *words, code=2)

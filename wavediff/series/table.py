@@ -102,7 +102,7 @@ def read_table(
         name, first_line = source.name, 0
     else:
         parts = split_name(time) if time and "+" in time else []
-        frames = table_files.read_csv(source, [*texts, *parts], progress)
+        frames = table_files.read_csv(source, texts, parts, progress)
         name, first_line = source.name, 2
     reader = _Reader(name, time, texts, only, also, first_line, date_format, tz, notes)
     for frame in frames:
