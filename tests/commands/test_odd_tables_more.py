@@ -2,6 +2,7 @@
 
 import decimal
 import io
+import re
 
 import pandas
 import pytest
@@ -194,3 +195,41 @@ def test_words_for_nothing_are_names_of_items(column, made):
     assert {line.split(",")[1] for line in lines[1:]} == set(names)
     rows[30] = rows[30].replace("007", "")
     assert "is empty in line 32" in made(f"date,{column},x\n" + "".join(rows), *words, code=2)
+
+
+DECIMALS = {
+    "two": (",", lambda k: f"{100 + 1.37 * k:.2f}", r"\d+\.\d\d"),
+    "three, comma": (";", lambda k: f"{1.37 * k:.3f}".replace(".", ","), r"\d+,\d{3}"),
+    "whole": (",", lambda k: 10 + k * k % 7, r"\d+"),
+    "large": (",", lambda k: 123456789 + k * k % 7, r"1234567\d\d"),
+    "up to two": (",", lambda k: round(0.25 * k, 2), r"\d+(\.\d{1,2})?"),
+    "accounting": (",", lambda k: f"({100 + 1.37 * k:.2f})", r"\(\d+\.\d\d\)"),
+    "minus last": (";", lambda k: f"{100 + 1.37 * k:.2f}-".replace(".", ","), r"\d+,\d\d-"),
+    "zero": (",", lambda k: f"{-1 if k % 2 else 0}.00", r"-?\d\.\d\d"),
+}
+
+
+@pytest.mark.parametrize("name", DECIMALS)
+def test_imputed_cells_have_the_decimals_of_their_column(name, made):
+    mark, write, pattern = DECIMALS[name]
+    cells = ["" if k in (5, 11) else write(k) for k in range(24)]
+    lines, _ = made(table(DATED, cells, mark=mark), command=impute)
+    found = [line.split(mark)[1] for line in lines[1:]]
+    assert [found[k] for k in range(24) if cells[k] != ""] == [str(c) for c in cells if c != ""]
+    assert all(re.fullmatch(pattern, found[k]) for k in (5, 11))
+
+
+def test_a_year_and_a_coded_period_are_one_timestamp(made):
+    kinds = {"M": (12, "MS", "2021,M01"), "Q": (4, "QS-JAN", "2021,Q01")}
+    for letter, (count, freq, following) in kinds.items():
+        rows = [f"CU{item},{year},{letter}{k:02},{200 + k}\n" for item in "AB"
+                for year in range(2015, 2021) for k in range(1, count + 1)]  # fmt: skip
+        header = "Series ID,Year,Period,Value\n"
+        lines, told = made(header + "".join(rows))
+        assert f"2 items by Series ID, {len(rows)} steps by Year+Period at frequency {freq}" in told
+        assert lines[1].startswith(following)
+        rows.insert(count, f"CUA,2015,{letter}{count + 1:02},206\n")
+        told = made(header + "".join(rows), code=2)
+        assert f"'2015 {letter}{count + 1:02}' in the time column Year+Period" in told
+        assert f"line {count + 2}, is not a timestamp" in told
+        assert "delete the lines of whole years" in told

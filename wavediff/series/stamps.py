@@ -49,6 +49,7 @@ TOTAL = re.compile(  # how the cell of a row of totals begins
     r"|durchschnitt|moyenne|promedio|media|ergebnis|saldo|anzahl|count)",
     re.IGNORECASE,
 )
+YEARLY = re.compile(r"\d{4}\t(M13|Q05|S03|A01)")  # a mean among months or quarters
 OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
 
 
@@ -212,6 +213,8 @@ class Stamps:
     def _foreign(self, wrong: np.ndarray, cell: object = "") -> str:
         """The end of a sentence about a row without a timestamp, which may be none of the table."""
         place = int(np.argmax(wrong))
+        if YEARLY.match(str(cell)[:LONGEST]):
+            return ", or delete the lines of whole years"
         if wrong.sum() == 1 and place == self.rows == 0:
             return ", or delete that line if it has units or a second header"
         if TOTAL.match(str(cell)[:LONGEST]) or (place and wrong[place:].all()):

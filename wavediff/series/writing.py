@@ -26,7 +26,8 @@ from wavediff.series.written_amounts import DIGITS, Style, plain, style_of
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
-STYLED = 100_000  # rows that show how numbers are written
+# rows that show how numbers are written: with marks, and without
+STYLED, PLAIN = 100_000, 2_000
 
 
 def write_imputed(
@@ -214,17 +215,16 @@ def _rows(path: Path, layout: Layout) -> Iterator[list[str]]:
 def _styles(path: Path, layout: Layout, names: Sequence[str], series: SeriesSet) -> list[Style]:
     """How the numbers of each of these columns are written."""
     notations = _origin(series).notations
-    styles = [style_of(notations.get(name, Notation())) for name in names]
-    open_ = [k for k, name in enumerate(names) if notations.get(name, Notation()).is_marked]
-    places: list[int] = []
-    for number, row in enumerate(_rows(path, layout) if open_ else ()):
-        if not places:
-            header = _names(path, layout)
-            places = [header.index(names[k]) for k in open_]
-        if number > STYLED:
+    known = [notations.get(name, Notation()) for name in names]
+    styles = [style_of(notation) for notation in known]
+    rows = [STYLED if notation.decimal else PLAIN for notation in known]
+    header = _names(path, layout)
+    places = [header.index(name) for name in names]
+    for number, row in enumerate(_rows(path, layout)):
+        if number > max(rows, default=0):
             break
-        for k, place in zip(open_, places, strict=True):
-            if number and len(row) > place and not styles[k].is_complete:
+        for k, place in enumerate(places):
+            if 0 < number <= rows[k] and len(row) > place and not styles[k].is_complete:
                 styles[k] = styles[k].with_cells([row[place]])
     return styles
 
