@@ -1,12 +1,14 @@
 """Notations, centuries, titles, and encodings of tables as programs and people write them."""
 
 import decimal
+import gzip
 import io
 import re
 
 import pandas
 import pytest
 
+from wavediff.cli import run
 from wavediff.commands import backtest, forecast, impute
 
 DAYS = pandas.date_range("2024-01-20", periods=24)
@@ -233,3 +235,37 @@ def test_a_year_and_a_coded_period_are_one_timestamp(made):
         assert f"'2015 {letter}{count + 1:02}' in the time column Year+Period" in told
         assert f"line {count + 2}, is not a timestamp" in told
         assert "delete the lines of whole years" in told
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-be", "cp1252"])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_encodings_of_spreadsheets_are_read_and_kept(code, ending, made, tmp_path):
+    mark = "\t" if "16" in code else ";"
+    cells = [f"1.2{k + 20},5 €" if k != 5 else "" for k in range(24)]
+    text = table(DATED, cells, "Tag,Größe", mark).replace("\n", "\r\n")
+    data = ("\ufeff" * (code == "utf-16-be") + text).encode(code)
+    data = gzip.compress(data) if ending.endswith("gz") else data
+    (tmp_path / f"in{ending}").write_bytes(data)
+    for command, words in ((forecast, ["--horizon", "2"]), (impute, [])):
+        out = tmp_path / ("f.csv" if command is forecast else f"i{ending}")
+        words = [*words, "--samples", "4", "--steps", "2"]
+        assert run(command.main, [str(tmp_path / f"in{ending}"), "-o", str(out), *words]) == 0
+    assert (tmp_path / "f.csv").read_text().startswith("Tag,Größe_q0.1")
+    data = (tmp_path / f"i{ending}").read_bytes()
+    data = gzip.decompress(data) if ending.endswith("gz") else data
+    lines = data.decode("cp1252" if code == "cp1252" else "utf-16").split("\r\n")
+    assert lines[0].startswith(f"Tag{mark}Größe{mark}")
+    assert lines[1].split(mark)[1] == cells[0]
+    assert re.fullmatch(r"1\.2\d\d,\d €", lines[6].split(mark)[1])
+
+
+def test_windows_text_is_told_and_damaged_utf_8_is_not_taken_for_it(made):
+    text = table(DATED, range(24), "Tag,x")
+    rows = [f"{day},b,{k}\n" for k, day in enumerate(DATED)]
+    late = "Tag,Name,x\n" + "".join(rows) + "2024-02-13,caf\xe9,3\n"
+    found = made(late.encode("cp1252"))[1]
+    assert "the text is not in UTF-8: it is read as Windows-1252" in found
+    damaged = late.replace("Name", "N\xe4me").encode() + b"2024-02-14,\xe9,3\n"
+    assert "not text in UTF-8" in made(damaged, code=2)
+    assert "not text in UTF-8" in made(text.encode() + b"2024-02-13,\x81\n", code=2)
+    assert "not text in UTF-8" in made(text.encode() + b"2024-02-13,\xe9\x02\n", code=2)

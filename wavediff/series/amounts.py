@@ -124,9 +124,7 @@ def numbers(column: pandas.Series, known: Notation) -> tuple[np.ndarray, Notatio
     return int(given[_strangest(texts, place)])
 
 
-def _alike(
-    parts: Sequence[Mapping[str, str | None]], known: Notation
-) -> tuple[int, Notation]:
+def _alike(parts: Sequence[Mapping[str, str | None]], known: Notation) -> tuple[int, Notation]:
     """How many amounts have one separator and one sign, and which.
 
     Numbers without a sign may stand beside a currency's, but not beside per cent.

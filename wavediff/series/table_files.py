@@ -14,6 +14,7 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
+from wavediff.series.encodings import encoding_of
 from wavediff.series.stamp_parts import is_named_as_part
 from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 from wavediff.series.table_layout import layout_of
@@ -33,10 +34,13 @@ PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
 POINTS = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
 COMMA = re.compile(r"\s*-?\d+,\d+-?\s*")
 # months that look like numbers: 01.2019, 2019.01
-MONTHS = re.compile(r"\s*((0?[1-9]|1[0-2])\.(1[5-9]|2[01])\d\d|(1[5-9]|2[01])\d\d\.(0[1-9]|1[0-2]))\s*")
+MONTHS = re.compile(
+    r"\s*((0?[1-9]|1[0-2])\.(1[5-9]|2[01])\d\d|(1[5-9]|2[01])\d\d\.(0[1-9]|1[0-2]))\s*"
+)
 # keys of a frame's attrs: its columns, the decimal mark of its numbers, numbers by column in which
-# a decimal comma may as well separate thousands, and the lines above the header
+# a decimal comma may as well separate thousands, the lines above the header, and the encoding
 COLUMNS, DECIMAL, DOUBTFUL, ABOVE = "columns", "decimal", "doubtful", "above"
+ENCODING = "encoding"
 GROUPED = re.compile(r"\s*-?(?!0+,)\d{1,3}(,\d{3})+\s*")
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
@@ -125,7 +129,7 @@ def read_csv(
     """The frames of a CSV file, whose delimiter and decimal point are found.
 
     Args:
-        path: in UTF-8, compressed by gzip or not.
+        path: in UTF-8, UTF-16 with its mark, or Windows-1252; compressed by gzip or not.
         items: columns of names, in which only empty cells are missing.
         parts: columns of timestamps, to be read as text.
         progress: whether to show a bar on stderr when reading takes longer than a second.
@@ -152,6 +156,7 @@ def read_csv(
             options["dtype"] = dict.fromkeys(months, str)
             sample = _sample(path, options, len(header))
         attrs = {COLUMNS: len(header), DECIMAL: ".", ABOVE: layout.above}
+        attrs[ENCODING] = encoding_of(path)
         if _has_decimal_commas(sample, options["sep"]):
             attrs |= {DECIMAL: ",", DOUBTFUL: _doubtful(sample) if options["sep"] == ";" else {}}
             options["decimal"] = ","
