@@ -278,8 +278,8 @@ def _known(
     lengths: tuple[int, int],
     notes: list[str],
 ) -> np.ndarray:
-    """Known covariates on the grid of ``lengths[0]`` steps; missing ones before step ``lengths[1]``,
-    where the future begins, are linearly interpolated; NaN after the last one."""
+    """Known covariates on the grid of ``lengths[0]`` steps; missing ones before the future, which
+    begins at step ``lengths[1]``, are linearly interpolated; NaN after the last one."""
     for column in columns:
         if column not in table.columns:
             raise UserError(

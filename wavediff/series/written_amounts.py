@@ -107,7 +107,7 @@ def style_of(notation: Notation) -> Style:
 
 
 def plain(value: float, std: float = 0.0, fewest: int = DIGITS) -> str:
-    """``fewest`` digits, more where ``std`` is small, an exponent for very large or small values."""
+    """``fewest`` digits, more where ``std`` is small; very large or small values with exponent."""
     digits = min(fewest, 17)
     if std > 0 and value != 0:
         digits = min(17, max(digits, math.ceil(math.log10(abs(value) / std)) + 3))
