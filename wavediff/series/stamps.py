@@ -23,6 +23,7 @@ from wavediff.series.date_formats import (
     periods,
     template,
 )
+from wavediff.series.readings import differ, order, reading
 from wavediff.series.time_column import LONGEST, WHOLE, mostly
 from wavediff.series.written_stamps import EPOCH, exact
 
@@ -131,7 +132,7 @@ class Stamps:
         numbers = pandas.to_numeric(sample)
         text = _texts(numbers, 8)
         found = [FORMATS[kind] for kind in ("day first", "month first")]
-        if both_first(numbers) and _differ(text, *found):
+        if both_first(numbers) and differ(text, *found):
             self.format = self._chosen(text, found)
             self.kind = next(kind for kind, form in FORMATS.items() if form == self.format)
         elif self.kind == "day first":
@@ -263,17 +264,17 @@ class Stamps:
 
     def _chosen(self, sample: pandas.Series, found: list[str]) -> str:
         """One of several formats that fit: of a regular series, or else the first of them."""
-        readings = {form: _reading(sample, form) for form in found}
-        found.sort(key=lambda form: readings[form].startswith("at no"))  # stable: regular first
-        others = [form for form in found[1:] if _differ(sample, found[0], form)]
+        taken = {form: reading(sample, form) for form in found}
+        found.sort(key=lambda form: taken[form].startswith("at no"))  # stable: regular first
+        others = [form for form in found[1:] if differ(sample, found[0], form)]
         if others:
             one, other = parsed(sample, found[0]), parsed(sample, others[0])
             shown = sample.iloc[int(np.argmax(one != other))]
-            but = " and ".join(f"{_order(form)} ({readings[form]}) by {form}" for form in others)
+            but = " and ".join(f"{order(form)} ({taken[form]}) by {form}" for form in others)
             fit = "fits" if len(others) == 1 else "fit"
             self.notes.append(
-                f"dates like {shorten(shown)} are read {_order(found[0])} ({found[0]}, "
-                f"{readings[found[0]]}), but {but} {fit} too: --date-format decides"
+                f"dates like {shorten(shown)} are read {order(found[0])} ({found[0]}, "
+                f"{taken[found[0]]}), but {but} {fit} too: --date-format decides"
             )
         return found[0]
 
@@ -386,27 +387,3 @@ def _zone(name: str) -> tzinfo:
             f"there is no time zone {shorten(name)!r}: give one like Europe/Berlin, "
             "America/New_York or UTC"
         ) from error
-
-
-def _order(form: str) -> str:
-    """What comes first in a format."""
-    names = {"d": "day", "m": "month", "Y": "year", "y": "year"}
-    return next(f"{names[letter]} first" for letter in form if letter in names)
-
-
-def _reading(sample: pandas.Series, form: str) -> str:
-    """The frequency of a sample in that format, and its first and last timestamp."""
-    found = parsed(sample, form).tz_localize(None).as_unit("us")
-    if "%y" in form:
-        found = centuries.before(found, centuries.last_year(found))
-    times = np.unique(found.to_numpy())
-    try:
-        freq = f"at frequency {frequency.infer([times], [''])}"
-    except UserError:
-        freq = "at no regular frequency"
-    return f"{freq} from {frequency.text(times[0])} to {frequency.text(times[-1])}"
-
-
-def _differ(sample: pandas.Series, one: str, other: str) -> bool:
-    """Whether two formats read the sample differently."""
-    return not parsed(sample, one).equals(parsed(sample, other))
