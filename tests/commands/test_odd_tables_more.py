@@ -97,6 +97,9 @@ CENTURIES = {
     "months": ([1966 + k / 12 for k in range(60)], "{b}-{s:02}", "Jan-71"),
     "ends of quarters": ([1965 + k / 4 for k in range(40)], "{e}.{s:02}", "31.03.75"),
     "numbers": ([1966 + k / 12 for k in range(60)], "{s:02}{m:02}01", "710101"),
+    "numbers to 2000": ([1966 + k / 12 for k in range(420)], "{s:02}{m:02}01", "010101"),
+    "a century": (range(1920, 2020), "31-Dec-{s:02}", "31-Dec-20"),
+    "a century but one": (range(1920, 2019), "31-Dec-{s:02}", "31-Dec-19"),
     "later": (range(1975, 2060), "31-Dec-{s:02}", "31-Dec-60"),
 }
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas
 
-CLEAR = 2  # times longer than the others is the gap before the first year
-
 
 def last_year(times: pandas.DatetimeIndex) -> int | None:
     """The last year of a column whose two-digit years were read as 1969 to 2068.
 
     Later ones belong to the century before. The years of a column are taken to begin after the
-    longest gap between them, where its rows are more in order then.
+    longest gap between them, or else after the last or first row, where the rows are more in order
+    then.
 
     Returns:
         a year; None where all are right.
@@ -22,11 +21,12 @@ def last_year(times: pandas.DatetimeIndex) -> int | None:
     if len(years) < 2:
         return None
     gaps = np.diff(np.append(years, years[0] + 100))
-    place = int(gaps[:-1].argmax())
-    if gaps[place] <= CLEAR * np.delete(gaps, place).max():
-        return None
-    last = int(years[place])
-    return last if _turns(before(times, last)) < _turns(times) else None
+    clear = (gaps == gaps.max()).sum() == 1
+    found = [years[gaps.argmax()]] if clear else [times[-1].year, times[0].year]
+    ends = [int(year) for year in (years[-1], *found)]
+    turns = {last: _turns(before(times, last)) for last in ends}
+    best = min(turns, key=lambda last: turns[last])  # the first of them
+    return best if best != years[-1] else None
 
 
 def before(times: pandas.DatetimeIndex, last: int | None) -> pandas.DatetimeIndex:
