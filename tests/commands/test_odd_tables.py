@@ -1,14 +1,12 @@
 """Dates, numbers and leftovers of spreadsheets as people have them: read, told, and kept."""
 
-import functools
 import io
 
 import pandas
 import pytest
 
 from wavediff.cli import run
-from wavediff.commands import backtest, forecast, impute
-from wavediff.series import forecaster as forecaster_module
+from wavediff.commands import backtest, impute
 from wavediff.series import table_files
 
 FAST = ["--samples", "4", "--steps", "2", "--device", "cpu"]
@@ -16,32 +14,6 @@ DAYS = pandas.date_range("2024-01-20", periods=24)
 LATE = pandas.date_range("2024-01-10", periods=24)
 HOURS = pandas.date_range("2024-01-31 09:00", periods=24, freq="h")
 MONTHS = [f"01/{month:02}/2023" for month in range(1, 13)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def model_is_loaded_once():
-    load = forecaster_module._load
-    forecaster_module._load = functools.cache(load)
-    yield
-    forecaster_module._load = load
-
-
-@pytest.fixture
-def made(tmp_path, capsys):
-    """(lines of the output, what is told) of a command on a table, or the sentence alone."""
-
-    def run_it(text, *words, command=forecast, code=0, name="t.csv"):
-        path, out = tmp_path / name, tmp_path / f"out{name[1:]}"
-        path.write_bytes(text.encode() if isinstance(text, str) else text)
-        options = [] if command is backtest else ["-o", str(out), "--overwrite"]
-        options += ["--horizon", "2"] if command is not impute else []
-        assert run(command.main, [str(path), *options, *FAST, *words]) == code
-        told = capsys.readouterr().err
-        if code or command is backtest:
-            return told
-        return out.read_text().splitlines(), told
-
-    return run_it
 
 
 def table(*columns, header="date,x", mark=","):

@@ -24,13 +24,14 @@ SIGN = (
     r"[$\u20ac\u00a3\u00a5\u20b9\u20bd\u20a9\u20ba\u20aa%\u2030]|[A-Z]{1,3}\$|[A-Z]{3}|kr\.?|z\u0142"
     r"|Fr\.|K\u010d"
 )
+SHARES = frozenset("%\u2030")  # signs that change a number's value
 MINUS = "-\u2212"
 SPACES = " \u00a0\u2009\u202f"
-# by decimal mark: -$1,234.56, (1 234 EUR), 12.5 %, 1'234-
+# by decimal mark: -$1,234.56, (1 234 EUR), 12.5 %, 1'234-; no thousands follow a zero
 AMOUNTS = {
     decimal: re.compile(
         rf"((?P<first>{SIGN})\s{{0,2}}(?=\())?(?P<open>\()?(?P<minus>[{MINUS}+])?\s{{0,2}}(?P<before>{SIGN})?\s{{0,2}}(?P<inner>[{MINUS}])?"
-        rf"(?P<whole>\d{{1,3}}(?:(?P<mark>[{marks}])\d{{2,3}}(?:(?P=mark)\d{{2,3}})*(?<=\d{{3}}))?"
+        rf"(?P<whole>(?!0+[{marks}])\d{{1,3}}(?:(?P<mark>[{marks}])\d{{2,3}}(?:(?P=mark)\d{{2,3}})*(?<=\d{{3}}))?"
         rf"|\d+|(?={re.escape(decimal)}\d))"
         rf"(?P<rest>{re.escape(decimal)}\d*)?(?P<exponent>[eE][+-]?\d+)?(?P<trail>[{MINUS}])?\s{{0,2}}(?P<after>{SIGN})?"
         rf"(?P<last>[{MINUS}])?(?(open)\))"
@@ -52,6 +53,7 @@ class Notation:
         marks: thousands separators.
         signs: of a currency or per cent.
         points: whether a plain number had a decimal point.
+        bare: whether a number, but for 0, had no sign.
         doubtful: a number that was read with a thousands separator, as long as that may be a
             decimal mark in all of them.
     """
@@ -61,6 +63,7 @@ class Notation:
     marks: frozenset[str] = frozenset()
     signs: frozenset[str] = frozenset()
     points: bool = False
+    bare: bool = False
     doubtful: str | None = None
 
     @property
@@ -102,7 +105,7 @@ def numbers(column: pandas.Series, known: Notation) -> tuple[np.ndarray, Notatio
         if found is not None:
             values[given] = found
             points = known.points or bool((found != np.rint(found)).any())
-            return values, replace(known, points=points)
+            return values, replace(known, points=points, bare=known.bare or bool(found.any()))
     texts = [str(cell) for cell in cells.iloc[given]]
     order = [known.likely, *(mark for mark in AMOUNTS if mark != known.likely)]
     place = 0
@@ -111,28 +114,30 @@ def numbers(column: pandas.Series, known: Notation) -> tuple[np.ndarray, Notatio
             continue
         matches = [amount(text, decimal) for text in texts]
         parts = [match.groupdict() for match in itertools.takewhile(bool, matches) if match]
-        alike, marks, signs = _alike(parts, known)
+        alike, shown = _alike(parts, known)
         place = max(place, alike)
-        if alike < len(texts) or (marks and _may_be_separators(parts)):
+        if alike < len(texts) or (shown.marks and _may_be_separators(parts)):
             continue
         values[given] = [_value(part) for part in parts]
         doubtful = _doubtful(known, decimal, texts)
-        return values, replace(known, decimal=decimal, marks=marks, signs=signs, doubtful=doubtful)
+        return values, replace(shown, decimal=decimal, doubtful=doubtful)
     return int(given[_strangest(texts, place)])
 
 
-def _alike(
-    parts: Sequence[Mapping[str, str | None]], known: Notation
-) -> tuple[int, frozenset[str], frozenset[str]]:
-    """How many amounts have one separator and one sign, and which."""
-    marks, signs = known.marks, known.signs
+def _alike(parts: Sequence[Mapping[str, str | None]], known: Notation) -> tuple[int, Notation]:
+    """How many amounts have one separator and one sign, and which.
+
+    Numbers without a sign may stand beside a currency's, but not beside per cent.
+    """
+    marks, signs, bare = known.marks, known.signs, known.bare
     for number, part in enumerate(parts):
         mark = part["mark"] or ""
         marks = marks | ({" " if mark in SPACES else mark} if mark else set())
-        signs = signs | {part[side] or "" for side in SIDES} - {""}
-        if len(marks) > 1 or len(signs) > 1:
-            return number, marks, signs
-    return len(parts), marks, signs
+        own = {part[side] or "" for side in SIDES} - {""}
+        signs, bare = signs | own, bare or not (own or _value(part) == 0)
+        if len(marks) > 1 or len(signs) > 1 or (bare and signs & SHARES):
+            return number, known
+    return len(parts), replace(known, marks=marks, signs=signs, bare=bare)
 
 
 def _may_be_separators(parts: Sequence[Mapping[str, str | None]]) -> bool:

@@ -70,7 +70,7 @@ def _share(values: np.ndarray, kind: str) -> float:
     if kind == "month":
         return float((_year(values // 100) & _in(values % 100, 1, 12)).mean())
     if kind == "short year":
-        in_range = _in(values, 100_101, 991_231)
+        in_range = _in(values, 101, 991_231) & (np.median(values) >= 100_101)  # 000101 too
         return float((in_range & (_share(values + 2e7, "day") == 1)).mean())
     if kind == "day of year":
         return float((_year(values // 1000) & _in(values % 1000, 1, 366)).mean())

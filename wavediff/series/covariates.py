@@ -49,9 +49,9 @@ def until(series: SeriesSet, number: int, end: int) -> np.ndarray:
     known = np.zeros((0, 0)) if item.known is None else item.known
     cut = known[:, :end]
     for name, line in zip(series.known_names, cut, strict=True):
-        given = np.flatnonzero(np.isfinite(line))
-        if len(given) < end:
-            first = int(given[-1]) + 1 if len(given) else 0
+        given = np.isfinite(line)
+        if given.sum() < end:
+            first = len(line) if given.all() else int(np.argmin(given))
             stamp = series.labels(number, first, first + 1)[0]
             raise UserError(
                 f"{shorten(item.name)}: the known column {shorten(name)} has no value for "

@@ -48,13 +48,14 @@ PERIODS = {
     "quarter": [
         re.compile(r"(?P<y>\d{4})[-/ :]?Q(?P<q>[1-4])", re.IGNORECASE),
         re.compile(r"(?P<y>\d{4})\tquarter Q?(?P<q>[1-4])", re.IGNORECASE),
+        re.compile(r"(?P<y>\d{4})\tQ0(?P<q>[1-4])"),
         re.compile(r"Q(?P<q>[1-4])[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
         re.compile(r"(?P<q>[1-4])[-/ ]?Q[-/ ']?(?P<y>\d{4})", re.IGNORECASE),
         re.compile(r"Q(?P<q>[1-4])[-/ ']{0,2}(?P<s>\d\d)", re.IGNORECASE),
         re.compile(r"(?P<q>[1-4])[-/ ]?Q[-/ ']{0,2}(?P<s>\d\d)", re.IGNORECASE),
     ],
     "month": [
-        re.compile(r"(?P<y>\d{4})[-/ :]?M(?P<m>\d{1,2})", re.IGNORECASE),
+        re.compile(r"(?P<y>\d{4})[-/ :\t]?M(?P<m>\d{1,2})", re.IGNORECASE),
         re.compile(r"M(?P<m>\d{1,2})[-/ ]?(?P<y>\d{4})", re.IGNORECASE),
     ],
     "week": [

@@ -137,11 +137,11 @@ def read_series(
                 f"{text(times[0])} to {text(times[-1])}: give a coarser --freq, or none"
             )
         values = _grid(table, targets, own, steps, length)
-        covariates = _known(table, known, own, steps, length, notes) if known else None
+        covariates = None
         if known:  # rows at the end that have covariates only are the future
             present = ~np.isnan(values).all(0)
             values = values[:, : len(present) - int(np.argmax(present[::-1]))]
-            assert covariates is not None
+            covariates = _known(table, known, own, steps, (length, values.shape[1]), notes)
             _hold(covariates, values.shape[1], known, notes)
         begin = int(times[0]) if counted else _begin(times[0], table)
         constant = {column: _constant(table, column, own, name) for column in static}
@@ -275,10 +275,11 @@ def _known(
     columns: Sequence[str],
     rows: np.ndarray,
     steps: np.ndarray,
-    length: int,
+    lengths: tuple[int, int],
     notes: list[str],
 ) -> np.ndarray:
-    """Known covariates on the grid, missing ones linearly interpolated; NaN after the last one."""
+    """Known covariates on the grid of ``lengths[0]`` steps; missing ones before the future, which
+    begins at step ``lengths[1]``, are linearly interpolated; NaN after the last one."""
     for column in columns:
         if column not in table.columns:
             raise UserError(
@@ -288,7 +289,7 @@ def _known(
             raise UserError(
                 f"{table.name}: the known column {shorten(column)} is not a column of numbers"
             )
-    values = _grid(table, columns, rows, steps, length)
+    values = _grid(table, columns, rows, steps, lengths[0])
     for line, column in zip(values, columns, strict=True):
         missing = np.isnan(line)
         if missing.all():
@@ -296,7 +297,7 @@ def _known(
                 f"{table.name}: the known column {shorten(column)} has no value for an item"
             )
         last = len(line) - 1 - int(np.argmax(~missing[::-1]))
-        missing[last:] = False
+        missing[min(last, lengths[1]) :] = False
         if missing.any():
             line[missing] = np.interp(
                 np.flatnonzero(missing), np.flatnonzero(~np.isnan(line)), line[~np.isnan(line)]

@@ -28,7 +28,9 @@ ROLES = {  # names of columns, in lower case and without signs
     "clock": "time clock uhrzeit zeit heure hora ora tod timeofday hour stunde",
 }
 NAMES = {role: frozenset(names.split()) for role, names in ROLES.items()}
-ALL_NAMES = frozenset().union(*NAMES.values())
+PERIOD = "period"  # name of a column of months or quarters
+PERIODS = {"month": re.compile(r"\s*M\d\d\s*"), "quarter": re.compile(r"\s*Q\d\d\s*")}
+ALL_NAMES = frozenset().union(*NAMES.values(), {PERIOD})
 RANGES = {
     "year": (1500, 2200), "quarter": (1, 4), "month": (1, 12), "week": (1, 53), "day": (1, 31),
     "hour": (0, 24), "minute": (0, 59), "day of year": (1, 366),
@@ -135,12 +137,14 @@ def _plain(name: str) -> str:
 
 def _has_role(frame: pandas.DataFrame, name: str, role: str) -> bool:
     """Whether a column has the name of a part and mostly its values; others are refused later."""
-    if _plain(name) not in NAMES[role]:
+    if _plain(name) not in {*NAMES[role], PERIOD}:
         return False
     values = frame[name].dropna()
     if not len(values) or is_date(values):
         return False
     texts = _texts(values).str.strip()
+    if _plain(name) == PERIOD:
+        return role in PERIODS and bool(texts.str.fullmatch(PERIODS[role]).mean() > 0.5)
     pattern = {"quarter": QUARTER, "week": WEEK}.get(role)
     if pattern is not None and texts.map(lambda text: bool(pattern.fullmatch(text))).mean() <= 0.5:
         return False

@@ -10,7 +10,7 @@ import pandas
 from pandas.api.types import is_numeric_dtype as is_numeric
 
 from wavediff.errors import UserError, shorten
-from wavediff.series import frequency
+from wavediff.series import centuries, frequency
 from wavediff.series.columns import cells, is_date
 from wavediff.series.counted_stamps import EXCEL, FORMATS, TEMPLATES, both_first, kind_of, steps
 from wavediff.series.counted_stamps import times as counted_times
@@ -23,6 +23,7 @@ from wavediff.series.date_formats import (
     periods,
     template,
 )
+from wavediff.series.readings import differ, order, reading
 from wavediff.series.time_column import LONGEST, WHOLE, mostly
 from wavediff.series.written_stamps import EPOCH, exact
 
@@ -49,6 +50,7 @@ TOTAL = re.compile(  # how the cell of a row of totals begins
     r"|durchschnitt|moyenne|promedio|media|ergebnis|saldo|anzahl|count)",
     re.IGNORECASE,
 )
+YEARLY = re.compile(r"\d{4}\t(M13|Q05|S03|A01)")  # a mean among months or quarters
 OFFSET = r"\s*(Z|[+-]\d\d:?\d\d)$"  # from UTC
 
 
@@ -83,6 +85,7 @@ class Stamps:
     ) -> None:
         self.table, self.column, self.row = table, column, row
         self.rows = 0
+        self._last: int | None = None  # year of two digits
         self.format: str | None = None
         self._form = date_format
         self._digits = 0 if date_format is None else _digits(date_format)
@@ -104,9 +107,8 @@ class Stamps:
             if self._form == ISO:
                 self.format = None
             elif self._form is not None:
-                self.format = self._form if "{" in self._form else exact(self._form, sample)
-                if self.tz is not None and self.format.endswith("Z"):
-                    self.format = f"{self.format[:-1]}%:z"
+                moved = self.tz is not None
+                self.format = self._form if "{" in self._form else exact(self._form, sample, moved)
         self.numeric = self.kind not in ("text", "period", "stamp")
         if self.kind in TEMPLATES:
             self.format = TEMPLATES[self.kind]
@@ -130,7 +132,7 @@ class Stamps:
         numbers = pandas.to_numeric(sample)
         text = _texts(numbers, 8)
         found = [FORMATS[kind] for kind in ("day first", "month first")]
-        if both_first(numbers) and _differ(text, *found):
+        if both_first(numbers) and differ(text, *found):
             self.format = self._chosen(text, found)
             self.kind = next(kind for kind, form in FORMATS.items() if form == self.format)
         elif self.kind == "day first":
@@ -153,6 +155,8 @@ class Stamps:
             return found
         if self.kind == "text":
             times = self._parsed(_texts(column, self._digits))
+            if self._form and ("%y" in self._form or "{s" in self._form):
+                times = self._in_century(times)
         elif self.kind == "period":
             times = pandas.DatetimeIndex(column.dt.to_timestamp())
         elif self.kind == "stamp":
@@ -166,6 +170,8 @@ class Stamps:
                     else f"a timestamp in {UNITS[self.kind]}"
                 )
                 raise self._wrong(column, times.isna(), what)
+            if self.kind == "short year":
+                times = self._in_century(times)
         if times.tz is not None or self.tz is not None:
             times = self._in_zone(times)
         found = times.as_unit("us").to_numpy()
@@ -174,6 +180,17 @@ class Stamps:
             raise self._wrong(column, wrong, "in the years 1 to 9999")
         self.rows += len(column)
         return found
+
+    def _in_century(self, times: pandas.DatetimeIndex) -> pandas.DatetimeIndex:
+        """Timestamps of two-digit years, in order; the first piece decides."""
+        if not self.rows:
+            self._last = centuries.last_year(times)
+            if self._last is not None:
+                self.notes.append(
+                    f"two-digit years are read as {self._last - 99} to {self._last}: so the rows "
+                    "are in order"
+                )
+        return centuries.before(times, self._last)
 
     def _as_numbers(self, column: pandas.Series) -> pandas.Series:
         """A column of text with numbers as numbers."""
@@ -197,6 +214,8 @@ class Stamps:
     def _foreign(self, wrong: np.ndarray, cell: object = "") -> str:
         """The end of a sentence about a row without a timestamp, which may be none of the table."""
         place = int(np.argmax(wrong))
+        if YEARLY.match(str(cell)[:LONGEST]):
+            return ", or delete the lines of whole years"
         if wrong.sum() == 1 and place == self.rows == 0:
             return ", or delete that line if it has units or a second header"
         if TOTAL.match(str(cell)[:LONGEST]) or (place and wrong[place:].all()):
@@ -245,17 +264,17 @@ class Stamps:
 
     def _chosen(self, sample: pandas.Series, found: list[str]) -> str:
         """One of several formats that fit: of a regular series, or else the first of them."""
-        readings = {form: _reading(sample, form) for form in found}
-        found.sort(key=lambda form: readings[form].startswith("at no"))  # stable: regular first
-        others = [form for form in found[1:] if _differ(sample, found[0], form)]
+        taken = {form: reading(sample, form) for form in found}
+        found.sort(key=lambda form: taken[form].startswith("at no"))  # stable: regular first
+        others = [form for form in found[1:] if differ(sample, found[0], form)]
         if others:
             one, other = parsed(sample, found[0]), parsed(sample, others[0])
             shown = sample.iloc[int(np.argmax(one != other))]
-            but = " and ".join(f"{_order(form)} ({readings[form]}) by {form}" for form in others)
+            but = " and ".join(f"{order(form)} ({taken[form]}) by {form}" for form in others)
             fit = "fits" if len(others) == 1 else "fit"
             self.notes.append(
-                f"dates like {shorten(shown)} are read {_order(found[0])} ({found[0]}, "
-                f"{readings[found[0]]}), but {but} {fit} too: --date-format decides"
+                f"dates like {shorten(shown)} are read {order(found[0])} ({found[0]}, "
+                f"{taken[found[0]]}), but {but} {fit} too: --date-format decides"
             )
         return found[0]
 
@@ -368,24 +387,3 @@ def _zone(name: str) -> tzinfo:
             f"there is no time zone {shorten(name)!r}: give one like Europe/Berlin, "
             "America/New_York or UTC"
         ) from error
-
-
-def _order(form: str) -> str:
-    """What comes first in a format."""
-    names = {"d": "day", "m": "month", "Y": "year", "y": "year"}
-    return next(f"{names[letter]} first" for letter in form if letter in names)
-
-
-def _reading(sample: pandas.Series, form: str) -> str:
-    """The frequency of a sample in that format, and its first and last timestamp."""
-    times = np.unique(parsed(sample, form).tz_localize(None).as_unit("us").to_numpy())
-    try:
-        freq = f"at frequency {frequency.infer([times], [''])}"
-    except UserError:
-        freq = "at no regular frequency"
-    return f"{freq} from {frequency.text(times[0])} to {frequency.text(times[-1])}"
-
-
-def _differ(sample: pandas.Series, one: str, other: str) -> bool:
-    """Whether two formats read the sample differently."""
-    return not parsed(sample, one).equals(parsed(sample, other))

@@ -5,7 +5,7 @@ memory than its numbers do.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from wavediff.inputs import is_parquet
 from wavediff.series import amounts, parquet_files, table_files
 from wavediff.series.amounts import Notation
 from wavediff.series.columns import ITEM_NAMES, is_date, is_text, mostly_numbers
+from wavediff.series.encodings import WINDOWS
 from wavediff.series.stamp_parts import joined, joined_format
 from wavediff.series.stamps import Stamps
-from wavediff.series.table_files import ABOVE, DECIMAL, DOUBTFUL, NAME, SAMPLE
+from wavediff.series.table_files import ABOVE, DECIMAL, DOUBTFUL, ENCODING, NAME, SAMPLE
 from wavediff.series.time_column import split_name, time_columns
 
 LARGEST = 1e37  # values above cannot be computed with in float32
@@ -102,7 +103,7 @@ def read_table(
         name, first_line = source.name, 0
     else:
         parts = split_name(time) if time and "+" in time else []
-        frames = table_files.read_csv(source, [*texts, *parts], progress)
+        frames = table_files.read_csv(source, texts, parts, progress)
         name, first_line = source.name, 2
     reader = _Reader(name, time, texts, only, also, first_line, date_format, tz, notes)
     for frame in frames:
@@ -213,6 +214,8 @@ class _Reader:
             titles = shorten(" ".join(line.strip() for line in above))
             several = f"lines 1 to {len(above)} are" if len(above) > 1 else "line 1 is"
             self.result.notes.append(f"{several} above the header and left out: {titles}")
+        if frame.attrs.get(ENCODING) == WINDOWS:
+            self.result.notes.append("the text is not in UTF-8: it is read as Windows-1252")
         named = {*(self.only or ()), *self.also, *self.texts}
         parts = time_columns(frame.head(SAMPLE), self.name, self.time, self.texts, named)
         time = "+".join(parts)
@@ -278,8 +281,10 @@ class _Reader:
         if pandas.api.types.is_numeric_dtype(column):
             values = column.to_numpy(np.float64, na_value=np.nan)
             known = self.notations[name]
-            if known.decimal == ",":
+            if known.decimal == "," or known.signs:
                 column = column.map("{:.17g}".format, na_action="ignore")
+            elif not known.bare and np.nan_to_num(values).any():
+                self.notations[name] = replace(known, bare=True)
         if not pandas.api.types.is_numeric_dtype(column):
             found = amounts.numbers(column, self.notations[name])
             if isinstance(found, int):

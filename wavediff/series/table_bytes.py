@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from wavediff.errors import UserError
+from wavediff.series.encodings import UTF_8, InUtf8, encoding_of, is_gzip
 
 LINE = 2**25  # bytes of a line at most
 PIECE = 2**28  # bytes that are parsed at once at most
@@ -23,8 +24,6 @@ OTHERS = {  # how a file that is not CSV begins
     b"\xfd7zXZ": "compressed by xz: unpack it, or compress it by gzip",
     b"(\xb5/\xfd": "compressed by Zstandard: unpack it, or compress it by gzip",
     b"\x1f\x8b": "compressed twice: unpack it once",
-    b"\xff\xfe": "text in UTF-16: save it as CSV in UTF-8",
-    b"\xfe\xff": "text in UTF-16: save it as CSV in UTF-8",
     b"SQLite": "a database of SQLite: export the table as CSV",
     b"%PDF": "a PDF: save the table as CSV",
     b"<!doctype": "a web page: download the file that it shows",
@@ -36,17 +35,11 @@ OTHERS = {  # how a file that is not CSV begins
 DAMAGED = (OSError, EOFError, zlib.error)  # what the gzip module raises
 
 
-def is_gzip(path: Path) -> bool:
-    """Whether a file is compressed by gzip, by its first bytes."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
 def head_of(path: Path) -> str:
     """The first lines of a file.
 
     Raises:
-        UserError: for a file that is not text in UTF-8, or whose lines are too long.
+        UserError: for a file that is not text, or whose lines are too long.
     """
     with opened(path) as (handle, _):
         found = handle.read(HEAD)
@@ -65,9 +58,11 @@ def head_of(path: Path) -> str:
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[Any, IO[bytes]]]:
-    """The checked bytes of a file, uncompressed where it is gzip, and the file itself."""
+    """The checked bytes of a file, uncompressed and in UTF-8, and the file itself."""
+    encoding = encoding_of(path)
     with open(path, "rb") as raw:
-        source = gzip.GzipFile(fileobj=raw) if is_gzip(path) else raw
+        source: Any = gzip.GzipFile(fileobj=raw) if is_gzip(path) else raw
+        source = source if encoding == UTF_8 else InUtf8(source, encoding)
         with io.BufferedReader(Checked(source, path), 2**18) as handle:
             yield handle, raw
 
@@ -89,7 +84,7 @@ class Checked(io.RawIOBase):
     """Reads ``source``, and raises UserError for a line that is longer than ``LINE``, or for more
     than ``PIECE`` bytes after ``begin_piece``, as where a quote is never closed."""
 
-    def __init__(self, source: IO[bytes] | gzip.GzipFile, path: Path) -> None:
+    def __init__(self, source: IO[bytes] | gzip.GzipFile | InUtf8, path: Path) -> None:
         self.source, self.path = source, path
         self.line, self.length, self.piece = 1, 0, 0
 

@@ -14,10 +14,11 @@ from tqdm import tqdm
 from wavediff.errors import UserError, shorten
 from wavediff.series.amounts import has_decimal_comma
 from wavediff.series.columns import ITEM_NAMES, is_number, is_text, mostly_numbers
+from wavediff.series.encodings import encoding_of
 from wavediff.series.stamp_parts import is_named_as_part
 from wavediff.series.table_bytes import DAMAGED, LINE, head_of, is_damaged, opened
 from wavediff.series.table_layout import layout_of
-from wavediff.series.time_column import time_columns
+from wavediff.series.time_column import DATED, time_columns
 
 CELLS = 2_000_000  # of a frame
 BYTES = 2**24  # of a file that are parsed at once
@@ -31,11 +32,16 @@ MISSING = (
 )  # fmt: skip
 PARSER = "Error tokenizing data. C error: "  # how pandas' messages begin
 POINTS = re.compile(r"-?(?:[1-9]\d{0,2}(?:\.\d{3})+|\d{1,3})")
-COMMA = re.compile(r"\s*-?\d+,\d+\s*")
+COMMA = re.compile(r"\s*-?\d+,\d+-?\s*")
+# months that look like numbers: 01.2019, 2019.01
+MONTHS = re.compile(
+    r"\s*((0?[1-9]|1[0-2])\.(1[5-9]|2[01])\d\d|(1[5-9]|2[01])\d\d\.(0[1-9]|1[0-2]))\s*"
+)
 # keys of a frame's attrs: its columns, the decimal mark of its numbers, numbers by column in which
-# a decimal comma may as well separate thousands, and the lines above the header
+# a decimal comma may as well separate thousands, the lines above the header, and the encoding
 COLUMNS, DECIMAL, DOUBTFUL, ABOVE = "columns", "decimal", "doubtful", "above"
-GROUPED = re.compile(r"\s*-?\d{1,3}(,\d{3})+\s*")
+ENCODING = "encoding"
+GROUPED = re.compile(r"\s*-?(?!0+,)\d{1,3}(,\d{3})+\s*")
 DAY = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
 OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 
@@ -50,6 +56,8 @@ def plain(frame: pandas.DataFrame, table: object = "the frame") -> pandas.DataFr
         frame = frame.set_axis([" ".join(map(str, name)).strip() for name in frame.columns], axis=1)
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     check_columns(table, list(frame.columns))
+    decimals = [name for name in frame.columns if _is_of_decimals(frame[name])]
+    frame = frame.astype(dict.fromkeys(decimals, "float64"))
     index = frame.index
     if isinstance(index, pandas.DatetimeIndex | pandas.PeriodIndex):
         name = index.name
@@ -59,6 +67,13 @@ def plain(frame: pandas.DataFrame, table: object = "the frame") -> pandas.DataFr
     elif isinstance(index, pandas.MultiIndex) or index.name is not None:
         frame = _with_index(frame, table)
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
+def _is_of_decimals(column: pandas.Series) -> bool:
+    """Whether cells are decimal numbers of Python or Arrow."""
+    if column.dtype == object:
+        return pandas.api.types.infer_dtype(column, skipna=True) == "decimal"
+    return str(column.dtype).startswith("decimal")
 
 
 def _with_index(frame: pandas.DataFrame, table: object) -> pandas.DataFrame:
@@ -108,18 +123,22 @@ def check_size(path: Path, rows: int, columns: int) -> None:
         )
 
 
-def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pandas.DataFrame]:
+def read_csv(
+    path: Path, items: Collection[str], parts: Collection[str], progress: bool
+) -> Iterator[pandas.DataFrame]:
     """The frames of a CSV file, whose delimiter and decimal point are found.
 
     Args:
-        path: in UTF-8, compressed by gzip or not.
-        texts: columns to be read as text.
+        path: in UTF-8, UTF-16 with its mark, or Windows-1252; compressed by gzip or not.
+        items: columns of names, in which only empty cells are missing.
+        parts: columns of timestamps, to be read as text.
         progress: whether to show a bar on stderr when reading takes longer than a second.
 
     Raises:
         UserError: for a file that cannot be read, is empty or has no header.
     """
     options: dict[str, Any] = {"encoding": "utf-8-sig"}
+    texts = {*items, *parts}
     try:
         head = head_of(path)
         if not head.strip():
@@ -133,7 +152,11 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
         if len(header) > MOST_COLUMNS:
             check_columns(path, header)
         sample = _sample(path, options, len(header))
+        if months := _months(path, options, sample):
+            options["dtype"] = dict.fromkeys(months, str)
+            sample = _sample(path, options, len(header))
         attrs = {COLUMNS: len(header), DECIMAL: ".", ABOVE: layout.above}
+        attrs[ENCODING] = encoding_of(path)
         if _has_decimal_commas(sample, options["sep"]):
             attrs |= {DECIMAL: ",", DOUBTFUL: _doubtful(sample) if options["sep"] == ";" else {}}
             options["decimal"] = ","
@@ -148,18 +171,24 @@ def read_csv(path: Path, texts: Collection[str], progress: bool) -> Iterator[pan
             raise UserError(
                 f"{path} has no header: its first line must name the columns, one of them the time"
             )
-        parts = _stamp_parts(sample, texts)
+        stamps = _stamp_parts(sample, texts)
         options["dtype"] = {
             name: str
             for name, column in sample.items()
             if name in texts
             or name.lower() in ITEM_NAMES
-            or name in parts  # with their leading zeros
+            or name in stamps  # with their leading zeros
             or is_text(column)  # so that no piece of it is read in another way
         }
-        names = {name for name, column in sample.items() if _is_of_names(column)}
-        if names:
-            own = {name: [one for one in MISSING if one != "NA"] for name in names}
+        own = {
+            name: [one for one in MISSING if one != "NA"]
+            for name, column in sample.items()
+            if _is_of_names(column)
+        }
+        own |= {
+            name: [""] for name in sample.columns if name in items or name.lower() in ITEM_NAMES
+        }
+        if own:
             options["na_values"] = {name: own.get(name, MISSING) for name in sample.columns}
             options["keep_default_na"] = False
         yield from _pieces(path, options, head, attrs, progress)
@@ -238,6 +267,21 @@ def _sample(path: Path, options: dict[str, Any], columns: int) -> pandas.DataFra
     rows = min(SAMPLE, max(20, CELLS // max(columns, 1)))
     with opened(path) as (handle, _):
         return pandas.read_csv(handle, nrows=rows, **options)
+
+
+def _months(path: Path, options: dict[str, Any], sample: pandas.DataFrame) -> list[str]:
+    """Columns of months like 01.2019, which were read as numbers, by their names or zeros."""
+    floats = sample.select_dtypes("float64")
+    low, high = floats.min(), floats.max()
+    fits = ((low > 1.1) & (high < 13)) | ((low > 1500) & (high < 2200))
+    found = []
+    for name in floats.columns[fits.to_numpy()]:
+        one = {"dtype": str, "usecols": [sample.columns.get_loc(name)]}
+        texts = _sample(path, options | one, 1).iloc[:, 0].dropna()
+        dated = DATED.search(name) or texts.str.match(r"\s*0").any()
+        if dated and texts.map(lambda cell: bool(MONTHS.fullmatch(cell))).all():
+            found.append(name)
+    return found
 
 
 def _has_decimal_commas(sample: pandas.DataFrame, sep: str) -> bool:

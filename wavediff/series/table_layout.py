@@ -32,20 +32,22 @@ def layout_of(head: str) -> Layout:
     lines = re.split(r"\r\n|\n|\r", head)
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     told = SEP.fullmatch(lines[first])
+    begin = first
     if told:
-        return Layout(told["sep"], tuple(lines[: first + 1]))
-    sep = max(DELIMITERS, key=lines[first].count)
-    if not _is_header(lines[first:], sep):
-        found = [
-            (number, -len(lines[number].split(mark)), mark)
-            for mark in DELIMITERS
-            for number in range(first + 1, min(first + SEARCHED, len(lines) - 1))
-            if _ends_titles(lines, first, number, mark)
-        ]
-        if found:
-            number, _, mark = min(found)
-            return Layout(mark, tuple(lines[:number]))
-    return Layout(sep)
+        begin = next((k for k in range(first + 1, len(lines)) if lines[k].strip()), first)
+    sep = told["sep"] if told else max(DELIMITERS, key=lines[first].count)
+    found = [
+        (number, -len(lines[number].split(mark)), mark)
+        for mark in (sep if told else DELIMITERS)
+        for number in range(begin + 1, min(begin + SEARCHED, len(lines) - 1))
+        if _ends_titles(lines, begin, number, mark)
+    ]
+    if _is_header(lines[begin:], sep):  # unless it is a title with an empty line below
+        found = [each for each in found if _is_apart(lines, begin, each[0], each[2])]
+    if found:
+        number, _, mark = min(found)
+        return Layout(mark, tuple(lines[:number]))
+    return Layout(sep, tuple(lines[:begin]) if told else ())
 
 
 def _cells(line: str, sep: str) -> list[str]:
@@ -68,7 +70,7 @@ def _is_header(lines: list[str], sep: str) -> bool:
 
 def _ends_titles(lines: list[str], first: int, number: int, sep: str) -> bool:
     """Whether a line is the header below titles: names, no fewer of them than any line above has
-    cells, and rows of as many cells with numbers or dates below."""
+    cells, or after an empty line, and rows of as many cells with numbers or dates below."""
     names = _cells(lines[number], sep)
     filled = [name for name in names if name]
     above = [sum(map(bool, _cells(line, sep))) for line in lines[first:number]]
@@ -78,8 +80,19 @@ def _ends_titles(lines: list[str], first: int, number: int, sep: str) -> bool:
         len(filled) > 1
         and len(set(filled)) == len(filled)
         and not any(is_number(name) or DATE.fullmatch(name) for name in filled)
-        and max(above) <= len(filled)
+        and (max(above) <= len(filled) or _is_apart(lines, first, number, sep))
         and bool(rows)
         and all(len(row) == len(names) for row in rows)
-        and any(is_number(cell.replace(",", ".")) or DATE.fullmatch(cell) for cell in rows[0])
+        and _has_values(rows[0])
     )
+
+
+def _is_apart(lines: list[str], first: int, number: int, sep: str) -> bool:
+    """Whether an empty line comes before a line, and no rows of another table."""
+    empty = not any(_cells(lines[number - 1], sep)) or not lines[number - 1].strip()
+    return empty and not any(_has_values(_cells(line, sep)) for line in lines[first + 1 : number])
+
+
+def _has_values(row: list[str]) -> bool:
+    """Whether cells have a number or a date."""
+    return any(is_number(cell.replace(",", ".")) or DATE.fullmatch(cell) for cell in row)

@@ -16,6 +16,7 @@ from wavediff.series.stamp_parts import find_parts, is_clock
 
 LONGEST = 100  # characters of a timestamp
 WHOLE = re.compile(r" *[-+]?\d+(\.0*)? *", re.ASCII)
+NUMBER = re.compile(r"[-+]?\d+(\.\d*)?", re.ASCII)
 FULL = ("day", "hour", "minute", "second")  # numbers that are dates under any name
 LEAST_FULL = 15000101
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
@@ -107,18 +108,25 @@ def _candidates(
 ) -> tuple[list[str], list[str], list[str]]:
     """Columns of dates; of numbers that count, by their names; of numbers like 20240131."""
     dates, counters, numbered = [], [], []
+    doubtful = []  # text of numbers, as Parquet files may hold them
     for column, values in _known(frame, taken):
         text = is_text(values)
         if text and is_clock(values, column) and not fitting(_texts(values)):
             continue  # 18.00.00 is no date
         if is_date(values) or (text and mostly(values, DATE)):
-            dates.append(column)
+            numbers = text and all(map(NUMBER.fullmatch, _texts(values)))
+            if not numbers or DATED.search(column):
+                dates.append(column)
+            elif fitting(_texts(values)):
+                doubtful.append(column)
         elif not text and values.iloc[0] >= LEAST_FULL and _kind(values) in FULL:
             numbered.append(column)
         elif column.strip().lower() in TIME_NAMES and (
             mostly(values, WHOLE) if text else _counts(values) or _kind(values, column) == EXCEL
         ):
             counters.append(column)
+    if not (dates or counters or numbered):
+        dates = doubtful
     return dates, counters, numbered
 
 

@@ -16,17 +16,19 @@ from wavediff.files import atomic_path
 from wavediff.inputs import is_parquet
 from wavediff.series.amounts import Notation
 from wavediff.series.columns import is_text
+from wavediff.series.encodings import UTF_8, encoding_of, is_gzip
 from wavediff.series.parquet_files import whole_frame
 from wavediff.series.series_set import Origin, SeriesSet
 from wavediff.series.stamp_parts import separated
-from wavediff.series.table_bytes import LINE, head_of, is_gzip
+from wavediff.series.table_bytes import LINE, head_of
 from wavediff.series.table_layout import Layout, layout_of
 from wavediff.series.written_amounts import DIGITS, Style, plain, style_of
 
 # of each variable: rows of the table that are missing, their medians and standard deviations
 Columns = Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
 
-STYLED = 100_000  # rows that show how numbers are written
+# rows that show how numbers are written: with marks, and without
+STYLED, PLAIN = 100_000, 2_000
 
 
 def write_imputed(
@@ -67,9 +69,11 @@ def write_imputed(
         return
     columns = _columns(series, medians, stds)
     opened = gzip.open if output.suffix == ".gz" else open
+    encoding = encoding_of(source)
+    encoding = "utf-8" if encoding == UTF_8 else encoding
     with (
         atomic_path(output) as path,
-        opened(path, "wt", encoding="utf-8", newline="") as out,
+        opened(path, "wt", encoding=encoding, newline="") as out,
     ):
         _copy(source, out, columns, series)
 
@@ -149,8 +153,9 @@ def _columns(
 def _copy(source: Path, out: TextIO, columns: Columns, series: SeriesSet) -> None:
     """Copy CSV with those cells replaced; delimiter and line ends stay as they are."""
     layout = layout_of(head_of(source))
-    with _opened(source, "utf-8") as text:
-        if text.read(1) == "\ufeff":
+    utf_8 = encoding_of(source) == UTF_8
+    with _opened(source, "utf-8" if utf_8 else None) as text:
+        if utf_8 and text.read(1) == "\ufeff":
             out.write("\ufeff")
     with _opened(source) as text:
         out.writelines(itertools.islice(text, len(layout.above)))
@@ -199,7 +204,8 @@ class _Next:
         self.row, self.value, self.std = next(self.gaps, (None, 0.0, 0.0))
 
 
-def _opened(path: Path, encoding: str = "utf-8-sig") -> TextIO:
+def _opened(path: Path, encoding: str | None = None) -> TextIO:
+    encoding = encoding or encoding_of(path)
     if is_gzip(path):
         return gzip.open(path, "rt", encoding=encoding, newline="")
     return open(path, encoding=encoding, newline="")
@@ -214,17 +220,16 @@ def _rows(path: Path, layout: Layout) -> Iterator[list[str]]:
 def _styles(path: Path, layout: Layout, names: Sequence[str], series: SeriesSet) -> list[Style]:
     """How the numbers of each of these columns are written."""
     notations = _origin(series).notations
-    styles = [style_of(notations.get(name, Notation())) for name in names]
-    open_ = [k for k, name in enumerate(names) if notations.get(name, Notation()).is_marked]
-    places: list[int] = []
-    for number, row in enumerate(_rows(path, layout) if open_ else ()):
-        if not places:
-            header = _names(path, layout)
-            places = [header.index(names[k]) for k in open_]
-        if number > STYLED:
+    known = [notations.get(name, Notation()) for name in names]
+    styles = [style_of(notation) for notation in known]
+    rows = [STYLED if notation.decimal else PLAIN for notation in known]
+    header = _names(path, layout)
+    places = [header.index(name) for name in names]
+    for number, row in enumerate(_rows(path, layout)):
+        if number > max(rows, default=0):
             break
-        for k, place in zip(open_, places, strict=True):
-            if number and len(row) > place and not styles[k].is_complete:
+        for k, place in enumerate(places):
+            if 0 < number <= rows[k] and len(row) > place and not styles[k].is_complete:
                 styles[k] = styles[k].with_cells([row[place]])
     return styles
 

@@ -12,6 +12,7 @@ import numpy as np
 from wavediff.series.amounts import Notation, amount, stripped
 
 DIGITS = 7  # of a number, at least
+LARGE = 1e15  # from which numbers have an exponent
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Style:
         mark: thousands separator.
         pairs: whether digits above a thousand are in pairs, as in 12,34,567.
         brackets: whether negative numbers are in brackets.
-        digits: after the decimal mark that numbers with a sign have at least.
+        trailing: whether a minus comes last.
+        digits: after the decimal mark, at least and at most; None where that is not limited.
+        unlimited: whether a number has an exponent, so that digits say nothing.
     """
 
     decimal: str = "."
@@ -34,7 +37,9 @@ class Style:
     mark: str = ""
     pairs: bool = False
     brackets: bool = False
-    digits: int | None = None
+    trailing: bool = False
+    digits: tuple[int, int] | None = None
+    unlimited: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -51,6 +56,7 @@ class Style:
                 continue
             mark = match["mark"] or ""
             digits = len(match["rest"] or " ") - 1
+            least, most = found.digits or (digits, digits)
             found = replace(
                 found,
                 before=found.before or _spaced(match, "before") or match["first"] or "",
@@ -58,23 +64,33 @@ class Style:
                 mark=found.mark or mark,
                 pairs=found.pairs or bool(mark and re.search(r"\D\d\d\D", match["whole"])),
                 brackets=found.brackets or bool(match["open"]),
-                digits=digits if found.digits is None else min(digits, found.digits),
+                trailing=found.trailing or bool(match["trail"] or match["last"]),
+                digits=(min(digits, least), max(digits, most)),
+                unlimited=found.unlimited or bool(match["exponent"]),
             )
         return found
 
     def number(self, value: float, std: float = 0.0) -> str:
-        """A number with seven digits, or more where ``std`` is small."""
-        digits = plain(abs(value), std)
+        """A number with the decimals of the column, and seven digits at most, or more where ``std``
+        is small."""
+        fewest = DIGITS
+        if self.digits and not self.unlimited and abs(value) < LARGE:
+            least, most = self.digits
+            value = float(np.round(value, most)) + 0.0  # no -0
+            fewest = max(DIGITS, len(f"{abs(value):.0f}") + least)
+        digits = plain(abs(value), std, fewest)
         if "e" in digits:
             digits = digits.replace(".", self.decimal)
         else:
             whole, _, rest = digits.partition(".")
-            rest = rest.ljust(self.digits or 0, "0") if self.before or self.after else rest
+            rest = rest.ljust(self.digits[0] if self.digits else 0, "0")
             digits = self._grouped(whole) + (self.decimal + rest if rest else "")
         text = f"{self.before}{digits}{self.after}"
         if value >= 0:
             return text
-        return f"({text})" if self.brackets else f"-{text}"
+        if self.brackets:
+            return f"({text})"
+        return f"{text}-" if self.trailing else f"-{text}"
 
     def _grouped(self, whole: str) -> str:
         """Digits with thousands separators."""
@@ -90,12 +106,12 @@ def style_of(notation: Notation) -> Style:
     return Style(notation.decimal or notation.likely)
 
 
-def plain(value: float, std: float = 0.0) -> str:
-    """Seven digits, more where ``std`` is small, an exponent for very large or small values."""
-    digits = DIGITS
+def plain(value: float, std: float = 0.0, fewest: int = DIGITS) -> str:
+    """``fewest`` digits, more where ``std`` is small; very large or small values with exponent."""
+    digits = min(fewest, 17)
     if std > 0 and value != 0:
-        digits = min(17, max(DIGITS, math.ceil(math.log10(abs(value) / std)) + 3))
-    if value == 0 or 1e-5 <= abs(value) < 1e15:
+        digits = min(17, max(digits, math.ceil(math.log10(abs(value) / std)) + 3))
+    if value == 0 or 1e-5 <= abs(value) < LARGE:
         return np.format_float_positional(value, precision=digits, fractional=False, trim="-")
     return f"{value:.{digits}g}"
 

@@ -13,8 +13,10 @@ from wavediff.series.date_formats import MONTH_NAME
 EPOCH = {"s": 10**6, "ms": 10**3, "us": 1, "ns": 1}  # numbers since 1970, in microseconds
 
 
-def exact(form: str, sample: pandas.Series) -> str:
+def exact(form: str, sample: pandas.Series, moved: bool = False) -> str:
     """``form`` with what strftime has no directive for, as ``written`` takes it.
+
+    With ``moved`` timestamps are written in another time zone, by their distance from UTC.
 
     ``%:z`` is a distance from UTC with a colon, ``%3f`` a fraction of three digits, ``%P`` am,
     ``%Q`` a.m., ``%^b`` JAN, ``%_b`` jan and ``%-d`` a day without a leading zero (``%-m``,
@@ -22,10 +24,14 @@ def exact(form: str, sample: pandas.Series) -> str:
     """
     value = sample.iloc[0]
     form = _unpadded(form, sample)
+    if moved and (there := re.search("%Z|(Z|UTC|GMT)$", form)):
+        form = form.replace(there[0], "%:z")
+    elif "%Z" in form and (names := sample.str.extract(ZONE)[0]).nunique() == 1:
+        form = form.replace("%Z", names.iloc[0])  # GMT, which is called UTC otherwise
     if form.endswith("%z"):
-        if sample.str.endswith("Z").all():
+        if sample.str.endswith("Z").all() and not moved:
             form = form.removesuffix("%z") + "Z"
-        elif ":" in value[-5:]:
+        elif ":" in value[-5:] or value.endswith("Z"):
             form = form.removesuffix("%z") + "%:z"
     digits = re.search(r"[.,](\d+)(?=\D*$|[Z+-])", value) if "%f" in form else None
     if digits and len(digits[1]) < 6:
@@ -82,6 +88,7 @@ def _unpadded(form: str, sample: pandas.Series) -> str:
     return form
 
 
+ZONE = r"([A-Za-z]+(?:/\w+)*)\s*$"  # the name of a time zone
 EXACT = re.compile(r"(%:z|%\df|%P|%Q|%[\^_][bB]|%-[dmjHI])")
 
 
