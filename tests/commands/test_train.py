@@ -524,8 +524,7 @@ def test_what_a_killed_run_left_is_removed_by_the_same_command(words, tmp_path):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             process.kill()
-        (left,) = folder.glob(".tmp-*")
-        os.utime(left, (1e9, 1e9))  # as if a minute had passed
+        assert len(list(folder.glob(".tmp-*"))) == 1
     again = [sys.executable, "-m", "wavediff", "train", *words("run", "trainer.max_steps=2")]
     subprocess.run(again, check=True, capture_output=True)
     assert not [path for folder in folders for path in folder.glob(".tmp-*")]
