@@ -95,7 +95,8 @@ def check_mel(
         doubt = "would be audio beyond full scale" if loud else _doubt(flat, front_end)
         if not doubt:
             return mel
-    if scale is not None and within and not loud and _inside(given, scale):
+    trusted = not loud or scale == front_end.log  # its own scale, asserted
+    if scale is not None and within and trusted and _inside(given, scale):
         return mel
 
     values = f"{source} has values from {float(given.min()):.4g} to {float(given.max()):.4g}"
