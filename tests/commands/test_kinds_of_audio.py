@@ -218,6 +218,16 @@ def test_other_media_in_a_folder_are_counted_and_named(here, capsys):
     assert "4 files of a kind" in capsys.readouterr().err
 
 
+def test_media_that_are_not_read_are_counted_and_named(here, capsys):
+    kinds = ".wv1 .wve .htk .sln .ts .mpa .3gpp .qcp .latm .mlp .caff .xwma .ofr".split()
+    (here / "in").mkdir()
+    soundfile.write("in/a.wav", tone(), RATE)
+    for kind in kinds:
+        (here / f"in/b{kind}").touch()
+    assert run(mel.main, ["in", "-o", "out"]) == 0
+    assert f"left out: {len(kinds)} files of a kind that is not read" in capsys.readouterr().err
+
+
 def test_training_data_are_the_same_kinds(here, capsys):
     (here / "in").mkdir()
     for name in ("b.caf", "c.au", "a.aifc"):

@@ -84,7 +84,7 @@ class MediaFile:
         self.exact = False
         self._metadata: dict[str, str] = {}
         self._bits_per_second = 0.0
-        self.damage: list[int] = []  # samples from which some cannot be decoded, while others follow
+        self.damage: list[int] = []  # where samples are missing, while others follow
         self.limit: int | None = None
         self.frames = 0
         self._open(path)
