@@ -219,7 +219,10 @@ def test_other_media_in_a_folder_are_counted_and_named(here, capsys):
 
 
 def test_media_that_are_not_read_are_counted_and_named(here, capsys):
-    kinds = ".wv1 .wve .htk .sln .ts .mpa .3gpp .qcp .latm .mlp .caff .xwma .ofr".split()
+    kinds = [
+        ".wv1", ".wve", ".htk", ".sln", ".ts", ".mpa", ".3gpp", ".qcp", ".latm", ".mlp", ".caff",
+        ".xwma", ".ofr",
+    ]  # fmt: skip
     (here / "in").mkdir()
     soundfile.write("in/a.wav", tone(), RATE)
     for kind in kinds:

@@ -173,7 +173,7 @@ class AudioReader:
 
     @property
     def _damaged(self) -> str:
-        place = f"is damaged at {self._damage / self.sample_rate:.1f} s"  # type: ignore[operator]
+        place = f"is damaged at {self._damage / self.sample_rate:.1f} s"
         if isinstance(self._file, _End):
             place += " or ends there"
         if self._silent:
