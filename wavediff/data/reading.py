@@ -12,7 +12,8 @@ import soundfile
 
 from wavediff.data import chunks, media, mp3
 from wavediff.data.bit_rate import bit_rate
-from wavediff.data.chained import is_chained
+from wavediff.data.chained import is_chained, mp3_streams
+from wavediff.data.joined import Joined
 from wavediff.errors import UserError, shorten
 from wavediff.inputs import MEDIA_SUFFIXES
 
@@ -162,10 +163,11 @@ class AudioReader:
                 f"reaches {self._peak:.4g} times full scale: are its samples whole numbers, to be "
                 "divided by 32768?"
             )
-        if is_chained(self.path, self.container):
+        if not isinstance(self._decoder, Joined) and is_chained(self.path, self.container):
+            other = ", and another is of another format" if self.container == "MP3" else ""
             return (
-                "holds several streams one after the other, of which the first is used: `ffmpeg -i "
-                "IN OUT.wav` may join them"
+                f"holds several streams one after the other, of which the first is used{other}: "
+                "`ffmpeg -i IN OUT.wav` may join them"
             )
         if not self._whole:
             return f"is truncated, its last page is missing, and how much else is not known: {USED}"
@@ -329,11 +331,21 @@ def _open(path: Path, layout: chunks.Layout | None) -> Any:
         if file.format == "MP3" and (frame := mp3.length_frame(path, file.frames)):
             file.close()
             file = soundfile.SoundFile(_Mended(path, {}, frame))
-        return file
+        return _joined(path, file) if file.format == "MP3" else file
     except (soundfile.SoundFileError, TypeError):
         if not media.is_media(path) and path.suffix.lower() not in MEDIA_SUFFIXES:
             raise
     return media.MediaFile(path)
+
+
+def _joined(path: Path, first: soundfile.SoundFile) -> soundfile.SoundFile | Joined:
+    """The streams of an MP3 file one after the other, if they are of one format."""
+    files = [first]
+    for start in mp3_streams(path)[1:]:
+        with suppress(soundfile.SoundFileError):
+            files.append(soundfile.SoundFile(_Mended(path, {}, (start, b""))))
+    shapes = {(file.samplerate, file.channels) for file in files}
+    return Joined(files) if len(files) > 1 and len(shapes) == 1 else first
 
 
 class _Mended(io.RawIOBase):
