@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from wavediff import files
 from wavediff.errors import UserError
 from wavediff.files import atomic_path, path_component
 
@@ -159,8 +160,6 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path)
         assert len(left) == 2
         killed.send_signal(signal.SIGKILL)
         killed.wait()
-        for path in left:  # as if a minute had passed
-            os.utime(path, (1e9, 1e9))
         done = subprocess.run(
             [*words[:2], code.replace("time.sleep(60)", "0"), str(tmp_path / "c.wav")], check=True
         )
@@ -174,3 +173,21 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path)
             process.kill()
             process.wait()
             process.stdout.close()
+
+
+def test_a_file_taken_for_an_orphan_before_it_is_held_is_made_again(tmp_path, monkeypatch):
+    real, calls = files.fcntl.flock, []
+
+    def flock(handle, operation):
+        if not calls:  # another process has just started
+            calls.append(operation)
+            for path in tmp_path.iterdir():
+                files._remove_orphan(path)
+        real(handle, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with atomic_path(tmp_path / "a.wav") as temporary:
+        temporary.write_bytes(b"whole")
+    assert calls
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    assert (tmp_path / "a.wav").read_bytes() == b"whole"

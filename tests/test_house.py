@@ -21,7 +21,7 @@ FLOORS = [
     "representations",
     "diffusion",
 ]
-LEAVES = {"errors", "files", "inputs", "memory", "moved", "notation", "packages"}
+LEAVES = {"dense", "errors", "files", "inputs", "memory", "moved", "notation", "packages"}
 ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
 FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}

@@ -5,7 +5,6 @@ import errno
 import fcntl
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,6 @@ REFUSALS = {  # what a file system says, by the number of the error
 }
 _PROBE_BYTES = 64 * 1024
 TEMPORARY = ".tmp-"
-YOUNG = 60  # seconds
 
 
 @contextlib.contextmanager
@@ -56,18 +54,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             folder or device of that name.
     """
     path = Path(path)
-    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(6)}{path.suffix}"
-    held = None
+    temporary, held = _temporary(path), None
     try:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise UserError(f"cannot write {path}: it is {kind}; give the name of a file.")
         _make_folder(path)
-        _remove_left_over(path.parent)
+        remove_left_over(path.parent)
         # fail before the work, not after it
-        held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(held, fcntl.LOCK_EX)
+        while (held := _created(temporary)) is None:
+            temporary = _temporary(path)
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
@@ -89,24 +85,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=256)
-def _remove_left_over(folder: Path) -> None:
+def remove_left_over(folder: Path) -> None:
     """Remove temporary files of processes that are gone, once a folder and process."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(TEMPORARY) and not entry.is_dir():
+            if entry.name.startswith(TEMPORARY) and entry.is_file(follow_symlinks=False):
                 _remove_orphan(Path(entry.path))
 
 
 def _remove_orphan(path: Path) -> None:
+    """Remove a file unless a process holds it: the system drops the lock of one that is killed."""
     with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime < YOUNG:
-            return  # it may be about to be locked
         handle = os.open(path, os.O_RDWR)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
         finally:
             os.close(handle)
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f"{TEMPORARY}{secrets.token_hex(6)}{path.suffix}"
+
+
+def _created(temporary: Path) -> int | None:
+    """Create a file and hold it; None where another process took it for an orphan meanwhile."""
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    if os.fstat(handle).st_nlink:
+        return handle
+    os.close(handle)
+    return None
 
 
 def _make_folder(path: Path) -> None:

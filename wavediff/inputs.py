@@ -30,6 +30,9 @@ UNREAD_SUFFIXES = (
     ".aax", ".aaxc", ".rx2", ".xi", ".sds", ".ses", ".aup", ".aup3", ".ptx", ".als", ".cda",
     ".dss", ".ds2", ".vox", ".g722", ".g726", ".g729", ".ulaw", ".alaw", ".lpcm", ".shn", ".ofr",
     ".oma", ".at3", ".swf", ".divx", ".mxf", ".dv", ".nsv", ".rmvb", ".part", ".crdownload",
+    ".wv1", ".wv2", ".wve", ".htk", ".sln", ".ts", ".mpa", ".3gpp", ".3gp2", ".3gpp2", ".qcp",
+    ".latm", ".loas", ".mlp", ".thd", ".caff", ".xwma", ".aa3", ".adx", ".nut", ".m4s", ".dvf",
+    ".msv", ".cdda", ".ofs", ".la", ".shorten", ".mptm", ".g723", ".sbc",
 )  # fmt: skip
 _SIGNATURES = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd",
                b"riff", b"\xff\xfb", b"\xff\xf3", b"\x1a\x45\xdf\xa3")  # fmt: skip

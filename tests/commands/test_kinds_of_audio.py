@@ -218,6 +218,19 @@ def test_other_media_in_a_folder_are_counted_and_named(here, capsys):
     assert "4 files of a kind" in capsys.readouterr().err
 
 
+def test_media_that_are_not_read_are_counted_and_named(here, capsys):
+    kinds = [
+        ".wv1", ".wve", ".htk", ".sln", ".ts", ".mpa", ".3gpp", ".qcp", ".latm", ".mlp", ".caff",
+        ".xwma", ".ofr",
+    ]  # fmt: skip
+    (here / "in").mkdir()
+    soundfile.write("in/a.wav", tone(), RATE)
+    for kind in kinds:
+        (here / f"in/b{kind}").touch()
+    assert run(mel.main, ["in", "-o", "out"]) == 0
+    assert f"left out: {len(kinds)} files of a kind that is not read" in capsys.readouterr().err
+
+
 def test_training_data_are_the_same_kinds(here, capsys):
     (here / "in").mkdir()
     for name in ("b.caf", "c.au", "a.aifc"):
@@ -262,7 +275,8 @@ def test_what_is_there_of_a_truncated_file_is_used(here, capsys, name, kind, wor
     cut(name, 0.5)
     assert run(mel.main, [name, "-o", "b.npy"]) == 0
     said = capsys.readouterr().err
-    assert said.count(f"{name} is truncated, ") == 1
+    place = r"damaged at 1\.[2-5] s or ends there" if name == "a.flac" else "truncated"
+    assert len(re.findall(f"{name} is {place}, ", said)) == 1
     assert re.search(words, said)
     assert said.endswith("what is there is used\n")
     audio = read_audio(name)[0][0].numpy()
@@ -272,7 +286,32 @@ def test_what_is_there_of_a_truncated_file_is_used(here, capsys, name, kind, wor
     if name in ("a.flac", "a.ogg"):
         assert run(enhance.main, [name, "-o", "c.wav"]) == 0
         assert soundfile.info("c.wav").frames == len(audio)
-        assert f"{name} is truncated, " in capsys.readouterr().err
+        assert re.search(f"{name} is {place}, ", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a"])
+def test_what_follows_damage_is_used(here, capsys, name):
+    samples = tone(6 * RATE)
+    if name == "a.m4a":
+        encode(here / name, "aac", RATE, samples)
+    else:
+        soundfile.write(name, samples, RATE)
+    data = bytearray(Path(name).read_bytes())
+    middle = len(data) // 2
+    size = 3000 if name == "a.mp3" else 40
+    data[middle : middle + size] = (b"\0" if name == "a.mp3" else b"\xff") * size
+    Path(name).write_bytes(data)
+    assert run(enhance.main, [name, "-o", "b.wav"]) == 0
+    said = capsys.readouterr().err
+    assert re.search(rf"{name} is damaged at [23]\.\d s.*: what is there is used\n", said)
+    assert "ends there" not in said
+    audio = read_audio(name)[0][0].numpy()
+    assert len(audio) > 0.75 * len(samples)
+    if name != "a.mp3":  # which does not say how much is lost
+        assert abs(len(audio) - len(samples)) < 3000
+        late = slice(-RATE, -4000)
+        whole = slice(len(audio) - RATE, len(audio) - 4000)
+        assert np.corrcoef(audio[late], samples[whole, 0])[0, 1] > 0.9
 
 
 def test_a_truncated_film_is_used_as_well(here, capsys):

@@ -189,3 +189,18 @@ def test_as_a_module_with_help():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout
     assert "bigvgan, hifigan, lmnt, tacotron" in done.stdout
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_what_a_killed_process_left_just_now_is_removed(tmp_path, sound, exists):
+    for name in ("a.wav", "below/b.wav"):
+        sound(tmp_path / "in" / name)
+    left = [tmp_path / "out" / name for name in (".tmp-0123456789ab.npy", "below/.tmp-0.flac")]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    if exists:
+        for name in ("a.npy", "below/b.npy"):
+            (tmp_path / "out" / name).write_bytes(b"whole")
+    assert mel(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert not [path for path in left if path.exists()]

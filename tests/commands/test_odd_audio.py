@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from wavediff import cli
+from wavediff.data.audio import read_audio
 
 RATE = 16_000
 
@@ -82,7 +84,7 @@ def test_padding_of_the_last_block_is_no_sound(here, codec):
     assert np.corrcoef(samples, tone(4001))[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("name", ["a.ogg", "a.flac", "a.mp3", "a.opus"])
+@pytest.mark.parametrize("name", ["a.ogg", "a.flac", "a.opus"])
 def test_a_second_stream_in_a_file_is_not_lost_silently(here, capsys, name):
     kind = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
     soundfile.write(name, tone(8000), RATE, **kind)
@@ -94,6 +96,27 @@ def test_a_second_stream_in_a_file_is_not_lost_silently(here, capsys, name):
     assert cli.main(["mel", name, "-o", "b.npy"]) == 0
     said = capsys.readouterr().err
     assert f"{name} holds several streams one after the other, of which the first is used" in said
+
+
+def test_mp3_files_that_are_joined_are_read_to_the_end(here, capsys):
+    parts = []
+    for length, rate in ((30_000, RATE), (20_000, RATE), (9000, 24_000)):
+        soundfile.write("part.mp3", tone(length), rate)
+        parts.append(Path("part.mp3").read_bytes())
+    cover = b"ID3\x04\0\0" + bytes((0, 8, 0, 0)) + bytes(8 << 14)  # with a large cover
+    Path("a.mp3").write_bytes(cover + parts[0] + b"TAG" + bytes(125) + cover + parts[1])
+    assert enhance("a.mp3", "-o", "b.wav", "--dry", "1") == 0
+    assert "streams" not in capsys.readouterr().err
+    samples, _ = soundfile.read("b.wav")
+    assert len(samples) == 50_000
+    for first, length in ((0, 30_000), (30_000, 20_000)):
+        assert np.corrcoef(samples[first : first + length], tone(length))[0, 1] > 0.98
+    late, _ = read_audio("a.mp3", start=35_000, frames=2000)
+    Path("part.mp3").write_bytes(parts[1])
+    assert torch.equal(late, read_audio("part.mp3", start=5000, frames=2000)[0])
+    Path("a.mp3").write_bytes(parts[0] + parts[2])
+    assert cli.main(["mel", "a.mp3", "-o", "c.npy"]) == 0
+    assert "and another is of another format" in capsys.readouterr().err
 
 
 def test_whole_numbers_as_floating_point_are_doubted(here, capsys):

@@ -1,5 +1,6 @@
 """Tags, covers, chunks and bit rates of restored recordings, by the commands."""
 
+import re
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -269,6 +270,34 @@ def test_info_of_a_wav_becomes_comments(here):
     with_chunks("a.wav", {b"cue ": CUE})
     enhanced("a.wav", "b.flac")
     assert mutagen.flac.FLAC("b.flac")["title"] == ["A title"]
+
+
+def test_what_another_container_cannot_hold_is_named(here, capsys):
+    write("a.mp3")
+    tags = mutagen.id3.ID3()
+    tags.add(mutagen.id3.TIT2(encoding=3, text="A title"))
+    for number in (1, 2):
+        chapter = mutagen.id3.CHAP(element_id=f"c{number}", start_time=0, end_time=200)
+        tags.add(chapter)
+    tags.add(mutagen.id3.CTOC(element_id="toc", flags=3, child_element_ids=["c1", "c2"]))
+    tags.save("a.mp3")
+    for name, kept in (("b.mp3", True), ("b.wav", True), ("b.ogg", False), ("b.flac", False)):
+        enhanced("a.mp3", name)
+        said = capsys.readouterr().err
+        assert bool(re.search("a.mp3: not kept, .* for it: chapters\n", said)) != kept, name
+    assert len(mutagen.mp3.MP3("b.mp3").tags.getall("CHAP")) == 2
+
+    with_chunks("c.wav", CHUNKS)
+    for name in ("d.flac", "d.mp3", "d.w64"):
+        enhanced("c.wav", name)
+        said = capsys.readouterr().err
+        assert re.search("c.wav: not kept, as .* for it: bext, cue points, loops", said), name
+        assert ("tags" in said) == (name == "d.w64")
+    enhanced("c.wav", "d.wav")
+    assert "kept" not in capsys.readouterr().err
+    with_chunks("e.wav", {b"JUNK": bytes(8)})
+    enhanced("e.wav", "e.flac")
+    assert "kept" not in capsys.readouterr().err
 
 
 def test_damaged_tags_do_not_stop_the_work(here, capsys):

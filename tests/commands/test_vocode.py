@@ -19,6 +19,7 @@ from wavediff.commands.vocode import main
 from wavediff.data import audio
 from wavediff.data.audio import AudioWriter
 from wavediff.data.synthetic import utterance
+from wavediff.errors import UserError
 from wavediff.files import conf_folder
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import save_task
@@ -336,6 +337,33 @@ def test_an_output_that_would_be_clipped_doubts_the_mel(here, capsys, bits):
     assert "of the output would be clipped" in err
     assert "hardly a mel" in err
     assert not (here / "a.wav").exists()
+
+
+@pytest.mark.parametrize("bits", ["16", "32"])
+def test_a_loud_mel_is_vocoded_where_its_scale_is_asserted(here, capsys, bits):
+    folder = save(tiny(gain=30.0), here / "model")
+    save_mel(here / "a.npy")
+    assert command(folder, "a.npy", "-o", "a.wav") == 2
+    assert "--mel-scale ln if it is one" in capsys.readouterr().err
+    assert command(folder, "a.npy", "-o", "a.wav", "--mel-scale", "ln", "--bits", bits) == 0
+    assert "% of the output is beyond full scale" in capsys.readouterr().err
+    assert np.abs(soundfile.read("a.wav")[0]).max() >= 0.999
+    np.save("b.npy", np.load("a.npy") / np.log(10))
+    assert command(folder, "b.npy", "-o", "b.wav", "--mel-scale", "log10") == 2
+    assert "would be clipped" in capsys.readouterr().err
+    assert not (here / "b.wav").exists()
+
+
+def test_a_mel_beyond_full_scale_is_taken_where_its_scale_is_asserted(model, here, capsys):
+    vocoder = Vocoder.from_pretrained(model)
+    time = np.arange(22_050) / 22_050
+    square = torch.from_numpy(1.8 * np.sign(np.sin(2 * np.pi * 200 * time))).float()
+    mel = vocoder.mel(square[None])[0]
+    with pytest.raises(UserError, match="--mel-scale ln takes it as it is"):
+        vocoder(mel)
+    assert vocoder(mel, mel_scale="ln").isfinite().all()
+    np.save("loud.npy", mel.numpy())
+    assert command(model, "loud.npy", "-o", "a.wav", "--mel-scale", "ln") == 0
 
 
 def test_a_mel_of_another_scale_is_refused_and_converted(model, here, capsys):

@@ -91,3 +91,34 @@ def test_models_that_are_none(name):
     with pytest.raises(UserError) as caught:
         Vocoder.from_pretrained(name)
     assert len(str(caught.value)) < 400
+
+
+ODD = [
+    (lambda *shape: torch.zeros(*(1 for _ in shape)).expand(*shape[:-1], 10**9), "repeats"),
+    (lambda *shape: np.broadcast_to(np.float32(0), (*shape[:-1], 10**9)), "repeats"),
+    (lambda *shape: torch.zeros(*shape, device="meta"), "without values"),
+    (lambda *shape: torch.zeros(*shape).to_sparse(), "sparse"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), ODD)
+def test_tensors_whose_values_are_not_there(vocoder, enhancer, make, words):
+    with pytest.raises(UserError, match=f"the mel is .*{words}.*: give a dense"):
+        vocoder(make(80, 4))
+    for shape in ((800,), (1, 800)):
+        with pytest.raises(UserError, match=f"the audio is .*{words}.*: give a dense"):
+            enhancer(make(*shape), 16_000)
+    with pytest.raises(UserError, match=f"the audio is .*{words}.*: give a dense"):
+        enhancer.stream(16_000).push(make(1, 800))
+
+
+def test_a_mel_that_is_repeated_in_a_batch_is_taken(vocoder):
+    one = torch.from_numpy(MEL)
+    both = vocoder(one.expand(2, -1, -1))
+    assert torch.equal(both[0], both[1])
+
+
+@pytest.mark.parametrize("path", [None, 5, ""])
+def test_a_model_is_saved_to_a_path(vocoder, path):
+    with pytest.raises(UserError, match="path"):
+        vocoder.save_pretrained(path)

@@ -314,6 +314,25 @@ def test_offset_and_drift_are_taken_out(rate, name):
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_an_offset_alone_takes_nothing_from_20_hz_on(rate):
+    at = np.arange(2 * rate) / rate
+    swell = 0.6 + 0.4 * np.sin(2 * np.pi * 3 * at)  # of syllables
+    high = sum(np.sin(2 * np.pi * f * at + f) for f in (42, 78, 93, 210, 410, 630, 900))
+    audio = 0.02 * (swell * high + 0.8 * np.sin(2 * np.pi * 30 * at))[None]
+    for offset in (0.5, -0.02):
+        both = np.concatenate([audio + offset, audio])
+        model = Standin(reach=20_000)  # looks ahead by more than a second, as the bundled one
+        for options in ({}, {"chunk_seconds": 0.2}, {"chunk_seconds": 1e6}):
+            out = streamed(model, both, rate, (441,), **options)
+            assert np.abs(out[1] - audio[0]).max() < 1e-7
+            error = out[0] - audio[0]
+            assert np.mean(error**2) < 1e-4 * np.mean(audio**2)
+            for frequency in (30, 42, 78, 93):
+                wave = np.exp(2j * np.pi * frequency * at)
+                assert abs(np.mean(error * wave)) < 0.01 * abs(np.mean(audio[0] * wave))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 def test_a_constant_is_silence(rate):
     assert np.abs(streamed(Standin(), np.full((1, rate), 0.25), rate)).max() < 1e-9
 

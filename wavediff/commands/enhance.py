@@ -64,7 +64,7 @@ mp3, ogg and opus keep their format and bit rate, but are encoded once more: giv
 .wav file, or --format wav for a folder, to avoid that. m4a, mp4, webm and other media become .wav.
 Tags, cover, cue points and bext are kept where OUT can hold them. - (stdin) may be any of the
 formats, - (stdout) is wav, or --format; both pass through a temporary file (in TMPDIR), whole. A
-truncated file is enhanced as far as it goes. Exit code 2: some input failed.
+truncated or damaged file is enhanced as far as it can be read. Exit code 2: some input failed.
 """
 
 

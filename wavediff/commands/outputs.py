@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from wavediff.commands.progress import Bar
 from wavediff.errors import UserError, listed
-from wavediff.files import REFUSALS, TEMPORARY
+from wavediff.files import REFUSALS, TEMPORARY, remove_left_over
 from wavediff.inputs import (
     AUDIO_SUFFIXES,
     LATENT_SUFFIXES,
@@ -257,7 +257,12 @@ def _writable(targets: dict[Path, Path], folder: Path) -> list[tuple[Path, Path]
 def missing_outputs(
     targets: Sequence[tuple[Path, Path]], overwrite: bool
 ) -> list[tuple[Path, Path]]:
-    """Return those that do not exist, or all to overwrite; the others are reported on stderr."""
+    """Return those that do not exist, or all to overwrite; the others are reported on stderr.
+
+    What killed processes left where the outputs go is removed.
+    """
+    for folder in {target.parent for _, target in targets}:
+        remove_left_over(folder)
     # os.path takes a name that is too long, with which one file fails and not all
     missing = [pair for pair in targets if overwrite or not os.path.exists(pair[1])]
     if kept := len(targets) - len(missing):

@@ -57,6 +57,7 @@ Values on another scale are recognised where they can be, and refused; --mel-sca
   sym4, pos4, sym1, pos1    [-4, 4], [0, 4], [-1, 1], [0, 1] of Tacotron forks: 100 dB below 20
   ln, log10, db, linear     logarithms, 20 log10 and none, of magnitudes
   power, power-ln, power-db librosa's melspectrogram, its natural logarithm, and power_to_db
+The model's own scale, given by name, is taken as it is, however loud.
 A folder's structure is kept below OUT. Outputs that exist are kept, so the same command resumes a
 folder that was interrupted; --overwrite replaces them. The same seed gives the same audio,
 independent of the batch and the length of the input. Exit code 2: some input failed.
@@ -255,7 +256,7 @@ def write(
     """Vocode mels of one length into their files, piece by piece: all files or none.
 
     Raises UserError where a file cannot be written, the model's output is not audio, or so much of
-    it is beyond full scale that the mel must be of another kind.
+    it is beyond full scale that the mel must be of another kind, unless its scale is asserted.
     """
     import torch
 
@@ -293,13 +294,22 @@ def write(
             position += piece.shape[-1]
         for item, count in zip(group, beyond, strict=True):
             is_mel = item.job.source.suffix.lower() in MELS_READ
-            if is_mel and count > CLIPPED * item.samples:
-                share = count / item.samples
-                raise UserError(
-                    f"{item.job.source}: {share:.0%} of the output would be clipped, "
-                    "so this is hardly a mel of this model's front-end: compute it with "
-                    "`wavediff mel`, or give --mel-scale"
+            if not is_mel or count <= CLIPPED * item.samples:
+                continue
+            share, own = count / item.samples, vocoder.mel.log
+            if options["scale"] == own:
+                tqdm.write(
+                    f"{item.job.source}: {share:.0%} of the output is beyond full scale, where "
+                    "files of 16 and 24 bits are clipped",
+                    file=sys.stderr,
                 )
+                continue
+            certain = f" {own} if it is one, of sound as loud as that" if own in MEL_SCALES else ""
+            raise UserError(
+                f"{item.job.source}: {share:.0%} of the output would be clipped, "
+                "so this is hardly a mel of this model's front-end: compute it with "
+                f"`wavediff mel`, or give --mel-scale{certain}"
+            )
     for item, writer in zip(group, writers, strict=True):
         if writer.clipped:
             tqdm.write(writer.clipping, file=sys.stderr)

@@ -29,6 +29,7 @@ TECHNICAL = (  # what a container tells of itself
 )  # fmt: skip
 # What PyAV raises for a damaged file besides its own errors.
 BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+LONGEST_GAP = 600  # seconds of packets in a row that cannot be decoded
 TOLERANCE = 0.25  # seconds by which a duration may be wrong in an intact file
 INSTALL = 'pip install "wavediff[media]", or ffmpeg on the PATH'
 
@@ -83,12 +84,14 @@ class MediaFile:
         self.exact = False
         self._metadata: dict[str, str] = {}
         self._bits_per_second = 0.0
+        self.damage: list[int] = []  # where samples are missing, while others follow
         self.limit: int | None = None
         self.frames = 0
         self._open(path)
         if not self.frames:  # a browser's recording, for example: counted
             count = sum(map(len, self._blocks))
             self._close()
+            self.damage.clear()
             self._open(path)
             self.frames = max(1, count)
         lossy = self.subtype not in ("PCM_16", "PCM_24")
@@ -173,7 +176,7 @@ class MediaFile:
             self._bits_per_second = stream.bit_rate or container.bit_rate or 0
             both = {**container.metadata, **stream.metadata}
             self._metadata = {k: v for k, v in both.items() if k.lower() not in TECHNICAL}
-            self._blocks = _pyav_blocks(av, container, stream)
+            self._blocks = _pyav_blocks(av, container, stream, self.damage)
         except BadMedia:
             file.close()
             raise
@@ -248,13 +251,36 @@ def _pyav() -> Any:
     return av
 
 
-def _pyav_blocks(av: Any, container: Any, stream: Any) -> Generator[np.ndarray, None, None]:
-    """Yield float32 ``[time, channels]``; a packet that cannot be decoded is the end."""
+def _pyav_blocks(
+    av: Any, container: Any, stream: Any, damage: list[int]
+) -> Generator[np.ndarray, None, None]:
+    """Yield float32 ``[time, channels]``, silence for packets that cannot be decoded in between.
+
+    The sample at which each such gap begins is added to ``damage``.
+    """
+    resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+    count, failed, end = 0, False, None
     try:
-        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
-        for frame in container.decode(stream):
-            for part in resampler.resample(frame):
-                yield np.ascontiguousarray(part.to_ndarray().T)
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except (av.FFmpegError, *BROKEN):
+                failed = True
+                continue
+            for frame in frames:
+                if failed and count:
+                    damage.append(count)
+                    if end is not None and frame.time is not None:
+                        gap = round((frame.time - end) * stream.rate)
+                        if 0 < gap < LONGEST_GAP * stream.rate:
+                            yield np.zeros((gap, stream.channels), np.float32)
+                            count += gap
+                failed = False
+                end = None if frame.time is None else frame.time + frame.samples / frame.sample_rate
+                for part in resampler.resample(frame):
+                    block = np.ascontiguousarray(part.to_ndarray().T)
+                    count += len(block)
+                    yield block
         for part in resampler.resample(None):
             yield np.ascontiguousarray(part.to_ndarray().T)
     except (av.FFmpegError, *BROKEN):

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wavediff.data.latents import read_array
+from wavediff.dense import require_dense
 from wavediff.errors import UserError
 from wavediff.inputs import MELS_READ
 
@@ -58,28 +59,8 @@ def read_mel(path: str | Path) -> np.ndarray | Tensor:
             '"mel".'
         )
     if isinstance(found, Tensor):
-        _require_dense(path, found)
+        require_dense(found, f"{path} holds a tensor that is", most=0, verb="save")
     return found
-
-
-def _require_dense(path: Path, mel: Tensor) -> None:
-    """Refuse tensors that do not hold their values one by one.
-
-    Raises:
-        UserError: for sparse, quantised, nested and empty ones, and for views of fewer values: a
-            small file may ask for any size.
-    """
-    kind = (
-        "nested" if mel.is_nested
-        else "quantised" if mel.is_quantized
-        else "without values (meta)" if mel.is_meta
-        else "sparse" if mel.layout != torch.strided
-        else None
-    )  # fmt: skip
-    if kind is None and mel.numel() * mel.element_size() > mel.untyped_storage().nbytes():
-        kind = "a view that repeats its values"
-    if kind is not None:
-        raise UserError(f"{path} holds a tensor that is {kind}: save a dense, contiguous one.")
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

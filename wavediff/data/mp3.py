@@ -52,7 +52,7 @@ def length_frame(path: Path, estimate: int) -> tuple[int, bytes] | None:
             return None
     # at a higher bit rate, so that there is room
     bare = bytes([first[0], first[1] | 1, (first[2] & 0x0F) | 0x90, first[3]])
-    shape = _parsed(bare)
+    shape = parsed(bare)
     if shape is None or abs(count * shape.samples - estimate) <= 2 * shape.samples:
         return None
     content = bytes(shape.side) + b"Info" + (1).to_bytes(4, "big") + count.to_bytes(4, "big")
@@ -62,7 +62,11 @@ def length_frame(path: Path, estimate: int) -> tuple[int, bytes] | None:
 def _start(file: BinaryIO) -> int:
     """Return where the first frame is, after a tag."""
     file.seek(0)
-    head = file.read(10)
+    return tag_size(file.read(10))
+
+
+def tag_size(head: bytes) -> int:
+    """The size of the ID3 tag that begins with 10 bytes; 0 for other bytes."""
     if head[:3] != b"ID3" or len(head) < 10:
         return 0
     return 10 + sum((b & 0x7F) << shift for b, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
@@ -70,10 +74,10 @@ def _start(file: BinaryIO) -> int:
 
 def _frame(file: BinaryIO, at: int) -> _Frame | None:
     file.seek(at)
-    return _parsed(file.read(4))
+    return parsed(file.read(4))
 
 
-def _parsed(head: bytes) -> _Frame | None:
+def parsed(head: bytes) -> _Frame | None:
     """Read the header of a frame of layer III; None for other bytes."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
         return None

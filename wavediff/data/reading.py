@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +12,8 @@ import soundfile
 
 from wavediff.data import chunks, media, mp3
 from wavediff.data.bit_rate import bit_rate
-from wavediff.data.chained import is_chained
+from wavediff.data.chained import is_chained, mp3_streams
+from wavediff.data.joined import Joined
 from wavediff.errors import UserError, shorten
 from wavediff.inputs import MEDIA_SUFFIXES
 
@@ -24,6 +25,8 @@ IN_BLOCKS = (  # codecs of blocks of samples
     "IMA_ADPCM", "MS_ADPCM", "G721_32", "GSM610", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32",
 )  # fmt: skip
 MOST_PADDING = 8192  # samples
+RESYNC = 1024  # bytes in which libsndfile looks for the next mp3 frame before it gives up
+FLAC_DISTANCES = (*range(1024, 32_769, 1024), *(1 << n for n in range(16, 32)))  # samples
 LAST_PAGE = 1 << 17  # bytes at the end of an Ogg file that hold its last page
 
 
@@ -74,6 +77,10 @@ class AudioReader:
             if 0 < self.frames - spoken < MOST_PADDING:  # the last block is filled up
                 self.frames = spoken
                 self._limit = spoken
+        self._damage: int | None = None  # where it is damaged first, in samples
+        self._lost = 0  # samples of silence to come, in place of damaged ones
+        self._silent = 0  # of them in all
+        self._attempts = 0  # to read on behind damage
         self._whole = self.container != "OGG" or _ends_with_a_page(path)
 
     def blocks(self, size: int) -> Iterator[np.ndarray]:
@@ -93,9 +100,13 @@ class AudioReader:
 
     def seek(self, frame: int) -> None:
         """Go to a sample; in a file that cannot be sought in, such as GSM, on to a later one."""
+        self._lost = 0
         try:
             self._file.seek(frame)
         except soundfile.SoundFileError:
+            if self.container == "FLAC":
+                self._at = frame
+                return self._go_on(frame)
             while self._at < frame and len(self.read(min(frame - self._at, SKIPPED), "float32")):
                 pass
         self._at = frame
@@ -103,23 +114,30 @@ class AudioReader:
     def read(self, frames: int, dtype: str) -> np.ndarray:
         """Read up to ``frames`` samples, ``[frames, channels]``; none at the end.
 
-        What cannot be decoded after samples that can be is taken for the end.
+        What cannot be decoded after samples that can be is left out, in a FLAC file silence.
         """
         if self._limit is not None:
             frames = max(0, min(frames, self._limit - self._at))
         # libsndfile raises where it stops, when it has written the samples before that
         block = np.full((frames, self.channels), np.nan, dtype)
-        start = self._at
-        try:
-            block = self._file.read(out=block)
-        except soundfile.SoundFileError:
-            unread = np.isnan(block[:, 0])
-            count = int(unread.argmax()) if unread.any() else frames
-            if not start and not count:
-                raise
-            block = block[:count]
-            self._file = _End(start + count)
-        self._at = start + len(block)
+        filled, failed = 0, True
+        while failed and filled < frames:
+            lost = min(self._lost, frames - filled)
+            block[filled : filled + lost] = 0
+            self._lost -= lost
+            filled += lost
+            rest = block[filled:]
+            try:
+                count, failed = len(self._file.read(out=rest)), False
+            except soundfile.SoundFileError:
+                unread = np.isnan(rest[:, 0])
+                count = int(unread.argmax()) if unread.any() else len(rest)
+                if not self._at + filled + count:
+                    raise
+                self._go_on(self._at + filled + count)
+            filled += count
+        block = block[:filled]
+        self._at += filled
         if self.subtype in ("FLOAT", "DOUBLE") and len(block):
             self._peak = max(self._peak, float(block.max()), -float(block.min()))
         if len(block) < frames:
@@ -133,6 +151,10 @@ class AudioReader:
         if self.layout is not None and self.layout.excess:
             here, said = self.layout.present, self.layout.declared
             return f"declares {said} of its {here} bytes of samples: it is read to the end"
+        if isinstance(self._decoder, media.MediaFile) and self._decoder.damage:
+            self._damage = self._decoder.damage[0]
+        if self._damage is not None:
+            return self._damaged
         if self.missing:
             share = f"{self.missing:.0%}" if self.missing >= 0.005 else "less than 1%"
             return f"is truncated, {share} of what its header promises is missing: {USED}"
@@ -141,14 +163,26 @@ class AudioReader:
                 f"reaches {self._peak:.4g} times full scale: are its samples whole numbers, to be "
                 "divided by 32768?"
             )
-        if is_chained(self.path, self.container):
+        if not isinstance(self._decoder, Joined) and is_chained(self.path, self.container):
+            other = ", and another is of another format" if self.container == "MP3" else ""
             return (
-                "holds several streams one after the other, of which the first is used: `ffmpeg -i "
-                "IN OUT.wav` may join them"
+                f"holds several streams one after the other, of which the first is used{other}: "
+                "`ffmpeg -i IN OUT.wav` may join them"
             )
         if not self._whole:
             return f"is truncated, its last page is missing, and how much else is not known: {USED}"
         return ""
+
+    @property
+    def _damaged(self) -> str:
+        place = f"is damaged at {self._damage / self.sample_rate:.1f} s"
+        if isinstance(self._file, _End):
+            place += " or ends there"
+        if self._silent:
+            place += f", {self._silent / self.sample_rate:.2g} s of it are silence"
+        if self.missing:
+            place += f", {self.missing:.0%} of what its header promises is missing"
+        return f"{place}: {USED}"
 
     @property
     def strings(self) -> dict[str, str]:
@@ -161,6 +195,26 @@ class AudioReader:
         if isinstance(self._decoder, media.MediaFile):
             return self._decoder.bit_rate
         return bit_rate(self.path, self.container, self.subtype, self.frames / self.sample_rate)
+
+    def _go_on(self, at: int) -> None:
+        """Find what can be decoded behind damage at a sample, if anything."""
+        self._damage = at if self._damage is None else self._damage
+        self._attempts += 1
+        if self.container == "MP3" and self._attempts < self.path.stat().st_size // RESYNC + 100:
+            return  # the decoder searches on where it stopped
+        if self.container == "FLAC":  # the decoder is of no use any more, but a new one is
+            for distance in FLAC_DISTANCES:
+                if at + distance >= self.frames:
+                    break
+                with suppress(soundfile.SoundFileError):
+                    file = _open(self.path, self.layout)
+                    file.seek(at + distance)
+                    if len(file.read(1)):
+                        file.seek(at + distance)
+                        self._file, self._lost = file, distance
+                        self._silent += distance
+                        return
+        self._file = _End(at)
 
     def _compare(self, end: int) -> None:
         """Compare the samples of a compressed file with those that its header declares."""
@@ -183,6 +237,9 @@ class _End:
 
     def tell(self) -> int:
         return self._position
+
+    def seek(self, frame: int) -> None:
+        self._position = frame
 
     def read(self, out: np.ndarray) -> np.ndarray:
         return out[:0]
@@ -274,11 +331,21 @@ def _open(path: Path, layout: chunks.Layout | None) -> Any:
         if file.format == "MP3" and (frame := mp3.length_frame(path, file.frames)):
             file.close()
             file = soundfile.SoundFile(_Mended(path, {}, frame))
-        return file
+        return _joined(path, file) if file.format == "MP3" else file
     except (soundfile.SoundFileError, TypeError):
         if not media.is_media(path) and path.suffix.lower() not in MEDIA_SUFFIXES:
             raise
     return media.MediaFile(path)
+
+
+def _joined(path: Path, first: soundfile.SoundFile) -> soundfile.SoundFile | Joined:
+    """The streams of an MP3 file one after the other, if they are of one format."""
+    files = [first]
+    for start in mp3_streams(path)[1:]:
+        with suppress(soundfile.SoundFileError):
+            files.append(soundfile.SoundFile(_Mended(path, {}, (start, b""))))
+    shapes = {(file.samplerate, file.channels) for file in files}
+    return Joined(files) if len(files) > 1 and len(shapes) == 1 else first
 
 
 class _Mended(io.RawIOBase):

@@ -43,12 +43,16 @@ class Tags:
         pictures: covers.
         native: the tags as mutagen has them, for a file of the same kind; None without.
         blocks: of a FLAC file, others than these.
+        frames: names of those of ID3.
+        chapters: whether an MP4 file has chapters.
     """
 
     comments: list[tuple[str, str]] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     native: Any = None
     blocks: list[Any] = field(default_factory=list)
+    frames: list[str] = field(default_factory=list)
+    chapters: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.comments or self.pictures or self.native or self.blocks)
@@ -73,8 +77,10 @@ def read_tags(path: Path, container: str, strings: Mapping[str, str]) -> Tags:
     native = None if file is None else file.tags
     tags = Tags(native=native)
     if isinstance(native, Frames):
+        tags.frames = [frame.FrameID for frame in native.values()]
         _read_id3(native, tags)
     elif isinstance(native, MP4Tags):
+        tags.chapters = bool(getattr(file, "chapters", None))
         _read_mp4(native, tags)
     elif native is not None:
         for name, value in native.items() if hasattr(native, "items") else native:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wavediff.dense import require_dense
 from wavediff.errors import UserError
 from wavediff.representations.mel_scales import SCALES, convert, frame_rms
 
@@ -95,7 +96,8 @@ def check_mel(
         doubt = "would be audio beyond full scale" if loud else _doubt(flat, front_end)
         if not doubt:
             return mel
-    if scale is not None and within and not loud and _inside(given, scale):
+    trusted = not loud or scale == front_end.log  # its own scale, asserted
+    if scale is not None and within and trusted and _inside(given, scale):
         return mel
 
     values = f"{source} has values from {float(given.min()):.4g} to {float(given.max()):.4g}"
@@ -273,6 +275,8 @@ def _is_linear(mel: Tensor) -> bool:
 
 def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
     """Convert to float32 on the CPU; refuse other than real numbers."""
+    if isinstance(array, np.ndarray | Tensor):
+        require_dense(array, f"{source} is")
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "fiu":
             raise UserError(f"{source} holds {array.dtype} values: a mel is an array of numbers.")

@@ -3,8 +3,8 @@
 A converter's offset or a drift inflates the level that a model normalises by, and its lowest bins.
 But recordings hold rumble that is part of them, so what lies below 20 Hz is subtracted only
 
-- where it has as much power as all else over the last two seconds, or
-- where its mean over that time, the offset, is not small beside the root mean square.
+- where it varies with as much power as all else has over the last two seconds, or
+- of it the mean over that time, the offset, where that is not small beside the root mean square.
 
 All else is left as it is, to the bit. The filter and the decision have a finite reach.
 """
@@ -26,6 +26,7 @@ LEAST_SECONDS = 0.05  # of a signal: a period of 20 Hz
 DRIFT_RATIO = (0.6, 1.0)  # of what lies below 20 Hz to the rest
 OFFSET_RATIO = (0.015, 0.04)  # of the squared mean to all
 SILENT_ENERGY = 1e-20  # per sample
+WHOLE = 1 - 1e-6  # of the filter's weights
 
 
 def drift_reach(sample_rate: int) -> tuple[int, int]:
@@ -66,7 +67,8 @@ def without_drift(
     left, right = max(0, wanted.start - half), min(length, wanted.stop + half)
     inner = slice(wanted.start - left, wanted.stop - left)
     for channel, samples in enumerate(audio):
-        gain = _gain(samples, sample_rate, settle - start / sample_rate)[wanted]
+        offset, gain = _decide(samples, sample_rate, settle - start / sample_rate)[:, wanted]
+        out[channel, wanted] -= offset
         if gain.any():
             near = np.stack([samples[left:right], np.ones(right - left)])
             low, weight = convolve(near, kernel)[:, inner]
@@ -74,10 +76,10 @@ def without_drift(
     return out
 
 
-def _gain(samples: Array, sample_rate: int, settle: float) -> Array:
-    """How much of the low band is subtracted from ``samples [time]``, 0 to 1.
+def _decide(samples: Array, sample_rate: int, settle: float) -> Array:
+    """What is subtracted from ``samples [time]``: an offset, and a share of the low band, 0 to 1.
 
-    It is constant up to ``settle``, in seconds of the piece.
+    Both are constant up to ``settle``, in seconds of the piece.
     """
     block, length = _block(sample_rate), len(samples)
     starts = np.arange(0, length, block)
@@ -86,21 +88,35 @@ def _gain(samples: Array, sample_rate: int, settle: float) -> Array:
     energies = np.add.reduceat(samples * samples, starts) / counts + SILENT_ENERGY
     rate = sample_rate / block
     low, weight = convolve(np.stack([means, np.ones(len(means))]), _kernel(rate))
+    low = low / weight
+    # beside an end of the signal the filter is cut off, and lets through what is above 20 Hz
+    inside = (weight > WHOLE).astype(np.float64)
     past, ahead = round(PAST_SECONDS * rate), round(AHEAD_SECONDS * rate)
-    energy, drift, total, count = _sums(
-        np.stack([energies, (low / weight) ** 2, means, np.ones(len(means))]), past, ahead
+    energy, power, low_sum, total, count, inner_sum, inner_count = _sums(
+        np.stack([energies, low**2, low, means, np.ones(len(means)), inside * low, inside]),
+        past,
+        ahead,
     )
-    rest, energy = (np.maximum(x, SILENT_ENERGY) for x in (energy - drift, energy))
+    rest, energy = (np.maximum(x, SILENT_ENERGY) for x in (energy - power, energy))
     # a short part of speech may be rumble alone
     known = np.minimum(1, count / (ESTABLISHED_SECONDS * rate))
-    offset = total**2 / count / energy * known**2
-    gain = np.maximum(_ramp(drift / rest * known, DRIFT_RATIO), _ramp(offset, OFFSET_RATIO))
+    removed = np.maximum(
+        _ramp(power / rest * known, DRIFT_RATIO),
+        _ramp(total**2 / count / energy * known**2, OFFSET_RATIO),
+    )
+    # an offset alone is taken out as a constant, which leaves all that is beside it as it is
+    varying = np.maximum(0, power - low_sum**2 / count)
+    gain = _ramp(varying / rest * known, DRIFT_RATIO)
+    some = inner_count > 0
+    mean = np.where(some, inner_sum, low_sum) / np.where(some, inner_count, count)
+    decided = np.stack([np.maximum(0, removed - gain) * mean, gain])
     settled = min(round(settle * rate), len(gain) - 1)
     if settled > 0:
-        gain[:settled] = gain[settled]
-    if not gain.any():
-        return np.zeros(length)
-    return np.interp(np.arange(length), starts + (block - 1) / 2, gain)
+        decided[:, :settled] = decided[:, settled, None]
+    if not decided.any():
+        return np.zeros((2, length))
+    at, centres = np.arange(length), starts + (block - 1) / 2
+    return np.stack([np.interp(at, centres, row) for row in decided])
 
 
 def _sums(x: Array, past: int, ahead: int) -> Array:

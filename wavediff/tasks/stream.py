@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from wavediff.data.resampling import StreamResampler, resampler_delay
+from wavediff.dense import require_dense
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError, shorten
 from wavediff.tasks.drift import ESTABLISHED_SECONDS, drift_align, drift_reach, without_drift
@@ -279,6 +280,7 @@ def enhance_signal(
             f"audio of shape {list(audio.shape)} would have {len(audio)} channels: give "
             "[channels, time], its transpose"
         )
+    require_dense(audio, "the audio is")
     signals = audio[None] if audio.ndim == 1 else audio
     stream = EnhancerStream(enhancer, sample_rate, len(signals), **options)
     size = max(1, BLOCK_SAMPLES // len(signals))
@@ -294,6 +296,8 @@ def to_array(block: Tensor | np.ndarray, start: int = 0) -> Array:
 
     start: position of the first sample in the signal, for messages.
     """
+    if isinstance(block, Tensor | np.ndarray):
+        require_dense(block, "the audio is")
     samples = block.detach().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block)
     if not np.issubdtype(samples.dtype, np.floating):
         raise UserError(

@@ -15,6 +15,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Noise, Sampler
 from wavediff.errors import UserError
+from wavediff.inputs import expanded
 from wavediff.tasks.checkpoint import load_task, save_task
 from wavediff.tasks.names import FILE_NAME
 from wavediff.tasks.sampler import checked_sampler
@@ -109,9 +110,9 @@ class Task(nn.Module):
         """Write the model for ``from_pretrained``: to a folder, or a file if the name has a suffix.
 
         Raises:
-            UserError: if the file cannot be written.
+            UserError: if the file cannot be written, or for another kind of value.
         """
-        path = Path(path)
+        path = expanded(path)
         file = path if path.suffix else path / FILE_NAME
         save_task(file, self.config, self.fixed_state() | self.network.state_dict(), self.extra)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import re
+import secrets
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -37,11 +38,16 @@ class RunCheckpoints:
     def paths(self) -> list[tuple[int, Path]]:
         """Return (step, path) of every checkpoint, the oldest first."""
         found = ((_NAME.fullmatch(path.name), path) for path in self.folder.glob("step-*.pt"))
-        return sorted((int(match[1]), path) for match, path in found if match)
+        return sorted((int(match[1]), path) for match, path in found if match and path.is_file())
 
     def save(self, state: Mapping[str, Any], best_step: int | None = None) -> None:
         """Write ``state`` (with its "step") atomically, then remove outdated checkpoints."""
-        with atomic_path(self.folder / f"step-{state['step']:09d}.pt") as temporary:
+        path = self.folder / f"step-{state['step']:09d}.pt"
+        if path.is_dir():
+            aside = path.with_name(f"{path.name}-{secrets.token_hex(3)}")
+            print(f"{path} is a folder: it becomes {aside.name}", file=sys.stderr)
+            path.rename(aside)
+        with atomic_path(path) as temporary:
             torch.save({"format": FORMAT, **state}, temporary)
         for step, path in self.paths()[: -self.keep_last]:
             if step != best_step:
@@ -54,6 +60,9 @@ class RunCheckpoints:
             UserError: if there are checkpoints and none of them can be read.
         """
         paths = self.paths()
+        for path in self.folder.glob("step-*.pt"):
+            if _NAME.fullmatch(path.name) and not path.is_file():
+                print(f"{path} is not a file: it is left out", file=sys.stderr)
         for _, path in reversed(paths):
             try:
                 _verify(path)
