@@ -590,11 +590,11 @@ def test_an_interruption_leaves_no_half_written_file(model, here, monkeypatch, n
 
 
 def test_progress_on_stderr(model, here, monkeypatch, capsys):
-    class Shown(tqdm):
+    class Shown(progress.Bar):
         def __init__(self, **options):
             super().__init__(**options | {"delay": 0, "mininterval": 0})
 
-    monkeypatch.setattr(progress, "tqdm", Shown)
+    monkeypatch.setattr(progress, "Bar", Shown)
     save_sound(here / "in" / "a.wav", 8000)
     save_sound(here / "in" / "b.wav", 44_100, 44_100)
     assert command(model, "in", "-o", "out") == 0
