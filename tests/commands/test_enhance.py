@@ -15,7 +15,6 @@ import soundfile
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tqdm import tqdm
 
 from wavediff import cli
 from wavediff.cli import run
@@ -70,7 +69,7 @@ def model(tmp_path_factory):
     return save(tiny(), tmp_path_factory.mktemp("model"))
 
 
-class Late(tqdm):
+class Late(progress.Bar):
     """A progress bar that a slow machine does not show either."""
 
     def __init__(self, **options):
@@ -79,7 +78,7 @@ class Late(tqdm):
 
 @pytest.fixture(autouse=True)
 def no_bar(monkeypatch):
-    monkeypatch.setattr(progress, "tqdm", Late)
+    monkeypatch.setattr(progress, "Bar", Late)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ class Bar(tqdm):
 
     def display(self, *args: Any, **options: Any) -> None:
         now = self._time()
-        if now >= self.start_t + self.delay:
+        if now >= getattr(self, "start_t", now) + self.delay:  # shown before it starts without one
             self.last_print_t = now  # by which close knows that there is a line to end
             super().display(*args, **options)
 
