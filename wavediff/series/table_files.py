@@ -229,7 +229,8 @@ def _pieces(
     ):
         while True:
             try:
-                frame = reader.get_chunk(rows)
+                with _told():
+                    frame = reader.get_chunk(rows)
             except StopIteration:
                 return
             if not isinstance(frame.index, pandas.RangeIndex):
@@ -245,6 +246,17 @@ def _pieces(
             shown.update(raw.tell() - shown.n)
             each = max(1, handle.raw.begin_piece() // max(len(frame), 1))
             rows = min(most, max(SAMPLE, BYTES // each))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error of pandas' own where the first row has more fields than the header as one of rows."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("zip()"):
+            raise
+        raise pandas.errors.ParserError("the first row has other fields than the header") from error
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -265,7 +277,7 @@ def _reason(path: Path, error: Exception) -> str:
 def _sample(path: Path, options: dict[str, Any], columns: int) -> pandas.DataFrame:
     """The first rows."""
     rows = min(SAMPLE, max(20, CELLS // max(columns, 1)))
-    with opened(path) as (handle, _):
+    with opened(path) as (handle, _), _told():
         return pandas.read_csv(handle, nrows=rows, **options)
 
 
