@@ -272,3 +272,9 @@ def test_windows_text_is_told_and_damaged_utf_8_is_not_taken_for_it(made):
     assert "not text in UTF-8" in made(damaged, code=2)
     assert "not text in UTF-8" in made(text.encode() + b"2024-02-13,\x81\n", code=2)
     assert "not text in UTF-8" in made(text.encode() + b"2024-02-13,\xe9\x02\n", code=2)
+
+
+@pytest.mark.parametrize("fields", ["3", "3,4", "3,4,5"])
+def test_a_first_row_of_more_fields_is_told(made, fields):
+    rows = ["date,x,shop", f"2024-01-01,1,a,{fields}", "2024-01-02,2,a", "2024-01-03,3,a"]
+    assert "more fields" in made("\n".join(rows), code=2)

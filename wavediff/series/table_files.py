@@ -256,7 +256,7 @@ def _told() -> Iterator[None]:
     except ValueError as error:
         if not str(error).startswith("zip()"):
             raise
-        raise pandas.errors.ParserError("the first row has other fields than the header") from error
+        raise pandas.errors.ParserError("the first row has more fields than the header") from error
 
 
 def _reason(path: Path, error: Exception) -> str:
