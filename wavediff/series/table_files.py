@@ -250,7 +250,7 @@ def _pieces(
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """An error of pandas' own where the first row has more fields than the header as one of rows."""
+    """A first row of more fields than the header, an error inside pandas, as one of the table."""
     try:
         yield
     except ValueError as error:
