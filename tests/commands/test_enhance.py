@@ -20,6 +20,7 @@ from wavediff import cli
 from wavediff.cli import run
 from wavediff.commands import progress
 from wavediff.commands.enhance import main
+from wavediff.commands.progress import Bar
 from wavediff.data.audio import AudioWriter
 from wavediff.errors import UserError
 from wavediff.files import conf_folder
@@ -69,7 +70,7 @@ def model(tmp_path_factory):
     return save(tiny(), tmp_path_factory.mktemp("model"))
 
 
-class Late(progress.Bar):
+class Late(Bar):
     """A progress bar that a slow machine does not show either."""
 
     def __init__(self, **options):
@@ -589,7 +590,7 @@ def test_an_interruption_leaves_no_half_written_file(model, here, monkeypatch, n
 
 
 def test_progress_on_stderr(model, here, monkeypatch, capsys):
-    class Shown(progress.Bar):
+    class Shown(Bar):
         def __init__(self, **options):
             super().__init__(**options | {"delay": 0, "mininterval": 0})
 
