@@ -356,10 +356,20 @@ class Forecaster:
         return windows_frame(series, origins, self.paths(origins, horizon), quantiles)
 
     def plot(self, samples: np.ndarray, path: str | Path) -> None:
-        """Plot paths of ``sample`` behind their history to a .png, .pdf or .svg file."""
+        """Plot paths of ``sample`` behind their history to a .png, .pdf or .svg file.
+
+        Raises:
+            UserError: for an array that is not ``[samples, items, horizon, variables]``.
+        """
         from wavediff.series.plot import write_plot  # needs matplotlib
 
-        write_plot(self._read(), np.moveaxis(samples, 3, 2), Path(path))
+        series, found = self._read(), np.shape(samples)
+        if len(found) != 4 or found[1::2] != (len(series), len(series.variables)):
+            raise UserError(
+                f"samples has the shape {list(found)}: give the array of sample(), [samples, "
+                f"{len(series)} items, horizon, {len(series.variables)} variables]"
+            )
+        write_plot(series, np.moveaxis(samples, 3, 2), Path(path))
 
     def _answers(
         self, series: SeriesSet, samples: int | None = None, seed: int | None = None
