@@ -3,7 +3,6 @@
 import bz2
 import datetime
 import decimal
-import functools
 import gzip
 import io
 import lzma
@@ -23,20 +22,12 @@ from pyarrow import parquet
 from wavediff.cli import run
 from wavediff.commands import backtest, forecast, impute
 from wavediff.errors import LONGEST
-from wavediff.series import forecaster as forecaster_module
 from wavediff.series import table_bytes, table_files
 
 FAST = ["--samples", "4", "--steps", "2", "--device", "cpu"]
+pytestmark = pytest.mark.usefixtures("model_is_loaded_once")
 HOURS = [f"2024-01-01 {hour:02d}:00" for hour in range(24)]
 LONG = "x" * 200_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def model_is_loaded_once():
-    load = forecaster_module._load
-    forecaster_module._load = functools.cache(load)
-    yield
-    forecaster_module._load = load
 
 
 def table(times=HOURS, values=None, header="time,x") -> str:

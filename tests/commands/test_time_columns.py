@@ -1,6 +1,5 @@
 """Columns of timestamps through the command: one format, zones kept, ends of months."""
 
-import functools
 import re
 
 import numpy as np
@@ -9,18 +8,10 @@ import pytest
 
 from wavediff.cli import run
 from wavediff.commands import forecast, impute
-from wavediff.series import forecaster as forecaster_module
 from wavediff.series.forecaster import Forecaster
 
 FAST = ["--samples", "4", "--steps", "2", "--device", "cpu"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def model_is_loaded_once():
-    load = forecaster_module._load
-    forecaster_module._load = functools.cache(load)
-    yield
-    forecaster_module._load = load
+pytestmark = pytest.mark.usefixtures("model_is_loaded_once")
 
 
 @pytest.fixture
