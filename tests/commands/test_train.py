@@ -533,6 +533,21 @@ def test_a_folder_named_as_a_checkpoint_gives_way(words, tmp_path, capsys):
     assert same(checkpoint(tmp_path / "run"), checkpoint(tmp_path / "whole"))
 
 
+def test_a_run_that_was_killed_before_its_export_is_exported(words, tmp_path):
+    model = tmp_path / "run" / "model.safetensors"
+    assert run(main, words("run", "trainer.max_steps=1")) == 0
+    older = model.read_bytes()
+    assert run(main, words("run", "trainer.max_steps=2")) == 0
+    whole = load_file(model)
+    for left in (older, older[:100], None):
+        model.unlink()
+        if left is not None:
+            model.write_bytes(left)
+        assert run(main, words("run", "trainer.max_steps=2")) == 0
+        again = load_file(model)
+        assert all(torch.equal(again[name], value) for name, value in whole.items())
+
+
 def test_what_a_killed_run_left_is_removed_by_the_same_command(words, tmp_path):
     code = (
         "import sys, time; from wavediff.files import atomic_path\n"

@@ -23,7 +23,7 @@ from wavediff.training.checkpoint import RunCheckpoints, locked, resume
 from wavediff.training.config import TrainerConfig, trainer_config
 from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
-from wavediff.training.loop import train
+from wavediff.training.loop import is_exported, train
 from wavediff.training.optim import configured_optimizer
 from wavediff.training.validation import Validation, choose_metrics
 
@@ -61,8 +61,9 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 trainer.accept_changes,
                 world,
             )
-            if state is not None and state["step"] >= trainer.max_steps:
-                _say(world, f"{run_dir} has its {state['step']} steps: raise trainer.max_steps")
+            step = -1 if state is None else state["step"]
+            if step >= trainer.max_steps and is_exported(run_dir, step):
+                _say(world, f"{run_dir} has its {step} steps: raise trainer.max_steps")
                 return 0
             prepared = partial(_prepared, plain, state, trainer, world)
             task, pretrained, before, learner = prepared(_initial_labels(plain, state))

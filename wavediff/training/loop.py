@@ -1,5 +1,6 @@
 """The training loop."""
 
+import json
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -113,10 +115,6 @@ def train(
         nonlocal saved_step
         saved_step = counters.step
         if run_dir is not None and save is not None and world.main:
-            facts: dict[str, Any] = {
-                "step": counters.step,
-                "seconds": round(counters.seconds),
-            }
             RunCheckpoints(run_dir, config.keep_last).save(
                 {
                     "step": counters.step,
@@ -127,11 +125,21 @@ def train(
                 },
                 counters.best_step,
             )
-            save(run_dir / MODEL, learner.exported(), facts)
-            if counters.best_step == counters.step:
-                facts |= {str(counters.best_measure): counters.best}
-                save(run_dir / BEST_MODEL, learner.exported(), facts)
+        export()
 
+    def export() -> None:
+        if run_dir is not None and save is not None and world.main:
+            facts: dict[str, Any] = {
+                "step": counters.step,
+                "seconds": round(counters.seconds),
+            }
+            if counters.best_step == counters.step:
+                measured = {str(counters.best_measure): counters.best}
+                save(run_dir / BEST_MODEL, learner.exported(), facts | measured)
+            save(run_dir / MODEL, learner.exported(), facts)  # last: it tells that all is written
+
+    if state is not None:
+        export()  # a process that was killed after its checkpoint has not come to it
     indices = StepIndices(
         counters.step, config.batch_size, config.accumulate, world.rank, world.size
     )
@@ -185,6 +193,15 @@ def train(
             name = signal.Signals(ended).name
             log.say(f"step {counters.step}: saved after {name}; the same command resumes from here")
     return Outcome(counters.step, ended)
+
+
+def is_exported(run_dir: Path, step: int) -> bool:
+    """Whether the model of a run is that of a step: a process may be killed before writing it."""
+    try:
+        with safe_open(run_dir / MODEL, framework="pt") as file:
+            return json.loads((file.metadata() or {})["extra"])["step"] == step
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return False
 
 
 class _Clock:
