@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wavediff.representations.level import RunningLevel, normalised
+from wavediff.representations.level import CausalLevel, RunningLevel, normalised
 
 HOP = 5
 LEVEL = RunningLevel(sample_rate=1000, hop_length=HOP, past=0.04, ahead=0.015)
@@ -98,3 +98,31 @@ def test_a_piece_with_enough_context_is_the_whole():
     piece = LEVEL(audio[..., left:right])
     inside = whole[..., left + past : right - ahead]
     torch.testing.assert_close(piece[..., past:-ahead], inside, rtol=1e-12, atol=0)
+
+
+def test_a_causal_level_is_that_of_the_blocks_up_to_a_samples_own():
+    level = CausalLevel(sample_rate=1000, hop_length=HOP, past=0.04)
+    audio = noise(30 * HOP + 2)
+    audio[..., 12 * HOP : 15 * HOP] = 0
+    found = level(audio)[0, 0]
+    blocks = F.pad(audio, (0, 3)).reshape(31, HOP)
+    ends = []
+    for k in range(31):
+        window = blocks[max(0, k - 8) : k + 1]
+        sound = window[window.abs().amax(1) > 0]
+        ends.append(sound.square().mean().sqrt())
+    torch.testing.assert_close(found[HOP - 1 :: HOP], torch.stack(ends[:30]))
+    torch.testing.assert_close(found[7 * HOP], ends[6] + (ends[7] - ends[6]) / HOP)
+    changed = audio.clone()
+    changed[..., 20 * HOP :] = 7
+    assert torch.equal(level(changed)[..., : 20 * HOP], level(audio)[..., : 20 * HOP])
+
+
+def test_a_causal_level_is_constant_in_the_block_where_sound_begins():
+    level = CausalLevel(sample_rate=1000, hop_length=HOP, past=0.04)
+    audio = F.pad(noise(10 * HOP), (4 * HOP + 2, 0))
+    found = level(audio)[0, 0]
+    assert not found[: 4 * HOP].any()
+    onset = found[4 * HOP : 5 * HOP]
+    assert onset[0] > 0
+    assert (onset == onset[0]).all()

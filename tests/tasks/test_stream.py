@@ -1,6 +1,7 @@
 """Enhancement of endless signals: alignment, blocks, cuts, the high band, level and silence."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from wavediff.errors import UserError
+from wavediff.tasks import stream
 from wavediff.tasks.limiter import limiter_gain
-from wavediff.tasks.stream import EnhancerStream, enhance_signal
+from wavediff.tasks.stream import EnhancerStream
 
 RATES = [8_000, 11_025, 16_000, 17_001, 22_050, 44_100, 48_000, 96_000]
 
@@ -31,6 +33,10 @@ class Standin:
         assert offset % self.hop_length == 0
         assert noisy.dtype == torch.float32
         return self.function(noisy, offset)
+
+
+def enhance_signal(enhancer, audio, rate):
+    return stream.enhance_signal(partial(EnhancerStream, enhancer, rate), audio)
 
 
 def filtering(taps=801, reach=400):

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
+from wavediff.networks.causal import CAUSAL
 from wavediff.networks.conditioner import Upsampler, add_to_each_
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, TableEmbedding
 from wavediff.networks.frames import WHOLE, Frames
@@ -31,13 +32,13 @@ def kaiming_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
 class ResidualBlock(nn.Module):
     """A gated dilated convolution with a residual and a skip connection."""
 
-    def __init__(self, width: int, dilation: int, kernel_size: int) -> None:
+    def __init__(self, width: int, dilation: int, kernel_size: int, hidden: int = HIDDEN) -> None:
         super().__init__()
         padding = dilation * (kernel_size - 1) // 2
         self.dilated_conv = kaiming_conv(
             width, 2 * width, kernel_size, padding=padding, dilation=dilation
         )
-        self.step_projection = nn.Linear(HIDDEN, width)
+        self.step_projection = nn.Linear(hidden, width)
         self.output_projection = kaiming_conv(width, 2 * width, 1)
 
     def forward(
@@ -131,7 +132,7 @@ class DiffWave(nn.Module):
         width: residual channels.
         layers: number of blocks; block i has dilation 2^(i mod dilation_cycle).
         dilation_cycle: see ``layers``.
-        kernel_size: of the dilated convolutions, odd.
+        kernel_size: of the dilated convolutions, odd unless they are ``causal``.
         embedding: of the noise level, ``table`` (with ``steps`` rows) or ``sinusoidal``.
         steps: rows of the table, the number of noise levels.
         shared_upsampler: whether all blocks share one upsampler.
@@ -140,9 +141,11 @@ class DiffWave(nn.Module):
             information of signals with many channels, such as STFT frames.
         anchor_channels: of the known signal y, concatenated to the input; 0 for none.
         out_channels: of the output; ``channels`` by default.
+        hidden: size of the embedding of the noise level that the blocks see.
+        causal: whether the convolutions see a frame and those before it only.
 
     Attributes:
-        receptive_field: frames on either side that a frame depends on.
+        receptive_field: frames on either side that a frame depends on, or before it if ``causal``.
         streams: whether it computes signals in parts, see ``FrameStream``.
     """
 
@@ -166,21 +169,27 @@ class DiffWave(nn.Module):
         rectify_input: bool = True,
         anchor_channels: int = 0,
         out_channels: int | None = None,
+        hidden: int = HIDDEN,
+        causal: bool = False,
     ) -> None:
         super().__init__()
+        self.causal, self.frames = causal, CAUSAL if causal else WHOLE
         self.anchor_channels = anchor_channels
         self.width, self.step_in_residual = width, step_in_residual
         self.rectify_input, self.kernel_size = rectify_input, kernel_size
         self.dilations = [2 ** (i % dilation_cycle) for i in range(layers)]
-        self.receptive_field = sum(self.dilations) * (kernel_size - 1) // 2
-        self.streams = (upsample == 1 or not local_channels) and kernel_size % 2 == 1
+        self.receptive_field = sum(self.dilations) * (kernel_size - 1) // (1 if causal else 2)
+        framewise = upsample == 1 or not local_channels
+        self.streams = framewise and kernel_size % 2 == 1 and not causal
         self.input_projection = kaiming_conv(channels + anchor_channels, width, 1)
         self.embedding = TableEmbedding(steps) if embedding == "table" else SinusoidalEmbedding()
         self.embedding_projection = nn.Sequential(
-            nn.Linear(EMBEDDING, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
+            nn.Linear(EMBEDDING, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
-        self.label_embedding = LabelEmbedding(labels, HIDDEN) if labels else None
-        self.blocks = nn.ModuleList(ResidualBlock(width, d, kernel_size) for d in self.dilations)
+        self.label_embedding = LabelEmbedding(labels, hidden) if labels else None
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, d, kernel_size, hidden) for d in self.dilations
+        )
         conditioned = layers if local_channels else 0
         upsamplers = min(conditioned, 1) if shared_upsampler else conditioned
         self.upsamplers = nn.ModuleList(Upsampler(upsample) for _ in range(upsamplers))
@@ -217,15 +226,18 @@ class DiffWave(nn.Module):
             yield F.conv1d(local, projection.weight, bias)
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames = WHOLE
+        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames | None = None
     ) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
+
+        Args:
+            frames: a stream of parts; None for the whole signal.
 
         Raises:
             ValueError: if a condition that the network was built for is missing.
         """
         with precision(x):
-            return self._predict(x, c_noise, cond, frames)
+            return self._predict(x, c_noise, cond, self.frames if frames is None else frames)
 
     def _predict(self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames) -> Tensor:
         step = self.embedding_projection(self.embedding(c_noise))

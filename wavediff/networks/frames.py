@@ -2,7 +2,8 @@
 
 A convolution over 2 reach + 1 frames lags behind its input by ``reach`` frames. It keeps the last
 2 reach frames for the next part, and what bypasses it is kept until it has caught up. The results
-are those of the whole signal, up to rounding.
+are those of the whole signal, up to rounding. ``wavediff.networks.causal`` has causal layers, which
+do not lag.
 """
 
 from __future__ import annotations
@@ -70,12 +71,10 @@ class FrameStream(Frames):
         return F.conv1d(torch.stack(taps, dim=-1).flatten(TIME), layer.weight, bias_values, size)
 
     def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
-        around = layer.kernel_size[0] - 1
-        x = self._extended(x, around // 2)
-        padding = (around, layer.padding[1])
-        least = layer.stride[1] * (x.shape[3] - 1) + layer.kernel_size[1] - 2 * padding[1]
+        padding, output_padding = transposed_padding(layer, x, bins)
+        x = self._extended(x, padding[0] // 2)
         return F.conv_transpose2d(
-            x, layer.weight, layer.bias, layer.stride, padding, (0, bins - least)
+            x, layer.weight, layer.bias, layer.stride, padding, output_padding
         )
 
     def aligned(self, x: Tensor, y: Tensor) -> Tensor:
@@ -106,3 +105,10 @@ class FrameStream(Frames):
     def _keep(self, parts: list[Tensor]) -> None:
         self._kept[self._layer : self._layer + 1] = [parts]
         self._layer += 1
+
+
+def transposed_padding(layer: Any, x: Tensor, bins: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(padding, output padding) over (time, bins) to convolve extended frames to ``bins``."""
+    padding = (layer.kernel_size[0] - 1, layer.padding[1])
+    least = layer.stride[1] * (x.shape[3] - 1) + layer.kernel_size[1] - 2 * padding[1]
+    return padding, (0, bins - least)

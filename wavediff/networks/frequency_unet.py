@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
+from wavediff.networks.causal import CAUSAL
 from wavediff.networks.frames import WHOLE, Frames
 from wavediff.representations.stft import from_channels, magnitude, to_channels
 
@@ -35,11 +36,12 @@ class FrequencyUNet(nn.Module):
         channels: of the signal, n_fft of the representation.
         anchor_channels: of y; must equal ``channels``.
         widths: channels of the resolutions; each has half the bins of the one before.
-        time_kernel: kernel size in time of the convolutions over frequency, odd.
+        time_kernel: kernel size in time of the convolutions over frequency, odd unless the network
+            over time is ``causal``, which makes these convolutions causal, too.
         options: of the network over time.
 
     Attributes:
-        receptive_field: frames on either side that a frame depends on.
+        receptive_field: frames on either side that a frame depends on, or before it if ``causal``.
         streams: whether it computes signals in parts, see ``FrameStream``.
 
     Raises:
@@ -59,8 +61,6 @@ class FrequencyUNet(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        if time_kernel % 2 == 0:
-            raise ValueError(f"time_kernel must be odd, not {time_kernel}")
         if anchor_channels != channels or channels % 2:
             raise ValueError(
                 f"a mask needs an anchor of STFT frames like the signal: {channels} channels, "
@@ -75,7 +75,12 @@ class FrequencyUNet(nn.Module):
         self.down = nn.ModuleList(conv(nn.Conv2d, a, b) for a, b in pairwise(planes))
         self.place = nn.Parameter(torch.zeros(widths[0], 1, bins[1]))  # embedding of the bins
         self.network = network(channels=widths[-1] * bins[-1], **options)
-        self.receptive_field = self.network.receptive_field + len(widths) * (time_kernel - 1)
+        self.causal = getattr(self.network, "causal", False)
+        if time_kernel % 2 == 0 and not self.causal:
+            raise ValueError(f"time_kernel must be odd, not {time_kernel}")
+        self.frames = CAUSAL if self.causal else WHOLE
+        reach = 2 * len(widths) * (time_kernel - 1)  # of the convolutions down and up
+        self.receptive_field = self.network.receptive_field + reach // (1 if self.causal else 2)
         self.stride = getattr(self.network, "stride", 1)
         self.streams = getattr(self.network, "streams", False)
         outputs = [4, *widths[:-1]]  # mask and residual
@@ -90,16 +95,18 @@ class FrequencyUNet(nn.Module):
         return self.network.prepare(cond)
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames = WHOLE
+        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames | None = None
     ) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
 
         Args:
-            frames: the whole signal, or a stream of parts where the network ``streams``.
+            frames: a stream of parts, a ``CausalStream`` if the network is ``causal`` and a
+                ``FrameStream`` if it ``streams``; None for the whole signal.
 
         Raises:
             ValueError: without an anchor.
         """
+        frames = self.frames if frames is None else frames
         anchor = cond.needed("anchor")
         y = _planes(anchor)
         h = torch.cat([_planes(x), y, magnitude(anchor).mT[:, None]], dim=1)
@@ -111,7 +118,7 @@ class FrequencyUNet(nn.Module):
             skips.append(h)
         batch, width, time, bins = h.shape
         inner = h.permute(0, 3, 1, 2).reshape(batch, bins * width, time)
-        streamed = (frames,) if self.streams else ()
+        streamed = (frames,) if self.streams or self.causal else ()
         inner = self.network(inner, c_noise, cond, *streamed)
         inner = inner.reshape(batch, bins, width, -1).permute(0, 2, 3, 1)
         h = frames.aligned(h, inner) + inner

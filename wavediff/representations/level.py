@@ -38,6 +38,50 @@ class RunningLevel(nn.Module):
         return level[..., :length]
 
 
+class CausalLevel(nn.Module):
+    """Root mean square over the past, for signals that are processed while they arrive.
+
+    At the end of a block of ``hop_length`` samples it is that of the blocks up to it, and within a
+    block it is interpolated linearly: a sample's level depends on no later block. Digital silence
+    is excluded from the mean.
+
+    Args:
+        sample_rate: in Hz.
+        hop_length: samples of a block.
+        past: extent of the window before a block, in seconds.
+    """
+
+    def __init__(self, sample_rate: int, hop_length: int, past: float = 2.0) -> None:
+        super().__init__()
+        self.hop_length = hop_length
+        self.past, self.ahead = round(past * sample_rate / hop_length), 0  # blocks
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """The level, like ``audio [batch, 1, time]``; 0 up to the first sample that is not 0."""
+        length, hop = audio.shape[-1], self.hop_length
+        energy = F.avg_pool1d(F.pad(audio.square(), (0, -length % hop)), hop)
+        ends = self.at_ends(F.pad(energy, (self.past, 0)))
+        starts = torch.cat([ends[..., :1], ends[..., :-1]], dim=-1)
+        return self.within(starts, ends, hop).flatten(-2)[..., :length]
+
+    def at_ends(self, energy: Tensor) -> Tensor:
+        """The level at the ends of blocks ``[..., n]``, of mean energies ``[..., past + n]``."""
+        size = self.past + 1
+        total = F.avg_pool1d(energy, size, 1)
+        sounding = F.avg_pool1d((energy > 0).to(energy), size, 1)
+        return (total / sounding.clamp(min=0.5 / size)).sqrt()
+
+    @staticmethod
+    def within(starts: Tensor, ends: Tensor, size: int) -> Tensor:
+        """The level ``[..., n, size]`` in blocks of ``size``, of those at both ends ``[..., n]``.
+
+        After silence it is constant: nothing is divided by a level that is about to rise from 0.
+        """
+        ramp = torch.arange(1, size + 1, device=ends.device) / size
+        starts = torch.where(starts > 0, starts, ends)[..., None]
+        return torch.lerp(starts, ends[..., None], ramp.to(ends.dtype))
+
+
 def normalised(audio: Tensor, level: Tensor) -> Tensor:
     """``audio / level``, and 0 where the level is 0."""
     return torch.where(level > 0, audio / level.clamp(min=torch.finfo(level.dtype).tiny), 0.0)

@@ -14,15 +14,17 @@ class Representation(nn.Module):
         channels: of z.
         hop_length: audio samples per frame of z.
         halo: frames of z on either side that a decoded frame depends on.
+        extra: frames of z that a signal has besides those of its hops.
     """
 
     channels: int
     hop_length: int
     halo: int
+    extra: int = 0
 
     def frames(self, length: int) -> int:
-        """Number of frames of ``length`` samples, rounded up."""
-        return -(-length // self.hop_length)
+        """Number of frames of ``length`` samples: the hops, rounded up, and ``extra``."""
+        return -(-length // self.hop_length) + self.extra
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """z ``[batch, channels, frames(time)]`` of ``audio [batch, 1, time]``.

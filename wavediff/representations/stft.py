@@ -71,8 +71,7 @@ class STFT(Representation):
         Raises:
             ValueError: for another shape.
         """
-        spectrum = torch.view_as_real(self.stft(audio))
-        return to_channels(self.scale * power_law(spectrum, self.compression, self.LINEAR_BELOW))
+        return self.compressed(self.stft(audio))
 
     def decode(self, z: Tensor, length: int, mel: Tensor | None = None) -> Tensor:
         """Audio ``[batch, 1, length]`` of ``z [batch, n_fft, frames(length)]``.
@@ -80,10 +79,18 @@ class STFT(Representation):
         Raises:
             ValueError: for another shape.
         """
-        compressed = from_channels(z) / self.scale
+        return self.istft(self.expanded(z), length)
+
+    def compressed(self, spectrum: Tensor) -> Tensor:
+        """z ``[batch, n_fft, frames]`` of a complex ``spectrum [batch, n_fft / 2 + 1, frames]``."""
+        parts = torch.view_as_real(spectrum)
+        return to_channels(self.scale * power_law(parts, self.compression, self.LINEAR_BELOW))
+
+    def expanded(self, z: Tensor) -> Tensor:
+        """The complex spectrum of ``z``, see ``compressed``."""
         below = self.LINEAR_BELOW**self.compression
-        spectrum = power_law(compressed, 1 / self.compression, below)
-        return self.istft(torch.view_as_complex(spectrum.contiguous()), length)
+        parts = power_law(from_channels(z) / self.scale, 1 / self.compression, below)
+        return torch.view_as_complex(parts.contiguous())
 
     def stft(self, audio: Tensor) -> Tensor:
         """Complex frames ``[batch, n_fft / 2 + 1, frames(time)]`` of ``audio [batch, 1, time]``.

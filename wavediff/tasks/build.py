@@ -244,5 +244,10 @@ def _local(mel: Any, representation: Any) -> dict[str, int]:
             f"the mel's hop_length, {mel.hop_length}, must be a multiple of the representation's, "
             f"{representation.hop_length}"
         )
+    if representation.extra:
+        raise UserError(
+            f"{type(representation).__name__} has other frames than a mel: leave the mel out, or "
+            "give another representation"
+        )
     upsample = mel.hop_length // representation.hop_length
     return {"local_channels": mel.n_mels, "upsample": upsample}

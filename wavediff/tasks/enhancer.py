@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,12 +20,15 @@ from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
 from wavediff.evaluation.perceptual import disturbance
 from wavediff.evaluation.spectral import mr_stft
-from wavediff.representations.level import RunningLevel, normalised
+from wavediff.representations.asymmetric_stft import AsymmetricSTFT
+from wavediff.representations.level import CausalLevel, RunningLevel, normalised
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.arguments import check_call
 from wavediff.tasks.frame_enhancer import FrameEnhancer, takes_frames
+from wavediff.tasks.live import LiveStream
+from wavediff.tasks.live_step import LiveStep
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.task import DiffusionTask
@@ -44,7 +47,7 @@ class Enhancer(DiffusionTask):
         clean = enhancer(noisy, sample_rate)        # [channels, time] or [time], any rate
 
     Args:
-        mel: front-end of the local condition, besides the anchor.
+        mel: front-end of the local condition, besides the anchor; None for no local condition.
         representation, network, schedule, prediction, objective, sampler: see ``DiffusionTask``.
         crop_seconds: duration of a training example, in seconds.
         magnitude_weight: of the squared error of the compressed magnitudes (Braun & Tashev 2021);
@@ -54,8 +57,13 @@ class Enhancer(DiffusionTask):
         snr_weight: of the decoded estimate's error in dB, see ``thresholded_error_db``.
         pesq_weight: of a differentiable form of PESQ's disturbance, see
             ``wavediff.evaluation.perceptual``.
-        level_past, level_ahead: seconds of past and future in the running level.
+        level_past, level_ahead: seconds of past and future in the running level; no future
+            (``level_ahead=None``) is a ``CausalLevel``.
         level_rms: RMS after normalisation, relative to noise of standard deviation 1.
+        sample_rate: in Hz, without a mel; with one, that of the mel.
+
+    Attributes:
+        causal: whether nothing but the representation looks ahead, see ``LiveStream``.
 
     Raises:
         UserError: for a weight that is not a finite number of 0 or more.
@@ -71,13 +79,13 @@ class Enhancer(DiffusionTask):
 
     def __init__(
         self,
-        mel: MelFrontEnd,
         representation: Representation,
         network: nn.Module,
         schedule: Schedule,
         prediction: Prediction,
         objective: Objective,
         sampler: Sampler,
+        mel: MelFrontEnd | None = None,
         crop_seconds: float = 2.0,
         magnitude_weight: float = 0.0,
         l1_weight: float = 0.0,
@@ -85,8 +93,9 @@ class Enhancer(DiffusionTask):
         snr_weight: float = 0.0,
         pesq_weight: float = 0.0,
         level_past: float = 2.0,
-        level_ahead: float = 0.25,
+        level_ahead: float | None = 0.25,
         level_rms: float = 1.0,
+        sample_rate: int = 16_000,
     ) -> None:
         denoiser = Denoiser(network, schedule, prediction)
         super().__init__(denoiser, objective, sampler, representation)
@@ -98,12 +107,24 @@ class Enhancer(DiffusionTask):
             pesq_weight=pesq_weight,
         )
         self.mel = mel
+        self._sample_rate = sample_rate
         self.crop_seconds = crop_seconds
         self.magnitude_weight, self.l1_weight = magnitude_weight, l1_weight
         self.mr_stft_weight, self.snr_weight = mr_stft_weight, snr_weight
         self.pesq_weight = pesq_weight
-        self.level = RunningLevel(mel.sample_rate, mel.hop_length, level_past, level_ahead)
+        grid = self.sample_rate, (representation if mel is None else mel).hop_length
+        self.level: RunningLevel | CausalLevel
+        if level_ahead is None:
+            self.level = CausalLevel(*grid, level_past)
+        else:
+            self.level = RunningLevel(*grid, level_past, level_ahead)
         self.level_rms = level_rms
+        self.causal = (
+            mel is None
+            and isinstance(representation, AsymmetricSTFT)
+            and getattr(network, "causal", False)
+            and level_ahead is None
+        )
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "enhancer-16k") -> Self:
@@ -116,18 +137,18 @@ class Enhancer(DiffusionTask):
 
     @property
     def sample_rate(self) -> int:  # type: ignore[override]
-        return self.mel.sample_rate
+        return self._sample_rate if self.mel is None else self.mel.sample_rate
 
     @property
     def hop_length(self) -> int:
         """Grid on which a recording may be split, in samples."""
         stride = getattr(self.network, "stride", 1)
-        return math.lcm(self.mel.hop_length, stride * self.representation.hop_length)
+        return math.lcm(self.level.hop_length, stride * self.representation.hop_length)
 
     @property
     def crop_length(self) -> int:  # type: ignore[override]
         """Length of a training example, in samples."""
-        hop = self.mel.hop_length
+        hop = self.level.hop_length
         return round(self.crop_seconds * self.sample_rate / hop) * hop
 
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
@@ -193,7 +214,7 @@ class Enhancer(DiffusionTask):
 
     def condition(self, noisy: Tensor) -> Condition:
         """Condition of normalised ``noisy [batch, 1, time]``."""
-        local = self.mel(noisy)
+        local = None if self.mel is None else self.mel(noisy)
         return Condition(local=local, anchor=self.representation.encode(noisy, local))
 
     def forward(
@@ -219,9 +240,9 @@ class Enhancer(DiffusionTask):
         Raises:
             UserError: for invalid audio, a value out of range, or an unknown sampler.
         """
-        check_call(self.network, seed, sample_rate)
-        chosen = self.with_sampler(sampler, steps)
-        return enhance_signal(self, audio, sample_rate, sampler=chosen, seed=seed, dry=dry)
+        options: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": seed, "dry": dry}
+        begin = partial(self.stream, sample_rate, chunk_seconds=None, **options)
+        return enhance_signal(begin, audio)
 
     def stream(
         self,
@@ -234,7 +255,7 @@ class Enhancer(DiffusionTask):
         dry: float = 0.0,
         chunk_seconds: float | None = 0.6,
         progress: Callable[[float], None] | None = None,
-    ) -> EnhancerStream:
+    ) -> EnhancerStream | LiveStream:
         """Enhance a stream of blocks ``[channels, n]``, with the same result as ``forward``.
 
             stream = enhancer.stream(48_000)
@@ -247,7 +268,7 @@ class Enhancer(DiffusionTask):
             chunk_seconds: of signal per network call: shorter chunks have a lower latency and a
                 higher cost. None has the lowest cost, for files. With one network call per sample,
                 a network that ``streams`` computes each frame once; others compute the context of
-                each chunk again.
+                each chunk again. A ``causal`` model computes what is there with every push.
             progress: called with the seconds of signal that have been processed.
 
         Raises:
@@ -255,6 +276,9 @@ class Enhancer(DiffusionTask):
         """
         check_call(self.network, seed, sample_rate)
         chosen = self.with_sampler(sampler, steps)
+        if self.causal:
+            step = LiveStep(self, chosen, seed)
+            return LiveStream(self, step, sample_rate, channels, dry=dry, progress=progress)
         by_frames = chunk_seconds is not None and takes_frames(self, chosen)
         return EnhancerStream(
             self,
@@ -277,9 +301,9 @@ class Enhancer(DiffusionTask):
         sampler = self.sampler if sampler is None else sampler
         frames = self.network.receptive_field * sampler.calls(self.denoiser.schedule)
         around = (frames + 2 * self.representation.halo + 1) * self.representation.hop_length
-        around += self.mel.n_fft
+        around += 0 if self.mel is None else self.mel.n_fft
         level = (self.level.past + 1, self.level.ahead + 1)
-        past, ahead = (around + frames * self.mel.hop_length for frames in level)
+        past, ahead = (around + frames * self.level.hop_length for frames in level)
         return past, ahead
 
     @torch.no_grad()

@@ -27,8 +27,9 @@ def takes_frames(enhancer: Enhancer, sampler: Sampler) -> bool:
     """Whether ``FrameEnhancer`` can take the model with a sampler: one call, frames like mels."""
     return (
         getattr(enhancer.network, "streams", False)
+        and enhancer.mel is not None
         and sampler.calls(enhancer.denoiser.schedule) == 1
-        and enhancer.hop_length == enhancer.representation.hop_length == enhancer.mel.hop_length
+        and enhancer.hop_length == enhancer.representation.hop_length == enhancer.level.hop_length
     )
 
 
@@ -41,6 +42,7 @@ class FrameEnhancer:
     """
 
     def __init__(self, enhancer: Enhancer, sampler: Sampler, seed: int) -> None:
+        assert enhancer.mel is not None
         self.enhancer, self.sampler, self.seed = enhancer, sampler, seed
         self.hop, self.halo = enhancer.hop_length, enhancer.representation.halo
         # frames about a frame that its encoding depends on

@@ -98,22 +98,7 @@ class EnhancerStream:
         progress: Callable[[float], None] | None = None,
         windows: Callable[[], Windows] | None = None,
     ) -> None:
-        if not 1_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
-            raise UserError(
-                f"a sample rate of {sample_rate} Hz is out of range: give an integer from 1000 to "
-                "768000"
-            )
-        for name, value in (("dry", dry), ("channels", channels), ("chunk_seconds", chunk_seconds)):
-            if not isinstance(value, Real) and not (name == "chunk_seconds" and value is None):
-                raise UserError(f"{name}={shorten(repr(value))} is not a number")
-        if channels < 1:
-            raise UserError(f"{channels} channels are out of range: audio has at least 1 channel")
-        if not 0 <= dry <= 1:
-            raise UserError(f"dry={dry} is out of range: it is a share from 0 to 1")
-        if chunk_seconds is not None and not chunk_seconds > 0:
-            raise UserError(
-                f"chunk_seconds={chunk_seconds} is out of range: give more than 0 seconds"
-            )
+        check_stream(sample_rate, channels, dry, chunk_seconds)
         self.enhancer, self.sampler, self.seed, self.dry = enhancer, sampler, seed, dry
         self.progress, self.windows = progress, windows
         self._open_windows: dict[tuple[int, ...], Windows] = {}
@@ -255,16 +240,46 @@ class EnhancerStream:
         return limit(wet, noisy, self.sample_rate)
 
 
+def check_stream(
+    sample_rate: int, channels: int, dry: float, chunk_seconds: float | None = None
+) -> None:
+    """Check the options of a stream.
+
+    Raises:
+        UserError: for a value that is no number or out of range.
+    """
+    if not 1_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
+        raise UserError(
+            f"a sample rate of {sample_rate} Hz is out of range: give an integer from 1000 to "
+            "768000"
+        )
+    for name, value in (("dry", dry), ("channels", channels), ("chunk_seconds", chunk_seconds)):
+        if not isinstance(value, Real) and not (name == "chunk_seconds" and value is None):
+            raise UserError(f"{name}={shorten(repr(value))} is not a number")
+    if channels < 1:
+        raise UserError(f"{channels} channels are out of range: audio has at least 1 channel")
+    if not 0 <= dry <= 1:
+        raise UserError(f"dry={dry} is out of range: it is a share from 0 to 1")
+    if chunk_seconds is not None and not chunk_seconds > 0:
+        raise UserError(f"chunk_seconds={chunk_seconds} is out of range: give more than 0 seconds")
+
+
+class Stream(Protocol):
+    """What enhances blocks in order, see ``EnhancerStream`` and ``LiveStream``."""
+
+    def push(self, block: Tensor | np.ndarray) -> Tensor | np.ndarray: ...
+
+    def finish(self) -> Tensor | np.ndarray: ...
+
+
 def enhance_signal(
-    enhancer: SpeechEnhancer, audio: Tensor | np.ndarray, sample_rate: int, **options: Any
+    begin: Callable[[int], Stream], audio: Tensor | np.ndarray
 ) -> Tensor | np.ndarray:
     """``audio [time]`` or ``[channels, time]`` enhanced, of the same kind, shape and type.
 
     Args:
-        enhancer: the model.
+        begin: makes a stream of a number of channels.
         audio: floating-point, full scale [-1, 1].
-        sample_rate: of the audio, in Hz.
-        options: those of ``EnhancerStream``.
 
     Raises:
         UserError: for another type or shape, integers, NaN or infinite samples, or a sample rate
@@ -282,7 +297,7 @@ def enhance_signal(
         )
     require_dense(audio, "the audio is")
     signals = audio[None] if audio.ndim == 1 else audio
-    stream = EnhancerStream(enhancer, sample_rate, len(signals), **options)
+    stream = begin(len(signals))
     size = max(1, BLOCK_SAMPLES // len(signals))
     starts = range(0, signals.shape[1], size) or [0]
     parts: list[Any] = [stream.push(signals[:, start : start + size]) for start in starts]
