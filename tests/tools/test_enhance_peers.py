@@ -268,7 +268,9 @@ def test_a_peer_that_fails_is_a_row_that_says_why(bench, wheels, tmp_path, monke
     assert not (tmp_path / "cache").exists()
 
 
-def test_weights_with_another_checksum_are_not_run(bench, wheels, served, tmp_path, capsys):
+def test_weights_that_are_not_got_or_others_are_not_run(
+    bench, wheels, served, tmp_path, monkeypatch, capsys
+):
     (served[0] / "gtcrn_simple.onnx").write_bytes(b"other weights")
     assert bench("--set=set") == 2
     name = "GTCRN, DNS3 weights (onnxruntime 1.32.0)"
@@ -280,6 +282,14 @@ def test_weights_with_another_checksum_are_not_run(bench, wheels, served, tmp_pa
     assert bench("--set=set") == 2
     problem = table(capsys.readouterr().out)[name][0]
     assert f"{cached} has the SHA-256" in problem
+    cached.unlink()
+    monkeypatch.setattr(
+        bench.module.enhance_peers, "GTCRN_URL", "http://127.0.0.1:9/gtcrn_simple.onnx"
+    )
+    assert bench("--set=set") == 2
+    problem = table(capsys.readouterr().out)[name][0]
+    assert "refused" in problem
+    assert problem.endswith("or get it by hand and name it by --gtcrn")
 
 
 @pytest.mark.parametrize(
