@@ -16,6 +16,7 @@ from wavediff.errors import UserError, shorten
 from wavediff.files import exclusive
 
 STAGING = ".download"
+BY_HAND = "set data.root to the folder that holds it"
 
 
 def fetch_archive(
@@ -108,21 +109,30 @@ def _below(name: str) -> PurePosixPath:
     return path
 
 
-def fetch_file(url: str, root: Path, size: str) -> Path:
+def fetch_file(
+    url: str, root: Path, size: str, *, checksum: str | None = None, by_hand: str = BY_HAND
+) -> Path:
     """Return the file of ``url`` in ``root``, downloaded if it is absent.
 
+    Args:
+        checksum: SHA-256 of the file.
+        by_hand: what to do with a file that was got by hand, for messages.
+
     Raises:
-        UserError: if it cannot be downloaded.
+        UserError: if it cannot be downloaded, or has another checksum.
     """
     place = root / url.rsplit("/", 1)[-1]
-    if place.is_file():
-        return place
-    with _explained(place.name, root, size):
+    with _explained(place.name, root, size, by_hand):
+        if place.is_file():
+            _verify(place, checksum)
+            return place
         root.mkdir(parents=True, exist_ok=True)
         with exclusive(root):
             if not place.is_file():
                 print(f"data: downloading {place.name} ({size}) to {root}", file=sys.stderr)
-                torch.hub.download_url_to_file(url, str(place), progress=sys.stderr.isatty())
+                torch.hub.download_url_to_file(
+                    url, str(place), hash_prefix=checksum, progress=sys.stderr.isatty()
+                )
     return place
 
 
@@ -158,7 +168,7 @@ def _fetch(download: Callable[[Path], None], root: Path, folder: str, size: str)
 
 
 @contextmanager
-def _explained(name: str, root: Path, size: str) -> Iterator[None]:
+def _explained(name: str, root: Path, size: str, by_hand: str = BY_HAND) -> Iterator[None]:
     """Turn any error of the network, server, disk or archive into one sentence."""
     try:
         yield
@@ -166,5 +176,5 @@ def _explained(name: str, root: Path, size: str) -> Iterator[None]:
         reason = getattr(error, "reason", None) or error
         raise UserError(
             f"{name} ({size}) is not in {root} and could not be downloaded ({reason}): check the "
-            "network and the disk, or get it by hand and set data.root to the folder that holds it"
+            f"network and the disk, or get it by hand and {by_hand}"
         ) from error
