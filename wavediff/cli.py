@@ -34,6 +34,7 @@ COMMANDS = {
     "import": "convert a checkpoint of another project",
     "tune": "search the time grid for a given number of sampling steps",
     "bundle": "export a run as a checkpoint in half precision",
+    "export": "write a model as an ONNX file",
     "info": "describe a checkpoint, or list the bundled models",
 }
 

@@ -29,6 +29,7 @@ QUICK = [
     ("sampler.times=3", "sampler"),
     ("task.crop_frames=abc", "crop_frames"),
     ("mel.n_mels=1000000", "n_mels"),
+    ("network.kernel_size=1000000", "kernel_size must be 1 to 1023"),
     ("run_dir=''", "run_dir"),
 ]
 MORE = [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soxr
 import torch
+from toys import tiny_config, tiny_live_config, with_random_weights
 
 from wavediff.diffusion.noise import ItemNoise
 from wavediff.errors import UserError
@@ -14,35 +15,9 @@ from wavediff.tasks.live import LiveStream
 RATE, HOP = 4000, 16
 
 
-def config(read_group, make_config) -> dict:
-    base = make_config("stft")
-    representation = {
-        "_target_": "wavediff.representations.asymmetric_stft.AsymmetricSTFT",
-        "n_fft": 64,
-        "hop_length": HOP,
-        "compression": 0.5,
-    }
-    network = read_group("network", "frequency_unet_causal") | {"widths": [4, 6]}
-    network["network"] = network["network"] | {"width": 8, "layers": 3, "dilation_cycle": 3}
-    task = {"crop_seconds": 0.2, "level_ahead": None, "level_past": 0.2, "sample_rate": RATE}
-    return {
-        "task": read_group("task", "enhancer") | task,
-        "representation": representation,
-        "network": network,
-        "schedule": read_group("schedule", "bridge"),
-        "prediction": "x0",
-        "objective": base["objective"],
-        "sampler": read_group("sampler", "bridge"),
-    }
-
-
 @pytest.fixture
-def enhancer(read_group, make_config) -> Enhancer:
-    torch.manual_seed(0)
-    enhancer = build_task(config(read_group, make_config))
-    for parameter in enhancer.network.parameters():
-        torch.nn.init.normal_(parameter, std=0.15)
-    return enhancer.eval()
+def enhancer() -> Enhancer:
+    return with_random_weights(tiny_live_config())
 
 
 def noise(length: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -182,7 +157,7 @@ def test_a_step_of_training(enhancer):
     )
 
 
-def test_what_cannot_be_is_refused(enhancer, read_group, make_config):
+def test_what_cannot_be_is_refused(enhancer):
     for options, word in (
         ({"sample_rate": 0}, "sample rate"),
         ({"sample_rate": RATE, "channels": 0}, "channels"),
@@ -199,4 +174,4 @@ def test_what_cannot_be_is_refused(enhancer, read_group, make_config):
     with pytest.raises(UserError, match="finished"):
         stream.push(noise(10))
     with pytest.raises(UserError, match="other frames than a mel"):
-        build_task(config(read_group, make_config) | {"mel": make_config("stft")["mel"]})
+        build_task(tiny_live_config() | {"mel": tiny_config("stft")["mel"]})

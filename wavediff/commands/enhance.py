@@ -105,6 +105,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)"
     )
     parser.add_bit_rate()
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: onnxruntime, which the model is exported for at its first use",
+    )
     add(
         "--report",
         path,
@@ -164,6 +170,7 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
         "seed": arguments.seed,
         "dry": arguments.dry,
         "chunk_seconds": None,
+        "backend": arguments.backend,
     }
     failures: dict[Path, str] = {}
     done = 0.0

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from wavediff.networks.conditioned import HIDDEN, Conditioned
 from wavediff.networks.conditioner import add_to_each_
+from wavediff.networks.kernels import check_kernel
 from wavediff.networks.norm import FrameNorm
 
 
@@ -70,9 +71,10 @@ class ConvNeXt(Conditioned):
         anchor_channels: int = 0,
         out_channels: int | None = None,
     ) -> None:
-        if min(width, layers, expansion, kernel_size) < 1 or kernel_size % 2 == 0:
+        check_kernel(kernel_size)
+        if min(width, layers, expansion) < 1 or kernel_size % 2 == 0:
             raise ValueError(
-                "width, layers, expansion and kernel_size must be 1 or more, kernel_size odd, got "
+                "width, layers and expansion must be 1 or more, kernel_size odd, got "
                 f"{width}, {layers}, {expansion}, {kernel_size}"
             )
         super().__init__(width, local_channels, upsample, labels, anchor_channels, kernel_size)

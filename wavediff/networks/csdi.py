@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.diffwave import EMBEDDING, HIDDEN, ResidualBlock, kaiming_conv
 from wavediff.networks.embedding import SinusoidalEmbedding
+from wavediff.networks.kernels import check_kernel
 from wavediff.networks.precision import precision
 
 MAX_CELLS = 1 << 16  # channels times steps of one pass without gradients: bounds memory
@@ -93,6 +94,7 @@ class CSDI(nn.Module):
         heads: int = 4,
     ) -> None:
         super().__init__()
+        check_kernel(kernel_size)
         own, after = shared_start, local_channels - shared_start - shared_channels
         if own < 0 or after < 0 or own % channels or after % (2 * channels):
             raise ValueError(

@@ -16,6 +16,7 @@ from wavediff.networks.causal import CAUSAL
 from wavediff.networks.conditioner import Upsampler, add_to_each_
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, TableEmbedding
 from wavediff.networks.frames import WHOLE, Frames
+from wavediff.networks.kernels import check_kernel
 from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 512
@@ -144,6 +145,9 @@ class DiffWave(nn.Module):
         hidden: size of the embedding of the noise level that the blocks see.
         causal: whether the convolutions see a frame and those before it only.
 
+    Raises:
+        ValueError: for a ``kernel_size`` out of range.
+
     Attributes:
         receptive_field: frames on either side that a frame depends on, or before it if ``causal``.
         streams: whether it computes signals in parts, see ``FrameStream``.
@@ -173,6 +177,7 @@ class DiffWave(nn.Module):
         causal: bool = False,
     ) -> None:
         super().__init__()
+        check_kernel(kernel_size)
         self.causal, self.frames = causal, CAUSAL if causal else WHOLE
         self.anchor_channels = anchor_channels
         self.width, self.step_in_residual = width, step_in_residual

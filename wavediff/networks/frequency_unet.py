@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.causal import CAUSAL
 from wavediff.networks.frames import WHOLE, Frames
+from wavediff.networks.kernels import check_kernel
 from wavediff.representations.stft import from_channels, magnitude, to_channels
 
 KERNEL = 5  # bins
@@ -61,6 +62,7 @@ class FrequencyUNet(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        check_kernel(time_kernel, "time_kernel")
         if anchor_channels != channels or channels % 2:
             raise ValueError(
                 f"a mask needs an anchor of STFT frames like the signal: {channels} channels, "

@@ -75,7 +75,7 @@ class LocalAttention(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         batch, width, frames = h.shape
-        window, blocks = self.window, -(-frames // self.window)
+        window, blocks = self.window, (frames + self.window - 1) // self.window
         query, key, value = self.query_key_value(self.norm(h)).chunk(3, dim=1)
         missing = blocks * window - frames
         query = F.pad(query, (0, missing)).unflatten(-1, (blocks, window))
@@ -83,13 +83,18 @@ class LocalAttention(nn.Module):
             F.pad(x, (window, missing + window)).unfold(-1, 3 * window, window)
             for x in (key, value)
         )
-        # [batch, blocks, heads, frames of a block, width of a head]
+        # [batch, blocks heads, frames of a block, width of a head]
         query, key, value = (
-            x.unflatten(1, (self.heads, -1)).permute(0, 3, 1, 4, 2) for x in (query, key, value)
+            x.unflatten(1, (self.heads, -1)).permute(0, 3, 1, 4, 2).flatten(1, 2)
+            for x in (query, key, value)
         )
-        mask = self._mask(frames, blocks).to(query.dtype)
+        mask = self._mask(frames, blocks).to(query.dtype).flatten(0, 1)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        y = y.permute(0, 2, 4, 1, 3).reshape(batch, width, blocks * window)[..., :frames]
+        y = (
+            y.unflatten(1, (blocks, self.heads))
+            .permute(0, 2, 4, 1, 3)
+            .reshape(batch, width, blocks * window)[..., :frames]
+        )
         return SCALE * (h + self.output(y))
 
     def _mask(self, frames: int, blocks: int) -> Tensor:

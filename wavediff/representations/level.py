@@ -29,7 +29,11 @@ class RunningLevel(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """The level, like ``audio [batch, 1, time]``; 0 if the window is digital silence."""
         length, hop = audio.shape[-1], self.hop_length
-        energy = F.avg_pool1d(audio.square(), hop, ceil_mode=True)
+        # the last block may be shorter, and its mean is over what there is of it
+        count = (length + hop - 1) // hop
+        energy = F.avg_pool1d(F.pad(audio.square(), (0, count * hop - length)), hop)
+        starts = hop * torch.arange(count, device=audio.device)
+        energy = energy * (hop / (length - starts).clamp(max=hop)).to(energy.dtype)
         window, size = (self.past, self.ahead), self.past + self.ahead + 1
         total = F.avg_pool1d(F.pad(energy, window), size, 1)
         sounding = F.avg_pool1d(F.pad((energy > 0).to(energy), window), size, 1)

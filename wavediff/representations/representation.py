@@ -24,7 +24,7 @@ class Representation(nn.Module):
 
     def frames(self, length: int) -> int:
         """Number of frames of ``length`` samples: the hops, rounded up, and ``extra``."""
-        return -(-length // self.hop_length) + self.extra
+        return (length + self.hop_length - 1) // self.hop_length + self.extra
 
     def encode(self, audio: Tensor, mel: Tensor | None = None) -> Tensor:
         """z ``[batch, channels, frames(time)]`` of ``audio [batch, 1, time]``.

@@ -18,6 +18,7 @@ from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.errors import UserError, shorten
 from wavediff.evaluation.perceptual import disturbance
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.asymmetric_stft import AsymmetricSTFT
@@ -27,8 +28,10 @@ from wavediff.representations.representation import Representation
 from wavediff.representations.stft import magnitude
 from wavediff.tasks.arguments import check_call
 from wavediff.tasks.frame_enhancer import FrameEnhancer, takes_frames
-from wavediff.tasks.live import LiveStream
+from wavediff.tasks.live import LiveStream, Step
 from wavediff.tasks.live_step import LiveStep
+from wavediff.tasks.onnx_cache import cached_session
+from wavediff.tasks.onnx_runtime import OnnxEnhancer, OnnxStep
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.stream import EnhancerStream, enhance_signal
 from wavediff.tasks.task import DiffusionTask
@@ -255,6 +258,7 @@ class Enhancer(DiffusionTask):
         dry: float = 0.0,
         chunk_seconds: float | None = 0.6,
         progress: Callable[[float], None] | None = None,
+        backend: str = "torch",
     ) -> EnhancerStream | LiveStream:
         """Enhance a stream of blocks ``[channels, n]``, with the same result as ``forward``.
 
@@ -270,18 +274,30 @@ class Enhancer(DiffusionTask):
                 a network that ``streams`` computes each frame once; others compute the context of
                 each chunk again. A ``causal`` model computes what is there with every push.
             progress: called with the seconds of signal that have been processed.
+            backend: ``torch``, or ``onnx`` for onnxruntime with the default sampler.
 
         Raises:
-            UserError: see ``forward``.
+            UserError: see ``forward``; for a model that cannot be exported, or another sampler.
         """
         check_call(self.network, seed, sample_rate)
         chosen = self.with_sampler(sampler, steps)
-        if self.causal:
-            step = LiveStep(self, chosen, seed)
-            return LiveStream(self, step, sample_rate, channels, dry=dry, progress=progress)
+        model: Enhancer | OnnxEnhancer = self
         by_frames = chunk_seconds is not None and takes_frames(self, chosen)
+        step: Step = LiveStep(self, chosen, seed)
+        if backend == "onnx":
+            if sampler is not None or steps is not None:
+                raise UserError("onnxruntime has the model's own sampler: leave sampler and steps")
+            session, metadata = cached_session(self)
+            if self.causal:
+                step = OnnxStep(session, metadata)
+            else:
+                model, by_frames = OnnxEnhancer(session, metadata), False
+        elif backend != "torch":
+            raise UserError(f"no backend {shorten(backend)}: give torch or onnx")
+        if self.causal:
+            return LiveStream(self, step, sample_rate, channels, dry=dry, progress=progress)
         return EnhancerStream(
-            self,
+            model,
             sample_rate,
             channels,
             sampler=chosen,
