@@ -131,6 +131,7 @@ def main(argv: list[str] | None = None) -> int:
         composed = compose("train", ["recipe=libri_noise_live", *options.overrides])
     config = {key: composed[key] for key in (*GROUPS, "data")}
     config = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    torch.manual_seed(0)  # of the embedding of the noise level, which is not taken over
     student = build_task({group: config[group] for group in GROUPS})
     teacher = Enhancer.from_pretrained(options.teacher)
 
