@@ -64,7 +64,14 @@ def main(argv: list[str] | None = None) -> int:
     check_record(arguments)
     require_model(arguments)
     audio = audio_system()
-    setup = plan(audio, arguments.input, arguments.output, arguments.rate, arguments.channels)
+    setup = plan(
+        audio,
+        arguments.input,
+        arguments.output,
+        arguments.rate,
+        arguments.channels,
+        arguments.latency,
+    )
     with interruptible():
         return live(audio, setup, arguments)
 
@@ -84,6 +91,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_strength()
     what = "blocks of time for computing: more for a slow or busy machine"
     add("--buffer", whole(1, MOST_BUFFER), "BLOCKS", what, default=1)
+    parser.add_argument(
+        "--latency",
+        choices=["low", "high"],
+        default="low",
+        help="of the devices: high where they lose samples (default: low)",
+    )
     add("--seconds", positive_float, "N", "end by itself (default: when it is stopped)")
     parser.add_argument(
         "--record",

@@ -41,13 +41,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Setup:
-    """What is opened: mono is played on all ``output_channels``."""
+    """What is opened: mono is played on all ``output_channels``; ``latency`` is low or high."""
 
     input: Device
     output: Device
     sample_rate: int
     channels: int
     output_channels: int
+    latency: str = "low"
 
 
 class OpenAudio(Protocol):
@@ -132,7 +133,7 @@ def find_device(audio: Audio, kind: str, wanted: str | None) -> Device:
     else:
         low = wanted.lower()
         found = [device for device in devices if device.name.lower() == low]
-        found = found or [device for device in devices if low in f"{device.name.lower()}"]
+        found = found or [device for device in devices if low in device.name.lower()]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -149,7 +150,12 @@ def _candidates(devices: Sequence[Device]) -> str:
 
 
 def plan(
-    audio: Audio, input: str | None, output: str | None, rate: int | None, channels: int
+    audio: Audio,
+    input: str | None,
+    output: str | None,
+    rate: int | None,
+    channels: int,
+    latency: str = "low",
 ) -> Setup:
     """Choose devices, rate and channels that go together.
 
@@ -159,6 +165,7 @@ def plan(
         rate: in Hz; None takes the first that both devices have of the input's own, the output's
             own and the usual ones.
         channels: that are recorded and played; one is played on two where the output has them.
+        latency: of the devices, "low" or "high".
 
     Raises:
         UserError: for devices that there are not, or settings that they do not have.
@@ -173,7 +180,7 @@ def plan(
     rates = [rate] if rate is not None else _distinct([source.rate, sink.rate, *USUAL_RATES])
     reasons = {}
     for candidate in rates:
-        setup = Setup(source, sink, candidate, channels, out)
+        setup = Setup(source, sink, candidate, channels, out, latency)
         reason = audio.refusal(setup)
         if reason is None:
             return setup

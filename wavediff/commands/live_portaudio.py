@@ -78,7 +78,7 @@ class PortAudio:
                 device=(setup.input.index, setup.output.index),
                 channels=(setup.channels, setup.output_channels),
                 dtype=DTYPE,
-                latency="low",
+                latency=setup.latency,
                 callback=call,
             )
             running.start()
