@@ -1,9 +1,14 @@
 """`wavediff live` with simulated devices: what is played, when, and what is told."""
 
+import fcntl
 import os
+import pty
 import re
+import select
 import signal
+import subprocess
 import sys
+import termios
 import threading
 import time
 from contextlib import contextmanager
@@ -290,6 +295,56 @@ def test_a_key_plays_the_input_and_another_ends(start, model, monkeypatch):
 
 def terminal(self, file=None):
     self._file, self.shown, self._told, self._next = sys.stderr, True, 0, 0.0
+
+
+IN_A_TERMINAL = """
+import sys
+sys.path[:0] = [FOLDERS]
+from test_live import Simulated, live
+from wavediff.cli import run
+live.audio_system = lambda: Simulated()
+sys.exit(run(live.main, ["--checkpoint", MODEL]))
+"""
+
+
+def test_keys_of_a_terminal(model):
+    """The terminal is as it was afterwards."""
+    folders = f"{str(Path(__file__).parent)!r}, {str(Path(live_model.__file__).parent)!r}"
+    script = IN_A_TERMINAL.replace("FOLDERS", folders).replace("MODEL", repr(str(model)))
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+
+    def lead():
+        os.setsid()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    words = [sys.executable, "-c", script]
+    shown = ""
+    with subprocess.Popen(
+        words, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lead
+    ) as process:
+
+        def until(text: str) -> None:
+            nonlocal shown
+            start = len(shown)
+            end = time.monotonic() + 60
+            while text not in shown[start:] and time.monotonic() < end:
+                if select.select([ours], [], [], 1)[0]:
+                    shown += os.read(ours, 4096).decode()
+            assert text in shown[start:], shown
+
+        until("\rbefore ")
+        assert not termios.tcgetattr(theirs)[3] & (termios.ICANON | termios.ECHO)
+        os.write(ours, b"b")
+        until("\rBYPASS ")
+        os.write(ours, b" ")
+        until("\rbefore ")
+        os.write(ours, b"q")
+        until("a block took")
+        assert process.wait(20) == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -91,8 +91,6 @@ def enhance_stream(arguments: argparse.Namespace) -> int:
     missing = 0 if pcm.length is None else pcm.length // pcm.frame - count
     if missing:
         print(f"{name}: {missing} samples that its header declares are missing", file=sys.stderr)
-    if writer.clipped:
-        print(writer.clipping, file=sys.stderr)
     return 0
 
 

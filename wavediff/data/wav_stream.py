@@ -97,9 +97,6 @@ class PCMWriter:
         pcm: the form; its header is written first.
         sink: a binary file.
         name: of the output, for messages.
-
-    Attributes:
-        samples, clipped: see ``AudioWriter``.
     """
 
     def __init__(self, pcm: PCM, sink: BinaryIO, name: str) -> None:
@@ -116,19 +113,6 @@ class PCMWriter:
         self._writer = AudioWriter(Path(name), self._file)
         self._pad = b"\0" * ((pcm.length or 0) % 2)
         self._send(pcm.header)
-
-    @property
-    def samples(self) -> int:
-        return self._writer.samples
-
-    @property
-    def clipped(self) -> int:
-        return self._writer.clipped
-
-    @property
-    def clipping(self) -> str:
-        """A sentence about the clipped samples."""
-        return self._writer.clipping
 
     def write(self, block: NDArray | Tensor) -> None:
         """Write ``[channels, n]``."""
