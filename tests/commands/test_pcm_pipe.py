@@ -99,7 +99,7 @@ def test_a_wav_file_comes_out_as_a_wav_file(pipe, here, model, subtype, kind, ch
     np.testing.assert_allclose(found, wanted, atol=1.01 * STEPS.get(subtype, 1e-5))
 
 
-@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0xFFFFFFDA])
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x80000000, 0xFFFFFFDA])
 def test_a_length_that_is_not_known_stays_so(pipe, here, model, size):
     """As arecord, sox and ffmpeg write it; chunks before the samples are left out."""
     samples = noise(2000)
@@ -236,6 +236,7 @@ def start(model: Path, *words: str) -> subprocess.Popen:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
     )
 
 

@@ -97,6 +97,5 @@ class Blocks:
         return waiting if len(waiting) <= CAUGHT_UP else waiting[-1:]
 
     def give(self, index: int, out: Block) -> None:
-        """The output of the input block ``index``; what is too late is dropped."""
-        if index >= self.count - self.delay:
-            self._ready[index % len(self._ready)] = index, out
+        """The output of the input block ``index``, in order; one that is late is never played."""
+        self._ready[index % len(self._ready)] = index, out

@@ -30,7 +30,7 @@ SUBTYPES = {  # by the format tag and the bits of a sample in a wav header
 }
 WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # bytes; others have 1
 EXTENSIBLE = 0xFFFE
-ENDLESS = range(0x7FFF_F000, 0x8000_0000)  # of sox and arecord; 0 and 0xFFFFFFFF of others
+ENDLESS = range(0x7FFF_F000, 0x8000_0001)  # of sox and arecord; 0 and 0xFFFFFFFF of others
 UNKNOWN, MOST = 0xFFFF_F000, 0xFFFF_FFFF  # sizes from here on are not sizes either
 AT_ONCE = 1 << 16  # bytes
 CONVERT = "give wav or, with --raw, PCM (ffmpeg -i - -f wav -), or leave out --live"
