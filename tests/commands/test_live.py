@@ -14,97 +14,19 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import live_model
 import numpy as np
 import pytest
+import simulated_audio
 import soundfile
 from full_disk import full_disk
+from simulated_audio import Simulated
 
-from wavediff.cli import run
-from wavediff.commands import live, live_keys
+from wavediff.commands import live_keys
 from wavediff.commands.live_blocks import CAUGHT_UP, Blocks
 from wavediff.commands.live_devices import Device
 from wavediff.commands.live_meter import Durations, Levels, StatusLine
 from wavediff.tasks.enhancer import Enhancer
 from wavediff.tasks.live import LiveStream
-
-MICROPHONE = Device(0, "USB microphone", "ALSA", 2, 0, 16_000)
-HEADSET = Device(1, "USB headset", "ALSA", 1, 2, 48_000)
-CABLE = Device(2, "cable", "JACK", 0, 1, 48_000)
-
-
-class Simulated:
-    """Devices that give noise, and keep what is played.
-
-    Args:
-        pace: blocks in the time of one.
-        unplugged: block after which they stop, or None.
-        rates: that they have; None are all.
-    """
-
-    latency = 0.01
-
-    def __init__(self, pace=1.0, unplugged=None, rates=None, found=(MICROPHONE, HEADSET, CABLE)):
-        self.pace, self.unplugged, self.rates, self.found = pace, unplugged, rates, list(found)
-        self.defaults = {"input": 0, "output": 1}
-        self.active, self.setup = True, None
-        self.given, self.played = [], []
-
-    def devices(self):
-        return self.found
-
-    def default(self, kind):
-        return self.defaults[kind]
-
-    def refusal(self, setup):
-        good = self.rates is None or setup.sample_rate in self.rates
-        return None if good else "Invalid sample rate"
-
-    @contextmanager
-    def open(self, setup, block, callback):
-        self.setup, end = setup, threading.Event()
-        rng = np.random.default_rng(0)
-
-        def call():
-            due = time.perf_counter()
-            while not end.is_set():
-                if len(self.given) == self.unplugged:
-                    self.active = False
-                    return
-                indata = 0.02 * rng.standard_normal((block, setup.channels), np.float32)
-                outdata = np.full((block, setup.output_channels), np.nan, np.float32)
-                callback(indata, outdata, len(self.given) == 3, len(self.given) in (3, 4))
-                self.given.append(indata)
-                self.played.append(outdata)
-                due += block / setup.sample_rate / self.pace
-                time.sleep(max(0, due - time.perf_counter()))
-
-        thread = threading.Thread(target=call)
-        thread.start()
-        try:
-            yield self
-        finally:
-            end.set()
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return live_model.save(live_model.tiny(), tmp_path_factory.mktemp("live"))
-
-
-@pytest.fixture
-def start(model, tmp_path, monkeypatch, capsys):
-    """start(audio, words) -> (code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(audio, *words):
-        monkeypatch.setattr(live, "audio_system", lambda: audio)
-        words = ["--checkpoint", str(model), *words]
-        code = run(live.main, words)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def slowed(monkeypatch, at: int, seconds: float) -> None:
@@ -120,10 +42,10 @@ def slowed(monkeypatch, at: int, seconds: float) -> None:
     monkeypatch.setattr(LiveStream, "push", slow)
 
 
-def expected(model: Path, audio: Simulated, dry: float) -> np.ndarray:
+def expected(tiny_live: Path, audio: Simulated, dry: float) -> np.ndarray:
     """What a stream makes of all that was given, ``[channels, blocks, block]``."""
     given = np.concatenate(audio.given).T
-    enhancer = Enhancer.from_pretrained(model)
+    enhancer = Enhancer.from_pretrained(tiny_live)
     out = enhancer.stream(audio.setup.sample_rate, len(given), dry=dry).push(given)
     return out.reshape(len(given), -1, audio.given[0].shape[0])
 
@@ -139,7 +61,7 @@ def played(audio: Simulated) -> np.ndarray:
     ids=str,
 )
 def test_what_is_enhanced_is_played_after_a_constant_delay(
-    start, model, words, rate, channels, outputs
+    start, tiny_live, words, rate, channels, outputs
 ):
     audio = Simulated()
     files = ("--record", "before.wav", "after.flac")
@@ -150,7 +72,7 @@ def test_what_is_enhanced_is_played_after_a_constant_delay(
     assert f"{rate} Hz, channels: {channels}, blocks of" in err
     assert "latency: 32 ms of the model, 96 ms for computing, 10 ms of the devices" in err
     assert "0 USB microphone (ALSA)" in err
-    wanted = expected(model, audio, 10 ** (-6 / 20) if words else 0.0)
+    wanted = expected(tiny_live, audio, 10 ** (-6 / 20) if words else 0.0)
     found = played(audio)
     delay, count = 7, found.shape[1] - 7
     assert (found == found[:1]).all()
@@ -165,17 +87,17 @@ def test_what_is_enhanced_is_played_after_a_constant_delay(
         np.testing.assert_allclose(kept, sound.reshape(-1)[:samples], atol=2e-5)
 
 
-def test_each_channel_is_enhanced_by_itself(start, model):
+def test_each_channel_is_enhanced_by_itself(start, tiny_live):
     audio = Simulated()
     audio.found[1] = Device(1, "desk", "ALSA", 8, 8, 16_000)
     code, _, err = start(audio, "--seconds", "0.3", "--buffer", "6", "--channels", "2")
     assert code == 0, err
     assert (audio.setup.channels, audio.setup.output_channels) == (2, 2)
-    wanted, found = expected(model, audio, 0.0), played(audio)
+    wanted, found = expected(tiny_live, audio, 0.0), played(audio)
     np.testing.assert_allclose(found[:, 7:], wanted[:, : found.shape[1] - 7], atol=1e-6)
 
 
-def test_late_blocks_are_silent_and_the_delay_stays(start, model, monkeypatch):
+def test_late_blocks_are_silent_and_the_delay_stays(start, tiny_live, monkeypatch):
     """A stall of six blocks with two to spare: what waits is computed at once."""
     slowed(monkeypatch, 10, 6 * 0.016)
     audio = Simulated()
@@ -184,7 +106,7 @@ def test_late_blocks_are_silent_and_the_delay_stays(start, model, monkeypatch):
     late = int(re.search(r"(\d+) late \(", err)[1])
     assert late >= 3
     assert re.search(r"late blocks?: \d+ ms were silent", err)
-    wanted, found = expected(model, audio, 1.0)[0], played(audio)[0]
+    wanted, found = expected(tiny_live, audio, 1.0)[0], played(audio)[0]
     wanted, found = wanted[: len(found) - 3], found[3:]
     wrong = np.flatnonzero(np.abs(found - wanted).max(axis=1) > 1e-4)
     faded = [k for k in wrong if found[k, len(found[k]) // 4 :].any()]
@@ -198,13 +120,13 @@ def test_late_blocks_are_silent_and_the_delay_stays(start, model, monkeypatch):
     assert wrong.max() < len(found) - 10 or late > 10  # a busy machine is late by itself
 
 
-def test_a_long_stall_is_dropped(start, model, monkeypatch):
+def test_a_long_stall_is_dropped(start, tiny_live, monkeypatch):
     slowed(monkeypatch, 10, 30 * 0.016)
     audio = Simulated()
     code, _, err = start(audio, "--seconds", "1.5", "--buffer", "4", "--strength", "0")
     assert code == 0, err
     assert int(re.search(r"(\d+) late \(", err)[1]) >= 24
-    wanted, found = expected(model, audio, 1.0)[0], played(audio)[0]
+    wanted, found = expected(tiny_live, audio, 1.0)[0], played(audio)[0]
     tail = slice(-20, -5)
     np.testing.assert_allclose(found[tail], wanted[: len(found) - 5][tail], atol=1e-4)
 
@@ -265,7 +187,7 @@ class Pressed:
         return self.looks.get(self.count, "")
 
 
-def test_a_key_plays_the_input_and_another_ends(start, model, monkeypatch):
+def test_a_key_plays_the_input_and_another_ends(start, tiny_live, monkeypatch):
     keys = Pressed(_2="b", _5=" ", _8="xq")
 
     @contextmanager
@@ -286,7 +208,7 @@ def test_a_key_plays_the_input_and_another_ends(start, model, monkeypatch):
         r"block \d+\.\d \(99\.9 %: \d+\.\d\) of 16\.0 ms",
         lines[-1],
     )
-    wet, dry = (expected(model, audio, share)[0] for share in (0.0, 1.0))
+    wet, dry = (expected(tiny_live, audio, share)[0] for share in (0.0, 1.0))
     found = played(audio)[0, 7:]
     passed = [np.abs(x - d).max() < 1e-5 for x, d in zip(found, dry, strict=False)]
     assert 8 < sum(passed) < len(passed) - 8
@@ -300,17 +222,18 @@ def terminal(self, file=None):
 IN_A_TERMINAL = """
 import sys
 sys.path[:0] = [FOLDERS]
-from test_live import Simulated, live
+from simulated_audio import Simulated
+from wavediff.commands import live
 from wavediff.cli import run
 live.audio_system = lambda: Simulated()
 sys.exit(run(live.main, ["--checkpoint", MODEL]))
 """
 
 
-def test_keys_of_a_terminal(model):
+def test_keys_of_a_terminal(tiny_live):
     """The terminal is as it was afterwards."""
-    folders = f"{str(Path(__file__).parent)!r}, {str(Path(live_model.__file__).parent)!r}"
-    script = IN_A_TERMINAL.replace("FOLDERS", folders).replace("MODEL", repr(str(model)))
+    folders = repr(str(Path(simulated_audio.__file__).parent))
+    script = IN_A_TERMINAL.replace("FOLDERS", folders).replace("MODEL", repr(str(tiny_live)))
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
 
@@ -399,90 +322,6 @@ def test_a_broken_model_is_told(start, monkeypatch):
     code, _, err = start(Simulated())
     assert code == 2
     assert "error: the model's output holds NaN" in err
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            ["--input", "nope"],
-            "--input nope: there is no such input; give 0 USB microphone (ALSA),",
-        ),
-        (["--input", "2"], "--input 2: there is no such input; give 0 USB microphone (ALSA), 1"),
-        (["--input", "usb"], "ambiguous: give the index of one of 0 USB microphone (ALSA), 1 USB"),
-        (["--output", "USB mic"], "there is no such output; give 1 USB headset (ALSA), 2 cable"),
-        (["--channels", "3"], "--channels 3: input 0 USB microphone (ALSA) has 2 at most"),
-        (["--rate", "8000"], "do not run together (8000 Hz: Invalid sample rate): give another"),
-        (["--rate", "10"], "'10' is out of range"),
-        (["--checkpoint", "enhancer-16k"], "enhancer-16k waits 2.3 s for more of the signal"),
-        (["--record", "a.wav", "a.wav"], "--record a.wav twice: give two names"),
-        (["--record", "a.mp3", "b.wav"], "give a name that ends in .wav or .flac"),
-        (["--record", "kept.wav", "b.wav"], "kept.wav exists already: give --overwrite"),
-        (["--seconds", "0"], "must be above 0"),
-        (["--strength", "-1"], "'-1' is out of range (0 to 200)"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_is_one_sentence(start, words, said):
-    Path("kept.wav").touch()
-    with_usage = said.startswith(("'", "must"))
-    if with_usage:
-        with pytest.raises(SystemExit, match="2"):
-            start(Simulated(rates=[44_100]), *words)
-        return
-    code, out, err = start(Simulated(rates=[44_100]), *words)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert said in err
-    assert err.count("\n") == 1
-    assert [p.name for p in Path().iterdir()] == ["kept.wav"]
-
-
-def test_names_indices_and_rates_are_found(start):
-    audio = Simulated(rates=[44_100])
-    audio.found.append(Device(3, "USB", "ALSA", 1, 0, 8000))
-    words = ("--seconds", "0.1", "--buffer", "6")
-    assert start(audio, "--input", "usb", "--output", "2", *words)[0] == 0
-    assert (audio.setup.input.index, audio.setup.output.index) == (3, 2)
-    assert audio.setup.sample_rate == 44_100
-
-
-def test_no_devices(start):
-    audio = Simulated(found=[])
-    assert "there is no input device. PortAudio finds no audio device" in start(audio)[2]
-    code, out, err = start(audio, "--list-devices")
-    assert (code, err) == (0, "")
-    assert "install libasound2-plugins" in out
-    audio = Simulated()
-    audio.defaults["output"] = -1
-    assert "there is no default output: give --output 1 USB headset (ALSA), 2" in start(audio)[2]
-
-
-def test_devices_are_listed(start):
-    code, out, err = start(Simulated(), "--list-devices")
-    assert (code, err) == (0, "")
-    assert out.splitlines() == [
-        ">    0  USB microphone  ALSA: 2 in, 0 out, 16000 Hz",
-        " <   1  USB headset     ALSA: 1 in, 2 out, 48000 Hz",
-        "     2  cable           JACK: 0 in, 1 out, 48000 Hz",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("raise ImportError", 'needs the package sounddevice: pip install "wavediff[live]"'),
-        ("raise OSError('PortAudio library not found')", "apt install libportaudio2"),
-    ],
-)
-def test_what_is_not_installed_is_told(model, tmp_path, monkeypatch, capsys, source, said):
-    (tmp_path / "sounddevice.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    assert run(live.main, ["--checkpoint", str(model)]) == 2
-    err = capsys.readouterr().err
-    assert said in err
-    assert err.count("\n") == 1
 
 
 def test_quantiles_of_durations():

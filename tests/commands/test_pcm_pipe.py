@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import live_model
 import numpy as np
 import pytest
 import soundfile
@@ -17,11 +16,6 @@ from wavediff.commands.enhance import main
 
 RATE = 16_000
 HOP = 256
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return live_model.save(live_model.tiny(), tmp_path_factory.mktemp("live"))
 
 
 @pytest.fixture
@@ -38,13 +32,13 @@ class Stdin(io.BytesIO):
 
 
 @pytest.fixture
-def pipe(here, model, monkeypatch, capfdbinary):
+def pipe(here, tiny_live, monkeypatch, capfdbinary):
     """pipe(data, words) -> (code, stdout, stderr) of `enhance --live - -o -`."""
 
     def call(data: bytes, *words: str, live=("--live",)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Stdin(data)))
         paths = ["-", "-o", "-"] if "-" not in words else []
-        model_words = [] if "--checkpoint" in words else ["--checkpoint", str(model)]
+        model_words = [] if "--checkpoint" in words else ["--checkpoint", str(tiny_live)]
         code = run(main, [*live, *paths, *model_words, *words])
         out, err = capfdbinary.readouterr()
         return code, out, err.decode()
@@ -62,10 +56,10 @@ def wav(samples: np.ndarray, subtype: str = "PCM_16", kind: str = "WAV") -> byte
     return file.getvalue()
 
 
-def enhanced(here: Path, model: Path, data: bytes) -> np.ndarray:
+def enhanced(here: Path, tiny_live: Path, data: bytes) -> np.ndarray:
     """What the command makes of a file."""
     (here / "in.wav").write_bytes(data)
-    words = ["in.wav", "-o", "out.wav", "--overwrite", "--checkpoint", str(model)]
+    words = ["in.wav", "-o", "out.wav", "--overwrite", "--checkpoint", str(tiny_live)]
     assert run(main, words) == 0
     return soundfile.read(here / "out.wav", always_2d=True)[0]
 
@@ -86,10 +80,10 @@ STEPS = {"PCM_U8": 2**-7, "PCM_16": 2**-15, "ULAW": 0.01, "ALAW": 0.01}
         ("ALAW", "WAV", 1, 3000),
     ],
 )
-def test_a_wav_file_comes_out_as_a_wav_file(pipe, here, model, subtype, kind, channels, length):
+def test_a_wav_file_comes_out_as_a_wav_file(pipe, here, tiny_live, subtype, kind, channels, length):
     data = wav(noise(length, channels), subtype, kind)
     code, out, err = pipe(data)
-    wanted = enhanced(here, model, data)
+    wanted = enhanced(here, tiny_live, data)
     assert code == 0, err
     assert err.splitlines()[-1].endswith(f"channels: {channels}, {subtype}, latency: 32 ms")
     info = soundfile.info(io.BytesIO(out))
@@ -100,7 +94,7 @@ def test_a_wav_file_comes_out_as_a_wav_file(pipe, here, model, subtype, kind, ch
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00, 0x80000000, 0xFFFFFFDA])
-def test_a_length_that_is_not_known_stays_so(pipe, here, model, size):
+def test_a_length_that_is_not_known_stays_so(pipe, here, tiny_live, size):
     """As arecord, sox and ffmpeg write it; chunks before the samples are left out."""
     samples = noise(2000)
     plain = wav(samples)
@@ -110,7 +104,7 @@ def test_a_length_that_is_not_known_stays_so(pipe, here, model, size):
     code, out, err = pipe(data)
     assert code == 0, err
     assert out[:44] == data[:36] + b"data" + struct.pack("<I", size)
-    wanted = enhanced(here, model, plain)[:, 0]
+    wanted = enhanced(here, tiny_live, plain)[:, 0]
     assert len(out) == len(plain)
     found = np.frombuffer(out[44:], "<i2") / 32768
     np.testing.assert_allclose(found, wanted, atol=1.01 * 2**-15)
@@ -120,14 +114,14 @@ def test_a_length_that_is_not_known_stays_so(pipe, here, model, size):
     ("name", "type", "scale"),
     [("s16le", "<i2", 2**15), ("f32le", "<f4", 1), ("s32le", "<i4", 2**31)],
 )
-def test_raw_in_raw_out(pipe, here, model, name, type, scale):
+def test_raw_in_raw_out(pipe, here, tiny_live, name, type, scale):
     samples = noise(3000, 2)
     integers = (samples * scale).round() if scale > 1 else samples
     words = ["--raw", name, "--rate", str(RATE), "--channels", "2"]
     code, out, err = pipe(integers.astype(type).tobytes() + b"x", *words)
     assert code == 0, err
     found = np.frombuffer(out, type).reshape(-1, 2) / scale
-    wanted = enhanced(here, model, wav(samples, "DOUBLE"))
+    wanted = enhanced(here, tiny_live, wav(samples, "DOUBLE"))
     np.testing.assert_allclose(found, wanted, atol=2**-13)
 
 
@@ -198,9 +192,9 @@ def test_terminals_are_refused(pipe, monkeypatch, name, said):
 
 
 @pytest.mark.parametrize("strength", [0, 6, 20])
-def test_strength_limits_the_attenuation(here, model, strength):
+def test_strength_limits_the_attenuation(here, tiny_live, strength):
     soundfile.write("a.wav", noise(5000), RATE, "DOUBLE")
-    words = ["a.wav", "--checkpoint", str(model), "-o"]
+    words = ["a.wav", "--checkpoint", str(tiny_live), "-o"]
     share = 10 ** (-strength / 20)
     options = {
         "b": ["--strength", str(strength)],
@@ -216,10 +210,10 @@ def test_strength_limits_the_attenuation(here, model, strength):
     assert np.abs(passed - wet).max() > 0.01
 
 
-def test_live_of_a_file_takes_the_live_model(here, model, capsys):
+def test_live_of_a_file_takes_the_live_model(here, tiny_live, capsys):
     soundfile.write("a.wav", noise(3000), RATE)
     words = ["--live", "a.wav", "--overwrite", "-o", "b.wav"]
-    assert run(main, [*words, "--checkpoint", str(model)]) == 0
+    assert run(main, [*words, "--checkpoint", str(tiny_live)]) == 0
     assert soundfile.info("b.wav").frames == 3000
     capsys.readouterr()
     from wavediff.tasks.names import bundled_names
@@ -229,10 +223,10 @@ def test_live_of_a_file_takes_the_live_model(here, model, capsys):
         assert "there is no checkpoint 'enhancer-live-16k'" in capsys.readouterr().err
 
 
-def start(model: Path, *words: str) -> subprocess.Popen:
+def start(tiny_live: Path, *words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "wavediff", "enhance", "--live", "-", "-o", "-"]
     return subprocess.Popen(
-        [*command, "--checkpoint", str(model), *words],
+        [*command, "--checkpoint", str(tiny_live), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -240,11 +234,11 @@ def start(model: Path, *words: str) -> subprocess.Popen:
     )
 
 
-def test_output_comes_while_input_comes_and_a_reader_may_leave(model):
+def test_output_comes_while_input_comes_and_a_reader_may_leave(tiny_live):
     """A header, then a block for each block but the one that is not complete."""
     samples = (32768 * noise(20 * HOP)[:, 0]).astype("<i2")
     raw = ["--raw", "s16le", "--rate", str(RATE)]
-    with start(model, *raw) as process:
+    with start(tiny_live, *raw) as process:
         assert b"latency" in process.stderr.readline()
         descriptor = process.stdout.fileno()
         for k in range(20):
@@ -258,7 +252,7 @@ def test_output_comes_while_input_comes_and_a_reader_may_leave(model):
         assert len(process.stdout.read()) == 2 * HOP
         assert process.wait() == 0
         assert process.stderr.read() == b""
-    with start(model, *raw) as process:
+    with start(tiny_live, *raw) as process:
         process.stderr.readline()
         process.stdout.close()
         try:
