@@ -18,13 +18,13 @@ class Simulated:
 
     Args:
         pace: blocks in the time of one.
-        unplugged: block after which they stop, or None.
+        unplugged: blocks after which they stop, opened again or not.
         rates: that they have; None are all.
     """
 
     latency = 0.01
 
-    def __init__(self, pace=1.0, unplugged=None, rates=None, found=(MICROPHONE, HEADSET, CABLE)):
+    def __init__(self, pace=1.0, unplugged=(), rates=None, found=(MICROPHONE, HEADSET, CABLE)):
         self.pace, self.unplugged, self.rates, self.found = pace, unplugged, rates, list(found)
         self.defaults = {"input": 0, "output": 1}
         self.active, self.setup = True, None
@@ -46,9 +46,10 @@ class Simulated:
         rng = np.random.default_rng(0)
 
         def call():
-            due = time.perf_counter()
+            due, first = time.perf_counter(), len(self.given)
+            self.active = True
             while not end.is_set():
-                if len(self.given) == self.unplugged:
+                if len(self.given) in self.unplugged and len(self.given) > first:
                     self.active = False
                     return
                 indata = 0.02 * rng.standard_normal((block, setup.channels), np.float32)

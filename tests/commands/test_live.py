@@ -305,12 +305,23 @@ def test_a_full_disk_ends_the_recording_and_not_the_sound(start):
     assert 4000 < len(kept) < 6000
 
 
-def test_devices_that_stop_are_told(start):
-    code, out, err = start(Simulated(unplugged=30), "--record", "a.wav", "b.wav")
+def test_devices_that_stop_are_opened_again(start, tiny_live):
+    audio = Simulated(unplugged=(20, 30))
+    code, _, err = start(audio, "--seconds", "0.8", "--buffer", "6", "--strength", "0")
+    assert code == 0, err
+    assert err.count("an audio device stopped and is opened again\n") == 2
+    assert err.count("latency:") == 1
+    wanted, found = expected(tiny_live, audio, 1.0)[0], played(audio)[0]
+    np.testing.assert_allclose(found[7:], wanted[: len(found) - 7], atol=1e-6)
+
+
+def test_devices_that_stop_again_and_again_are_told(start):
+    audio = Simulated(unplugged=(10, 20, 30, 40))
+    code, out, err = start(audio, "--record", "a.wav", "b.wav")
     assert code == 2
     assert out == ""
     assert err.splitlines()[-1].startswith("error: an audio device stopped: is it unplugged?")
-    assert soundfile.info("a.wav").frames > 20 * 256
+    assert soundfile.info("a.wav").frames == (40 - 2) * 256
 
 
 def test_a_broken_model_is_told(start, monkeypatch):

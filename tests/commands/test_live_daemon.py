@@ -121,12 +121,14 @@ def stream(rate_of: str) -> list[str]:
 def heard(environment: dict[str, str], noisy: np.ndarray, after: float = 0.5) -> np.ndarray:
     """What the virtual microphone hears while a sound is played in the room, and seconds after."""
     words = ["parec", *stream("clean"), "--latency-msec=20"]
-    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as recorder:
-        time.sleep(0.3)
-        data = pcm(np.concatenate([noisy, np.zeros(round(after * RATE))]))
-        subprocess.run(["pacat", *stream("room")], input=data, env=environment, check=True)
-        recorder.send_signal(signal.SIGINT)
-        return np.frombuffer(recorder.stdout.read(), "<i2") / 32768
+    with tempfile.TemporaryFile() as file:
+        with subprocess.Popen(words, env=environment, stdout=file) as recorder:
+            time.sleep(0.3)
+            data = pcm(np.concatenate([noisy, np.zeros(round(after * RATE))]))
+            subprocess.run(["pacat", *stream("room")], input=data, env=environment, check=True)
+            recorder.send_signal(signal.SIGINT)
+        file.seek(0)
+        return np.frombuffer(file.read(), "<i2") / 32768
 
 
 @pytest.mark.parametrize("strength", [None, pytest.param(0, marks=pytest.mark.slow)])

@@ -24,6 +24,7 @@ from wavediff.tasks.live import LiveStream
 
 PERIOD = 0.1  # seconds between looks at keys, levels and devices
 SILENCE = 3.0  # seconds without a call of the devices, after which that is told
+RESTARTS, STEADY = 3, 10.0  # in a row, each after fewer seconds of sound
 SWITCH = 5e-4  # seconds after which a thread yields to the callback
 WARM_UP = 20  # blocks
 BYPASS, QUIT = "b ", "q"  # keys
@@ -108,15 +109,20 @@ def play(stream: LiveStream, audio: Audio, setup: Setup, session: Session) -> No
     blocks = Blocks(stream.hop, setup.channels, session.buffer)
     worker = Worker(stream, blocks, session.dry)
     worker.start()
+    monitor = _Monitor(blocks, worker, stream.sample_rate, session)
+    restarts = 0
     try:
-        with undisturbed(), audio.open(setup, stream.hop, blocks.callback) as devices:
-            seconds = stream.hop / stream.sample_rate
-            session.line.tell(
-                f"latency: {1000 * stream.latency:.0f} ms of the model, "
-                f"{1000 * session.buffer * seconds:.0f} ms for computing, "
-                f"{1000 * devices.latency:.0f} ms of the devices by their own account"
-            )
-            _watch(blocks, worker, devices, stream.sample_rate, session)
+        while True:
+            start = time.monotonic()
+            with undisturbed(), audio.open(setup, stream.hop, blocks.callback) as devices:
+                if not restarts:
+                    _tell_latency(stream, devices, session)
+                if monitor.watch(devices):
+                    return
+            restarts = 1 if time.monotonic() - start > STEADY else restarts + 1
+            if restarts > RESTARTS:
+                raise UserError("an audio device stopped: is it unplugged? See --list-devices")
+            session.line.tell("an audio device stopped and is opened again")
     finally:
         worker.end()
         session.line.end()
@@ -124,41 +130,71 @@ def play(stream: LiveStream, audio: Audio, setup: Setup, session: Session) -> No
             session.line.tell(summary(blocks, worker.durations, stream.hop / stream.sample_rate))
 
 
-def _watch(
-    blocks: Blocks, worker: Worker, devices: OpenAudio, sample_rate: int, session: Session
-) -> None:
-    line, levels, block_seconds = session.line, Levels(), blocks.block / sample_rate
-    left = None if session.seconds is None else round(session.seconds * sample_rate)
-    seen, since, bypass, ended = 0, time.monotonic(), False, False
-    while not ended:
-        ended = session.stop.wait(PERIOD)
-        for key in session.keys.pressed():
+def _tell_latency(stream: LiveStream, devices: OpenAudio, session: Session) -> None:
+    computing = session.buffer * stream.hop / stream.sample_rate
+    session.line.tell(
+        f"latency: {1000 * stream.latency:.0f} ms of the model, {1000 * computing:.0f} ms for "
+        f"computing, {1000 * devices.latency:.0f} ms of the devices by their own account"
+    )
+
+
+class _Monitor:
+    """What happens beside the sound: keys, levels, the recording and the line of status."""
+
+    def __init__(self, blocks: Blocks, worker: Worker, sample_rate: int, session: Session) -> None:
+        self._blocks, self._worker, self._session = blocks, worker, session
+        self._block_seconds = blocks.block / sample_rate
+        seconds = session.seconds
+        self._left = None if seconds is None else round(seconds * sample_rate)
+        self._levels, self._bypass = Levels(), False
+
+    def watch(self, devices: OpenAudio) -> bool:
+        """Return True when it is to end, False when the devices have stopped."""
+        session, line = self._session, self._session.line
+        seen, since = self._blocks.count, time.monotonic()
+        while True:
+            ended = session.stop.wait(PERIOD)
+            ended |= self._keys()
+            ended |= self._listen()
+            if self._worker.failure is not None:
+                raise self._worker.failure
+            if line.shown:
+                levels, durations = self._levels.read(), self._worker.durations
+                seconds, bypass = self._block_seconds, self._bypass
+                line.show(status(levels, self._blocks, durations, seconds, bypass))
+            else:
+                line.tell_late(self._blocks.late, self._block_seconds, time.monotonic())
+            if ended:
+                return True
+            now = time.monotonic()
+            if self._blocks.count > seen:
+                seen, since = self._blocks.count, now
+            elif not devices.active:
+                return False
+            elif now - since > SILENCE:
+                line.tell("no sound comes from the devices: are they suspended or unplugged?")
+                since = now + 60
+
+    def _keys(self) -> bool:
+        """Whether the key that ends was pressed."""
+        ended = False
+        for key in self._session.keys.pressed():
             if key in BYPASS:
-                bypass = not bypass
-                worker.dry = 1.0 if bypass else session.dry
+                self._bypass = not self._bypass
+                self._worker.dry = 1.0 if self._bypass else self._session.dry
             ended |= key in QUIT
-        for before, after in blocks.pairs():
-            if left is not None:
-                before, after = before[:, :left], after[:, :left]
-                left -= before.shape[1]
+        return ended
+
+    def _listen(self) -> bool:
+        """Measure and record what was played; whether that is all that was asked for."""
+        for before, after in self._blocks.pairs():
+            if self._left is not None:
+                before, after = before[:, : self._left], after[:, : self._left]
+                self._left -= before.shape[1]
             if before.size:
-                levels.add(before, after)
-                session.recording.write(before, after)
-        ended |= left == 0
-        if worker.failure is not None:
-            raise worker.failure
-        now = time.monotonic()
-        if blocks.count > seen:
-            seen, since = blocks.count, now
-        elif not devices.active and not ended:
-            raise UserError("an audio device stopped: is it unplugged? See --list-devices")
-        elif now - since > SILENCE:
-            line.tell("no sound comes from the devices: are they suspended or unplugged?")
-            since = now + 60
-        if line.shown:
-            line.show(status(levels.read(), blocks, worker.durations, block_seconds, bypass))
-        else:
-            line.tell_late(blocks.late, block_seconds, now)
+                self._levels.add(before, after)
+                self._session.recording.write(before, after)
+        return self._left == 0
 
 
 @contextmanager
