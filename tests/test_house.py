@@ -26,8 +26,9 @@ ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
 FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}
 SHARED = {
-    "arguments", "outputs", "pipes", "progress", "restoration_arguments", "series_arguments",
-    "training_run",
+    "arguments", "live_blocks", "live_devices", "live_keys", "live_loop", "live_meter",
+    "live_portaudio", "live_record", "outputs", "pcm_pipe", "pipes", "progress",
+    "restoration_arguments", "series_arguments", "training_run",
 }  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "train a model with a recipe",
     "vocode": "convert mel spectrograms (or audio, by copy synthesis) to audio",
     "enhance": "denoise recordings of speech",
+    "live": "denoise speech from a microphone while it is spoken",
     "generate": "sample sounds from a generator, or extend a dataset with them",
     "inpaint": "fill gaps in a recording",
     "extend": "extend the bandwidth of a recording",

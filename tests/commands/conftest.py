@@ -1,11 +1,12 @@
-"""Commands on tables, with the model loaded once."""
+"""Commands on tables, with the model loaded once, and on devices that are simulated."""
 
 import functools
 
+import live_model
 import pytest
 
 from wavediff.cli import run
-from wavediff.commands import backtest, forecast, impute
+from wavediff.commands import backtest, forecast, impute, live
 from wavediff.series import forecaster as forecaster_module
 
 FAST = ["--samples", "4", "--steps", "2", "--device", "cpu"]
@@ -35,3 +36,23 @@ def made(tmp_path, capsys, model_is_loaded_once):
         return out.read_text().splitlines(), told
 
     return run_it
+
+
+@pytest.fixture(scope="session")
+def tiny_live(tmp_path_factory):
+    """The folder of a small causal enhancer."""
+    return live_model.save(live_model.tiny(), tmp_path_factory.mktemp("live"))
+
+
+@pytest.fixture
+def start(tiny_live, tmp_path, monkeypatch, capsys):
+    """start(audio, words) -> (code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(audio, *words):
+        monkeypatch.setattr(live, "audio_system", lambda: audio)
+        words = ["--checkpoint", str(tiny_live), *words]
+        code = run(live.main, words)
+        return code, *capsys.readouterr()
+
+    return call

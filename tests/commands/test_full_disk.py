@@ -1,35 +1,17 @@
 """A file system that takes no more bytes: one sentence, and nothing half-written."""
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 import soundfile
+from full_disk import full_disk
 
 from wavediff.cli import main
-
-BYTES = 400
-
-
-@contextmanager
-def full_disk(size: int = BYTES) -> Iterator[None]:
-    """No file becomes longer than ``size`` in the block."""
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python would leave them cut off
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        monkeypatch.undo()
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ ANY_MODEL = "a run folder, a model.safetensors or a bundled model (default: %(de
 MOST_THREADS = 1024
 MOST_ITERATIONS = 10_000
 SEEDS = 1 << 63
+MOST_STRENGTH = 200
+LIVE_MODEL = "enhancer-live-16k"
 A_GENERATOR = "a generator: a run folder or a model.safetensors"
 
 
@@ -124,16 +126,25 @@ class Parser(argparse.ArgumentParser):
         """--seed."""
         self.add_option("--seed", whole(-SEEDS, SEEDS - 1), "N", f"of the {what}", default=0)
 
-    def add_device(self) -> None:
-        """--device and --threads."""
+    def add_device(self, default: str = "auto", threads: int | None = None) -> None:
+        """--device and --threads, with their defaults; None is a thread per core."""
         self.add_argument(
             "--device",
             choices=["auto", "cpu", "cuda"],
-            default="auto",
-            help="auto uses a GPU if there is one (default: auto)",
+            default=default,
+            help="auto uses a GPU if there is one (default: %(default)s)",
         )
-        what = "CPU threads (default: one per core)"
-        self.add_option("--threads", whole(1, MOST_THREADS), "N", what)
+        what = "CPU threads" if threads else "CPU threads (default: one per core)"
+        self.add_option("--threads", whole(1, MOST_THREADS), "N", what, default=threads)
+
+    def add_strength(self) -> None:
+        """--strength, see ``dry_share``."""
+        self.add_option(
+            "--strength",
+            real_between(0, MOST_STRENGTH),
+            "DB",
+            "attenuate noise by at most so many dB: 12 leaves a quarter of it (default: no limit)",
+        )
 
     def add_bit_rate(self) -> None:
         """--bit-rate."""
@@ -239,6 +250,11 @@ def new_folder(text: str) -> Path:
     if text == "-":
         raise UserError("- (stdout) is not a folder: give the name of a folder")
     return expanded(text)
+
+
+def dry_share(strength: float | None) -> float:
+    """The share of the input that limits the attenuation to ``strength`` dB; None is no limit."""
+    return 0.0 if strength is None else 10 ** (-strength / 20)
 
 
 def require_model(arguments: argparse.Namespace) -> None:

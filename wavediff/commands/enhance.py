@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import ANY_MODEL, Parser, device, fraction, path, require_model
+from wavediff.commands.arguments import (
+    LIVE_MODEL,
+    Parser,
+    device,
+    dry_share,
+    fraction,
+    path,
+    positive_int,
+    require_model,
+    whole,
+)
 from wavediff.commands.outputs import (
     interruptible,
     missing_outputs,
@@ -26,6 +36,7 @@ from wavediff.commands.outputs import (
     require_lossy,
     require_writable,
 )
+from wavediff.commands.pcm_pipe import RAW_FORMATS, enhance_stream, is_stream
 from wavediff.commands.pipes import piped
 from wavediff.commands.progress import audio_bar, move
 from wavediff.errors import UserError, named
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from wavediff.tasks.enhancer import Enhancer
 
 READ_SAMPLES = 1 << 16  # of all channels together, at a time
+MODEL = "enhancer-16k"
 FORMATS = ("wav", "flac", "aiff", "ogg", "opus", "mp3")
 
 DESCRIPTION = """\
@@ -46,9 +58,12 @@ EXAMPLES = """\
 examples:
   wavediff enhance noisy.wav -o clean.wav
   wavediff enhance interview.mp3 -o interview.wav --report interview.html
-  wavediff enhance recordings/ -o cleaned/ --dry 0.1
+  wavediff enhance recordings/ -o cleaned/ --strength 20
   wavediff enhance 'day1/*.flac' day2/ -o cleaned/ --checkpoint runs/enhance --steps 4
   cat a.wav | wavediff enhance - -o - > b.wav
+  arecord -f S16_LE -r 48000 | wavediff enhance --live - -o - | aplay
+  parec --raw --rate=48000 --channels=1 |
+    wavediff enhance --live --raw s16le --rate 48000 - -o - | pacat --rate=48000 --channels=1
 
 A folder's structure is kept below OUT. Outputs that exist there are kept, so the same command
 resumes a folder that was interrupted; --overwrite replaces them. A single file OUT that exists is
@@ -63,7 +78,9 @@ and drift below 20 Hz that is as strong as the sound, are removed first.
 mp3, ogg and opus keep their format and bit rate, but are encoded once more: give OUT the name of a
 .wav file, or --format wav for a folder, to avoid that. m4a, mp4, webm and other media become .wav.
 Tags, cover, cue points and bext are kept where OUT can hold them. - (stdin) may be any of the
-formats, - (stdout) is wav, or --format; both pass through a temporary file (in TMPDIR), whole. A
+formats, - (stdout) is wav, or --format; both pass through a temporary file (in TMPDIR), whole. With
+--live - -o - what comes from stdin is enhanced as it comes, 32 ms later, by a model that does not
+look ahead: wav, also of unknown length, or PCM by --raw; the output is of the same form. A
 truncated or damaged file is enhanced as far as it can be read. Exit code 2: some input failed.
 """
 
@@ -81,6 +98,9 @@ class Job:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    if is_stream(arguments):
+        with interruptible():
+            return enhance_stream(arguments)
     with interruptible(), piped(arguments, output=f".{arguments.format or 'wav'}"):
         return enhance_all(arguments)
 
@@ -91,14 +111,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_option
     parser.add_paths("audio files")
     parser.add_output("an audio file or - (stdout) for one input, or a folder")
-    parser.add_checkpoint(ANY_MODEL, default="enhancer-16k")
-    add(
-        "--dry",
-        fraction,
-        "SHARE",
-        "of the input in the output: 0 is clean, 1 is the input",
-        default=0.0,
+    parser.add_checkpoint(
+        "a run folder, a model.safetensors or a bundled model "
+        f"(default: {MODEL}, with --live {LIVE_MODEL})"
     )
+    what = "of the input in the output: 0 is clean, 1 is the input (default: 0)"
+    add("--dry", fraction, "SHARE", what)
+    parser.add_strength()
     steps = "sampling steps (default: the sampler's own; enhancer-16k is trained for 1)"
     parser.add_sampling(help=steps)
     parser.add_argument(
@@ -117,7 +136,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "HTML",
         "write a page with spectrograms, levels and players of before and after",
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--live", action="store_true", help="a model with 32 ms of delay; - -o - as it comes"
+    )
+    parser.add_argument("--raw", choices=RAW_FORMATS, help="with --live: PCM instead of wav")
+    add("--rate", whole(1000, 768_000), "HZ", "of --raw")
+    add("--channels", positive_int, "N", "of --raw (default: 1)")
+    arguments = parser.parse_args(argv)
+    if arguments.dry is not None and arguments.strength is not None:
+        dry = dry_share(arguments.strength)
+        raise UserError(
+            "--dry and --strength set the same: give one of them "
+            f"(--strength {arguments.strength:g} is --dry {dry:.3g})"
+        )
+    if arguments.dry is None:
+        arguments.dry = dry_share(arguments.strength)
+    if arguments.checkpoint is None:
+        arguments.checkpoint = LIVE_MODEL if arguments.live else MODEL
+    return arguments
 
 
 def enhance_all(arguments: argparse.Namespace) -> int:

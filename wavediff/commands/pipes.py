@@ -49,10 +49,7 @@ def piped(arguments: argparse.Namespace, **outputs: str) -> Iterator[None]:
     if sum(word in STDIN for word in words) > 1:
         raise UserError("- (stdin) can be given once")
     text = bool(to_stdout) and outputs[to_stdout[0]] in TABLES
-    if to_stdout and not text and sys.stdout.isatty():
-        raise UserError(
-            "audio and arrays are not for a terminal: send stdout to a file or a command, or -o"
-        )
+    require_no_terminal(stdout=bool(to_stdout) and not text)
     stdout = sys.stdout
     printed = sys.stderr if text else io.StringIO() if to_stdout else sys.stdout
     with interruptible(), tempfile.TemporaryDirectory(prefix="wavediff-") as folder:
@@ -68,6 +65,20 @@ def piped(arguments: argparse.Namespace, **outputs: str) -> Iterator[None]:
             with open(sent, "rb") as file:
                 shutil.copyfileobj(file, stdout.buffer)
             stdout.buffer.flush()
+
+
+def require_no_terminal(stdin: bool = False, stdout: bool = False) -> None:
+    """See that what is read and what is written is not a terminal.
+
+    Raises:
+        UserError: where it is.
+    """
+    if stdout and sys.stdout.isatty():
+        raise UserError(
+            "audio and arrays are not for a terminal: send stdout to a file or a command, or -o"
+        )
+    if stdin and sys.stdin.isatty():
+        raise UserError("nothing comes from stdin: pipe a file into it (cat a.wav | ... -)")
 
 
 def _words(arguments: argparse.Namespace, name: str) -> list[str]:
@@ -107,8 +118,7 @@ def _receive(word: str, folder: Path) -> Path:
     """A file with what comes through a pipe: sound is read at any place, not in order."""
     from_stdin = word in STDIN
     path = folder / ("stdin" if from_stdin else os.path.basename(word))
-    if from_stdin and sys.stdin.isatty():
-        raise UserError("nothing comes from stdin: pipe a file into it (cat a.wav | ... -)")
+    require_no_terminal(stdin=from_stdin)
     try:
         with open(path, "wb") as file:
             if from_stdin:
