@@ -76,6 +76,7 @@ REFUSED = [
     ["import", NOTHING, "-o", "new"],
     ["tune", NOTHING, "--steps", "4", "-o", "new.safetensors"],
     ["bundle", NOTHING, "-o", "new"],
+    ["export", NOTHING, "-o", "b.onnx"],
     ["info", NOTHING],
     ["train", f"recipe={NOTHING}"],
     ["train", "recipe=tiny", f"trainer.{NOTHING}=1"],
