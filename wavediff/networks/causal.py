@@ -24,7 +24,10 @@ class CausalFrames(Frames):
         bias_values = layer.bias if bias else None
         if x.ndim == 4:
             return F.conv2d(x, layer.weight, bias_values, layer.stride, (0, layer.padding[1]))
-        return F.conv1d(x, layer.weight, bias_values, dilation=dilation)
+        return self._conv1d(x, layer.weight, bias_values, dilation)
+
+    def _conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+        return F.conv1d(x, weight, bias, dilation=dilation)
 
     def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
         before = layer.kernel_size[0] - 1
@@ -67,6 +70,16 @@ class CausalStream(CausalFrames):
     def begin(self) -> None:
         """Before each part."""
         self._layer = 0
+
+    def _conv1d(self, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+        # of one frame, a product of matrices: convolutions rearrange their weights in every call
+        size = weight.shape[2]
+        count = x.shape[TIME] - dilation * (size - 1)
+        if size > 1:
+            taps = [x[:, :, k * dilation : k * dilation + count] for k in range(size)]
+            x = torch.stack(taps, dim=2).flatten(1, 2)
+        y = weight.flatten(1) @ x
+        return y if bias is None else y.add_(bias[:, None])
 
     def _after(self, x: Tensor, count: int) -> Tensor:
         if not count:
