@@ -146,6 +146,15 @@ class Parser(argparse.ArgumentParser):
             "attenuate noise by at most so many dB: 12 leaves a quarter of it (default: no limit)",
         )
 
+    def add_backend(self) -> None:
+        """--backend."""
+        self.add_argument(
+            "--backend",
+            choices=("torch", "onnx"),
+            default="torch",
+            help="onnx: onnxruntime, for which the model is exported at its first use",
+        )
+
     def add_bit_rate(self) -> None:
         """--bit-rate."""
         what = "of mp3, ogg and opus, in kbit/s (default: the input's)"

@@ -124,12 +124,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)"
     )
     parser.add_bit_rate()
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="onnx: onnxruntime, which the model is exported for at its first use",
-    )
+    parser.add_backend()
     add(
         "--report",
         path,

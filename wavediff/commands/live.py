@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
 from wavediff.commands.arguments import (
@@ -89,6 +89,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--channels", whole(1, MOST_CHANNELS), "N", what, default=1)
     parser.add_checkpoint(ANY_MODEL, default=LIVE_MODEL)
     parser.add_strength()
+    parser.add_backend()
     what = "blocks of time for computing: more for a slow or busy machine"
     add("--buffer", whole(1, MOST_BUFFER), "BLOCKS", what, default=1)
     parser.add_argument(
@@ -139,18 +140,19 @@ def live(audio: Audio, setup: Setup, arguments: argparse.Namespace) -> int:
 
     line = StatusLine()
     enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
-    rate, channels, dry = setup.sample_rate, setup.channels, dry_share(arguments.strength)
-    stream = begin(enhancer, arguments.checkpoint, rate, channels, dry)
-    time = warm_up(begin(enhancer, arguments.checkpoint, rate, channels, dry))
+    rate, dry = setup.sample_rate, dry_share(arguments.strength)
+    options = {"channels": setup.channels, "dry": dry, "backend": arguments.backend}
+    stream = begin(enhancer, arguments.checkpoint, rate, **options)
+    time = warm_up(begin(enhancer, arguments.checkpoint, rate, **options))
     block = f"{1000 * stream.hop / rate:.1f} ms"
     line.tell(f"input: {setup.input}, output: {setup.output}")
-    line.tell(f"{rate} Hz, channels: {channels}, blocks of {stream.hop} samples ({block})")
+    line.tell(f"{rate} Hz, channels: {setup.channels}, blocks of {stream.hop} samples ({block})")
     if time > stream.hop / rate:
         line.tell(f"a block of {block} takes {1000 * time:.1f} ms here: many will be late")
     record = None if arguments.record is None else tuple(arguments.record)
     with (
         stopped_by_signals() as stop,
-        recording(record, rate, channels, line.tell) as files,
+        recording(record, rate, setup.channels, line.tell) as files,
         keys() as pressed,
     ):
         session = Session(pressed, line, files, dry, arguments.seconds, arguments.buffer, stop)
@@ -160,11 +162,11 @@ def live(audio: Audio, setup: Setup, arguments: argparse.Namespace) -> int:
     return 0 if files.fault is None else 2
 
 
-def begin(enhancer: Enhancer, name: str, rate: int, channels: int, dry: float) -> LiveStream:
+def begin(enhancer: Enhancer, name: str, rate: int, **options: Any) -> LiveStream:
     """A stream without more delay than its frames. Raises UserError for a model with more."""
     from wavediff.tasks.live import LiveStream
 
-    stream = enhancer.stream(rate, channels, dry=dry)
+    stream = enhancer.stream(rate, **options)
     if isinstance(stream, LiveStream):
         return stream
     raise UserError(

@@ -77,6 +77,7 @@ def enhance_stream(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         seed=arguments.seed,
         dry=arguments.dry,
+        backend=arguments.backend,
     )
     _tell(pcm, stream.latency)
     writer = PCMWriter(pcm, sys.stdout.buffer, "stdout")
