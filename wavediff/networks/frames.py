@@ -29,6 +29,22 @@ class Frames:
         """``layer(x)`` for a transposed convolution over frequency to a number of bins."""
         return layer(x, output_size=[x.shape[TIME], bins])
 
+    def coarser(self, layer: Any, x: Tensor) -> Tensor:
+        """``layer(x)`` for a strided convolution over time, see ``networks.resampling``."""
+        return layer(x)
+
+    def finer(self, layer: Any, x: Tensor) -> Tensor:
+        """``layer(x)`` for a transposed convolution over time, see ``networks.resampling``."""
+        return layer(x)
+
+    def around(self, x: Tensor, reach: int) -> Tensor:
+        """``x`` with the ``reach`` frames before and after it, zeros outside of the signal."""
+        return F.pad(x, (reach, reach))
+
+    def missing(self, x: Tensor, multiple: int) -> int:
+        """Frames after ``x`` up to a multiple of a number, at the end of the signal."""
+        return -x.shape[TIME] % multiple
+
     def aligned(self, x: Tensor, y: Tensor) -> Tensor:
         """The frames of ``x`` at the positions of ``y``; ``x`` may have more."""
         return x if x.shape[TIME] == y.shape[TIME] else x[:, :, : y.shape[TIME]]
@@ -51,6 +67,7 @@ class FrameStream(Frames):
         self._kept: list[list[Tensor]] = []
         self._layer = 0
         self._last = False
+        self._length = 0  # frames of the input
 
     def begin(self, last: bool) -> None:
         """Before each part; ``last`` for the end of the signal."""
@@ -63,7 +80,7 @@ class FrameStream(Frames):
         if x.ndim == 4:
             return F.conv2d(x, layer.weight, bias_values, layer.stride, (0, layer.padding[1]))
         if dilation == 1:
-            return F.conv1d(x, layer.weight, bias_values)
+            return F.conv1d(x, layer.weight, bias_values, groups=layer.groups)
         # few frames far apart: what a frame depends on side by side is faster
         count = x.shape[TIME] - dilation * (size - 1)
         taps = [x[:, :, k * dilation : k * dilation + count] for k in range(size)]
@@ -90,6 +107,31 @@ class FrameStream(Frames):
             missing -= taken[-1].shape[TIME]
         self._keep(parts)
         return taken[0] if len(taken) == 1 else torch.cat(taken or [x[:, :, :0]], dim=TIME)
+
+    def coarser(self, layer: Any, x: Tensor) -> Tensor:
+        (size,), (stride,), (padding,) = layer.kernel_size, layer.stride, layer.padding
+        zeros = x.new_zeros(*x.shape[:TIME], padding)
+        x = torch.cat([*(self._take() or [zeros]), x, *([zeros] if self._last else [])], dim=TIME)
+        count = (x.shape[TIME] - size) // stride + 1
+        self._keep([x[:, :, count * stride :]])
+        return F.conv1d(x, layer.weight, layer.bias, stride)
+
+    def finer(self, layer: Any, x: Tensor) -> Tensor:
+        (size,), (stride,), (padding,) = layer.kernel_size, layer.stride, layer.padding
+        before = self._take()
+        x = torch.cat([*before, x], dim=TIME)
+        self._keep([x[:, :, max(0, x.shape[TIME] - (size - 1) // stride) :]])
+        # complete are the outputs of all of whose inputs the last one is known
+        start = stride * before[0].shape[TIME] if before else padding
+        stop = stride * x.shape[TIME] + (padding if self._last else 0)
+        return F.conv_transpose1d(x, layer.weight, layer.bias, stride)[:, :, start:stop]
+
+    def around(self, x: Tensor, reach: int) -> Tensor:
+        return self._extended(x, reach)
+
+    def missing(self, x: Tensor, multiple: int) -> int:
+        self._length += x.shape[TIME]
+        return -self._length % multiple if self._last else 0
 
     def _extended(self, x: Tensor, reach: int) -> Tensor:
         """``x`` after the last 2 ``reach`` frames, with zeros before and after the signal."""
