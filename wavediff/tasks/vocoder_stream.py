@@ -120,7 +120,7 @@ class VocoderStream:
         if self._shape is None and self._whole:
             self._size = self._pieces.frames(len(block) if block.ndim == 3 else 1)
         self._shape, self._arrays = block.shape[:-1], isinstance(mel, np.ndarray)
-        self._new.append(block)
+        self._new.append(block.clone())  # the caller may reuse it
         self._received += block.shape[-1]
         parts = []
         # one frame at least is left to ``finish``
@@ -162,14 +162,11 @@ class VocoderStream:
 
     def _take(self) -> None:
         """Check the new blocks, together with frames before them, and add them to the mel."""
-        if not self._new:
-            return
-        blocks = self._new if self._before is None else [self._before, *self._new]
-        given = torch.cat(blocks, dim=-1)
         count = sum(block.shape[-1] for block in self._new)
         if not count:
             return
-        mel = given
+        blocks = self._new if self._before is None else [self._before, *self._new]
+        mel = given = torch.cat(blocks, dim=-1)
         if not self.checked:
             mel = self.vocoder.mel.check(given, scale=self.mel_scale)
             self._before = given[..., -CHECKED:]
@@ -200,7 +197,7 @@ class VocoderStream:
             raise UserError("this stream is finished: begin another")
 
     def _joined(self, parts: list[Tensor]) -> Tensor | np.ndarray:
-        """Parts ``[batch, samples]`` as one, of the kind of the mel and without its batch if none."""
+        """Parts ``[batch, samples]`` as one, of the kind of the mel, with a batch if it has one."""
         shape = self._shape or (self.vocoder.mel.n_mels,)
         batch = shape[0] if len(shape) == 2 else 1
         audio = torch.cat([torch.zeros(batch, 0, device=self.vocoder.device), *parts], dim=-1)
