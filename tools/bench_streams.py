@@ -1,9 +1,10 @@
 """Cost of ``Vocoder.stream`` and ``Enhancer.stream``, compared with the whole signal at once.
 
-    python tools/bench_streams.py --threads 1
-    python tools/bench_streams.py --threads 1 --only vocoder --mel-iterations 0 --chunk-seconds 2.5
+    python tools/bench_streams.py vocoder --threads 1
+    python tools/bench_streams.py vocoder --threads 1 --mel-iterations 0 --chunk-seconds 2.5
+    python tools/bench_streams.py enhancer --threads 1
 
-Both models process the same synthetic voice, whole and in blocks of several sizes, in turn. Prints
+The model processes synthetic voice, whole and in blocks of several sizes, in turn. Prints
 the least CPU seconds of --repeats rounds, of all threads together and so with little influence of
 what else runs, the seconds per second of audio, the ratio to the whole, the stated latency in
 seconds, and the largest difference from the whole.
@@ -34,21 +35,20 @@ Call = Callable[[], np.ndarray]
 def streamed(stream: Any, signal: np.ndarray, size: int) -> np.ndarray:
     """The output for a signal ``[..., time]`` in blocks of ``size``."""
     parts = [
-        stream.push(signal[..., start : start + size])
-        for start in range(0, signal.shape[-1], size)
+        stream.push(signal[..., start : start + size]) for start in range(0, signal.shape[-1], size)
     ]
     return np.concatenate([*parts, stream.finish()], axis=-1)
 
 
 def vocoder_calls(options: argparse.Namespace) -> tuple[dict[str, Call], float]:
     """The calls to compare by name, the whole first, and the latency in seconds."""
-    vocoder = Vocoder.from_pretrained(options.vocoder)
+    vocoder = Vocoder.from_pretrained(options.checkpoint or "vocoder-en-22k")
     if options.mel_iterations is not None:
         vocoder.mel_iterations = options.mel_iterations
     audio = utterance(options.seconds, vocoder.sample_rate, 0).float()
     mel = vocoder.analyse(audio.reshape(1, 1, -1))[0].numpy()
     chunk = {} if options.chunk_seconds is None else {"chunk_seconds": options.chunk_seconds}
-    calls: dict[str, Call] = {"vocoder, whole mel": lambda: np.asarray(vocoder(mel))}
+    calls: dict[str, Call] = {"whole mel": lambda: np.asarray(vocoder(mel))}
     for size in FRAMES:
         name = f"blocks of {size} frame{'s' if size > 1 else ''}"
         calls[name] = lambda size=size: streamed(vocoder.stream(**chunk), mel, size)
@@ -57,11 +57,11 @@ def vocoder_calls(options: argparse.Namespace) -> tuple[dict[str, Call], float]:
 
 def enhancer_calls(options: argparse.Namespace) -> tuple[dict[str, Call], float]:
     """As ``vocoder_calls``."""
-    enhancer = Enhancer.from_pretrained(options.enhancer)
+    enhancer = Enhancer.from_pretrained(options.checkpoint or "enhancer-16k")
     rate = enhancer.sample_rate
     audio = recording(options.seconds)
     chunk = {} if options.chunk_seconds is None else {"chunk_seconds": options.chunk_seconds}
-    calls: dict[str, Call] = {"enhancer, whole file": lambda: np.asarray(enhancer(audio, rate))}
+    calls: dict[str, Call] = {"whole file": lambda: np.asarray(enhancer(audio, rate))}
     for milliseconds in MILLISECONDS:
         calls[f"blocks of {milliseconds} ms"] = lambda size=rate * milliseconds // 1000: streamed(
             enhancer.stream(rate, **chunk), audio, size
@@ -92,9 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--vocoder", default="vocoder-en-22k", help="a bundled name or a path")
-    parser.add_argument("--enhancer", default="enhancer-16k", help="a bundled name or a path")
-    parser.add_argument("--only", choices=("vocoder", "enhancer"))
+    parser.add_argument("kind", choices=("vocoder", "enhancer"))
+    parser.add_argument("--checkpoint", help="a name or a path (default: the bundled one)")
     parser.add_argument("--mel-iterations", type=int, help="(default: the vocoder's)")
     parser.add_argument("--chunk-seconds", type=float, help="(default: that of the streams)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of audio (default: 30)")
@@ -108,10 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} CPU threads")
     columns = "".join(f"{name:>9}" for name in ("CPU s", "per s", "ratio", "latency"))
     print(f"{'':<22}{columns}{'difference':>11}")
-    if options.only != "enhancer":
-        compare(*vocoder_calls(options), options)
-    if options.only != "vocoder":
-        compare(*enhancer_calls(options), options)
+    calls = vocoder_calls if options.kind == "vocoder" else enhancer_calls
+    compare(*calls(options), options)
     return 0
 
 

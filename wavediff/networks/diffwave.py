@@ -67,7 +67,7 @@ class ResidualBlock(nn.Module):
         y = frames.conv(self.dilated_conv, y, bias=local is None)
         if local is not None:
             add_to_each_(y, frames.aligned(local, y))
-        residual, skip = self.output_projection(gated(y)).chunk(2, dim=1)
+        residual, skip = frames.conv(self.output_projection, gated(y)).chunk(2, dim=1)
         return residual.add(frames.aligned(x, residual)).mul_(SCALE), skip
 
 
@@ -233,7 +233,7 @@ class DiffWave(nn.Module):
             step = step + self.label_embedding(cond.needed("label"))
         if self.anchor_channels:
             x = torch.cat([x, cond.needed("anchor")], dim=1)
-        h = self.input_projection(x)
+        h = frames.conv(self.input_projection, x)
         if self.rectify_input:
             h = F.relu(h)
         total: Any = None  # sum of the skip connections
@@ -242,5 +242,5 @@ class DiffWave(nn.Module):
             shift = block.step_projection(step)[..., None]
             h, skip = block(h, shift, local, self.step_in_residual, frames)
             total = skip.clone() if total is None else frames.aligned(total, skip).add_(skip)
-        h = F.relu(self.skip_projection(total / math.sqrt(len(self.blocks))))
-        return self.output_projection(h)
+        h = frames.conv(self.skip_projection, total / math.sqrt(len(self.blocks)))
+        return frames.conv(self.output_projection, F.relu(h))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FEW = 96  # frames
 TIME = 2  # the axis of time in ``[batch, channels, time]`` and ``[batch, channels, time, bins]``
 
 
@@ -79,12 +80,14 @@ class FrameStream(Frames):
         bias_values = layer.bias if bias else None
         if x.ndim == 4:
             return F.conv2d(x, layer.weight, bias_values, layer.stride, (0, layer.padding[1]))
-        if dilation == 1:
-            return F.conv1d(x, layer.weight, bias_values, groups=layer.groups)
-        # few frames far apart: what a frame depends on side by side is faster
         count = x.shape[TIME] - dilation * (size - 1)
+        if layer.groups > 1 or count > FEW:
+            groups = layer.groups
+            return F.conv1d(x, layer.weight, bias_values, dilation=dilation, groups=groups)
+        # for few frames a product of matrices is faster, with what a frame depends on in a column
         taps = [x[:, :, k * dilation : k * dilation + count] for k in range(size)]
-        return F.conv1d(torch.stack(taps, dim=-1).flatten(TIME), layer.weight, bias_values, size)
+        columns = torch.stack(taps, dim=TIME).flatten(1, TIME) if size > 1 else x
+        return F.linear(columns.mT, layer.weight.flatten(1), bias_values).mT
 
     def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
         around = layer.kernel_size[0] - 1

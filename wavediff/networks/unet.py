@@ -76,7 +76,8 @@ class LocalAttention(nn.Module):
 
     def forward(self, h: Tensor, frames: Frames = WHOLE) -> Tensor:
         window = self.window
-        query, key_value = self.query_key_value(self.norm(h)).tensor_split([h.shape[1]], dim=1)
+        query_key_value = frames.conv(self.query_key_value, self.norm(h))
+        query, key_value = query_key_value.tensor_split([h.shape[1]], dim=1)
         inside = frames.around(h.new_ones(1, 1, h.shape[-1]), window)  # 0 outside of the signal
         key_value = frames.around(key_value, window)
         h = frames.aligned(h, key_value[..., 2 * window :])
@@ -96,7 +97,7 @@ class LocalAttention(nn.Module):
         mask = self._mask(inside[0, 0] > 0).to(query.dtype)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         y = y.permute(0, 2, 4, 1, 3).reshape(batch, width, blocks * window)[..., :length]
-        return SCALE * (h + self.output(y))
+        return SCALE * (h + frames.conv(self.output, y))
 
     def _mask(self, inside: Tensor) -> Tensor:
         """The bias of the logits, ``[blocks, heads, window, 3 window]``; -inf where masked.
