@@ -82,6 +82,16 @@ def test_mels_are_vocoded(demo):
     assert np.abs(speech).max() > 0.05
 
 
+def test_mels_are_vocoded_as_a_stream(demo):
+    assert run(main, ["mel", "demo/original.wav", "-o", "mel.npy"]) == 0
+    (snippet,) = snippets((ROOT / "docs" / "usage.md").read_text(encoding="utf-8"), "Vocoding")
+    names: dict = {}
+    exec(snippet, names)
+    assert names["speech"].shape == (256 * names["mel"].shape[1],)
+    assert np.abs(names["speech"] - names["vocoder"](names["mel"])).max() < 1e-3
+    assert names["stream"].latency == pytest.approx(6.7, abs=0.05)
+
+
 def test_a_table_is_forecast(demo, capsys):
     (snippet,) = snippets(README, "Forecast a table")
     exec(snippet, {})

@@ -26,10 +26,9 @@ def require_dense(
     """
     kind = None
     if isinstance(array, np.ndarray):
-        repeated = any(
+        if array.size > most and any(
             n > 1 and not step for n, step in zip(array.shape, array.strides, strict=True)
-        )
-        if array.size > most and repeated:
+        ):
             kind = "a view that repeats its values"
     else:
         kind = (

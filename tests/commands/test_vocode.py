@@ -237,8 +237,8 @@ def test_a_batch_does_not_change_the_results(model, here, capsys):
 def test_long_input_in_pieces_equals_the_whole(model, here, monkeypatch):
     save_mel(here / "a.npy", frames=400)
     assert command(model, "a.npy", "-o", "whole.wav", "--bits", 32) == 0
-    monkeypatch.setattr("wavediff.tasks.vocoder.STATE_NUMBERS", 1)
-    monkeypatch.setattr("wavediff.tasks.vocoder.HALOS", 1)
+    monkeypatch.setattr("wavediff.tasks.piece_vocoder.STATE_NUMBERS", 1)
+    monkeypatch.setattr("wavediff.tasks.piece_vocoder.HALOS", 1)
     written = []
     original = audio.audio_writer
     monkeypatch.setattr(

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from wavediff.diffusion.condition import Condition
+from wavediff.networks.frames import FrameStream
 from wavediff.networks.resampling import (
     downsampler,
     seen_by_downsampler,
@@ -227,3 +228,27 @@ def test_settings_that_do_not_fit_are_refused():
     for wrong in ({"widths": (4, 6)}, {"heads": 3}, {"strides": (2, 0)}, {"blocks": 0}):
         with pytest.raises(ValueError, match=r"stride|heads|1 or more"):
             UNet(**SETTINGS | wrong)
+
+
+@pytest.mark.parametrize(("widths", "strides"), [([8], []), ([8, 8], [3]), ([8, 8, 8], [2, 2])])
+@pytest.mark.parametrize("frames", [5, 240, 241])
+def test_a_signal_in_parts_gives_what_the_whole_gives(widths, strides, frames):
+    torch.manual_seed(0)
+    network = UNet(5, 3, widths=widths, strides=strides, blocks=1, heads=2, window=2).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, local, c_noise = torch.randn(2, 5, frames), torch.randn(2, 3, frames), torch.rand(2)
+    reach, size = network.receptive_field, 4 * network.stride
+    stops = [*range(reach + size, frames, size), frames]
+    stream, start, parts, complete = FrameStream(), 0, [], 0
+    with torch.no_grad():
+        expected = network(x, c_noise, Condition(local=local))
+        for stop in stops:
+            stream.begin(last=stop == frames)
+            cond = Condition(local=local[..., start:stop])
+            parts.append(network(x[..., start:stop], c_noise, cond, stream))
+            complete, start = complete + parts[-1].shape[-1], stop
+            assert complete >= stop - reach
+    assert len(stops) > 5 or frames == 5
+    found = torch.cat(parts, dim=-1)
+    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wavediff.tasks.vocoder import Vocoder
+    from wavediff.tasks.vocoder_stream import VocoderStream
 
 FORMATS = ("wav", "flac")
 # as in representations/mel_scales.py, which imports torch
 MEL_SCALES = (
     "sym4", "pos4", "sym1", "pos1", "ln", "log10", "db", "linear", "power", "power-ln", "power-db",
 )  # fmt: skip
+BLOCK_FRAMES = 1024
 CLIPPED = 0.01  # share of the samples above which a mel is refused
 
 DESCRIPTION = """\
@@ -261,16 +263,18 @@ def write(
     import torch
 
     from wavediff.data.audio import audio_writer
+    from wavediff.tasks.vocoder_stream import VocoderStream
 
     mel = torch.stack([item.mel for item in group])
-    label = options["label"]
     start, frames = progress.n, sum(item.job.frames for item in group)
-    pieces = vocoder.stream(
-        mel,
+    seconds = mel.shape[-1] * vocoder.mel.hop_length / vocoder.sample_rate
+    stream = VocoderStream(
+        vocoder,
         sampler=options["sampler"],
         seed=options["seed"],
-        label=None if label is None else torch.full((len(group),), label),
-        callback=lambda share: advance(progress, share * frames, vocoder, start),
+        label=options["label"],
+        checked=True,
+        progress=lambda done: advance(progress, done / seconds * frames, vocoder, start),
     )
     with ExitStack() as stack:
         writers = [
@@ -279,7 +283,7 @@ def write(
         ]
         position = 0
         beyond = [0] * len(group)
-        for piece in pieces:
+        for piece in synthesised(stream, mel):
             audios = piece.float().cpu()
             for k, (item, writer, audio) in enumerate(zip(group, writers, audios, strict=True)):
                 wanted = audio[: max(0, item.samples - position)]
@@ -315,6 +319,13 @@ def write(
             tqdm.write(writer.clipping, file=sys.stderr)
         tqdm.write(str(item.job.target))
         sys.stdout.flush()
+
+
+def synthesised(stream: VocoderStream, mel: Tensor) -> Iterator[Any]:
+    """The audio of a mel ``[batch, n_mels, frames]`` piece by piece, ``[batch, samples]`` each."""
+    for block in mel.split(BLOCK_FRAMES, dim=-1):
+        yield stream.push(block)
+    yield stream.finish()
 
 
 def advance(progress: tqdm, frames: float, vocoder: Vocoder, start: float | None = None) -> None:

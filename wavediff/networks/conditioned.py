@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from wavediff.diffusion.condition import Condition
 from wavediff.networks.conditioner import Upsampler
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding
+from wavediff.networks.frames import WHOLE, Frames
 from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 256
@@ -60,8 +61,13 @@ class Conditioned(nn.Module):
         with precision(local):
             return self.local_projection(self.upsampler(local))
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Condition) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames = WHOLE
+    ) -> Tensor:
         """The prediction for ``x [batch, channels, time]`` at ``c_noise [batch]``.
+
+        Args:
+            frames: the whole signal, or a stream of parts where the network ``streams``.
 
         Raises:
             ValueError: if a condition that the network was built for is missing.
@@ -73,9 +79,10 @@ class Conditioned(nn.Module):
             if self.anchor_channels:
                 x = torch.cat([x, cond.needed("anchor")], dim=1)
             local = self.prepare(cond) if cond.prepared is None else cond.prepared
-            return self._predict(x, step, None if local is None else local[..., : x.shape[-1]])
+            local = None if local is None else local[..., : x.shape[-1]]
+            return self._predict(x, step, local, frames)
 
-    def _predict(self, x: Tensor, step: Tensor, local: Tensor | None) -> Tensor:
+    def _predict(self, x: Tensor, step: Tensor, local: Tensor | None, frames: Frames) -> Tensor:
         """The prediction with prepared conditions.
 
         Args:
@@ -83,5 +90,6 @@ class Conditioned(nn.Module):
             step: embedding of noise level and label, ``[batch, HIDDEN]``.
             local: the result of ``prepare``, possibly of fewer items than ``x``, see
                 ``add_to_each_``.
+            frames: the whole signal, or a stream of parts.
         """
         raise NotImplementedError

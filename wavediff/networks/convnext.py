@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from wavediff.networks.conditioned import HIDDEN, Conditioned
 from wavediff.networks.conditioner import add_to_each_
+from wavediff.networks.frames import WHOLE, Frames
 from wavediff.networks.kernels import check_kernel
 from wavediff.networks.norm import FrameNorm
 
@@ -89,7 +90,9 @@ class ConvNeXt(Conditioned):
         for parameter in self.output_projection.parameters():
             nn.init.zeros_(parameter)
 
-    def _predict(self, x: Tensor, step: Tensor, local: Tensor | None) -> Tensor:
+    def _predict(
+        self, x: Tensor, step: Tensor, local: Tensor | None, frames: Frames = WHOLE
+    ) -> Tensor:
         h = self.input_projection(x)
         if local is not None:
             h = add_to_each_(h, local)

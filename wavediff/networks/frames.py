@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FEW = 96  # frames
 TIME = 2  # the axis of time in ``[batch, channels, time]`` and ``[batch, channels, time, bins]``
 
 
@@ -29,6 +30,22 @@ class Frames:
     def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
         """``layer(x)`` for a transposed convolution over frequency to a number of bins."""
         return layer(x, output_size=[x.shape[TIME], bins])
+
+    def coarser(self, layer: Any, x: Tensor) -> Tensor:
+        """``layer(x)`` for a strided convolution over time, see ``networks.resampling``."""
+        return layer(x)
+
+    def finer(self, layer: Any, x: Tensor) -> Tensor:
+        """``layer(x)`` for a transposed convolution over time, see ``networks.resampling``."""
+        return layer(x)
+
+    def around(self, x: Tensor, reach: int) -> Tensor:
+        """``x`` with the ``reach`` frames before and after it, zeros outside of the signal."""
+        return F.pad(x, (reach, reach))
+
+    def missing(self, x: Tensor, multiple: int) -> int:
+        """Frames after ``x`` up to a multiple of a number, at the end of the signal."""
+        return -x.shape[TIME] % multiple
 
     def aligned(self, x: Tensor, y: Tensor) -> Tensor:
         """The frames of ``x`` at the positions of ``y``; ``x`` may have more."""
@@ -52,6 +69,7 @@ class FrameStream(Frames):
         self._kept: list[list[Tensor]] = []
         self._layer = 0
         self._last = False
+        self._length = 0  # frames of the input
 
     def begin(self, last: bool) -> None:
         """Before each part; ``last`` for the end of the signal."""
@@ -63,12 +81,14 @@ class FrameStream(Frames):
         bias_values = layer.bias if bias else None
         if x.ndim == 4:
             return F.conv2d(x, layer.weight, bias_values, layer.stride, (0, layer.padding[1]))
-        if dilation == 1:
-            return F.conv1d(x, layer.weight, bias_values)
-        # few frames far apart: what a frame depends on side by side is faster
         count = x.shape[TIME] - dilation * (size - 1)
+        if layer.groups > 1 or count > FEW:
+            groups = layer.groups
+            return F.conv1d(x, layer.weight, bias_values, dilation=dilation, groups=groups)
+        # for few frames a product of matrices is faster, with what a frame depends on in a column
         taps = [x[:, :, k * dilation : k * dilation + count] for k in range(size)]
-        return F.conv1d(torch.stack(taps, dim=-1).flatten(TIME), layer.weight, bias_values, size)
+        columns = torch.stack(taps, dim=TIME).flatten(1, TIME) if size > 1 else x
+        return F.linear(columns.mT, layer.weight.flatten(1), bias_values).mT
 
     def conv_transpose(self, layer: Any, x: Tensor, bins: int) -> Tensor:
         padding, output_padding = transposed_padding(layer, x, bins)
@@ -89,6 +109,31 @@ class FrameStream(Frames):
             missing -= taken[-1].shape[TIME]
         self._keep(parts)
         return taken[0] if len(taken) == 1 else torch.cat(taken or [x[:, :, :0]], dim=TIME)
+
+    def coarser(self, layer: Any, x: Tensor) -> Tensor:
+        (size,), (stride,), (padding,) = layer.kernel_size, layer.stride, layer.padding
+        zeros = x.new_zeros(*x.shape[:TIME], padding)
+        x = torch.cat([*(self._take() or [zeros]), x, *([zeros] if self._last else [])], dim=TIME)
+        count = (x.shape[TIME] - size) // stride + 1
+        self._keep([x[:, :, count * stride :]])
+        return F.conv1d(x, layer.weight, layer.bias, stride)
+
+    def finer(self, layer: Any, x: Tensor) -> Tensor:
+        (size,), (stride,), (padding,) = layer.kernel_size, layer.stride, layer.padding
+        before = self._take()
+        x = torch.cat([*before, x], dim=TIME)
+        self._keep([x[:, :, max(0, x.shape[TIME] - (size - 1) // stride) :]])
+        # complete are the outputs of all of whose inputs the last one is known
+        start = stride * before[0].shape[TIME] if before else padding
+        stop = stride * x.shape[TIME] + (padding if self._last else 0)
+        return F.conv_transpose1d(x, layer.weight, layer.bias, stride)[:, :, start:stop]
+
+    def around(self, x: Tensor, reach: int) -> Tensor:
+        return self._extended(x, reach)
+
+    def missing(self, x: Tensor, multiple: int) -> int:
+        self._length += x.shape[TIME]
+        return -self._length % multiple if self._last else 0
 
     def _extended(self, x: Tensor, reach: int) -> Tensor:
         """``x`` after the last 2 ``reach`` frames, with zeros before and after the signal."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from wavediff.networks.conditioned import HIDDEN, Conditioned
 from wavediff.networks.conditioner import add_to_each_
+from wavediff.networks.frames import WHOLE, Frames
 from wavediff.networks.norm import FrameNorm
 from wavediff.networks.resampling import (
     downsampler,
@@ -46,11 +47,11 @@ class Block(nn.Module):
         self.step_projection = nn.Linear(HIDDEN, 2 * outputs)
         self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, h: Tensor, step: Tensor) -> Tensor:
+    def forward(self, h: Tensor, step: Tensor, frames: Frames = WHOLE) -> Tensor:
         scale, shift = self.step_projection(step)[..., None].chunk(2, dim=1)
-        y = self.conv1(F.silu(self.norm1(h)))
-        y = self.conv2(F.silu(self.norm2(y, scale, shift)))
-        return SCALE * (self.skip(h) + y)
+        y = frames.conv(self.conv1, F.silu(self.norm1(h)))
+        y = frames.conv(self.conv2, F.silu(self.norm2(y, scale, shift)))
+        return SCALE * (self.skip(frames.aligned(h, y)) + y)
 
 
 class LocalAttention(nn.Module):
@@ -73,39 +74,42 @@ class LocalAttention(nn.Module):
         distance = torch.arange(3 * window)[None] - window - torch.arange(window)[:, None]
         self.register_buffer("distance", distance, persistent=False)
 
-    def forward(self, h: Tensor) -> Tensor:
-        batch, width, frames = h.shape
-        window, blocks = self.window, (frames + self.window - 1) // self.window
-        query, key, value = self.query_key_value(self.norm(h)).chunk(3, dim=1)
-        missing = blocks * window - frames
+    def forward(self, h: Tensor, frames: Frames = WHOLE) -> Tensor:
+        window = self.window
+        query_key_value = frames.conv(self.query_key_value, self.norm(h))
+        query, key_value = query_key_value.tensor_split([h.shape[1]], dim=1)
+        inside = frames.around(h.new_ones(1, 1, h.shape[-1]), window)  # 0 outside of the signal
+        key_value = frames.around(key_value, window)
+        h = frames.aligned(h, key_value[..., 2 * window :])
+        query = frames.aligned(query, h)
+        batch, width, length = h.shape
+        blocks = (length + window - 1) // window
+        missing = blocks * window - length
         query = F.pad(query, (0, missing)).unflatten(-1, (blocks, window))
-        key, value = (
-            F.pad(x, (window, missing + window)).unfold(-1, 3 * window, window)
-            for x in (key, value)
+        key, value, inside = (
+            F.pad(x, (0, missing)).unfold(-1, 3 * window, window)
+            for x in (*key_value.chunk(2, dim=1), inside)
         )
         # [batch, blocks heads, frames of a block, width of a head]
         query, key, value = (
             x.unflatten(1, (self.heads, -1)).permute(0, 3, 1, 4, 2).flatten(1, 2)
             for x in (query, key, value)
         )
-        mask = self._mask(frames, blocks).to(query.dtype).flatten(0, 1)
+        mask = self._mask(inside[0, 0] > 0).to(query.dtype).flatten(0, 1)
         y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        y = (
-            y.unflatten(1, (blocks, self.heads))
-            .permute(0, 2, 4, 1, 3)
-            .reshape(batch, width, blocks * window)[..., :frames]
-        )
-        return SCALE * (h + self.output(y))
+        y = y.unflatten(1, (blocks, self.heads)).permute(0, 2, 4, 1, 3)
+        y = y.reshape(batch, width, blocks * window)[..., :length]
+        return SCALE * (h + frames.conv(self.output, y))
 
-    def _mask(self, frames: int, blocks: int) -> Tensor:
-        """The bias of the logits, ``[blocks, heads, window, 3 window]``; -inf where masked."""
+    def _mask(self, inside: Tensor) -> Tensor:
+        """The bias of the logits, ``[blocks, heads, window, 3 window]``; -inf where masked.
+
+        inside: which keys are of the signal, ``[blocks, 3 window]``.
+        """
         window, distance = self.window, self.distance
         bias = self.bias[:, distance.clamp(-window, window) + window]
         bias = bias.masked_fill(distance.abs() > window, -math.inf)
-        position = torch.arange(-window, 2 * window, device=distance.device)
-        position = position + window * torch.arange(blocks, device=distance.device)[:, None]
-        outside = (position < 0) | (position >= frames)
-        return bias.masked_fill(outside[:, None, None], -math.inf)
+        return bias.masked_fill(~inside[:, None, None], -math.inf)
 
 
 class Stage(nn.Module):
@@ -118,10 +122,10 @@ class Stage(nn.Module):
         self.attention = LocalAttention(outputs, heads, window) if heads else None
         self.reach = Block.reach * blocks + (window if heads else 0)
 
-    def forward(self, h: Tensor, step: Tensor) -> Tensor:
+    def forward(self, h: Tensor, step: Tensor, frames: Frames = WHOLE) -> Tensor:
         for block in self.blocks:
-            h = block(h, step)
-        return h if self.attention is None else self.attention(h)
+            h = block(h, step, frames)
+        return h if self.attention is None else self.attention(h, frames)
 
 
 class UNet(Conditioned):
@@ -148,6 +152,7 @@ class UNet(Conditioned):
     Attributes:
         stride: product of ``strides``.
         receptive_field: frames on either side that a frame depends on, at most.
+        streams: whether it computes signals in parts, see ``FrameStream``.
 
     Raises:
         ValueError: if widths, strides and heads are inconsistent, or a number is too small.
@@ -179,6 +184,7 @@ class UNet(Conditioned):
             raise ValueError(f"{heads} heads do not divide the widths {list(widths)}")
         super().__init__(widths[0], local_channels, upsample, labels, anchor_channels)
         self.strides, self.stride = list(strides), math.prod(strides)
+        self.streams = upsample == 1 or not local_channels
         self.input_projection = nn.Conv1d(channels + anchor_channels, widths[0], 3, padding=1)
 
         def stage(i: int, inputs: int) -> Stage:
@@ -210,17 +216,18 @@ class UNet(Conditioned):
             span = widened((min(low, skip[0]), max(high, skip[1])), stage.reach)
         return reach_of(widened(span, 1), (frame, frame))
 
-    def _predict(self, x: Tensor, step: Tensor, local: Tensor | None) -> Tensor:
-        length = x.shape[-1]
-        missing = -length % self.stride
-        h = self.input_projection(F.pad(x, (0, missing)))
+    def _predict(self, x: Tensor, step: Tensor, local: Tensor | None, frames: Frames) -> Tensor:
+        missing = frames.missing(x, self.stride)
+        h = frames.conv(self.input_projection, F.pad(x, (0, missing)))
         if local is not None:
-            h = add_to_each_(h, F.pad(local, (0, missing)))
+            h = add_to_each_(h, frames.aligned(F.pad(local, (0, missing)), h))
         skips: list[Tensor] = []
         for i, stage in enumerate(self.down):
-            h = stage(self.coarser[i - 1](h) if i else h, step)
+            h = stage(frames.coarser(self.coarser[i - 1], h) if i else h, step, frames)
             skips.append(h)
-        h = self.middle(skips.pop(), step)
+        h = self.middle(skips.pop(), step, frames)
         for stage, finer in zip(reversed(self.up), reversed(self.finer), strict=True):
-            h = stage(torch.cat([finer(h), skips.pop()], dim=1), step)
-        return self.output_projection(F.silu(h))[..., :length]
+            h = frames.finer(finer, h)
+            h = stage(torch.cat([h, frames.aligned(skips.pop(), h)], dim=1), step, frames)
+        y = frames.conv(self.output_projection, F.silu(h))
+        return y[..., : y.shape[-1] - missing]

@@ -6,6 +6,7 @@ Each name is a file in ``conf/mel/``. From Python: ``mel_front_end("tacotron", n
 
 import inspect
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +272,12 @@ def reflect(audio: Tensor, padding: int) -> Tensor:
 
 def front_ends() -> dict[str, dict[str, Any]]:
     """The parameters of the named front-ends, by name."""
-    named = {file.stem: _read(file) for file in sorted((conf_folder() / "mel").glob("*.yaml"))}
+    return {name: dict(parameters) for name, parameters in _front_ends(conf_folder()).items()}
+
+
+@cache  # a stream checks many blocks
+def _front_ends(folder: Path) -> dict[str, dict[str, Any]]:
+    named = {file.stem: _read(file) for file in sorted((folder / "mel").glob("*.yaml"))}
     for parameters in named.values():
         del parameters["_target_"]
     return named

@@ -52,7 +52,7 @@ def check_mel(
     """``MelFrontEnd.check``, with the parameters of the named front-ends in ``known``."""
     if scale is not None and scale not in SCALES:
         raise UserError(f"there is no mel scale {scale!r}: use one of {', '.join(SCALES)}.")
-    mel = _numbers(array, source)
+    mel = numbers(array, source)
     own = f"a mel of the front-end {front_end.name!r}"
     advice = _advice(front_end, known)
 
@@ -273,8 +273,8 @@ def _is_linear(mel: Tensor) -> bool:
     return difference > max(0.18, 0.15 / high)
 
 
-def _numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
-    """Convert to float32 on the CPU; refuse other than real numbers."""
+def numbers(array: np.ndarray | Tensor, source: str) -> Tensor:
+    """An array as float32 on the CPU. Raises UserError for other than real numbers."""
     if isinstance(array, np.ndarray | Tensor):
         require_dense(array, f"{source} is")
     if isinstance(array, np.ndarray):

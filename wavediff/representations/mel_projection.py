@@ -75,7 +75,7 @@ class MelProjection(nn.Module):
         target = self._target(mel, spectrum.shape[-1])[..., inner]
         for _ in range(self.iterations):
             seen = spectrum[:, : self.bins, inner]
-            seen *= self._gain(seen, target)
+            seen *= self.gain(seen, target)
             consistent = self.stft.stft(self.stft.istft(spectrum, length + self.shift))
             # consistent + momentum (consistent - previous), in place to save memory
             spectrum = previous.lerp_(consistent, 1 + self.momentum)
@@ -89,13 +89,23 @@ class MelProjection(nn.Module):
         return slice(first, max(first, (length - half + self.shift) // hop + 1))
 
     def _target(self, mel: Tensor, frames: int) -> Tensor:
-        norm = self.mel.window_norm if self.mel.normalized else 1.0
-        bands = (self.mel.band_magnitude(mel) * norm) ** self.mel.power
+        bands = self.bands(mel)
         bands = torch.cat([bands[..., :1]] * self.lead + [bands], dim=-1)
         missing = frames - bands.shape[-1]
         return F.pad(bands, (0, missing), mode="replicate") if missing > 0 else bands[..., :frames]
 
-    def _gain(self, seen: Tensor, target: Tensor) -> Tensor:
+    def bands(self, mel: Tensor) -> Tensor:
+        """The filters' outputs, to which those of a spectrum are moved, like ``mel``."""
+        norm = self.mel.window_norm if self.mel.normalized else 1.0
+        return (self.mel.band_magnitude(mel) * norm) ** self.mel.power
+
+    def gain(self, seen: Tensor, target: Tensor) -> Tensor:
+        """The factors that move a spectrum towards the ``bands`` of a mel.
+
+        Args:
+            seen: the spectrum, ``[batch, bins, frames]``.
+            target: ``[batch, n_mels, frames]``.
+        """
         energy = torch.view_as_real(seen).square()
         energy = energy[..., 0] + energy[..., 1]
         bands = self.filters @ energy ** (self.mel.power / 2)

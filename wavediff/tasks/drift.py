@@ -11,6 +11,8 @@ All else is left as it is, to the bit. The filter and the decision have a finite
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from wavediff.tasks.high_band import convolve
@@ -132,6 +134,7 @@ def _ramp(ratio: Array, bounds: tuple[float, float]) -> Array:
     return np.clip((ratio - low) / (high - low), 0, 1)
 
 
+@lru_cache(maxsize=8)  # a stream needs the same two for each chunk
 def _kernel(rate: float) -> Array:
     """A low-pass of odd length and sum 1."""
     half = round(FILTER_SECONDS * rate)

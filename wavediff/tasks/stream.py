@@ -314,7 +314,7 @@ def to_array(block: Tensor | np.ndarray, start: int = 0) -> Array:
     if isinstance(block, Tensor | np.ndarray):
         require_dense(block, "the audio is")
     samples = block.detach().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block)
-    if not np.issubdtype(samples.dtype, np.floating):
+    if samples.dtype.kind != "f":
         raise UserError(
             f"audio of type {samples.dtype} has no known full scale: give floats in [-1, 1], for "
             "int16 audio / 32768"

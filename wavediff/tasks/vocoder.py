@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wavediff.diffusion.condition import Condition
-from wavediff.diffusion.denoiser import Denoiser, DenoiserLike, Prediction
-from wavediff.diffusion.guidance import ProjectionGuidance
-from wavediff.diffusion.noise import ItemNoise, PositionNoise
+from wavediff.diffusion.denoiser import Denoiser, Prediction
+from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
@@ -27,18 +25,10 @@ from wavediff.representations.mel_projection import MelProjection
 from wavediff.representations.representation import Representation
 from wavediff.representations.stft import STFT
 from wavediff.tasks.arguments import check_call
-from wavediff.tasks.chunks import ChunkedDenoiser, Piece, crop, pieces
 from wavediff.tasks.labels import Labelled
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.task import DiffusionTask
-
-# Bounds on the memory for a long signal, in elements (of four bytes).
-STATE_NUMBERS = 1_500_000  # one tensor of the sampler's state
-ACTIVATION_NUMBERS = 2_000_000  # the widest tensor in a network call
-PREPARED_NUMBERS = 256_000_000  # precomputed by the network for all steps
-WIDTH = 4096  # assumed channels of a network without 1-d convolutions
-HALOS = 12  # minimum ratio of a chunk's length to its context on either side
-CONTEXT_MEL_FRAMES = 3  # receptive field of an upsampler's transposed convolutions
+from wavediff.tasks.vocoder_stream import VocoderStream
 
 
 class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
@@ -185,8 +175,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """Copy synthesis of ``batch["audio"] [1, 1, time]`` with the default sampler."""
         audio = batch["audio"]
-        parts = list(self.stream(self.analyse(audio), seed=seed, label=batch.get("label")))
-        return torch.cat(parts, dim=-1)[:, None, : audio.shape[-1]]
+        found = self._vocoded(self.analyse(audio), self.sampler, seed, batch.get("label"))
+        return found[:, None, : audio.shape[-1]]
 
     def forward(
         self,
@@ -219,115 +209,79 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         check_call(self.network, seed)
         checked = self.mel.check(mel, scale=mel_scale)
         batch = checked if checked.ndim == 3 else checked[None]
-        number = self.label_number(label)
-        parts = self.stream(
-            batch,
-            sampler=self.with_sampler(sampler, steps),
-            seed=seed,
-            label=None if number is None else torch.full((len(batch),), number),
+        audio = self._vocoded(
+            batch, self.with_sampler(sampler, steps), seed, self.label_number(label)
         )
-        audio = torch.cat(list(parts), dim=-1)
         audio = audio if checked.ndim == 3 else audio[0]
         return audio.cpu().numpy() if isinstance(mel, np.ndarray) else audio
 
-    @torch.no_grad()
     def stream(
         self,
-        mel: Tensor,
         *,
-        sampler: Sampler | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
         seed: int = 0,
-        label: Tensor | None = None,
-        chunk_seconds: float | None = None,
-        callback: Callable[[float], None] | None = None,
-    ) -> Iterator[Tensor]:
-        """Synthesise ``mel [batch, n_mels, frames]`` in chunks of audio, ``[batch, samples]`` each.
+        label: int | str | None = None,
+        mel_scale: str | None = None,
+        chunk_seconds: float | None = 1.0,
+        progress: Callable[[float], None] | None = None,
+    ) -> VocoderStream:
+        """Synthesise a mel that arrives in blocks, with the same result as ``forward``.
 
-        Their concatenation equals synthesis without chunks up to rounding, and memory does not
-        grow with the length.
+            stream = vocoder.stream()
+            for block in mels_of_a_tts_system:      # [n_mels, any number of frames]
+                play(stream.push(block))            # later by ``stream.latency`` seconds of it
+            play(stream.finish())
+
+        The latency is ``chunk_seconds``, and what the audio of a frame depends on: for each call of
+        the sampler, the network's receptive field and the reach of the mel iterations. Fewer of
+        them (``vocoder.mel_iterations``) lower it.
 
         Args:
-            label: ``[batch]``, numbers of classes or speakers.
-            chunk_seconds: duration of a network call's chunk; infinite for the whole signal.
-            callback: called after each network call with the completed fraction, in (0, 1].
+            sampler, steps, seed, label, mel_scale: see ``forward``.
+            chunk_seconds: of audio per computation: shorter chunks have a lower latency and a
+                higher cost. None has the lowest cost, for files. A network that ``streams``
+                computes each frame once in each of the sampler's calls, if its frames are those of
+                the mel, and so do the mel iterations; others compute the context of each chunk
+                again, which pays from four times the context on.
+            progress: called with the seconds of audio that have been computed.
 
         Raises:
-            UserError: if the model needs a label and none is given.
+            UserError: see ``forward``.
         """
-        if label is None:
-            self.label_number(None)
-        sampler = self.sampler if sampler is None else sampler
-        schedule, representation = self.denoiser.schedule, self.representation
-        hop, channels = representation.hop_length, representation.channels
-        calls = sampler.calls(schedule)
-        mel = mel.to(self.device)
-        batch, frames = len(mel), mel.shape[-1] * self.upsample
-        cond = Condition(local=mel, label=None if label is None else label.to(self.device))
+        check_call(self.network, seed)
+        return VocoderStream(
+            self,
+            sampler=self.with_sampler(sampler, steps),
+            seed=seed,
+            label=self.label_number(label),
+            mel_scale=mel_scale,
+            chunk_seconds=chunk_seconds,
+            progress=progress,
+        )
 
-        reach = self.network.receptive_field
-        if self.upsample > 1:
-            reach += CONTEXT_MEL_FRAMES * self.upsample
-        projection = self._mel_projection()
-        beyond = 0  # added to the receptive field by the mel projection of the estimate
-        if projection is not None:
-            beyond = 2 * representation.halo + projection.reach * self.upsample
-        halo = (reach + beyond) * calls + representation.halo + EDGE_FRAMES
-        size = self._chunk(batch, reach, chunk_seconds)
-        state = max(size, HALOS * halo, STATE_NUMBERS // (batch * channels))
-        for piece in pieces(frames, state, halo, self.align):
-            part = crop(cond, piece.left, piece.right, self.upsample)
-            length = piece.right - piece.left
-            told = None if callback is None else _Progress(piece, frames, calls, callback)
-            network = ChunkedDenoiser(
-                self.denoiser, length, size, reach, self.upsample, self.align, told
-            )
-            noise = PositionNoise(seed, piece.left)
-            z = noise(mel.new_empty(1, channels, length), -1).expand(batch, -1, -1)
-            if calls > 1 and network.prepared_numbers(part) <= PREPARED_NUMBERS:
-                part = network.prepare(part)
-            denoiser: DenoiserLike = network
-            if projection is not None:
-                denoiser = ProjectionGuidance(network, partial(self._project, projection))
-            x = sampler(denoiser, z, part, noise=noise)
-            if isinstance(representation, STFT):
-                x = even_edge(x, self.mel, representation)
-            audio = representation.decode(x, length * hop, part.local)[:, 0]
-            left = (piece.start - piece.left) * hop
-            yield audio[:, left : left + (piece.stop - piece.start) * hop]
+    @property
+    def decoding_reach(self) -> int:
+        """Frames on either side that a frame of ``decode`` depends on."""
+        return self.representation.halo + EDGE_FRAMES
 
-    def _mel_projection(self) -> MelProjection | None:
+    def decode(self, x0: Tensor, mel: Tensor) -> Tensor:
+        """Audio ``[batch, samples]`` of a sample of x_0, without tones at the edge of the mel."""
+        if isinstance(self.representation, STFT):
+            x0 = even_edge(x0, self.mel, self.representation)
+        length = x0.shape[-1] * self.representation.hop_length
+        return self.representation.decode(x0, length, mel)[:, 0]
+
+    def mel_projection(self) -> MelProjection | None:
+        """Of the estimates of x_0, on the model's device; None for no ``mel_iterations``."""
         if not self.mel_iterations:
             return None
         return MelProjection(self.mel, self.mel_iterations).to(self.device)
 
-    def _project(self, projection: MelProjection, x0_hat: Tensor, cond: Condition) -> Tensor:
-        """Decode the estimate to audio, project it towards the mel, and encode it."""
-        length = x0_hat.shape[-1] * self.representation.hop_length
-        audio = self.representation.decode(x0_hat, length, cond.local)
-        return self.representation.encode(projection(audio, cond.local), cond.local)
-
-    def _chunk(self, batch: int, reach: int, seconds: float | None) -> int:
-        """Frames per network call: bounded by memory, but several times the context."""
-        seconds = self.chunk_seconds if seconds is None else seconds
-        if seconds is None:
-            convs = [m for m in self.network.modules() if isinstance(m, nn.Conv1d)]
-            width = max((conv.out_channels for conv in convs), default=WIDTH)
-            return max(ACTIVATION_NUMBERS // (batch * width), 12 * reach)
-        frames = seconds * self.sample_rate / self.representation.hop_length
-        return max(1, reach, int(min(frames, 2**62)))
-
-
-class _Progress:
-    """Convert the progress of a network call on a chunk to that of the whole signal."""
-
-    def __init__(
-        self, piece: Piece, frames: int, calls: int, callback: Callable[[float], None]
-    ) -> None:
-        self.piece, self.frames, self.calls, self.callback = piece, frames, calls, callback
-        self.finished = 0  # network calls
-
-    def __call__(self, share: float) -> None:
-        done = min(1.0, (self.finished + share) / self.calls)
-        self.finished += share == 1
-        start, stop = self.piece.start, self.piece.stop
-        self.callback((start + done * (stop - start)) / self.frames)
+    def _vocoded(
+        self, mel: Tensor, sampler: Sampler, seed: int, label: int | Tensor | None
+    ) -> Tensor:
+        """Audio ``[batch, samples]`` of a checked mel ``[batch, n_mels, frames]``."""
+        stream = VocoderStream(self, sampler=sampler, seed=seed, label=label, checked=True)
+        parts: list[Any] = [stream.push(mel), stream.finish()]
+        return torch.cat(parts, dim=-1)
