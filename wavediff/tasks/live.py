@@ -28,8 +28,6 @@ from wavediff.tasks.stream import check_stream, like, to_array
 if TYPE_CHECKING:
     from wavediff.tasks.enhancer import Enhancer
 
-# ``scipy.signal`` is slow to import, it is imported where it is used
-
 OFFSET_HZ = 4.0  # -3 dB of the high-pass that takes out an offset
 LEVEL_ORDER = 6  # of the low-pass of what the level is taken of, at rates above the model's
 
@@ -74,7 +72,10 @@ class LiveStream:
         dry: float = 0.0,
         progress: Callable[[float], None] | None = None,
     ) -> None:
+        from scipy import signal  # slow to import: here, not in the first block
+
         check_stream(sample_rate, channels, dry)
+        self._signal = signal
         representation = enhancer.representation
         self.sample_rate, self.channels = int(sample_rate), channels
         self.dry, self.progress = dry, progress
@@ -99,8 +100,6 @@ class LiveStream:
 
         self._band = self._band_state = None  # low-pass of what the level is taken of
         if self._ratio > 1:
-            from scipy import signal
-
             self._band = signal.butter(
                 LEVEL_ORDER, enhancer.sample_rate / 2, fs=self.sample_rate, output="sos"
             )
@@ -190,24 +189,20 @@ class LiveStream:
 
     def _filtered(self, samples: Array) -> Array:
         """``samples [channels, time]`` without their offset: a high-pass of the first order."""
-        from scipy import signal
-
         if not samples.shape[1]:
             return samples
         if self._offset_state is None:
             self._offset_state = -samples[:, :1]  # as if the first sample had been there for ever
         pole = np.exp(-2 * np.pi * OFFSET_HZ / self.sample_rate)
-        x, self._offset_state = signal.lfilter(
+        x, self._offset_state = self._signal.lfilter(
             [1, -1], [1, -pole], samples, axis=1, zi=self._offset_state
         )
         return x
 
     def _levels(self, x: Array) -> Array:
         """The level ``[channels, blocks, hop]`` of ``x [channels, time]``, see ``CausalLevel``."""
-        from scipy import signal
-
         if self._band is not None:
-            x, self._band_state = signal.sosfilt(self._band, x, axis=1, zi=self._band_state)
+            x, self._band_state = self._signal.sosfilt(self._band, x, axis=1, zi=self._band_state)
         energies = np.square(x).reshape(self.channels, -1, self.hop).mean(axis=2)
         energies = np.concatenate([self._energies, energies], axis=1)
         self._energies = energies[:, energies.shape[1] - self._energies.shape[1] :]
