@@ -4,9 +4,9 @@
     python tools/bench_live.py --checkpoint runs/libri_noise_live --backend onnx
 
 Synthetic voice in noise is pushed in blocks of one hop, as fast as they are computed, on one
-thread. Prints the real-time factor, percentiles of the wall-clock time of a block beside its length,
-how many blocks took longer than that, and the memory of the process after ten seconds of audio and
-at the end.
+thread. Prints the real-time factor, percentiles of the wall-clock time of a block beside its
+length, how many blocks took longer than that, and the memory of the process after ten seconds of
+audio and at the end.
 """
 
 import argparse
