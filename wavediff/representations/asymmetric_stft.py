@@ -52,50 +52,18 @@ class AsymmetricSTFT(STFT):
         synthesis = hann / self.window[-2 * hop_length :]
         self.register_buffer("synthesis_window", synthesis, persistent=False)
 
-    def stft(self, audio: Tensor) -> Tensor:
-        """Complex frames ``[batch, n_fft / 2 + 1, frames(time)]`` of ``audio [batch, 1, time]``.
+    def _analysed(self, audio: Tensor) -> Tensor:
+        length = audio.shape[-1]
+        after = self.frames(length) * self.hop_length - length
+        padded = nn.functional.pad(audio, (self.n_fft - self.hop_length, after))
+        frames = padded.unfold(1, self.n_fft, self.hop_length)
+        return torch.fft.rfft(frames * self.window.to(audio.dtype)).mT
 
-        Raises:
-            ValueError: for another shape.
-        """
-        if audio.ndim != 3 or audio.shape[1] != 1 or audio.shape[2] < 1:
-            raise ValueError(f"audio must be [batch, 1, time >= 1], got {list(audio.shape)}")
-        with torch.autocast(audio.device.type, enabled=False):
-            audio = audio.squeeze(1) if audio.dtype == torch.float64 else audio.squeeze(1).float()
-            length = audio.shape[-1]
-            after = self.frames(length) * self.hop_length - length
-            padded = nn.functional.pad(audio, (self.n_fft - self.hop_length, after))
-            return self.analysed(padded.unfold(1, self.n_fft, self.hop_length)).mT
-
-    def istft(self, spectrum: Tensor, length: int) -> Tensor:
-        """The inverse of ``stft``: overlap-add of what the synthesis window leaves of each frame.
-
-        Args:
-            spectrum: complex, ``[batch, n_fft / 2 + 1, frames(length)]``.
-            length: samples of the audio, at least 1.
-
-        Returns:
-            Audio, ``[batch, 1, length]``.
-
-        Raises:
-            ValueError: if the number of frames is not that of ``length`` samples.
-        """
-        if length < 1 or spectrum.shape[-1] != self.frames(length):
-            raise ValueError(
-                f"{length} samples have {self.frames(length)} frames, got {spectrum.shape[-1]}"
-            )
-        with torch.autocast(spectrum.device.type, enabled=False):
-            audio = overlap_add(self.synthesised(spectrum.mT), self.hop_length)
-            return audio[:, None, self.hop_length : self.hop_length + length]
-
-    def analysed(self, frames: Tensor) -> Tensor:
-        """Spectra ``[..., n_fft / 2 + 1]`` of ``frames [..., n_fft]``."""
-        return torch.fft.rfft(frames * self.window.to(frames.dtype))
-
-    def synthesised(self, spectra: Tensor) -> Tensor:
-        """What ``spectra [..., n_fft / 2 + 1]`` add to the last ``[..., 2 hop_length]`` samples."""
-        frames = torch.fft.irfft(spectra, self.n_fft)[..., -2 * self.hop_length :]
-        return frames * self.synthesis_window.to(frames.dtype)
+    def _synthesised(self, spectrum: Tensor, length: int) -> Tensor:
+        window = self.synthesis_window.to(spectrum.real.dtype)
+        frames = torch.fft.irfft(spectrum.mT, self.n_fft)[..., -2 * self.hop_length :] * window
+        # the first hop is before the signal
+        return overlap_add(frames, self.hop_length)[:, self.hop_length :][:, :length]
 
 
 def _sine(length: int) -> Tensor:

@@ -102,17 +102,7 @@ class STFT(Representation):
             raise ValueError(f"audio must be [batch, 1, time >= 1], got {list(audio.shape)}")
         with torch.autocast(audio.device.type, enabled=False):
             audio = audio.squeeze(1) if audio.dtype == torch.float64 else audio.squeeze(1).float()
-            window = self.window.to(audio.dtype)
-            spectrum = torch.stft(
-                audio,
-                self.n_fft,
-                self.hop_length,
-                window=window,
-                center=True,
-                pad_mode="constant",
-                return_complex=True,
-            )
-        return spectrum[..., : self.frames(audio.shape[-1])]
+            return self._analysed(audio)
 
     def istft(self, spectrum: Tensor, length: int) -> Tensor:
         """The least-squares inverse of ``stft`` (Griffin & Lim 1984, eq. 6).
@@ -132,12 +122,29 @@ class STFT(Representation):
                 f"{length} samples have {self.frames(length)} frames, got {spectrum.shape[-1]}"
             )
         with torch.autocast(spectrum.device.type, enabled=False):
-            window = self.window.to(spectrum.real.dtype)
-            frames = torch.fft.irfft(spectrum.transpose(1, 2), self.n_fft).mul_(window)
-            energy = window.square().expand(1, frames.shape[1], -1)
-            inside = slice(self.n_fft // 2, self.n_fft // 2 + length)
-            audio, energy = (overlap_add(x, self.hop_length)[:, inside] for x in (frames, energy))
-        return (audio / energy).unsqueeze(1)
+            return self._synthesised(spectrum, length).unsqueeze(1)
+
+    def _analysed(self, audio: Tensor) -> Tensor:
+        """Frames ``[batch, n_fft / 2 + 1, frames(time)]`` of ``audio [batch, time]``."""
+        spectrum = torch.stft(
+            audio,
+            self.n_fft,
+            self.hop_length,
+            window=self.window.to(audio.dtype),
+            center=True,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        return spectrum[..., : self.frames(audio.shape[-1])]
+
+    def _synthesised(self, spectrum: Tensor, length: int) -> Tensor:
+        """The inverse of ``_analysed``, ``[batch, length]``."""
+        window = self.window.to(spectrum.real.dtype)
+        frames = torch.fft.irfft(spectrum.transpose(1, 2), self.n_fft).mul_(window)
+        energy = window.square().expand(1, frames.shape[1], -1)
+        inside = slice(self.n_fft // 2, self.n_fft // 2 + length)
+        audio, energy = (overlap_add(x, self.hop_length)[:, inside] for x in (frames, energy))
+        return audio / energy
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
