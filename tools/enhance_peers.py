@@ -32,7 +32,7 @@ MAX_DELAY = 0.2  # seconds
 RUNNERS = Path(__file__).parent / "peers"
 COMMON = ("numpy==2.4.6", "soundfile==0.14.0")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-SENTENCE = 300  # characters of a reason in the table
+SENTENCE = 600  # characters of a reason in the table
 
 GTCRN_COMMIT = "3862c44808dca492ea5a8a145d2dc2a1028d08c8"
 GTCRN_URL = (
