@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from toys import tiny_live_config, with_random_weights
 
 from wavediff import cli
 from wavediff.commands.info import main
@@ -269,3 +270,10 @@ def test_an_enhancer(here, capsys):
     assert "task            Enhancer" in text
     assert "network DiffWave (width 4, layers 2," in text
     assert "mel iterations" not in text
+
+
+def test_a_causal_enhancer_says_how_late_it_is(tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    with_random_weights(tiny_live_config()).save_pretrained(model)
+    assert cli.run(main, [str(model)]) == 0
+    assert "latency         8 ms" in capsys.readouterr().out

@@ -158,6 +158,7 @@ def lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     found += [
         ("task", facts["task"]),
         *([("front-end", mel_line(facts["mel"]))] if "mel" in facts else []),
+        *([("latency", f"{1000 * facts['latency']:.0f} ms")] if "latency" in facts else []),
         *([("window", facts["window"])] if "window" in facts else []),
         *groups(facts, "representation", "network"),
         ("parameters", f"{facts['parameters']:,}"),

@@ -131,9 +131,7 @@ def crops(task: Any, files: list[Path] | None, count: int) -> dict[str, Tensor]:
     length = task.crop_length
     if files is None:
         if task.command != "generate":
-            raise UserError(
-                f"this model, a {type(task).__name__}, is tuned on recordings: give --from AUDIO"
-            )
+            raise UserError(f"this model, {task.title}, is tuned on recordings: give --from AUDIO")
         audio = torch.zeros(count, 1, length)
     else:
         count = min(count, len(files))

@@ -308,6 +308,11 @@ class Enhancer(DiffusionTask):
             windows=partial(FrameEnhancer, self, chosen, seed) if by_frames else None,
         )
 
+    def summary(self) -> dict[str, Any]:
+        if not self.causal:
+            return super().summary()
+        return super().summary() | {"latency": self.representation.latency / self.sample_rate}
+
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """Enhance ``batch["noisy"] [1, 1, time]`` with the default sampler, in the same shape."""
         return self.enhance(batch["noisy"], seed=seed)
