@@ -86,17 +86,34 @@ def test_enhance_computes_the_same_with_onnxruntime(live, causal, tmp_path, monk
         config["schedule"] = read_group("schedule", "bridge")
         config["sampler"] = read_group("sampler", "bridge")
         model = saved(config, tmp_path / "model.safetensors")
-    noisy(tmp_path / "noisy.wav", 2 * RATE + 7)
-    outputs = []
-    for backend in ("torch", "onnx", "onnx"):
-        target = tmp_path / f"{len(outputs)}.wav"
-        arguments = [tmp_path / "noisy.wav", "-o", target, "--checkpoint", model]
-        assert run(enhance.main, [*map(str, arguments), "--backend", backend]) == 0
-        outputs.append(soundfile.read(target)[0])
-    assert np.abs(outputs[0]).max() > 3e-4
-    np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
-    np.testing.assert_array_equal(outputs[2], outputs[1])
+    for samples in (2 * RATE + 7, 2 * RATE, 60, 1):  # any last block, and shorter than a window
+        noisy(tmp_path / "noisy.wav", samples)
+        outputs = []
+        for backend in ("torch", "onnx"):
+            target = tmp_path / f"{samples}-{backend}.wav"
+            arguments = [tmp_path / "noisy.wav", "-o", target, "--checkpoint", model]
+            assert run(enhance.main, [*map(str, arguments), "--backend", backend]) == 0
+            outputs.append(soundfile.read(target)[0])
+        np.testing.assert_allclose(outputs[1], outputs[0], atol=1e-4)
+        assert samples < RATE or np.abs(outputs[0]).max() > 3e-4
     assert len(list((tmp_path / "cache").rglob("*.onnx"))) == 1  # exported once
+
+
+def test_a_damaged_export_in_the_cache_is_made_anew(live, live_onnx, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    enhancer = Enhancer.from_pretrained(live)
+
+    def made(_, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(live_onnx.read_bytes())
+
+    monkeypatch.setattr("wavediff.tasks.onnx_export.export", made)
+    enhancer.stream(RATE, backend="onnx")
+    (file,) = tmp_path.rglob("*.onnx")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    enhancer.stream(RATE, backend="onnx")
+    assert file.read_bytes() == whole
 
 
 def test_the_network_of_a_vocoder(tmp_path):

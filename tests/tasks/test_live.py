@@ -131,6 +131,22 @@ def test_the_share_of_the_input_changes_while_it_runs_without_a_step(enhancer):
     assert np.abs(np.diff(out)).max() < 1.2 * steepest
 
 
+@pytest.mark.parametrize("rate", [RATE, 2 * RATE, 11025])
+def test_a_share_of_one_is_the_input_itself(enhancer, rate):
+    audio = noise(3 * RATE, channels=2) + 0.2  # with an offset
+    np.testing.assert_allclose(enhancer(audio, rate, dry=1.0), audio, atol=1e-12)
+    half = enhancer(audio, rate, dry=0.5)
+    np.testing.assert_allclose(half, (enhancer(audio, rate) + audio) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [-1, 2, float("nan"), "a", None])
+def test_a_share_that_is_none_is_refused_while_it_runs(enhancer, share):
+    stream = enhancer.stream(RATE)
+    with pytest.raises(UserError, match="dry="):
+        stream.dry = share
+    assert stream.dry == 0
+
+
 def test_memory_does_not_grow(enhancer):
     stream = enhancer.stream(RATE)
 

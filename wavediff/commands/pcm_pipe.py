@@ -62,14 +62,15 @@ def enhance_stream(arguments: argparse.Namespace) -> int:
     from wavediff.data.wav_stream import PCM, PCMWriter, read_wav_header
     from wavediff.tasks.enhancer import Enhancer
 
+    if arguments.threads is None:
+        arguments.threads = 1  # more would wait for one another within a block
+    # before anything is read: what comes meanwhile would stay as delay
+    enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
     source, name = cast("Source", sys.stdin.buffer), "stdin"
     if arguments.raw is None:
         pcm = read_wav_header(source, name)
     else:
         pcm = PCM(arguments.rate, arguments.channels or 1, RAW_FORMATS[arguments.raw])
-    if arguments.threads is None:
-        arguments.threads = 1  # more would wait for one another within a block
-    enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
     stream = enhancer.stream(
         pcm.sample_rate,
         pcm.channels,

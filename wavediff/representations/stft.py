@@ -126,16 +126,17 @@ class STFT(Representation):
 
     def _analysed(self, audio: Tensor) -> Tensor:
         """Frames ``[batch, n_fft / 2 + 1, frames(time)]`` of ``audio [batch, time]``."""
-        spectrum = torch.stft(
-            audio,
+        # as torch.stft centres frames, but no more of them than are wanted
+        half = self.n_fft // 2
+        after = (self.frames(audio.shape[-1]) - 1) * self.hop_length + half - audio.shape[-1]
+        return torch.stft(
+            nn.functional.pad(audio, (half, after)),
             self.n_fft,
             self.hop_length,
             window=self.window.to(audio.dtype),
-            center=True,
-            pad_mode="constant",
+            center=False,
             return_complex=True,
         )
-        return spectrum[..., : self.frames(audio.shape[-1])]
 
     def _synthesised(self, spectrum: Tensor, length: int) -> Tensor:
         """The inverse of ``_analysed``, ``[batch, length]``."""

@@ -291,7 +291,7 @@ class Enhancer(DiffusionTask):
             if self.causal:
                 step = OnnxStep(session, metadata)
             else:
-                model, by_frames = OnnxEnhancer(session, metadata), False
+                model, by_frames = OnnxEnhancer(session, metadata, self.enhance), False
         elif backend != "torch":
             raise UserError(f"no backend {shorten(backend)}: give torch or onnx")
         if self.causal:

@@ -78,7 +78,7 @@ class LiveStream:
         self._signal = signal
         representation = enhancer.representation
         self.sample_rate, self.channels = int(sample_rate), channels
-        self.dry, self.progress = dry, progress
+        self.progress = progress
         self._step = step
         self._ratio = sample_rate / enhancer.sample_rate
         self.hop = max(1, round(representation.hop_length * self._ratio))
@@ -110,12 +110,24 @@ class LiveStream:
         self._level_before: Tensor | None = None
         self._history = np.zeros((channels, self._n_fft - self.hop))
         self._tail = np.zeros((channels, 1, self.hop))  # of the frame before
+        self._last_raw = np.zeros((channels, 1, self.hop))
+        self.dry = self._last_dry = dry
         self._last_level = np.zeros((channels, 1, self.hop))
         self._peaks = np.zeros((channels, -(-self._n_fft // self.hop) - 1))  # of the blocks before
         self._frames = 0
         self._pushed = self._returned = 0
         self._finished = False
         self._example: Tensor | NDArray = np.zeros(0, np.float32)
+
+    @property
+    def dry(self) -> float:
+        """Share of the input in the output."""
+        return self._dry
+
+    @dry.setter
+    def dry(self, share: float) -> None:
+        check_stream(self.sample_rate, self.channels, share)
+        self._dry = float(share)
 
     def push(self, block: Tensor | NDArray) -> Tensor | NDArray:
         """Add ``[channels, n]``, return the output ``[channels, m]`` that is complete.
@@ -177,8 +189,9 @@ class LiveStream:
         blocks = self._synthesised(self._masked(self._spectra(normalised), around > 0))
         levels = np.concatenate([self._last_level, level], axis=1)
         ceiling = np.maximum(1, around)[..., None]
-        out = np.clip(blocks * levels[:, :-1], -ceiling, ceiling).reshape(self.channels, -1)
+        out = np.clip(blocks * levels[:, :-1], -ceiling, ceiling)
         self._last_level = level[:, -1:]
+        out = (out + self._share(count) * self._earlier(raw)).reshape(self.channels, -1)
 
         self._frames += count
         if self.progress is not None:
@@ -186,6 +199,20 @@ class LiveStream:
         out = out if self._frames > count else out[:, self.hop :]  # before the signal
         self._returned += out.shape[1]
         return out
+
+    def _earlier(self, raw: Array) -> Array:
+        """The input ``[channels, blocks, hop]`` one block earlier."""
+        both = np.concatenate([self._last_raw, raw], axis=1)
+        self._last_raw = both[:, -1:]
+        return both[:, :-1]
+
+    def _share(self, count: int) -> Array:
+        """The input's share ``[blocks, hop]`` of the output: frames with another cross-fade."""
+        share = np.full((count, self.hop), self._dry)
+        rise = np.square(np.sin(np.pi / 2 * (np.arange(self.hop) + 0.5) / self.hop))
+        share[0] += (1 - rise) * (self._last_dry - self._dry)
+        self._last_dry = self._dry
+        return share
 
     def _filtered(self, samples: Array) -> Array:
         """``samples [channels, time]`` without their offset: a high-pass of the first order."""
@@ -240,7 +267,8 @@ class LiveStream:
         ]
         gain = np.minimum(1, energies[0] / energies[1])
         wet = np.concatenate([known, gain * noisy[:, self._known :]], axis=1)
-        return (1 - self.dry) * wet * sounding[:, None] + self.dry * noisy
+        wet *= (1 - self._dry) * sounding[:, None]
+        return wet
 
     def _synthesised(self, spectra: NDArray[np.complex128]) -> Array:
         """The blocks ``[channels, n, hop]`` before those with which the frames end."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wavediff import __version__
+from wavediff.errors import UserError
 from wavediff.tasks.checkpoint import digest
 from wavediff.tasks.onnx_runtime import open_session
 
@@ -32,9 +33,15 @@ def cached_session(enhancer: Enhancer) -> tuple[Any, dict[str, Any]]:
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(root) / "wavediff" / "onnx" / f"{name}.onnx"
-    if not path.is_file():
-        from wavediff.tasks.onnx_export import export  # loads the exporter
+    threads = torch.get_num_threads()
+    if path.is_file():
+        try:
+            return open_session(path, threads)
+        except UserError as error:
+            if not path.is_file() or isinstance(error.__cause__, ImportError):
+                raise
+    from wavediff.tasks.onnx_export import export  # loads the exporter
 
-        print(f"exporting the model, once, to {path}", file=sys.stderr)
-        export(enhancer, path)
-    return open_session(path, torch.get_num_threads())
+    print(f"exporting the model, once, to {path}", file=sys.stderr)
+    export(enhancer, path)
+    return open_session(path, threads)

@@ -85,10 +85,12 @@ def _enhance(enhancer: Enhancer, path: Path) -> dict[str, Any]:
         "grid": enhancer.hop_length,
         "past": past,
         "ahead": ahead,
+        "longer_than": 0 if enhancer.mel is None else enhancer.mel.n_fft,
     }
     torch.manual_seed(0)
-    rate = enhancer.sample_rate
-    examples = (0.1 * torch.randn(2, 1, rate + 2),), (0.1 * torch.randn(1, 1, rate + 1),)
+    whole = enhancer.sample_rate // enhancer.hop_length * enhancer.hop_length
+    lengths = whole + 1, whole, whole + enhancer.hop_length - 1  # a last block of any length
+    examples = [(0.1 * torch.randn(2, 1, length),) for length in lengths]
     shapes = {"noisy": {0: ANY, 2: ANY}}
     model = EnhanceModel(enhancer).eval()
     return _write(model, examples, shapes, ["noisy"], ["enhanced"], path, metadata)
@@ -122,16 +124,16 @@ def _network(vocoder: Vocoder, path: Path) -> dict[str, Any]:
 
 def _write(
     model: nn.Module,
-    examples: tuple[tuple[Any, ...], tuple[Any, ...]],
+    examples: Sequence[tuple[Any, ...]],
     shapes: Mapping[str, Any],
     inputs: Sequence[str],
     outputs: Sequence[str],
     path: Path,
     metadata: dict[str, Any],
 ) -> dict[str, Any]:
-    """Export with the first of the ``examples``, compare on both, which differ in size."""
+    """Export with the first of the ``examples``, and compare on all, which differ in size."""
     metadata = {"wavediff": __version__} | metadata
-    tensors, others = examples
+    tensors = examples[0]
     with atomic_path(path) as temporary:
         try:
             with _quiet(), torch.no_grad():
@@ -152,7 +154,7 @@ def _write(
             ) from error
         program.model.metadata_props[METADATA] = json.dumps(metadata)
         program.save(str(temporary))
-        for given in (tensors, others):
+        for given in examples:
             _compare(model, given, inputs, temporary)
     return metadata
 

@@ -102,6 +102,8 @@ class EnhanceModel(nn.Module):
         audio = normalised(noisy, level)
         local = None if self.mel is None else self.mel(audio)
         anchor = self.representation.encode(audio, local)
+        if local is not None:
+            local = local[..., : anchor.shape[-1]]  # a mel may have a frame more
         x0 = self.call(Condition(local=local, anchor=anchor))
         return self.representation.decode(x0, noisy.shape[-1], local) * level
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,20 @@ class OnnxStep:
 
 
 class OnnxEnhancer:
-    """What an ``EnhancerStream`` needs of an enhancer, with its network in onnxruntime."""
+    """What an ``EnhancerStream`` needs of an enhancer, with its network in onnxruntime.
+
+    Args:
+        session, metadata: see ``open_session``.
+        enhance: that of the model itself, for signals that are shorter than the export takes.
+    """
 
     device = torch.device("cpu")
 
-    def __init__(self, session: Any, metadata: dict[str, Any]) -> None:
-        self._session = session
+    def __init__(
+        self, session: Any, metadata: dict[str, Any], enhance: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._session, self._enhance = session, enhance
+        self._longer_than = metadata["longer_than"]
         self.sample_rate, self.hop_length = metadata["sample_rate"], metadata["grid"]
         self._reach = metadata["past"], metadata["ahead"]
 
@@ -78,5 +87,7 @@ class OnnxEnhancer:
         self, noisy: Tensor, *, sampler: Sampler | None = None, seed: int = 0, offset: int = 0
     ) -> Tensor:
         """Enhance ``noisy [batch, 1, time]`` in one call; no noise is drawn."""
+        if noisy.shape[-1] <= self._longer_than:
+            return self._enhance(noisy)
         (enhanced,) = self._session.run(None, {"noisy": noisy.numpy()})
         return torch.from_numpy(enhanced)
