@@ -1,6 +1,6 @@
 """Clean a recording frame by frame with numpy and onnxruntime alone.
 
-    wavediff export enhancer-live-16k -o live.onnx
+    wavediff export runs/libri_noise_live -o live.onnx
     python live_onnx.py live.onnx noisy.wav clean.wav       # 16-bit mono, at the model's rate
 
 A block of 16 ms depends on nothing later than the block after it: the same loop cleans what comes
@@ -75,4 +75,4 @@ def main(model: str, source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if len(sys.argv) == 4 else sys.exit(__doc__)

@@ -110,6 +110,12 @@ def test_a_length_that_is_not_known_stays_so(pipe, here, tiny_live, size):
     np.testing.assert_allclose(found, wanted, atol=1.01 * 2**-15)
 
 
+def test_bytes_that_are_no_sample_are_told(pipe):
+    code, out, err = pipe(bytes(957), "--raw", "s24le", "--rate", "8000", "--channels", "2")
+    assert (code, len(out)) == (0, 954)
+    assert "the last 3 bytes are left out" in err
+
+
 @pytest.mark.parametrize(
     ("name", "type", "scale"),
     [("s16le", "<i2", 2**15), ("f32le", "<f4", 1), ("s32le", "<i4", 2**31)],

@@ -177,6 +177,7 @@ def test_what_cannot_be_is_refused(enhancer):
     for options, word in (
         ({"sample_rate": 0}, "sample rate"),
         ({"sample_rate": RATE, "channels": 0}, "channels"),
+        ({"sample_rate": RATE, "channels": 1.5}, "whole number"),
         ({"sample_rate": RATE, "dry": 2.0}, "dry"),
     ):
         with pytest.raises(UserError, match=word):
@@ -186,6 +187,8 @@ def test_what_cannot_be_is_refused(enhancer):
         stream.push(noise(10, channels=2))
     with pytest.raises(UserError, match="NaN"):
         stream.push(np.full((1, 10), np.nan))
+    with pytest.raises(UserError, match="not a list"):
+        stream.push([[0.0] * 10])
     stream.finish()
     with pytest.raises(UserError, match="finished"):
         stream.push(noise(10))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,12 @@ class PCM:
             data, rest = data[:whole], data[whole:]
             if data:
                 yield self._decoded(data)
+        if rest and left is None:
+            print(
+                f"the last {len(rest)} bytes are left out: a sample of all channels has "
+                f"{self.frame}",
+                file=sys.stderr,
+            )
 
     def _decoded(self, data: bytes) -> NDArray[np.float64]:
         samples, _ = soundfile.read(

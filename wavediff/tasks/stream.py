@@ -256,8 +256,11 @@ def check_stream(
     for name, value in (("dry", dry), ("channels", channels), ("chunk_seconds", chunk_seconds)):
         if not isinstance(value, Real) and not (name == "chunk_seconds" and value is None):
             raise UserError(f"{name}={shorten(repr(value))} is not a number")
-    if channels < 1:
-        raise UserError(f"{channels} channels are out of range: audio has at least 1 channel")
+    if channels < 1 or channels != int(channels):
+        raise UserError(
+            f"{shorten(channels)} channels are out of range: audio has a whole number of them, at "
+            "least 1"
+        )
     if not 0 <= dry <= 1:
         raise UserError(f"dry={dry} is out of range: it is a share from 0 to 1")
     if chunk_seconds is not None and not chunk_seconds > 0:
@@ -311,8 +314,10 @@ def to_array(block: Tensor | np.ndarray, start: int = 0) -> Array:
 
     start: position of the first sample in the signal, for messages.
     """
-    if isinstance(block, Tensor | np.ndarray):
-        require_dense(block, "the audio is")
+    if not isinstance(block, Tensor | np.ndarray):
+        kind = type(block).__name__
+        raise UserError(f"audio must be an array or a tensor, not a {kind}: give np.asarray(audio)")
+    require_dense(block, "the audio is")
     samples = block.detach().cpu().numpy() if isinstance(block, Tensor) else np.asarray(block)
     if samples.dtype.kind != "f":
         raise UserError(
