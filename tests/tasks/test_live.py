@@ -177,7 +177,7 @@ def test_what_cannot_be_is_refused(enhancer):
     for options, word in (
         ({"sample_rate": 0}, "sample rate"),
         ({"sample_rate": RATE, "channels": 0}, "channels"),
-        ({"sample_rate": RATE, "channels": 1.5}, "whole number"),
+        ({"sample_rate": RATE, "channels": 1.5}, "no parts of one"),
         ({"sample_rate": RATE, "dry": 2.0}, "dry"),
     ):
         with pytest.raises(UserError, match=word):

@@ -258,8 +258,8 @@ def check_stream(
             raise UserError(f"{name}={shorten(repr(value))} is not a number")
     if channels < 1 or channels != int(channels):
         raise UserError(
-            f"{shorten(channels)} channels are out of range: audio has a whole number of them, at "
-            "least 1"
+            f"{shorten(channels)} channels are out of range: audio has at least 1 channel, and no "
+            "parts of one"
         )
     if not 0 <= dry <= 1:
         raise UserError(f"dry={dry} is out of range: it is a share from 0 to 1")
