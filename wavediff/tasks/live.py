@@ -171,13 +171,13 @@ class LiveStream:
 
         silence: samples of the blocks that follow ``samples``.
         """
-        after = ((0, 0), (0, silence))
-        padded = np.pad(samples, after)
-        count = padded.shape[1] // self.hop
+        count = (samples.shape[1] + silence) // self.hop
         if not count:
             return samples
-        raw = padded.reshape(self.channels, count, self.hop)
-        x = np.pad(self._filtered(samples), after)
+        x = self._filtered(samples)
+        if silence:
+            samples, x = (np.pad(part, ((0, 0), (0, silence))) for part in (samples, x))
+        raw = samples.reshape(self.channels, count, self.hop)
         level = self._levels(x)
         peaks = np.concatenate([self._peaks, np.abs(raw).max(axis=2)], axis=1)
         around = sliding_window_view(peaks, self._peaks.shape[1] + 1, axis=1).max(axis=2)
