@@ -131,7 +131,8 @@ def heard(environment: dict[str, str], noisy: np.ndarray, after: float = 0.5) ->
         return np.frombuffer(file.read(), "<i2") / 32768
 
 
-@pytest.mark.parametrize("strength", [None, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow  # needs a machine that keeps up with the sound
+@pytest.mark.parametrize("strength", [None, 0])
 def test_noise_goes_in_and_comes_out_clean(daemon, model, sounds, tmp_path, strength):
     clean, noisy = sounds
     words = [sys.executable, "-m", "wavediff", "live", "--checkpoint", str(model), "--buffer", "4"]
