@@ -576,8 +576,6 @@ def test_an_interruption_leaves_no_half_written_file(model, here, monkeypatch, n
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr(AudioWriter, "write", interrupted)
-    # a shell's background jobs ignore SIGINT from birth
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     try:
         result = command(model, "in", "-o", "out")

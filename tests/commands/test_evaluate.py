@@ -220,8 +220,6 @@ def test_an_interruption_ends_the_workers_as_well(folders, number):
     words = [sys.executable, "-m", "wavediff", "evaluate", "--jobs", "2", QUICK]
     words += ["--reference", str(folders / "ref"), "--estimate", str(folders / "est")]
     words += ["--json", str(folders / "x.json")]
-    # a shell's background jobs ignore SIGINT from birth
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True) as process:
         head = process.stderr.read(9)  # the bar, while the workers start
         time.sleep(0.5)
