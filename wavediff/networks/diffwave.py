@@ -80,6 +80,9 @@ def gated(y: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() and y.requires_grad:
         return _Gate.apply(y)
+    if torch.compiler.is_exporting():  # in a graph, operations in place are scattered copies
+        gate, value = y.chunk(2, dim=1)
+        return gate.sigmoid() * value.tanh()
     gate, value = _sigmoid_and_tanh_(y).chunk(2, dim=1)
     return value.mul_(gate)
 

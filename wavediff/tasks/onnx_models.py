@@ -49,7 +49,7 @@ class OneCall(nn.Module):
         """x_0 ``[batch, channels, frames]``; ``frames`` is the stream of a causal network."""
         y = cond.needed("anchor")
         x = self.start * y
-        output = self.network(self.c_in * x, self.c_noise.expand(len(x)), cond, *frames)
+        output = self.network(self.c_in * x, self.c_noise, cond, *frames)
         return self.c_skip * x + self.c_out * output + self.c_anchor * y
 
 
