@@ -67,6 +67,7 @@ METHODS = {
     "flow": Method("rectified flow", others=("ddim",)),
     "consistency": Method("consistency, distilled", (1, 2, 4, 8), (), (("teacher", "edm"),)),
     "vae": Method("VAE, no diffusion", (1,)),
+    "gan": Method("GAN, no diffusion", (1,)),
     "latent": Method("latent EDM", FEW, (), (("representation.autoencoder", "vae"),)),
 }
 
@@ -317,7 +318,7 @@ def _lines(rows: list[dict]) -> dict[tuple[str, str], dict[int, float]]:
 
 def _draw(path: Path, rows: list[dict], floor: float) -> None:
     figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
-    colours = dict(zip(METHODS, plt.get_cmap("tab10").colors, strict=True))
+    colours = dict(zip(METHODS, plt.get_cmap("tab20").colors, strict=False))
     own = {}
     for (method, sampler), points in _lines(rows).items():
         style = "-" if own.setdefault(method, sampler) == sampler else "--"

@@ -402,9 +402,10 @@ def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["recipe=tiny_generate"], "adversarial training compares estimates with true signals"),
-        (["recipe=tiny_autoencoder"], "adversarial training compares estimates with true signals"),
-        (["recipe=sunspots"], "adversarial training compares estimates with true signals"),
+        (["recipe=tiny_generate"], "the features that are matched are those of true signals"),
+        (["recipe=tiny", "objective=adversarial"], "a vocoder has losses on the estimate of an"),
+        (["recipe=tiny_autoencoder"], "adversarial training compares audio with true signals"),
+        (["recipe=sunspots"], "adversarial training compares audio with true signals"),
         (["recipe=tiny", "adversarial.weight=-1"], "cannot build wavediff.diffusion.adversarial"),
         (["recipe=tiny", "+adversarial.colour=1"], "cannot build wavediff.diffusion.adversarial"),
         (
@@ -450,6 +451,38 @@ def notes(tmp_path: Path) -> Callable[..., list[str]]:
         return [*NOTES, *places, *overrides]
 
     return make
+
+
+GAN = ["objective=adversarial", "adversarial=wavegan", "prediction=x0", "schedule=rectified_flow"]
+GAN += ["sampler=ddim", "sampler.times.steps=1", "adversarial.discriminator.width=2"]
+
+
+def test_a_generator_learns_from_a_critic_alone_and_resumes_bit_by_bit(notes, tmp_path, capsys):
+    split = ["trainer.checkpoint_every=2", "trainer.keep_last=9"]
+    assert run(main, notes("whole", *GAN, *split)) == 0
+    assert "are shown what the sampler makes in 1 network call" in capsys.readouterr().err
+    first, last = (
+        torch.load(tmp_path / "whole" / "checkpoints" / f"step-{step:09}.pt", weights_only=True)
+        for step in (2, 4)
+    )
+    for part in ("network", "adversary"):
+        assert not same({part: first[part]}, {part: last[part]})
+    checkpoints = tmp_path / "again" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save(first, checkpoints / "step-000000002.pt")
+    assert run(main, [*notes("again", *GAN), "trainer.accept_changes=true"]) == 0
+    assert same(checkpoint(tmp_path / "again"), checkpoint(tmp_path / "whole"))
+
+    task = load_task(tmp_path / "whole")
+    assert task.sampler.calls(task.denoiser.schedule) == 1
+    sounds = task.generate(2, label="flute")
+    assert sounds.isfinite().all()
+    assert not torch.equal(sounds[0], sounds[1])
+
+
+def test_a_gan_without_a_critic_is_refused(notes, capsys):
+    assert run(main, notes("run", "objective=adversarial")) == 2
+    assert "add adversarial=wavegan" in capsys.readouterr().err
 
 
 def test_a_student_learns_from_a_teacher_and_resumes_bit_by_bit(notes, tmp_path: Path, capsys):

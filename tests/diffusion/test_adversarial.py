@@ -7,6 +7,7 @@ from wavediff.diffusion.adversarial import (
     discriminator_loss,
     feature_matching,
     generator_loss,
+    gradient_penalty,
 )
 
 
@@ -77,7 +78,7 @@ class Toy(nn.Module):
         self.weight = nn.Parameter(torch.tensor(weight))
         self.bias = nn.Parameter(torch.tensor(bias))
 
-    def forward(self, audio: Tensor) -> list[list[Tensor]]:
+    def forward(self, audio: Tensor, label: Tensor | None = None) -> list[list[Tensor]]:
         return [[2 * audio, self.weight * audio + self.bias]]
 
 
@@ -119,7 +120,52 @@ def test_the_weighted_sum_and_the_discriminator_alone():
     torch.testing.assert_close(alone["discriminator"], losses["discriminator"])
 
 
-@pytest.mark.parametrize("wrong", [{"weight": -1}, {"feature_weight": -1}, {"delay": -1}])
-def test_negative_numbers_are_refused(wrong):
+def test_the_wasserstein_loss_is_the_difference_of_the_scores():
+    toy = Toy()
+    x, x_hat = torch.full((2, 1, 4), 1.0), torch.full((2, 1, 4), 0.5, requires_grad=True)
+    losses = Adversarial(toy, weight=3.0, feature_weight=0.0, loss="wasserstein")(x_hat, x)
+    # D(x) = 0.4 and D(x_hat) = 0.25
+    torch.testing.assert_close(losses["discriminator"], torch.full((2,), -0.15))
+    torch.testing.assert_close(losses["adversarial"], torch.full((2,), -0.25))
+    losses["discriminator"].mean().backward(retain_graph=True)
+    assert toy.weight.grad.item() == pytest.approx(0.5 - 1)
+    assert x_hat.grad is None
+    losses["generator"].mean().backward()
+    torch.testing.assert_close(x_hat.grad, torch.full((2, 1, 4), -3 * 0.3 / 8))
+
+
+def test_the_penalty_of_a_linear_critic_is_that_of_its_slope():
+    """D(z) = mean(w z) over n samples has a gradient of norm |w| / sqrt(n) everywhere."""
+    toy = Toy(weight=6.0)
+    x, x_hat = torch.randn(3, 1, 4), torch.randn(3, 1, 4)
+    for u in (torch.zeros(3), torch.rand(3)):
+        found = gradient_penalty(toy, x, x_hat, u)
+        torch.testing.assert_close(found, torch.full((3,), (6 / 2 - 1) ** 2))
+    losses = Adversarial(toy, loss="wasserstein", penalty=10.0, feature_weight=0.0)(x_hat, x)
+    torch.testing.assert_close(losses["penalty"], torch.full((3,), 4.0))
+    found = Adversarial(toy, loss="wasserstein", feature_weight=0.0)(x_hat, x)["discriminator"]
+    torch.testing.assert_close(losses["discriminator"], found + 40)
+    gradient_penalty(toy, x, x_hat, u).mean().backward()
+    assert toy.weight.grad.item() == pytest.approx(2 * (6 / 2 - 1) / 2)
+
+
+def test_the_penalty_is_taken_between_both():
+    class Square(nn.Module):
+        def forward(self, audio: Tensor, label: Tensor | None = None) -> list[list[Tensor]]:
+            return [[audio, audio.square().sum(-1, keepdim=True)]]
+
+    x, x_hat, u = torch.full((3, 1, 1), 2.0), torch.zeros(3, 1, 1), torch.tensor([0, 0.25, 1])
+    # the gradient is 2 z at z = 2 u
+    expected = (4 * u - 1).square()
+    torch.testing.assert_close(gradient_penalty(Square(), x, x_hat, u), expected)
+
+
+@pytest.mark.parametrize("name", ["weight", "feature_weight", "delay", "penalty"])
+def test_negative_numbers_are_refused(name):
     with pytest.raises(ValueError, match="must not be negative"):
-        Adversarial(Toy(), **wrong)
+        Adversarial(Toy(), **{name: -1})
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match="least_squares or wasserstein, not 'hinge'"):
+        Adversarial(Toy(), loss="hinge")

@@ -92,7 +92,7 @@ def test_the_page_has_what_was_measured(tmp_path: Path):
 
 def test_a_method_that_does_not_exist_is_told(capsys):
     with pytest.raises(SystemExit):
-        compare.main(["--methods", "gan"])
+        compare.main(["--methods", "boltzmann"])
     assert "choose from ddpm, ncsn" in capsys.readouterr().err
 
 

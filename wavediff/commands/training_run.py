@@ -294,13 +294,30 @@ def _adversary(
     task: Any, config: Mapping[str, Any] | None, trainer: TrainerConfig, world: World, seed: int
 ) -> Adversary | None:
     """The discriminators that the run trains against, where it does."""
+    objective = getattr(task, "objective", None)
+    alone = objective is None or objective.alone
     if not config:
+        if not alone:
+            raise UserError(
+                "this objective has no loss of its own: add adversarial=wavegan, or choose another "
+                "objective"
+            )
         return None
     if not task.adversarial:
         raise UserError(
-            "adversarial training compares estimates with true signals, and this model "
+            "adversarial training compares audio with true signals, and this model "
             f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
-            "vocoder or an enhancer"
+            "vocoder, an enhancer or a generator"
+        )
+    if not alone and task.paired:
+        raise UserError(
+            f"{task.title} has losses on the estimate of an objective, which objective=adversarial "
+            "does not make: choose another objective"
+        )
+    if not task.paired and config.get("feature_weight"):
+        raise UserError(
+            f"the features that are matched are those of true signals, and {task.title} makes "
+            "others: give adversarial.feature_weight=0, or adversarial=wavegan"
         )
     options = dict(config)
     optimizer = partial(

@@ -40,9 +40,11 @@ class Objective:
     Attributes:
         progress: share of the training that is done, 0 to 1; set by the trainer.
         takes_teacher: whether it learns from a trained denoiser, ``teacher``.
+        alone: whether it trains without discriminators.
     """
 
     progress: float = 0.0
+    alone: bool = True
     takes_teacher: bool = False
     teacher: Any = None
 

@@ -50,8 +50,11 @@ class MultiResolutionSpectrogram(nn.Module):
             for n_fft, hop_length, win_length in resolutions
         )
 
-    def forward(self, audio: Tensor) -> list[list[Tensor]]:
-        """The layers' outputs of each part, the score last, for ``audio [batch, 1, time]``."""
+    def forward(self, audio: Tensor, label: Tensor | None = None) -> list[list[Tensor]]:
+        """The layers' outputs of each part, the score last, for ``audio [batch, 1, time]``.
+
+        The score does not depend on the ``label``.
+        """
         return [part(audio) for part in self.parts]
 
 

@@ -22,6 +22,7 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 from wavediff.tasks.arguments import check_call
 from wavediff.tasks.labels import Labelled
+from wavediff.tasks.sampler import on_path
 from wavediff.tasks.task import DiffusionTask
 
 MOST_SECONDS = 3600  # of a sound
@@ -53,7 +54,8 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
 
     command = "generate"
     title = "a generator"
-    tunable = True
+    adversarial = tunable = True
+    paired = False
     advice = "give the run folder of a recipe for generation (wavediff train recipe=tiny_generate)"
 
     def __init__(
@@ -127,6 +129,17 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         cond = Condition(label=label)
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
+
+    def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
+        """(audio on the sampler's own path, true audio of the same classes), each
+        ``[batch, 1, time]``; see ``on_path``.
+        """
+        audio = batch["audio"]
+        frames = self.representation.frames(audio.shape[-1])
+        like = audio.new_empty(len(audio), self.representation.channels, frames)
+        cond = Condition(label=batch.get("label") if self.labels else None)
+        x0_hat = on_path(self.sampler, self.denoiser, like, cond, noise)
+        return self.decode(x0_hat, audio.shape[-1]), audio
 
     @torch.no_grad()
     def examples(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Condition]:

@@ -46,6 +46,7 @@ class Task(nn.Module):
         crop_length: length of a training example, in samples.
         labels: number of classes or speakers of the network, 0 for none.
         adversarial: whether it can be trained with discriminators, by ``generated``.
+        paired: whether ``generated`` returns estimates of the true signals, not others like them.
         tunable: whether the time grid of its sampler can be searched, by ``examples``.
         config: configuration for ``build_task``.
         extra: further values in the checkpoint (steps, seed, names of labels).
@@ -60,6 +61,7 @@ class Task(nn.Module):
     crop_length: int
     labels: int = 0
     adversarial: ClassVar[bool] = False
+    paired: ClassVar[bool] = True
     tunable: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -190,7 +192,7 @@ class Task(nn.Module):
         return False
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
-        """(estimates, true signals) of an ``adversarial`` task, each ``[batch, 1, time]``."""
+        """(generated, true signals) of an ``adversarial`` task, each ``[batch, 1, time]``."""
         raise NotImplementedError
 
     # use

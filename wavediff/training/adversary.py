@@ -9,10 +9,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from wavediff.diffusion.adversarial import Adversarial
+from wavediff.diffusion.noise import ItemNoise
 from wavediff.training.config import TrainerConfig
 from wavediff.training.distributed import World
 from wavediff.training.optim import set_learning_rate
 from wavediff.training.precision import accelerate
+
+STREAM = 15  # of the noise; tasks draw from others
 
 
 class Adversary:
@@ -57,12 +60,19 @@ class Adversary:
         reference: Tensor,
         *,
         adversarial: bool,
+        label: Tensor | None,
+        noise: ItemNoise,
     ) -> dict[str, Tensor]:
         """Add the discriminators' losses of the pair to the task's ``losses``, ``[batch]`` each.
 
         If ``adversarial``, the generator's loss is added to ``"loss"``.
+
+        Args:
+            label: classes of the pair, ``[batch]``, if any.
+            noise: for the gradient penalty.
         """
-        found = self.objective(estimate, reference, adversarial)
+        u = noise.uniform(STREAM)
+        found = self.objective(estimate, reference, adversarial, label=label, u=u)
         if adversarial:
             found["loss"] = losses["loss"] + found.pop("generator")
         return {**losses, **found}

@@ -113,7 +113,13 @@ class Learner:
             with self._exchange_gradients(part == config.accumulate - 1):
                 losses, generated = self.model(batch, noise, adversarial)
                 if adversary is not None:
-                    losses = adversary.add_losses(losses, *generated, adversarial=bool(adversarial))
+                    losses = adversary.add_losses(
+                        losses,
+                        *generated,
+                        adversarial=bool(adversarial),
+                        label=batch.get("label"),
+                        noise=noise,
+                    )
                 # DistributedDataParallel averages over the processes
                 loss = losses["loss"].sum() * (world.size / config.batch_size)
                 if adversary is not None:
