@@ -1,13 +1,13 @@
 """Compares every kind of model on the same notes, by quality against network calls.
 
 All have the same network and training budget. Each is sampled with several budgets of network
-calls, and the samples are compared with held-out notes by the Frechet distance of their log-mel
-statistics. Writes RESULTS.md, a figure and a CSV. After an interruption, the same command resumes
-without repeating finished work.
+calls, and the samples are compared with held-out notes: by the Frechet distance of their log-mel
+statistics, and by density and coverage of their spectra. A diffusion model and a GAN are trained
+with several seeds and on parts of the notes as well. Writes RESULTS.md, a figure and a CSV. After
+an interruption, the same command resumes without repeating finished work.
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import torch
+from compare_methods import BASE, LIST, METHODS, STUDIED, Run, runs
+from compare_page import Notes, write_results
 from hydra import compose, initialize_config_dir
 from machine import machine
 from omegaconf import OmegaConf
@@ -32,44 +32,14 @@ from wavediff.data.build import build_source, build_split
 from wavediff.data.utterances import Utterances
 from wavediff.diffusion.sampler import Sampler
 from wavediff.errors import UserError
+from wavediff.evaluation.coverage import density_and_coverage, log_spectrum
 from wavediff.evaluation.frechet import frechet, log_mel_statistics
 from wavediff.files import atomic_path, conf_folder
 from wavediff.tasks.autoencoder import Autoencoder
 from wavediff.tasks.checkpoint import load_task
 from wavediff.tasks.sampler import sampler_by_name
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-BASE = "comparison"
-LIST = Path(__file__).resolve().parents[1] / "recipes" / "comparison" / "methods.yaml"
-FEW, MANY = (1, 2, 4, 8, 18, 35), (1, 2, 4, 8, 18, 35, 100)
 BATCH = 100  # samples
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method of `LIST`; `needs` are overrides whose values are the runs of other methods."""
-
-    label: str
-    calls: tuple[int, ...] = FEW
-    others: tuple[str, ...] = ()  # samplers besides the recipe's
-    needs: tuple[tuple[str, str], ...] = ()
-
-
-METHODS = {
-    "ddpm": Method("DDPM", MANY, ("ddim",)),
-    "ncsn": Method("NCSN", MANY),
-    "vp": Method("score SDE, VP", MANY, ("euler_maruyama",)),
-    "subvp": Method("score SDE, sub-VP", MANY, ("euler_maruyama",)),
-    "ve": Method("score SDE, VE", MANY, ("euler_maruyama",)),
-    "edm": Method("EDM"),
-    "flow": Method("rectified flow", others=("ddim",)),
-    "consistency": Method("consistency, distilled", (1, 2, 4, 8), (), (("teacher", "edm"),)),
-    "vae": Method("VAE, no diffusion", (1,)),
-    "gan": Method("GAN, no diffusion", (1,)),
-    "latent": Method("latent EDM", FEW, (), (("representation.autoencoder", "vae"),)),
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,8 +50,14 @@ def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
     with interruptible():
         _train_and_measure(args)
-    found = {name: _read(args, name) for name in METHODS if name in args.methods}
-    write_results(args, found, time.monotonic() - began)
+    found = {run: _read(args, run) for run in args.runs}
+    minutes = (time.monotonic() - began) / 60
+    words = " ".join([f"--{k} {v}" for k, v in _changed(args).items()] + args.overrides)
+    command = (
+        f"Command: `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}), "
+        f"{minutes:.0f} minutes on {machine(args.jobs)}."
+    )
+    write_results(args.results, found, _held_out(args), args.samples, command)
     print(args.results / "RESULTS.md")
     return 0
 
@@ -91,15 +67,15 @@ def _train_and_measure(args: argparse.Namespace) -> None:
     build_source(_config(args).data)  # write the notes once, before the processes start
     running = Processes()
     needed = {run for method in METHODS.values() for _, run in method.needs}
-    waiting = sorted(args.methods, key=lambda name: name not in needed)  # others depend on these
+    waiting = sorted(args.runs, key=lambda run: run.name not in needed)  # others depend on these
     done, futures = set(), {}
     with ThreadPoolExecutor(args.jobs) as pool:
         try:
             while waiting or futures:
-                for name in list(waiting):
-                    if {run for _, run in METHODS[name].needs} <= done:
-                        waiting.remove(name)
-                        futures[pool.submit(_one, name, args, running)] = name
+                for run in list(waiting):
+                    if {other for _, other in METHODS[run.method].needs} <= done:
+                        waiting.remove(run)
+                        futures[pool.submit(_one, run, args, running)] = run.name
                 ended, _ = wait(futures, return_when=FIRST_COMPLETED)
                 for future in ended:
                     done.add(futures.pop(future))
@@ -140,13 +116,13 @@ class Processes:
                 child.terminate()
 
 
-def _one(name: str, args: argparse.Namespace, running: Processes) -> None:
+def _one(run: Run, args: argparse.Namespace, running: Processes) -> None:
+    name, logs = run.name, args.out / "logs"
     folder, began = args.out / name, time.monotonic()
-    logs = args.out / "logs"
-    command = [sys.executable, "-m", "wavediff.train", *_overrides(name, args)]
+    command = [sys.executable, "-m", "wavediff.train", *_overrides(run, args)]
     running.call([*command, f"run_dir={folder}", "trainer.progress=false"], logs / f"{name}.log")
     trained = time.monotonic() - began
-    if _read(args, name) is None:
+    if _read(args, run) is None:
         again = [sys.executable, __file__, "--measure", name, *_arguments(args)]
         running.call(again, logs / f"{name}-measure.log")
     total = time.monotonic() - began
@@ -155,11 +131,14 @@ def _one(name: str, args: argparse.Namespace, running: Processes) -> None:
     )
 
 
-def _overrides(name: str, args: argparse.Namespace) -> list[str]:
-    words = [f"name={BASE}_{name}", *OmegaConf.to_container(OmegaConf.load(LIST))[name]]
-    words += [f"data.root={args.data}", f"seed={args.seed}"]
-    words += [f"{key}={args.out / other}" for key, other in METHODS[name].needs]
-    return words + args.overrides
+def _overrides(run: Run, args: argparse.Namespace) -> list[str]:
+    words = [f"name={BASE}_{run.name}", *OmegaConf.to_container(OmegaConf.load(LIST))[run.method]]
+    words += [f"data.root={args.data}", f"seed={args.seed + run.seed}"]
+    words += [f"{key}={args.out / other}" for key, other in METHODS[run.method].needs]
+    part = []
+    if run.share < 1:  # the first notes: those held out stay held out
+        part = [f"data.count={round(run.share * _config(args).data.count)}"]
+    return [*words, *args.overrides, *part]
 
 
 def _arguments(args: argparse.Namespace) -> list[str]:
@@ -185,31 +164,41 @@ def _notes(args: argparse.Namespace, part: str) -> tuple[Tensor, int]:
 
 
 @torch.no_grad()
-def measure(name: str, args: argparse.Namespace) -> None:
+def measure(run: Run, args: argparse.Namespace) -> None:
     """Sample a trained method with each budget of network calls and write the results as JSON."""
     torch.set_num_threads(1)
     audio, rate = _notes(args, "test")
     reference = log_mel_statistics(audio, rate)
-    task = load_task(args.out / name)
+    spectra = log_spectrum(audio[spread(len(audio), args)])
+    task = load_task(args.out / run.name)
     rows = []
-    for label, sampler, calls in _plan(name, task):
+    for label, sampler, calls in _plan(run.method, task):
         began = time.perf_counter()
-        sounds = _sounds(task, sampler, args.samples, args.seed)
+        sounds = _sounds(task, sampler, args.samples, args.seed + run.seed)
         seconds = time.perf_counter() - began
+        density, coverage = density_and_coverage(spectra, log_spectrum(sounds))
         rows.append(
             {
-                "method": name,
+                "method": run.method,
+                "run": run.name,
                 "sampler": label,
                 "calls": calls,
                 "frechet": frechet(reference, log_mel_statistics(sounds, rate)),
+                "density": round(density, 4),
+                "coverage": round(coverage, 4),
                 "sampling_seconds": round(seconds, 2),
             }
         )
         print(rows[-1], file=sys.stderr, flush=True)
     facts = {"made_with": _made_with(args, task), "parameters": _size(task.network)}
     facts |= {"training_seconds": task.extra["seconds"], "steps": task.extra["step"]}
-    with atomic_path(args.out / name / "frechet.json") as path:
+    with atomic_path(args.out / run.name / "frechet.json") as path:
         path.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
+
+
+def spread(n: int, args: argparse.Namespace) -> Tensor:
+    """Indices of as many of ``n`` notes as sounds are sampled, of all instruments."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(args.seed))[: args.samples]
 
 
 def _plan(name: str, task: nn.Module) -> list[tuple[str, Sampler | None, int]]:
@@ -272,9 +261,9 @@ def _size(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _read(args: argparse.Namespace, name: str) -> dict | None:
+def _read(args: argparse.Namespace, run: Run) -> dict | None:
     """Results of the current model with these arguments, or None."""
-    folder = args.out / name
+    folder = args.out / run.name
     try:
         found = json.loads((folder / "frechet.json").read_text())
     except (OSError, ValueError):
@@ -285,129 +274,23 @@ def _read(args: argparse.Namespace, name: str) -> dict | None:
     return found if (made["samples"], made["seed"]) == (args.samples, args.seed) else None
 
 
-def write_results(args: argparse.Namespace, found: dict[str, dict], seconds: float) -> None:
-    """Write RESULTS.md, comparison.png and comparison.csv to `args.results`."""
+def _held_out(args: argparse.Namespace) -> Notes:
+    """How other held-out notes compare with those that models are compared with."""
     held_out, rate = _notes(args, "test")
     others, _ = _notes(args, "validation")
-    spread = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(args.seed))]
-    floor = frechet(
-        log_mel_statistics(held_out, rate), log_mel_statistics(spread[: args.samples], rate)
-    )
-    rows = [row for facts in found.values() for row in facts["rows"]]
-    args.results.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_path(args.results / "comparison.csv") as path,
-        open(path, "w", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    with atomic_path(args.results / "comparison.png") as path:
-        _draw(path, rows, floor)
-    with atomic_path(args.results / "RESULTS.md") as path:
-        path.write_text(_page(args, found, rows, floor, (len(held_out), len(others)), seconds))
-
-
-def _lines(rows: list[dict]) -> dict[tuple[str, str], dict[int, float]]:
-    """Distances by network calls, for each method and sampler."""
-    lines: dict[tuple[str, str], dict[int, float]] = {}
-    for row in rows:
-        lines.setdefault((row["method"], row["sampler"]), {})[row["calls"]] = row["frechet"]
-    return lines
-
-
-def _draw(path: Path, rows: list[dict], floor: float) -> None:
-    figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
-    colours = dict(zip(METHODS, plt.get_cmap("tab20").colors, strict=False))
-    own = {}
-    for (method, sampler), points in _lines(rows).items():
-        style = "-" if own.setdefault(method, sampler) == sampler else "--"
-        axis.plot(
-            list(points), list(points.values()), style, marker="o", markersize=4,
-            color=colours[method], label=f"{METHODS[method].label} ({sampler})",
-        )  # fmt: skip
-    axis.axhline(floor, color="black", linewidth=0.8, linestyle=":", label="other held-out notes")
-    axis.set(xscale="log", yscale="log", xlabel="network calls", ylabel="Frechet distance")
-    top = 3 * max(min(points.values()) for points in _lines(rows).values())
-    axis.set_ylim(floor / 2, max(top, 10 * floor))
-    ticks = sorted({row["calls"] for row in rows})
-    axis.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
-    axis.minorticks_off()
-    axis.legend(fontsize=8)
-    axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _page(
-    args: argparse.Namespace, found: dict[str, dict], rows: list[dict], floor: float,
-    counts: tuple[int, int], seconds: float,
-) -> str:  # fmt: skip
-    budgets = [b for b in MANY if any(row["calls"] <= b for row in rows)]
-    header = ["method", "sampler", *map(str, budgets), "training"]
-    table = [header, ["---", "---", *["---:"] * (len(budgets) + 1)]]
-    for (method, sampler), points in _lines(rows).items():
-        cells, left = [], dict(points)
-        for budget in budgets:
-            within = [calls for calls in left if calls <= budget]
-            cells.append(_number(left[max(within)]) if within else "")
-            left = {calls: value for calls, value in left.items() if calls > budget}
-        trained = f"{found[method]['training_seconds']} s"
-        table.append([METHODS[method].label, sampler, *cells, trained])
-    sizes = sorted({facts["parameters"] for name, facts in found.items() if name != "vae"})
-    steps = sorted({facts["steps"] for facts in found.values()})
-    words = " ".join([f"--{k} {v}" for k, v in _changed(args).items()] + args.overrides)
-    lines = [
-        "# comparison: results",
-        "",
-        "Frechet distance of log-mel statistics to held-out notes (lower is better), by the "
-        "maximum number of network calls per sound.",
-        "",
-        *("| " + " | ".join(row) + " |" for row in table),
-        "",
-        f"The distance of {min(args.samples, counts[1])} other held-out notes is {floor:.3g}: the "
-        "best value that a model can be expected to reach.",
-        "",
-        *_distilled(rows),
-        "![Frechet distance against network calls](comparison.png)",
-        "",
-        f"Each row: {args.samples} sounds, equally many per instrument, compared with {counts[0]} "
-        f"notes that were not used for training; {' or '.join(f'{s:,}' for s in steps)} training "
-        f"steps; denoisers of {' or '.join(f'{s / 1e6:.2f}' for s in sizes)} M parameters, EMA "
-        "weights. The consistency model is initialised from its teacher, EDM. The exact numbers "
-        "of calls are in [comparison.csv](comparison.csv).",
-        "",
-        f"Command: `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}), "
-        f"{seconds / 60:.0f} minutes on {machine(args.jobs)}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _distilled(rows: list[dict]) -> list[str]:
-    """Comparison of the distilled model with its teacher, if both are there."""
-    lines = _lines(rows)
-    student, teacher = lines.get(("consistency", "Renoise")), lines.get(("edm", "Heun"))
-    if not student or not teacher or not {1, 2} <= student.keys():
-        return []
-    best = teacher[max(teacher)]
-    return [
-        f"With one call, the distilled consistency model has {student[1] / best:.2f} times the "
-        f"distance of its teacher ({max(teacher)} calls), and with two calls "
-        f"{student[2] / best:.2f} times.",
-        "",
-    ]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if value < 1e4 else f"{value:.0e}"
+    some, real = others[spread(len(others), args)], held_out[spread(len(held_out), args)]
+    distance = frechet(log_mel_statistics(held_out, rate), log_mel_statistics(some, rate))
+    best = density_and_coverage(log_spectrum(real), log_spectrum(some))
+    return Notes((len(held_out), len(others)), distance, *best)
 
 
 def _changed(args: argparse.Namespace) -> dict[str, object]:
     """Options other than paths that differ from their defaults."""
     defaults = _parse([])
-    names = ("samples", "seed", "jobs")
+    names = ("samples", "seed", "seeds", "shares", "jobs")
     changed = {n: getattr(args, n) for n in names if getattr(args, n) != getattr(defaults, n)}
+    if "shares" in changed:
+        changed["shares"] = " ".join(f"{share:g}" for share in args.shares)
     if args.methods != defaults.methods:
         changed["methods"] = ",".join(args.methods)
     return changed
@@ -423,6 +306,13 @@ def _methods(text: str) -> list[str]:
         )
     needed = {run for name in names for _, run in METHODS[name].needs}
     return [name for name in METHODS if name in {*names, *needed}]
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"a share must be between 0 and 1, not {text}")
+    return share
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -443,10 +333,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--samples", type=positive_int, default=500, help="sounds per row")
     parser.add_argument("--seed", type=non_negative_int, default=0)
+    parser.add_argument(
+        "--seeds", type=positive_int, default=5, help=f"trainings of {' and '.join(STUDIED)} each"
+    )
+    parser.add_argument(
+        "--shares", type=_share, nargs="*", default=[0.05, 0.2], metavar="SHARE",
+        help=f"of the notes, on which {' and '.join(STUDIED)} are trained as well",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=positive_int, default=2, help="processes of one core")
-    parser.add_argument("--measure", choices=list(METHODS), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=Run.parse, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.out, args.data = args.out.expanduser(), args.data.expanduser()
+    args.runs = runs(args.methods, args.seeds, args.shares)
     return args
 
 

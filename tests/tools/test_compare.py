@@ -35,7 +35,7 @@ def test_every_method_can_be_trained_and_comes_after_those_it_needs(tmp_path: Pa
     args = compare._parse(arguments(tmp_path))
     with initialize_config_dir(str(conf_folder()), version_base=None):
         for name in listed:
-            config = compose("train", compare._overrides(name, args))
+            config = compose("train", compare._overrides(compare.Run(name), args))
             assert config.name == f"comparison_{name}"
             assert config.trainer.decay == "cosine"
     assert compare._methods("consistency") == ["edm", "consistency"]
@@ -57,8 +57,8 @@ def test_a_budget_holds_every_call_of_the_network(function, budgets):
 
 def measured(folder: Path, name: str, sampler: str, points: dict[int, float]) -> None:
     rows = [
-        {"method": name, "sampler": sampler, "calls": calls, "frechet": value,
-         "sampling_seconds": 1.0}
+        {"method": name.partition("-")[0], "sampler": sampler, "calls": calls, "frechet": value,
+         "density": 1 / calls, "coverage": calls / 40, "sampling_seconds": 1.0}
         for calls, value in points.items()
     ]  # fmt: skip
     facts = {"made_with": {"samples": 20, "seed": 0, "step": 5}, "parameters": 1_000_000}
@@ -72,22 +72,44 @@ def test_the_page_has_what_was_measured(tmp_path: Path):
     measured(tmp_path / "out", "edm", "Heun", {1: 50.0, 7: 9.0, 35: 4.0})
     measured(tmp_path / "out", "consistency", "Renoise", {1: 5.0, 2: 4.4})
     args = compare._parse(arguments(tmp_path, "--methods=consistency"))
-    found = {name: compare._read(args, name) for name in args.methods}
-    compare.write_results(args, found, 90.0)
+    found = {one: compare._read(args, one) for one in args.runs}
+    notes = compare._held_out(args)
+    compare.write_results(args.results, found, notes, args.samples, "as typed")
     page = (tmp_path / "page" / "RESULTS.md").read_text()
     assert "| method | sampler | 1 | 2 | 4 | 8 | 18 | 35 | 100 | training |" in page
     assert "| EDM | Heun | 50 |  |  | 9 |  | 4 |  | 7 s |" in page
     assert (
         "1.25 times the distance of its teacher (35 calls), and with two calls 1.10 times" in page
     )
-    assert "--samples 20 --methods edm,consistency data.count=120` (seed 0), 2 minutes" in page
+    assert "as typed" in page
+    assert "| EDM | Heun | 35 | 0.03 | 0.88 |" in page
+    assert compare._changed(args) == {"samples": 20, "methods": "edm,consistency"}
     assert (tmp_path / "page" / "comparison.png").stat().st_size > 10_000
     rows = list(csv.DictReader((tmp_path / "page" / "comparison.csv").open()))
     assert [float(row["frechet"]) for row in rows] == [50, 9, 4, 5, 4.4]
     # another number of samples, or a model trained since, is measured anew
-    assert compare._read(compare._parse([f"--out={tmp_path}/out"]), "edm") is None
+    assert compare._read(compare._parse([f"--out={tmp_path}/out"]), compare.Run("edm")) is None
     os.utime(tmp_path / "out" / "edm" / "model.safetensors", (2e9, 2e9))
-    assert compare._read(args, "edm") is None
+    assert compare._read(args, compare.Run("edm")) is None
+
+
+def test_seeds_and_shares_are_runs_of_their_own(tmp_path: Path):
+    args = compare._parse([*arguments(tmp_path, "--methods=vae,gan"), "--seeds=2", "--shares=0.25"])
+    assert [one.name for one in args.runs] == ["vae", "gan", "gan-seed1", "gan-share0.25"]
+    assert [compare.Run.parse(one.name) for one in args.runs] == args.runs
+    _, _, seed, share = (compare._overrides(one, args) for one in args.runs)
+    assert "seed=1" in seed
+    assert "seed=0" in share
+    assert share[-1] == "data.count=30"
+    for number, one in enumerate(args.runs):
+        measured(tmp_path / "out", one.name, "DDIM", {1: 10.0 + number})
+    found = {one: compare._read(args, one) for one in args.runs}
+    notes = compare.Notes((5, 5), 1.0, 1.0, 1.0)
+    compare.write_results(args.results, found, notes, args.samples, "as typed")
+    page = (tmp_path / "page" / "RESULTS.md").read_text()
+    assert "| GAN, no diffusion | seed 1 | 12 | 1.00 | 0.03 |" in page
+    assert "| GAN, no diffusion | 25 % | 13 | 1.00 | 0.03 |" in page
+    assert "VAE, no diffusion | seed" not in page
 
 
 def test_a_method_that_does_not_exist_is_told(capsys):
