@@ -3,6 +3,7 @@
     python tools/bench_streams.py vocoder --threads 1
     python tools/bench_streams.py vocoder --threads 1 --mel-iterations 0 --chunk-seconds 2.5
     python tools/bench_streams.py enhancer --threads 1
+    python tools/bench_streams.py enhancer --threads 1 --checkpoint LIVE --backend onnx
 
 The model processes synthetic voice, whole and in blocks of several sizes, in turn. Prints
 the least CPU seconds of --repeats rounds, of all threads together and so with little influence of
@@ -60,7 +61,9 @@ def enhancer_calls(options: argparse.Namespace) -> tuple[dict[str, Call], float]
     enhancer = Enhancer.from_pretrained(options.checkpoint or "enhancer-16k")
     rate = enhancer.sample_rate
     audio = recording(options.seconds)
-    chunk = {} if options.chunk_seconds is None else {"chunk_seconds": options.chunk_seconds}
+    chunk: dict[str, Any] = {"backend": options.backend}
+    if options.chunk_seconds is not None:
+        chunk["chunk_seconds"] = options.chunk_seconds
     calls: dict[str, Call] = {"whole file": lambda: np.asarray(enhancer(audio, rate))}
     for milliseconds in MILLISECONDS:
         calls[f"blocks of {milliseconds} ms"] = lambda size=rate * milliseconds // 1000: streamed(
@@ -96,6 +99,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", help="a name or a path (default: the bundled one)")
     parser.add_argument("--mel-iterations", type=int, help="(default: the vocoder's)")
     parser.add_argument("--chunk-seconds", type=float, help="(default: that of the streams)")
+    parser.add_argument(
+        "--backend", choices=("torch", "onnx"), default="torch", help="of an enhancer's streams"
+    )
     parser.add_argument("--seconds", type=float, default=30.0, help="of audio (default: 30)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, help="(default: all cores)")
