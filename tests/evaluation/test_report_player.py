@@ -206,9 +206,10 @@ def test_one_recording_plays_at_a_time(page):
     page.get_by_role("button", name="Play").nth(0).click()
     wait_for_tone(page, 440)
     page.get_by_role("button", name="Play").click()  # that of the second: the first says Pause
-    wait_for_tone(page, 2000)
     states = [s.get_attribute("data-playing") for s in page.locator("section").all()]
     assert states == ["false", "true"]
+    assert 0 < position(page) < SECONDS - 1  # stopped, and not at its end
+    wait_for_tone(page, 2000)
     page.keyboard.press("b")
     wait_for_tone(page, 3000)
     assert page.locator("[aria-pressed=true]").all_text_contents() == ["Before", "After"]

@@ -52,6 +52,14 @@ def test_the_level_is_that_of_the_active_part(on):
     assert found.pauses.mean() == pytest.approx(1 - active / 20, abs=0.02)
 
 
+@pytest.mark.parametrize(("below", "activity"), [(12, 1.0), (20, 10.3 / 20)])
+def test_noise_is_active_within_the_margin(below, activity):
+    # the envelope of Gaussian noise lies 2 dB below its RMS, the threshold 15.9 dB below speech
+    noise = 0.1 * 10 ** (-below / 20) * np.random.default_rng(0).standard_normal(40 * RATE)
+    found = speech_level(tone(40, 10.0, period=20.0) + noise, RATE)
+    assert found.activity == pytest.approx(activity, abs=0.02)
+
+
 def test_a_continuous_tone_has_its_rms_level_and_is_always_active():
     found = speech_level(tone(20), RATE)
     assert found.level == pytest.approx(-20, abs=0.02)
