@@ -1,9 +1,9 @@
 """Metrics of one recording, without a reference: levels, noise, bandwidth, clipping.
 
-Every metric is a function ``(audio, sample_rate) -> float`` of float64 ``[channels, time]`` at a
-rate in Hz; ``NO_REFERENCE`` lists them by name. Unless a docstring says otherwise, the value is the
-mean over the channels for which there is one. A metric raises ``UndefinedMetric`` with the reason
-if no channel has a value.
+Every metric is a function ``(audio, sample_rate) -> float`` of ``[channels, time]`` at a rate in
+Hz; ``NO_REFERENCE`` lists them by name. Unless a docstring says otherwise, the value is the mean
+over the channels for which there is one. A metric raises ``UndefinedMetric`` with the reason if no
+channel has a value.
 """
 
 import math
@@ -11,8 +11,10 @@ from collections.abc import Callable
 from functools import wraps
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.fft import rfft
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import stft
+from scipy.signal import get_window
 
 from wavediff.evaluation.metrics import SILENCE, Metric, UndefinedMetric, is_silent
 from wavediff.evaluation.speech_level import SpeechLevel, frame_size, speech_level
@@ -46,7 +48,7 @@ def per_channel(
         values, reasons = [], []
         for channel in audio:
             try:
-                values.append(function(channel, sample_rate))
+                values.append(function(channel.astype(np.float64), sample_rate))
             except UndefinedMetric as reason:
                 reasons.append(reason)
         if not values:
@@ -109,22 +111,16 @@ def bandwidth(signal: np.ndarray, sample_rate: int) -> float:
     the sample rate.
     """
     x = _audible(long_enough(signal, sample_rate) - signal.mean())
-    size = 2 ** math.floor(math.log2(WINDOW_SECONDS * sample_rate))
-    window = "blackmanharris"  # side lobes at -92 dB
-    frequencies, _, spectrum = stft(x, sample_rate, window, size, boundary=None, padded=False)
-    frames = np.abs(spectrum) ** 2
-    starts = BLOCK_HOPS * np.arange(max(1, frames.shape[1] // BLOCK_HOPS))
-    power = np.add.reduceat(frames, starts, axis=1)
-    power /= np.diff(np.append(starts, frames.shape[1]))
-    power = uniform_filter1d(power, 3, axis=0, mode="nearest")
+    power = _powers(x, 2 ** math.floor(math.log2(WINDOW_SECONDS * sample_rate)))
+    size = 2 * (len(power) - 1)
     content = np.quantile(power, CONTENT_QUANTILE, axis=1)
-    quantisation = SILENCE**2 / 12 / size * 2
+    quantisation = SILENCE**2 / 12 * 2 / size  # 2 bins: the window's noise bandwidth
     quiet = np.quantile(power, FLOOR_QUANTILE, axis=1)
     quiet = uniform_filter1d(quiet, round(FLOOR_HZ * size / sample_rate), mode="nearest")
     floor = max(float(quiet.min()), quantisation)
     threshold = max(floor * 10 ** (ABOVE_FLOOR_DB / 10), content.max() * 10 ** (-RANGE_DB / 10))
     above = np.flatnonzero(content > threshold)
-    return float(frequencies[above[-1]] if len(above) else sample_rate / 2)
+    return float(above[-1] / size if len(above) else 0.5) * sample_rate
 
 
 def clipped(audio: np.ndarray, sample_rate: int) -> float:
@@ -158,6 +154,19 @@ NO_REFERENCE = {
     "clipped_runs": Metric("clipped runs", False, clipped_runs),
     "dc_offset": Metric("DC offset (%)", False, dc_offset),
 }
+
+
+def _powers(x: np.ndarray, size: int) -> np.ndarray:
+    """The power of bands of 3 bins, of a signal ``[time]``, over blocks of ``BLOCK_HOPS`` windows.
+
+    Returns:
+        ``[size / 2 + 1, blocks]``; the last block also holds the windows that make up no whole one.
+    """
+    window = get_window("blackmanharris", size)  # side lobes at -92 dB
+    frames = sliding_window_view(x, size)[:: size // 2]
+    blocks = np.array_split(frames, BLOCK_HOPS * np.arange(1, len(frames) // BLOCK_HOPS))
+    bins = [np.mean(np.abs(rfft(window * block)) ** 2, axis=0) for block in blocks]
+    return uniform_filter1d(np.stack(bins, axis=1), 3, axis=0, mode="nearest") / window.sum() ** 2
 
 
 def _flat_runs(signal: np.ndarray) -> np.ndarray:

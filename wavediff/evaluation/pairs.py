@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -194,7 +193,7 @@ def _evaluate_alone(pair: Pair, metrics: Metrics, result: PairResult) -> None:
         files.append((pair.noisy, "the noisy input", *noisy))
     for path, what, values, undefined in files:
         audio, rate = read_audio(path, mono=False)
-        samples = audio.numpy().astype(np.float64)
+        samples = audio.numpy()
         if path == pair.estimate:
             result.sample_rate, result.seconds = rate, samples.shape[1] / rate
         for name, metric in metrics.items():
