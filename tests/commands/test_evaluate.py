@@ -11,8 +11,10 @@ import pytest
 import soundfile
 
 from wavediff.cli import run
-from wavediff.commands.evaluate import METRIC_HELP, main
+from wavediff.commands.evaluate import main
+from wavediff.commands.evaluate_arguments import METRIC_HELP, NO_REFERENCE_HELP
 from wavediff.evaluation.metrics import METRICS
+from wavediff.evaluation.no_reference import NO_REFERENCE
 
 RATE = 16000
 QUICK = "--measures=si_sdr,mr_stft,log_mel_error"
@@ -462,7 +464,8 @@ def test_help_shows_examples(capsys):
     out = capsys.readouterr().out
     assert "examples:" in out
     assert list(METRIC_HELP) == list(METRICS)
-    assert all(name in out for name in METRICS)
+    assert list(NO_REFERENCE_HELP) == list(NO_REFERENCE)
+    assert all(name in out for name in [*METRICS, *NO_REFERENCE])
 
 
 @pytest.fixture

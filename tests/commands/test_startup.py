@@ -72,6 +72,8 @@ REFUSED = [
     ["synthesize", "--checkpoint", NOTHING, "-o", "b.csv"],
     ["evaluate", "--reference", NOTHING, "--estimate", NOTHING],
     ["evaluate", "--reference", ".", "--estimate", ".", "--metrics", NOTHING],
+    ["evaluate", "--no-reference", "--estimate", NOTHING],
+    ["evaluate", "--no-reference", "--estimate", ".", "--onnx-metric", f"mos={NOTHING}"],
     ["likelihood", "a.wav", "--checkpoint", NOTHING],
     ["import", NOTHING, "-o", "new"],
     ["tune", NOTHING, "--steps", "4", "-o", "new.safetensors"],

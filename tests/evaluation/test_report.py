@@ -1,5 +1,7 @@
 import io
-from base64 import b64decode
+import re
+from base64 import b64decode, b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from wavediff.evaluation.levels import frame_powers, levels
 from wavediff.evaluation.report import Entry, write_report
 
 RATE = 16000
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -93,11 +95,16 @@ def test_the_page_asks_the_network_for_nothing(tmp_path):
     links = [a.get("src") or a.get("href") for _, a in page.elements if {"src", "href"} & a.keys()]
     assert len(links) == 5
     assert all(link.startswith(("data:", "#r")) for link in links)
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.elements}
-    assert "default-src 'none'" in page.all("meta")[1]["content"]
-    style = (tmp_path / "r.html").read_text().partition("<style>")[2].partition("</style>")[0]
-    assert "light dark" in style
-    assert "url(" not in style
+    assert not {"link", "iframe"} & {tag for tag, _ in page.elements}
+    policy = page.all("meta")[1]["content"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    text = (tmp_path / "r.html").read_text()
+    for start, end in (("<style>", "</style>"), ('<script type="module">', "</script>")):
+        inside = text.partition(start)[2].partition(end)[0]
+        assert b64encode(sha256(inside.encode()).digest()).decode() in policy
+        assert not re.search(r"url\(|@import|import[ (]|fetch\(|https?:", inside)
+    assert "light dark" in text
 
 
 def test_hostile_names_are_text(tmp_path):
@@ -109,7 +116,7 @@ def test_hostile_names_are_text(tmp_path):
     write_report(tmp_path / "r.html", [Entry(name, entry.before, entry.after) for name in names])
     page = Page(tmp_path / "r.html")
     assert len(page.all("img")) == 4
-    assert not page.all("script")
+    assert page.all("script") == [{"type": "module"}]
     assert not any("onerror" in attributes for _, attributes in page.elements)
     assert page.text.count(names[0]) == 2
     assert "line\ufffdbreak\ufffd\ufffdgnp.exe" in page.text

@@ -129,7 +129,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--report",
         path,
         "HTML",
-        "write a page with spectrograms, levels and players of before and after",
+        "write a page with levels, spectrograms and a player that switches before and after",
     )
     parser.add_argument(
         "--live", action="store_true", help="a model with 32 ms of delay; - -o - as it comes"

@@ -1,78 +1,30 @@
-"""`wavediff evaluate`: compute metrics of estimates against their references."""
+"""`wavediff evaluate`: compute metrics of estimates, with and without references."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import Parser, name_list, path, whole
+from wavediff.commands.evaluate_arguments import LOG_MEL, parse
 from wavediff.commands.outputs import interruptible, require_results
 from wavediff.commands.pipes import piped
 from wavediff.errors import UserError, named
 from wavediff.files import atomic_path
-from wavediff.inputs import find_audio
+from wavediff.inputs import find_audio, require_file
 
 if TYPE_CHECKING:
     from wavediff.evaluation.manifest import Manifest
-    from wavediff.evaluation.pairs import Pair, PairResult
-    from wavediff.evaluation.summary import Scores, Summary
+    from wavediff.evaluation.pairs import Metrics, Pair, PairResult
+    from wavediff.evaluation.summary import Scores
 
-METRIC_HELP = {  # those of wavediff.evaluation.metrics, by name
-    "pesq_wb": "wide-band PESQ, ITU-T P.862.2, at 16 kHz, 1.04 to 4.64",
-    "csig": "composite rating (Hu and Loizou 2008) of the speech distortion, 1 to 5",
-    "cbak": "composite rating of the intrusiveness of the background, 1 to 5",
-    "covl": "composite rating of the overall quality, 1 to 5",
-    "stoi": "short-time objective intelligibility, up to 1",
-    "estoi": "extended short-time objective intelligibility, up to 1",
-    "si_sdr": "scale-invariant signal-to-distortion ratio, means removed, dB",
-    "mr_stft": "multi-resolution STFT distance (Yamamoto et al. 2020)",
-    "lsd": "log-spectral distance, dB",
-    "mcd": "mel-cepstral distortion, coefficients 1 to 24, not time-warped, dB",
-    "log_mel_error": "mean absolute difference of natural-log mel magnitudes, 80 bands",
-    "f0_rmse": "root mean square F0 error where both signals are voiced, cents",
-}
-
-DESCRIPTION = f"""\
-Compute metrics of estimates against their references, two folders of audio or two files. Files are
-paired by their paths below the folders, up to the suffix. Signals are not aligned in time. Several
-channels are averaged to one, an estimate at another sample rate is resampled to its reference's,
-and the longer signal of a pair is cut to the shorter; below 0.1 s nothing is compared.
-
-With --noisy the same metrics are computed for the noisy inputs, and the improvement of the
-estimates over them, positive if an estimate is better, for each metric. With --manifest the means
-are broken down by the values of its columns, too: by SNR, unless --by names others.
-
-metrics (all unless --metrics names some):
-{chr(10).join(f"  {name:14} {what}" for name, what in METRIC_HELP.items())}
-
-A file for which a metric is undefined is left out of that metric's mean only, and is listed.
-
-With --frechet the folders are compared as sets, for sounds without references of their own: the
-squared Frechet distance between the Gaussians of their features. Features are the mean, standard
-deviation and mean absolute difference of 20 log-mel bands, or the output of a TorchScript model.
-The distance depends on the number of files: compare results of equally many, a thousand or more."""
-
-EXAMPLES = """\
-examples:
-  wavediff evaluate --reference originals/ --estimate vocoded/
-  wavediff evaluate --reference clean.wav --estimate enhanced.wav --noisy noisy.wav
-  wavediff evaluate --reference clean/ --estimate enhanced/ --noisy noisy/ --manifest set.csv
-  wavediff evaluate --reference a/ --estimate b/ --metrics pesq_wb,estoi --csv files.csv
-  wavediff evaluate --reference a/ --estimate b/ --per-file --json all.json
-  wavediff evaluate --reference recordings/ --estimate generated/ --frechet
-"""
-LOG_MEL = "log-mel statistics"
-MOST_JOBS = 256
 LISTED = 20  # lines on stderr per kind of trouble; --json has them all
 
 
@@ -90,97 +42,39 @@ def compare(args: argparse.Namespace) -> int:
             raise UserError(f"{given} does not exist: give a folder, or an audio file")
     inputs = [args.reference, args.estimate, args.noisy, args.manifest]
     inputs += [Path(args.frechet)] if args.frechet else []
+    for _, model, _ in args.onnx_metric:
+        require_file(model, "an ONNX model")
+        inputs.append(model)
     require_results({"--csv": args.csv, "--json": args.json}, filter(None, inputs))
     return evaluate(args) if args.frechet is None else compare_sets(args)
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser = Parser("evaluate", DESCRIPTION, EXAMPLES)
-    add = parser.add_option
-    one = "folder, or one audio file"
-    add("--reference", path, "PATH", one, required=True)
-    add("--estimate", path, "PATH", one, required=True)
-    add("--noisy", path, "PATH", "the inputs of the estimates, evaluated too")
-    add(
-        "--manifest",
-        path,
-        "CSV",
-        "a table of the files, with a column name, for a breakdown --by its other columns",
-    )
-    add(
-        "--by",
-        name_list,
-        "COLUMN,COLUMN",
-        "columns of the manifest by which to break the means down (default: snr_db)",
-    )
-    parser.add_argument(
-        "--metrics",
-        "--measures",
-        type=metric_names,
-        metavar="NAME,NAME",
-        help=f"of {', '.join(METRIC_HELP)}",
-    )
-    parser.add_argument(
-        "--frechet",
-        nargs="?",
-        const=LOG_MEL,
-        metavar="MODEL",
-        help="compare the folders as sets, by a TorchScript MODEL (audio [n, time] to [n, d]) if "
-        "given",
-    )
-    parser.add_argument("--per-file", action="store_true", help="print a row for each file, too")
-    add("--csv", path, "FILE", "write a row for each file; - is stdout")
-    add("--json", path, "FILE", "write everything; - is stdout")
-    add(
-        "--jobs",
-        whole(1, MOST_JOBS),
-        "N",
-        "processes at a time, one per core",
-        default=min(cores or 1, 16),
-    )
-    args = parser.parse_args(argv)
-    if args.by and not args.manifest:
-        parser.error("--by names columns of a --manifest: give that too")
-    pairs = [args.noisy, args.manifest, args.metrics, args.csv, args.per_file]
-    if args.frechet is not None and any(pairs):
-        parser.error("--frechet compares sets, not pairs: leave the other options out but --json")
-    if args.by is None:
-        args.by = ["snr_db"] if args.manifest else []
-    return args
-
-
-def metric_names(text: str) -> list[str]:
-    """An argparse type: names of metrics separated by commas."""
-    names = name_list(text)
-    unknown = [name for name in names if name not in METRIC_HELP]
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"there is no metric {', '.join(unknown)}; choose from {', '.join(METRIC_HELP)}"
-        )
-    return names
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Compute the metrics of the pairs, and report them."""
     from wavediff.evaluation.manifest import groups, read_manifest
-    from wavediff.evaluation.pairs import match, with_noisy
+    from wavediff.evaluation.pairs import alone, match, with_noisy
+    from wavediff.evaluation.records import file_record, records
     from wavediff.evaluation.summary import summarize_files
     from wavediff.evaluation.tables import breakdown_table, per_file_table, summary_table, write_csv
 
-    metrics = available(args.metrics)
-    pairs, references, estimates = match(args.reference, args.estimate)
+    metrics = no_reference_metrics(args) if args.no_reference else available(args.metrics)
+    references: list[Path] = []
+    estimates: list[Path] = []
+    if args.no_reference:
+        pairs = alone(args.estimate)
+    else:
+        pairs, references, estimates = match(args.reference, args.estimate)
     noisy = args.noisy is not None
     without: list[Path] = []
     if noisy:
-        pairs, without = with_noisy(pairs, args.reference, args.noisy)
+        pairs, without = with_noisy(pairs, args.reference or args.estimate, args.noisy)
     manifest: Manifest = {}
     if args.manifest:
         manifest = read_manifest(args.manifest, args.by, [pair.name for pair in pairs])
     list_lines("references without an estimate", map(str, references))
     list_lines("estimates without a reference", map(str, estimates))
-    list_lines("references without a noisy input", map(str, without))
+    what = "estimates" if args.no_reference else "references"
+    list_lines(f"{what} without a noisy input", map(str, without))
     if manifest:
         list_lines(
             "not in the manifest", [pair.name for pair in pairs if pair.name not in manifest]
@@ -201,28 +95,33 @@ def evaluate(args: argparse.Namespace) -> int:
         if csv_path:
             write_csv(csv_path, results, metrics, noisy, manifest, args.by)
         if json_path:
+            unpaired = {
+                "references_without_estimate": list(map(str, references)),
+                "estimates_without_reference": list(map(str, estimates)),
+            }
             everything = {
-                "reference": named(args.reference),
+                **({} if args.no_reference else {"reference": named(args.reference)}),
                 "estimate": named(args.estimate),
                 **({"noisy": named(args.noisy)} if noisy else {}),
-                "measures": records(scores, noisy),
+                "measures": records(scores, metrics, noisy),
                 "breakdown": {
-                    column: {value: records(parts, noisy) for value, (parts, _) in rows.items()}
+                    column: {
+                        value: records(parts, metrics, noisy) for value, (parts, _) in rows.items()
+                    }
                     for column, rows in breakdown.items()
                 },
                 "files": [file_record(r, manifest.get(r.pair.name)) for r in results],
-                "references_without_estimate": [str(path) for path in references],
-                "estimates_without_reference": [str(path) for path in estimates],
-                "references_without_noisy": [str(path) for path in without],
+                **({} if args.no_reference else unpaired),
+                f"{what}_without_noisy": list(map(str, without)),
             }
             json_path.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
-    report(results)
+    report(results, metrics)
     if args.per_file:
         print(per_file_table(results, metrics, noisy), end="\n\n")
     for column, rows in breakdown.items():
         if rows:
-            print(breakdown_table(column, rows, noisy), end="\n\n")
-    print(summary_table(scores, len(results), noisy))
+            print(breakdown_table(column, rows, metrics, noisy), end="\n\n")
+    print(summary_table(scores, metrics, len(results), noisy))
     return 2 if any(result.error for result in results) else 0
 
 
@@ -285,7 +184,7 @@ def compare_sets(args: argparse.Namespace) -> int:
 
 
 def score_group(
-    results: Sequence[PairResult], names: set[str], metrics: Sequence[str]
+    results: Sequence[PairResult], names: set[str], metrics: Iterable[str]
 ) -> tuple[dict[str, Scores], int]:
     """Return the metrics of some of the files, and how many there are."""
     from wavediff.evaluation.summary import summarize_files
@@ -294,7 +193,7 @@ def score_group(
     return {name: summarize_files(chosen, name) for name in metrics}, len(chosen)
 
 
-def evaluate_all(pairs: Sequence[Pair], metrics: Sequence[str], jobs: int) -> list[PairResult]:
+def evaluate_all(pairs: Sequence[Pair], metrics: Metrics, jobs: int) -> list[PairResult]:
     """Compute the metrics of all pairs, sorted by name."""
     from wavediff.evaluation.pairs import evaluate_pairs
 
@@ -306,28 +205,48 @@ def evaluate_all(pairs: Sequence[Pair], metrics: Sequence[str], jobs: int) -> li
     return sorted(results, key=lambda result: result.pair.name)
 
 
-def available(chosen: list[str] | None) -> list[str]:
+def available(chosen: list[str] | None) -> Metrics:
     """Return the chosen metrics, or all whose package is installed, saying which are not."""
     from wavediff.evaluation.metrics import METRICS
 
     for name in chosen or []:
         METRICS[name].require()
     if chosen:
-        return chosen
-    names = []
+        return {name: METRICS[name] for name in chosen}
+    metrics = {}
     for name, metric in METRICS.items():
         try:
             metric.require()
-            names.append(name)
+            metrics[name] = metric
         except UserError as error:
             print(f"{metric.label} is left out: {error}", file=sys.stderr)
-    return names
+    return metrics
 
 
-def report(results: Sequence[PairResult]) -> None:
+def no_reference_metrics(args: argparse.Namespace) -> Metrics:
+    """Return the chosen metrics or all, and those of the models.
+
+    Raises UserError for a model that is not a metric, or a name that is taken.
+    """
+    from wavediff.evaluation.no_reference import NO_REFERENCE
+    from wavediff.evaluation.onnx_metric import OnnxModel, onnx_metrics
+
+    metrics = {name: NO_REFERENCE[name] for name in args.metrics or NO_REFERENCE}
+    for name, file, rate in args.onnx_metric:
+        found, note = onnx_metrics(OnnxModel(name, file, rate))
+        if taken := [name for name in found if name in NO_REFERENCE or name in metrics]:
+            raise UserError(
+                f"--onnx-metric {name}: there is a metric {', '.join(taken)} already: give the "
+                "model another name"
+            )
+        if note:
+            print(note, file=sys.stderr)
+        metrics |= found
+    return metrics
+
+
+def report(results: Sequence[PairResult], metrics: Metrics) -> None:
     """Say on stderr what a reader of the means has to know."""
-    from wavediff.evaluation.metrics import METRICS
-
     list_lines("could not be read", [r.error for r in results if r.error])
     list_lines("noted", [f"{r.pair.name}: {note}" for r in results for note in r.notes])
     reasons: dict[tuple[str, str], list[str]] = {}  # (file, reason) -> labels of metrics
@@ -335,7 +254,7 @@ def report(results: Sequence[PairResult]) -> None:
         for found in (result.unmeasurable, result.noisy_unmeasurable):
             for name, reason in found.items():
                 labels = reasons.setdefault((result.pair.name, reason), [])
-                labels += [label for label in [METRICS[name].label] if label not in labels]
+                labels += [label for label in [metrics[name].label] if label not in labels]
     list_lines(
         "undefined",
         [f"{file}: {', '.join(labels)}: {why}" for (file, why), labels in reasons.items()],
@@ -350,41 +269,6 @@ def list_lines(heading: str, lines: Iterable[str]) -> None:
     print(f"{heading} ({len(lines)}):", *lines[:LISTED], sep="\n  ", file=sys.stderr)
     if len(lines) > LISTED:
         print(f"  and {len(lines) - LISTED} more (--json lists all)", file=sys.stderr)
-
-
-def records(scores: dict[str, Scores], noisy: bool) -> dict[str, dict]:
-    """Return what --json has of the metrics."""
-    from wavediff.evaluation.metrics import METRICS
-
-    found = {}
-    for name, score in scores.items():
-        metric = METRICS[name]
-        record = {"label": metric.label, "higher_is_better": metric.higher_is_better}
-        record |= summary_record(score.estimate)
-        if noisy:
-            record["noisy"] = summary_record(score.noisy)
-            record["improvement"] = summary_record(score.improvement)
-        found[name] = record
-    return found
-
-
-def summary_record(summary: Summary) -> dict:
-    """Return what --json has of a mean."""
-    interval = None if summary.low is None else [summary.low, summary.high]
-    return {"mean": summary.mean, "ci95": interval, "n": summary.n}
-
-
-def file_record(result: PairResult, row: dict[str, str] | None) -> dict:
-    """Return what --json has of a pair of files."""
-    record = asdict(result)
-    pair = {key: named(value) for key, value in record.pop("pair").items() if value is not None}
-    if result.pair.noisy is None:
-        del record["noisy_values"], record["noisy_unmeasurable"]
-    else:
-        record["improvements"] = result.improvements
-    if row is not None:
-        record["manifest"] = row
-    return pair | record
 
 
 if __name__ == "__main__":

@@ -257,12 +257,13 @@ class Metric:
     """A metric's function, with what a table says about it."""
 
     label: str  # with the unit
-    higher_is_better: bool
-    function: Callable[[ArrayLike, ArrayLike, int], float]
+    higher_is_better: bool | None  # None where neither is better
+    function: Callable[..., float]
     package: str | None = None  # the optional package that it needs
 
-    def __call__(self, estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
-        return self.function(estimate, reference, sample_rate)
+    def __call__(self, *arguments: ArrayLike) -> float:
+        """Call the function: with estimate, reference and rate, or with a recording and rate."""
+        return self.function(*arguments)
 
     def require(self) -> None:
         """Check that the package that the metric needs is installed.

@@ -1,4 +1,4 @@
-"""Pairs of estimate and reference files, and their metrics.
+"""Pairs of estimate and reference files, or estimates alone, and their metrics.
 
 Files of two folders form a pair if their paths below the folders are equal up to the suffix:
 ``estimates/p225/a.flac`` goes with ``references/p225/a.wav``. Where a folder has ``a.wav`` beside
@@ -10,7 +10,7 @@ import multiprocessing.forkserver
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -22,11 +22,14 @@ from torch import Tensor
 
 from wavediff.data.audio import read_audio
 from wavediff.errors import UserError
-from wavediff.evaluation.metrics import METRICS, UndefinedMetric, is_silent
+from wavediff.evaluation.metrics import Metric, UndefinedMetric, is_silent
 from wavediff.inputs import distinct_names, find_audio
 
 LENGTH_TOLERANCE = 0.05  # seconds; a larger difference in length is noted
 MIN_SECONDS = 0.1  # of sound that is compared: the windows of most metrics are no shorter
+
+
+Metrics = Mapping[str, Metric]  # by name
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Pair:
     """The files of one recording."""
 
     name: str  # the common relative path, without suffix
-    reference: Path
+    reference: Path | None  # None where the estimate is evaluated by itself
     estimate: Path
     noisy: Path | None = None  # the input of the enhancement
 
@@ -50,17 +53,17 @@ class PairResult:
     unmeasurable: dict[str, str] = field(default_factory=dict)  # metric -> why it is undefined
     noisy_values: dict[str, float] = field(default_factory=dict)  # of the noisy input
     noisy_unmeasurable: dict[str, str] = field(default_factory=dict)
+    improvements: dict[str, float] = field(default_factory=dict)  # positive for better
     notes: list[str] = field(default_factory=list)  # differences between the files
     error: str | None = None  # why the pair could not be read
 
-    @property
-    def improvements(self) -> dict[str, float]:
-        """Improvement over the noisy input, positive for better, for metrics defined for both."""
-        return {
-            name: (1 if METRICS[name].higher_is_better else -1) * (value - self.noisy_values[name])
-            for name, value in self.values.items()
-            if name in self.noisy_values
-        }
+    def improve(self, metrics: Metrics) -> None:
+        """Set the improvements over the noisy input, for metrics that are defined for both."""
+        for name, value in self.values.items():
+            better = metrics[name].higher_is_better
+            if name in self.noisy_values and better is not None:
+                change = value - self.noisy_values[name]
+                self.improvements[name] = change if better else -change
 
 
 def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list[Path]]:
@@ -96,33 +99,46 @@ def match(reference: Path, estimate: Path) -> tuple[list[Pair], list[Path], list
     )
 
 
-def with_noisy(
-    pairs: Sequence[Pair], reference: Path, noisy: Path
-) -> tuple[list[Pair], list[Path]]:
-    """Add their noisy inputs to the pairs.
-
-    Returns:
-        The pairs, and the references without a noisy input below ``noisy``.
+def alone(estimate: Path) -> list[Pair]:
+    """Return a file, or those of a folder sorted by name, as pairs without a reference.
 
     Raises:
-        UserError: if ``noisy`` and ``reference`` are not both folders or both files, or no pair
-            has a noisy input.
+        UserError: if there is no audio.
     """
-    if noisy.is_file() != reference.is_file():
+    if estimate.is_file():
+        return [Pair(estimate.stem, None, estimate)]
+    return [Pair(name, None, path) for name, path in sorted(_by_name(estimate).items())]
+
+
+def with_noisy(pairs: Sequence[Pair], folder: Path, noisy: Path) -> tuple[list[Pair], list[Path]]:
+    """Add their noisy inputs to the pairs.
+
+    Args:
+        folder: of the references, or of the estimates that have none.
+
+    Returns:
+        The pairs, and the files of ``folder`` without a noisy input below ``noisy``.
+
+    Raises:
+        UserError: if ``noisy`` and ``folder`` are not both folders or both files, or no pair has a
+            noisy input.
+    """
+    if noisy.is_file() != folder.is_file():
         raise UserError(
-            f"{reference} and {noisy}: one is a file, the other is not. Give two folders or two "
+            f"{folder} and {noisy}: one is a file, the other is not. Give two folders or two "
             "audio files."
         )
     if noisy.is_file():
         return [replace(pair, noisy=noisy) for pair in pairs], []
     files = _by_name(noisy)
-    references = {pair.name: pair.reference for pair in pairs}
-    found = _counterparts(references, reference, files, noisy)
-    absent = [pair.reference for pair in pairs if pair.name not in found]
+    originals = {pair.name: pair.reference or pair.estimate for pair in pairs}
+    found = _counterparts(originals, folder, files, noisy)
+    absent = [path for name, path in originals.items() if name not in found]
     if len(absent) == len(pairs):
+        what = "reference" if pairs[0].reference else "estimate"
         raise UserError(
-            f"{noisy}: no file has the name of a reference in {reference} up to the suffix; the "
-            f"first is {next(iter(files.values()))}. Name the noisy inputs like their references."
+            f"{noisy}: no file has the name of a {what} in {folder} up to the suffix; the "
+            f"first is {next(iter(files.values()))}. Name the noisy inputs like their {what}s."
         )
     return [replace(pair, noisy=found.get(pair.name)) for pair in pairs], absent
 
@@ -151,22 +167,48 @@ def _counterparts(
     return found
 
 
-def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
-    """Compute the metrics (names in ``METRICS``) of a pair, and of its noisy input.
+def evaluate_pair(pair: Pair, metrics: Metrics) -> PairResult:
+    """Compute the metrics of a pair, and of its noisy input.
 
-    Channels are averaged to one, other signals are resampled to the reference's rate, and all are
-    cut to the shortest. If a file cannot be read, the result has ``error`` set.
+    With a reference, channels are averaged to one, other signals are resampled to the reference's
+    rate, and all are cut to the shortest. Without one, files are taken as they are. If a file
+    cannot be read, the result has ``error`` set.
     """
     result = PairResult(pair)
     try:
-        reference, sample_rate = read_audio(pair.reference)
-        estimate = _read_beside(pair.estimate, "estimate", reference, sample_rate, result)
-        signals = [reference, estimate]
-        if pair.noisy:
-            signals.append(_read_beside(pair.noisy, "noisy input", reference, sample_rate, result))
+        if pair.reference is None:
+            _evaluate_alone(pair, metrics, result)
+        else:
+            _evaluate_beside(pair, pair.reference, metrics, result)
     except UserError as error:
-        result.error = str(error)
-        return result
+        return PairResult(pair, error=str(error))
+    result.improve(metrics)
+    return result
+
+
+def _evaluate_alone(pair: Pair, metrics: Metrics, result: PairResult) -> None:
+    files = [(pair.estimate, "the estimate", result.values, result.unmeasurable)]
+    if pair.noisy:
+        noisy = result.noisy_values, result.noisy_unmeasurable
+        files.append((pair.noisy, "the noisy input", *noisy))
+    for path, what, values, undefined in files:
+        audio, rate = read_audio(path, mono=False)
+        samples = audio.numpy()
+        if path == pair.estimate:
+            result.sample_rate, result.seconds = rate, samples.shape[1] / rate
+        for name, metric in metrics.items():
+            try:
+                values[name] = metric(samples, rate)
+            except UndefinedMetric as reason:
+                undefined[name] = f"{what}: {reason}" if pair.noisy else str(reason)
+
+
+def _evaluate_beside(pair: Pair, path: Path, metrics: Metrics, result: PairResult) -> None:
+    reference, sample_rate = read_audio(path)
+    estimate = _read_beside(pair.estimate, "estimate", reference, sample_rate, result)
+    signals = [reference, estimate]
+    if pair.noisy:
+        signals.append(_read_beside(pair.noisy, "noisy input", reference, sample_rate, result))
     length = min(signal.shape[-1] for signal in signals)
     result.sample_rate, result.seconds = sample_rate, length / sample_rate
     reference, *others = (signal[0, :length] for signal in signals)
@@ -177,16 +219,15 @@ def evaluate_pair(pair: Pair, metrics: Sequence[str]) -> PairResult:
     )
     for audio, (what, values, undefined) in zip(others, results, strict=False):
         silent = is_silent(audio.numpy())
-        for name in metrics:
+        for name, metric in metrics.items():
             try:
                 if uncomparable:
                     raise UndefinedMetric(uncomparable)
                 if silent and name == "mcd":  # it leaves out the level
                     raise UndefinedMetric("the estimate is silent")
-                values[name] = METRICS[name](audio, reference, sample_rate)
+                values[name] = metric(audio, reference, sample_rate)
             except UndefinedMetric as reason:
                 undefined[name] = str(reason).replace("the estimate", what)
-    return result
 
 
 def _uncomparable(reference: Tensor, sample_rate: int) -> str:
@@ -219,9 +260,7 @@ def _read_beside(
     return audio
 
 
-def evaluate_pairs(
-    pairs: Sequence[Pair], metrics: Sequence[str], jobs: int
-) -> Iterator[PairResult]:
+def evaluate_pairs(pairs: Sequence[Pair], metrics: Metrics, jobs: int) -> Iterator[PairResult]:
     """Yield ``evaluate_pair`` of each pair in order of completion, from ``jobs`` processes.
 
     With one job no process is started.

@@ -1,17 +1,21 @@
 """The report of an enhancement: one HTML page with levels, spectrograms and players.
 
-The page is self-contained and loads nothing from the network. Its size is limited: it shows the
-beginning of long recordings, and the first ones of many. Levels are those of whole files, for all
-recordings.
+The page is self-contained and loads nothing from the network; its parts are in ``web``. Its size is
+limited: it shows the first 2 minutes of long recordings, the first 50 of many, and half an hour in
+all, as MP3. Levels are those of whole files, for all recordings. Without JavaScript, the player of
+a recording is two of the browser's own.
 """
 
-import html
 import io
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from html import escape
 from itertools import islice
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import soundfile
@@ -26,6 +30,8 @@ from wavediff.errors import UserError
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
 from wavediff.files import atomic_path
 
+WEB = Path(__file__).parent / "web"
+SCRIPTS = ("player.js", "report.js")
 TITLE = "<title>Enhancement report</title>"  # identifies a report
 SHOWN = 50  # recordings with spectrograms and players
 SECONDS, ALL_SECONDS = 120, 1800  # maximum of audio, per recording and in total
@@ -84,17 +90,43 @@ def _page(entries: Sequence[Entry]) -> Iterator[str]:
     readable = {number: row for number, row in enumerate(rows) if isinstance(row, _Row)}
     shown = dict(islice(readable.items(), SHOWN))
     seconds = min(SECONDS, ALL_SECONDS // max(1, len(shown)))
-    yield _HEAD
-    yield f"<p>{len(rows)} recording{'s' if len(rows) > 1 else ''}. {_EXPLANATION}</p>\n"
+    html = _Parts()
+    script = "".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style = (WEB / "report.css").read_text(encoding="utf-8")
+    yield html(
+        "head",
+        title=TITLE,
+        style=style,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        count=f"{len(rows)} recording{'s' * (len(rows) > 1)}",
+    )
     if len(readable) > len(shown):
-        yield f"<p>Spectrograms and players: the first {len(shown)} recordings.</p>\n"
-    yield _TABLE_HEAD
+        yield html("shown", shown=len(shown))
+    yield html("table")
     for number, row in enumerate(rows):
-        yield _table_row(row, number if number in shown else None)
-    yield "</tbody></table></div>\n"
+        yield _table_row(html, row, number if number in shown else None)
+    yield html("table end")
     for number, row in shown.items():
-        yield from _section(row, number, seconds)
-    yield "</main></body></html>\n"
+        yield _section(html, row, number, seconds)
+    yield html("end", script=script)
+
+
+class _Parts:
+    """The parts of report.html by name, with their placeholders filled in."""
+
+    def __init__(self) -> None:
+        page = (WEB / "report.html").read_text(encoding="utf-8")
+        _, *found = re.split(r"^<!-- part: (.+) -->\n", page, flags=re.MULTILINE)
+        self._parts = dict(zip(found[::2], map(Template, found[1::2]), strict=True))
+
+    def __call__(self, part: str, /, **values: object) -> str:
+        return self._parts[part].substitute(values)
+
+
+def _hash(text: str) -> str:
+    """What the Content-Security-Policy calls an inline script or style."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _row(entry: Entry) -> _Row | _Unreadable:
@@ -106,54 +138,73 @@ def _row(entry: Entry) -> _Row | _Unreadable:
     return _Row(entry, frames / sample_rate, sample_rate, before, after)
 
 
-def _table_row(row: _Row | _Unreadable, number: int | None) -> str:
+def _table_row(html: _Parts, row: _Row | _Unreadable, number: int | None) -> str:
     name = _text(row.entry.name)
     if number is not None:
-        name = f'<a href="#r{number}">{name}</a>'
+        name = html("link", number=number, name=name).strip()
     if isinstance(row, _Unreadable):
-        return f'<tr><th scope="row">{name}</th><td colspan="6">{_text(row.error)}</td></tr>\n'
-    cells = [
-        _duration(row.seconds),
-        _level(row.before.speech),
-        _level(row.after.speech),
-        _level(row.before.pauses),
-        _level(row.after.pauses),
-        _reduction(row),
-    ]
-    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>\n'
+        return html("unreadable", name=name, error=_text(row.error))
+    return html(
+        "row",
+        name=name,
+        length=_duration(row.seconds),
+        speech_before=_level(row.before.speech),
+        speech_after=_level(row.after.speech),
+        pauses_before=_level(row.before.pauses),
+        pauses_after=_level(row.after.pauses),
+        reduction=_reduction(row),
+    )
 
 
-def _section(row: _Row, number: int, seconds: float) -> Iterator[str]:
-    """Yield the heading, and a spectrogram and a player for before and after."""
+def _section(html: _Parts, row: _Row, number: int, seconds: float) -> str:
+    """The heading, the player, and spectrograms and sound of before and after."""
     name = _text(row.entry.name)
-    yield f'<section id="r{number}"><h2>{name}</h2>\n'
     facts = f"{_duration(row.seconds)}, {row.sample_rate} Hz, noise reduction {_reduction(row)}"
     if row.seconds > seconds:
         facts += f". Below: the first {_duration(seconds)}"
-    yield f'<p>{facts}.</p>\n<div class="pair">\n'
-    loudest = None
-    for title, path, level in (
-        ("Before", row.entry.before, row.before),
-        ("After", row.entry.after, row.after),
+    loudest, longest = None, 0.0
+    tracks: list[str] = []
+    figures: list[str] = []
+    for title, path, level, keys in (
+        ("Before", row.entry.before, row.before, "1 A"),
+        ("After", row.entry.after, row.after, "2 B"),
     ):
         try:
             audio, rate = _beginning(path, seconds)
         except UserError as error:  # the file has changed since its levels were computed
-            yield f"<figure><figcaption>{title}: {_text(str(error))}</figcaption></figure>\n"
+            figures.append(html("missing", title=title, error=_text(str(error))))
             continue
         power = _spectrogram(audio.mean(0))
         loudest = power.max() if loudest is None else loudest  # both share one scale
-        picture = b64encode(_picture(power, loudest, audio.shape[-1] / rate, rate)).decode()
-        sound = b64encode(_mp3(audio, rate)).decode()
-        caption = f"{title}: speech {_level(level.speech)}, pauses {_level(level.pauses)} dBFS"
-        yield (
-            f"<figure><figcaption>{caption}</figcaption>\n"
-            f'<img alt="Spectrogram of {name}, {title.lower()}" '
-            f'src="data:image/png;base64,{picture}">\n'
-            f'<audio controls preload="none" aria-label="{name}, {title.lower()}" '
-            f'src="data:audio/mpeg;base64,{sound}"></audio></figure>\n'
+        length = audio.shape[-1] / rate
+        longest = max(longest, length)
+        picture, left, right = _picture(power, loudest, length, rate)
+        tracks.append(html("track", number=len(tracks), keys=keys, title=title))
+        figures.append(
+            html(
+                "figure",
+                title=title,
+                lower=title.lower(),
+                name=name,
+                speech=_level(level.speech),
+                pauses=_level(level.pauses),
+                left=f"{left:.5f}",
+                right=f"{right:.5f}",
+                picture=b64encode(picture).decode(),
+                sound=b64encode(_mp3(audio, rate)).decode(),
+            )
         )
-    yield "</div></section>\n"
+    player = ""
+    if tracks:
+        player = html("player", name=name, seconds=f"{longest:.5f}", tracks="".join(tracks))
+    return html(
+        "section",
+        number=number,
+        name=name,
+        facts=facts,
+        player=player,
+        figures="".join(figures),
+    )
 
 
 def _beginning(path: Path, seconds: float) -> tuple[np.ndarray, int]:
@@ -185,8 +236,14 @@ def _spectrogram(audio: np.ndarray) -> np.ndarray:
     return np.add.reduceat(power, starts, axis=1) / counts
 
 
-def _picture(power: np.ndarray, loudest: float, seconds: float, rate: int) -> bytes:
-    """Draw the power in dB relative to ``loudest`` as a PNG for light and dark backgrounds."""
+def _picture(
+    power: np.ndarray, loudest: float, seconds: float, rate: int
+) -> tuple[bytes, float, float]:
+    """Draw the power in dB relative to ``loudest``, for light and dark backgrounds.
+
+    Returns:
+        A PNG, and where the time axis begins and ends, as shares of its width.
+    """
     decibels = 10 * np.log10(np.maximum(power / max(loudest, 1e-20), 1e-12))
     figure = Figure(figsize=(7.2, 2.7), layout="constrained", facecolor="none")
     FigureCanvasAgg(figure)
@@ -211,7 +268,8 @@ def _picture(power: np.ndarray, loudest: float, seconds: float, rate: int) -> by
     # 128 colours look the same at a third of the size
     small = io.BytesIO()
     Image.open(drawn).quantize(128, method=Image.Quantize.FASTOCTREE).save(small, "png")
-    return small.getvalue()
+    axes = axis.get_position()
+    return small.getvalue(), axes.x0, axes.x1
 
 
 def _mp3(audio: np.ndarray, rate: int) -> bytes:
@@ -227,7 +285,7 @@ def _mp3(audio: np.ndarray, rate: int) -> bytes:
 
 def _text(text: str) -> str:
     """Escape text for HTML; replace control characters, which could affect the text around."""
-    return html.escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def _duration(seconds: float) -> str:
@@ -249,42 +307,3 @@ def _reduction(row: _Row) -> str:
 
 
 _GREY = "#808080"
-_EXPLANATION = (
-    "Levels are root mean squares in dBFS (0 is a full-scale square wave) over the whole file. "
-    "Speech: the frames within 30 dB of the loudest 0.4 s after enhancement. Pauses: the other "
-    "frames, or the quietest tenth. The decrease of the level in pauses is the estimated noise "
-    "reduction."
-)
-_HEAD = (
-    f"""\
-<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-{TITLE}
-"""
-    + """<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: Canvas; color: CanvasText; }
-main { max-width: 80rem; margin: 0 auto; padding: 1rem; }
-h1, h2 { line-height: 1.2; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #8886; text-align: right; }
-th:first-child { text-align: left; overflow-wrap: anywhere; font-weight: normal; }
-thead th { font-weight: 600; }
-section { margin-top: 2rem; border-top: 1px solid #8886; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
-figure { margin: 0; }
-img, audio { width: 100%; display: block; }
-</style></head><body><main>
-<h1>Enhancement report</h1>
-"""
-)
-_TABLE_HEAD = """\
-<div class="wide"><table><thead><tr><th scope="col">Recording</th><th scope="col">Length</th>
-<th scope="col">Speech before</th><th scope="col">after</th>
-<th scope="col">Pauses before</th><th scope="col">after</th>
-<th scope="col">Noise reduction</th></tr></thead><tbody>
-"""

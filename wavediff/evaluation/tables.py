@@ -1,51 +1,57 @@
 """The tables of ``wavediff evaluate``, as text and as CSV."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from wavediff.evaluation.manifest import Manifest
-from wavediff.evaluation.metrics import METRICS
-from wavediff.evaluation.pairs import PairResult
+from wavediff.evaluation.pairs import Metrics, PairResult
 from wavediff.evaluation.summary import Scores, Summary
 
 
-def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> str:
+def summary_table(scores: Mapping[str, Scores], metrics: Metrics, n_files: int, noisy: bool) -> str:
     """Return a row per metric; with ``noisy`` also the input, the improvement and its interval."""
     head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
     rows = [["metric", "better", *head, "95 % interval", "files"]]
     for name, score in scores.items():
-        better = "higher" if METRICS[name].higher_is_better else "lower"
+        direction = metrics[name].higher_is_better
+        better = "-" if direction is None else "higher" if direction else "lower"
         last = score.improvement if noisy else score.estimate
         interval = "-" if last.low is None else f"{last.low:.3f} to {last.high:.3f}"
-        row = [METRICS[name].label, better, *_means(score, noisy), interval, _count(last, n_files)]
+        count = _count(score.estimate if direction is None else last, n_files)
+        row = [metrics[name].label, better, *_means(score, noisy), interval, count]
         rows.append(row)
     return _table(rows)
 
 
 def breakdown_table(
-    column: str, groups: Mapping[str, tuple[Mapping[str, Scores], int]], noisy: bool
+    column: str,
+    groups: Mapping[str, tuple[Mapping[str, Scores], int]],
+    metrics: Metrics,
+    noisy: bool,
 ) -> str:
     """Return a row per metric and group of files.
 
     Args:
         column: the manifest's column by which files are grouped.
         groups: value of the column -> (scores by metric, number of files).
+        metrics: by name.
         noisy: whether the noisy input is scored too.
     """
     head = ["noisy", "estimate", "improvement"] if noisy else ["mean"]
     rows = [["metric", column, *head, "files"]]
-    for name in next(iter(groups.values()))[0]:
+    for name, metric in metrics.items():
+        compared = noisy and metric.higher_is_better is not None
         for value, (scores, n_files) in groups.items():
-            last = scores[name].improvement if noisy else scores[name].estimate
+            last = scores[name].improvement if compared else scores[name].estimate
             means = _means(scores[name], noisy)
-            rows.append([METRICS[name].label, value, *means, _count(last, n_files)])
+            rows.append([metric.label, value, *means, _count(last, n_files)])
     return _table(rows)
 
 
-def per_file_table(results: Sequence[PairResult], metrics: Sequence[str], noisy: bool) -> str:
+def per_file_table(results: Sequence[PairResult], metrics: Metrics, noisy: bool) -> str:
     """Return a row per file; with ``noisy`` also the input and the improvement."""
-    labels = [METRICS[name].label for name in metrics]
+    labels = [metric.label for metric in metrics.values()]
     if noisy:
         labels = [text for label in labels for text in (f"noisy {label}", label, "improvement")]
     rows = [["file", *labels]]
@@ -58,7 +64,7 @@ def per_file_table(results: Sequence[PairResult], metrics: Sequence[str], noisy:
 def write_csv(
     path: Path,
     results: Sequence[PairResult],
-    metrics: Sequence[str],
+    metrics: Metrics,
     noisy: bool,
     manifest: Manifest,
     columns: Sequence[str],
@@ -87,7 +93,7 @@ def write_csv(
             )
 
 
-def _values(result: PairResult, metrics: Sequence[str], noisy: bool) -> list[float | None]:
+def _values(result: PairResult, metrics: Iterable[str], noisy: bool) -> list[float | None]:
     kinds = [result.values]
     if noisy:
         kinds = [result.noisy_values, result.values, result.improvements]

@@ -1,0 +1,225 @@
+// Turns the sound of each recording into one player: before and after in step, with the keyboard.
+
+const SKIP = 1; // seconds of an arrow key
+const CLICK = 4; // pixels; a longer way of the pointer selects a loop
+
+let context = null;
+let active = null; // the player that was used last
+
+const audioContext = () => (context ??= new AudioContext({ latencyHint: "interactive" }));
+
+/** The bytes of a data: URL; fetching it would need the network's permission. */
+const bytes = (url) =>
+  Uint8Array.from(atob(url.slice(url.indexOf(",") + 1)), (c) => c.charCodeAt(0)).buffer;
+
+function clock(seconds) {
+  const tenths = Math.floor(10 * seconds + 0.05);
+  const minutes = Math.floor(tenths / 600);
+  const rest = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+  return `${minutes}:${rest}`;
+}
+
+/** The player of a section, made when it is first used: a page has up to 50. */
+class Recording {
+  #player = null;
+  #mark = null; // where a loop begins whose end is not set
+  #drag = null;
+  #frame = null;
+
+  constructor(section) {
+    this.section = section;
+    this.bar = section.querySelector(".player");
+    this.audios = [...section.querySelectorAll("audio")];
+    this.views = [...section.querySelectorAll(".view")];
+    this.slider = this.bar.querySelector("input");
+    this.time = this.bar.querySelector(".time");
+    this.tracks = [...this.bar.querySelectorAll("[data-track]")];
+    this.playButton = this.bar.querySelector("[data-do=play]");
+    this.loopButton = this.bar.querySelector("[data-do=loop]");
+    this.seconds = Number(this.bar.dataset.seconds);
+    this.#bind();
+    for (const audio of this.audios) audio.hidden = true;
+    this.bar.hidden = false;
+    this.#show();
+  }
+
+  get player() {
+    if (!this.#player) {
+      const sources = this.audios.map((audio) => () => bytes(audio.src));
+      this.#player = new SyncPlayer(audioContext(), sources, { duration: this.seconds });
+      this.#player.addEventListener("change", () => this.#show());
+    }
+    if (active !== this) active?.player.release();
+    active = this;
+    return this.#player;
+  }
+
+  async toggle() {
+    try {
+      await this.player.toggle();
+    } catch {
+      for (const audio of this.audios) audio.hidden = false; // the browser may play it itself
+      this.bar.hidden = true;
+    }
+  }
+
+  seek(position) {
+    this.player.seek(position);
+  }
+
+  skip(seconds) {
+    this.player.seek(this.player.position + seconds);
+  }
+
+  select(track) {
+    this.player.select(track);
+  }
+
+  /** The first call marks the start of a loop, the second its end, the third ends it. */
+  markLoop() {
+    const { player } = this;
+    if (player.loop) player.setLoop(null);
+    else if (this.#mark === null) this.#mark = player.position;
+    else {
+      player.setLoop(this.#mark, player.position);
+      this.#mark = null;
+    }
+    this.#show();
+  }
+
+  #bind() {
+    this.bar.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (!button) return;
+      if (button === this.playButton) this.toggle();
+      else if (button === this.loopButton) this.markLoop();
+      else this.select(this.tracks.indexOf(button));
+      // a mouse leaves the keys to the player; by the keyboard, focus stays where it is
+      if (event.detail > 0) this.bar.focus({ preventScroll: true });
+    });
+    this.slider.addEventListener("input", () => this.seek(Number(this.slider.value)));
+    this.views.forEach((view) => {
+      for (const name of ["loop", "line"]) {
+        const mark = document.createElement("span");
+        mark.className = name;
+        view.append(mark);
+      }
+      view.addEventListener("pointerdown", (event) => this.#press(view, event));
+      view.addEventListener("pointermove", (event) => this.#pull(view, event));
+      view.addEventListener("pointerup", (event) => this.#release(view, event));
+      view.addEventListener("pointercancel", () => {
+        this.#drag = null;
+        this.#show();
+      });
+    });
+  }
+
+  #timeAt(view, event) {
+    const box = view.getBoundingClientRect();
+    const { left, right } = view.dataset;
+    const share = ((event.clientX - box.left) / box.width - left) / (right - left);
+    return this.seconds * Math.min(1, Math.max(0, share));
+  }
+
+  #press(view, event) {
+    if (event.button !== 0) return;
+    event.preventDefault(); // no dragging of the picture
+    view.setPointerCapture(event.pointerId);
+    const time = this.#timeAt(view, event);
+    this.#drag = { x: event.clientX, from: time, to: time, moved: false };
+  }
+
+  #pull(view, event) {
+    if (!this.#drag) return;
+    this.#drag.moved ||= Math.abs(event.clientX - this.#drag.x) > CLICK;
+    this.#drag.to = this.#timeAt(view, event);
+    this.#show();
+  }
+
+  #release(view, event) {
+    const drag = this.#drag;
+    if (!drag) return;
+    this.#drag = null;
+    if (drag.moved) {
+      this.#mark = null;
+      this.player.setLoop(drag.from, this.#timeAt(view, event));
+    } else this.seek(drag.from);
+    this.bar.focus({ preventScroll: true });
+  }
+
+  #show() {
+    const player = this.#player;
+    const playing = Boolean(player?.playing);
+    const position = player?.position ?? 0;
+    const loop = this.#drag?.moved
+      ? { start: Math.min(this.#drag.from, this.#drag.to), end: Math.max(this.#drag.from, this.#drag.to) }
+      : player?.loop;
+    this.section.dataset.playing = playing;
+    this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
+    this.tracks.forEach((button, index) =>
+      button.setAttribute("aria-pressed", index === (player?.selected ?? 0)),
+    );
+    this.loopButton.setAttribute("aria-pressed", Boolean(player?.loop));
+    this.loopButton.textContent =
+      player?.loop ? "End loop" : this.#mark === null ? "Loop from here" : "Loop to here";
+    this.slider.value = position;
+    this.time.textContent = `${clock(position)} / ${clock(this.seconds)}`;
+    this.slider.setAttribute("aria-valuetext", `${position.toFixed(1)} seconds`);
+    for (const view of this.views) this.#place(view, position, loop);
+    if (!playing) return;
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = null;
+      this.#show();
+    });
+  }
+
+  #place(view, position, loop) {
+    const left = Number(view.dataset.left);
+    const width = Number(view.dataset.right) - left;
+    const percent = (time) => 100 * (left + (width * Math.min(time, this.seconds)) / this.seconds);
+    view.querySelector(".line").style.left = `${percent(position)}%`;
+    const shade = view.querySelector(".loop");
+    shade.hidden = !loop;
+    if (!loop) return;
+    shade.style.left = `${percent(loop.start)}%`;
+    shade.style.width = `${percent(loop.end) - percent(loop.start)}%`;
+  }
+}
+
+const recordings = [...document.querySelectorAll(".player")].map(
+  (bar) => new Recording(bar.closest("section")),
+);
+
+/** That with the focus, the one used last, or the first on the screen. */
+function current() {
+  const focused = document.activeElement?.closest("section");
+  return (
+    recordings.find((recording) => recording.section === focused) ??
+    active ??
+    recordings.find((recording) => recording.section.getBoundingClientRect().bottom > 0)
+  );
+}
+
+const KEYS = {
+  " ": (recording) => recording.toggle(),
+  1: (recording) => recording.select(0),
+  a: (recording) => recording.select(0),
+  2: (recording) => recording.select(1),
+  b: (recording) => recording.select(1),
+  ArrowLeft: (recording) => recording.skip(-SKIP),
+  ArrowRight: (recording) => recording.skip(SKIP),
+  l: (recording) => recording.markLoop(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const act = KEYS[key];
+  const recording = act && current();
+  // a focused button is pressed by the space bar, as everywhere
+  if (!recording || (key === " " && event.target.closest("button"))) return;
+  event.preventDefault();
+  if (!event.repeat || key.startsWith("Arrow")) act(recording);
+});
+
+document.querySelector(".keys").hidden = recordings.length === 0;
