@@ -1,6 +1,7 @@
 """`wavediff listen make`: which trials there are, what is heard in them, and what is refused."""
 
 import io
+import os
 import re
 from base64 import b64decode
 from collections import Counter
@@ -8,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import soundfile
-from listening_set import RATE, made, tone, words, write_set
+from listening_set import RATE, TONES, made, tone, words, write_set
 
 from wavediff.cli import run
 from wavediff.commands import listen
@@ -229,6 +230,15 @@ def test_bad_inputs_are_one_sentence(change, options, message, tmp_path, capsys,
     assert message in err
     assert "error: " in err.splitlines()[-1]
     assert not (tmp_path / "test").exists()
+
+
+def test_names_of_files_may_be_any_bytes(tmp_path):
+    write_set(tmp_path, 1)
+    odd = os.fsdecode(b"a\xff\n<b>")
+    for name in TONES:
+        (tmp_path / name / "r0.wav").rename(tmp_path / name / f"{odd}.wav")
+    plan = made(tmp_path)
+    assert plan.trials[0].item == "a\ufffd\ufffd<b>"
 
 
 def test_a_test_is_not_replaced_unasked(tmp_path, capsys):

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from wavediff.cli import run
 from wavediff.commands import listen
 from wavediff.errors import UserError
 from wavediff.evaluation.listening.page import page
-from wavediff.evaluation.listening.serve import Rate, Server
+from wavediff.evaluation.listening.serve import Handler, Rate, Server
 from wavediff.evaluation.listening.store import Store, read
 
 PLAN = listening_set.plan("mushra", 3)
@@ -195,13 +196,42 @@ def test_requests_are_bounded(served, folder):
     client = served()
     assert client.post(b"x" * 100_000)[0] == 413
     assert client.post(session(), Content_Type="text/plain")[0] == 415
-    assert client.post(session(), Origin="https://evil.example")[0] == 403
+    assert client.ask("OPTIONS", "/answers")[0] == 501  # so that no other site can send any
     assert client.post(session(), Content_Length="-5")[0] == 411
     assert client.post(session(), Content_Length="9" * 30)[0] == 413
     assert client.ask("POST", "/other", b"{}")[0] == 404
-    own = f"http://127.0.0.1:{client.port}"
-    assert client.post(session(), Origin=own)[0] == 200
+    assert client.post(b"x" * 500_000)[0] == 413
+    assert client.post(session())[0] == 200
     assert kept(folder) == ["Anna"]
+
+
+def test_names_and_comments_may_be_of_any_script(served, folder):
+    names = ["Zoë", "明", "👩\u200d🚀", "ქართული\u0378"]
+    client = served()
+    for n, name in enumerate(names):
+        assert client.post(session(name, n) | {"comment": f"{name}\n\tgood"})[0] == 200
+    assert kept(folder) == names
+
+
+def test_a_slow_line_gets_the_whole_page(folder, monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 0.3)
+    body = bytes(12 << 20)
+    store = Store(folder / "answers.sqlite", PLAN, 1)
+    server = Server(("127.0.0.1", 0), PLAN, body, store, 100, lambda line: None)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    with socket.create_connection(server.server_address[:2]) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        got = 0
+        for block in iter(lambda: line.recv(1 << 20), b""):
+            got += len(block)
+            time.sleep(0.02 if len(block) < 1 << 17 else 0.1)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    store.close()
+    assert got > len(body)
 
 
 def test_the_number_of_answers_is_bounded(served, folder):

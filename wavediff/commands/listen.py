@@ -200,7 +200,10 @@ def make(words: list[str]) -> int:
         args.title,
         args.question or "",
     )
-    with interruptible(), tqdm(desc="listen make", unit="item", file=sys.stderr) as progress:
+    with (
+        interruptible(),
+        tqdm(desc="listen make", unit="item", delay=1, file=sys.stderr) as progress,
+    ):
         made = make(request, args.output, lambda item: progress.update())
     plan = made.plan
     lines("left out, incomplete", made.incomplete)

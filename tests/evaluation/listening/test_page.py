@@ -232,7 +232,7 @@ def test_other_methods_by_keyboard_to_the_server(method, opened, tmp_path):
     plan = listening_set.made(listening_set.write_set(tmp_path, 3), *options)
     with served(tmp_path) as (address, file):
         page = opened(address)
-        begin(page, "Bert")
+        begin(page, "Bert\u00a0Ö.")
         for trial in range(1, 4):
             page.wait_for_function(
                 f"document.querySelector('h1').textContent == 'Trial {trial} of 3'"
@@ -250,7 +250,7 @@ def test_other_methods_by_keyboard_to_the_server(method, opened, tmp_path):
             page.keyboard.press("n")
         page.wait_for_selector("text=Thank you")
         tab_to(page, "textarea")
-        page.keyboard.type("Nice sounds")
+        page.keyboard.insert_text("Nice 👩\u200d🚀 sounds\x07\nindeed")
         press(page, "Send the answers")
         page.wait_for_selector("text=Your answers were received")
         page.reload()
@@ -258,7 +258,7 @@ def test_other_methods_by_keyboard_to_the_server(method, opened, tmp_path):
         assert "Your answers were received" in page.inner_text("main")
     _, (body,) = read(file)
     kept = json.loads(body)
-    assert (kept["listener"], kept["comment"]) == ("Bert", "Nice sounds")
+    assert (kept["listener"], kept["comment"]) == ("Bert Ö.", "Nice 👩\u200d🚀 sounds\nindeed")
     for answer in kept["answers"]:
         first = answer["order"][0]
         assert answer["ratings"] == {first: 4} if method == "mos" else answer["choice"] == first

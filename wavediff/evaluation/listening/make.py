@@ -105,6 +105,12 @@ def make(request: Request, output: Path, progress: Callable[[Item], object]) -> 
     """
     if request.loudness is not None:
         require_pyloudnorm()
+    sounds = len(_pairs(request)[0])
+    if sounds > MOST_STIMULI:
+        raise UserError(
+            f"a trial of {sounds} sounds is more than a listener can compare: BS.1534-3 allows "
+            f"{MOST_STIMULI}. Give fewer systems."
+        )
     found = find_items(request.reference, request.systems)
     rate = common_rate(found.items)
     failures: list[str] = []
@@ -188,11 +194,6 @@ def _items_needed(request: Request) -> int | None:
 def _shows(names: Sequence[str], request: Request) -> list[_Show]:
     """The trials: item by item, so that a limit leaves every pair about equally often."""
     pairs = _pairs(request)
-    if len(pairs[0]) > MOST_STIMULI:
-        raise UserError(
-            f"a trial of {len(pairs[0])} sounds is more than a listener can compare: "
-            f"BS.1534-3 allows {MOST_STIMULI}. Give fewer systems."
-        )
     shows = [_Show(name, pair) for name in names for pair in pairs for _ in range(request.repeats)]
     shows = shows[: request.trials]
     if len(shows) + request.checks > MOST_TRIALS:
@@ -221,7 +222,8 @@ def _trial(
         request.method == "ab" and REFERENCE not in show.conditions
     )
     reference = store.add(sounds[REFERENCE]) if heard and REFERENCE in sounds else None
-    return Trial(name, show.item, show.check, reference, stimuli)
+    item = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in show.item)
+    return Trial(name, item, show.check, reference, stimuli)
 
 
 class _Sounds:

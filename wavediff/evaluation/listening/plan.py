@@ -171,6 +171,6 @@ def _list(value: Any, most: int) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{shorten(value, 20)} is not text")
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{shorten(repr(value), 20)} is not text")
     return value

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,10 +87,10 @@ def check(found: Mapping[str, Any], plan: Plan, identity: str) -> Session:
     if not _SESSION.fullmatch(_string(found, "session", 32)):
         raise UserError("session is not of 32 hexadecimal digits")
     listener = _string(found, "listener", MOST_NAME)
-    if not listener.strip() or not listener.isprintable():
-        raise UserError("listener is not a name of printable characters")
+    if not listener.strip() or not _is_text(listener):
+        raise UserError("listener is not a name without control characters")
     comment = _string(found, "comment", MOST_COMMENT)
-    if not all(character.isprintable() or character in "\n\r\t" for character in comment):
+    if not _is_text(comment, "\n\r\t"):
         raise UserError("comment has control characters")
     if found["device"] not in DEVICES:
         raise UserError(f"device is not one of {', '.join(DEVICES)}")
@@ -165,6 +166,12 @@ def _string(found: Mapping[str, Any], name: str, most: int) -> str:
     if not isinstance(value, str) or len(value) > most:
         raise UserError(f"{name} is not a text of at most {most} characters")
     return value
+
+
+def _is_text(text: str, also: str = "") -> bool:
+    """Whether there are no control characters, line separators and halves of characters."""
+    refused = ("Cc", "Cs", "Zl", "Zp")  # unassigned ones may be a newer Unicode's
+    return not any(unicodedata.category(c) in refused and c not in also for c in text)
 
 
 def _keys(found: Mapping[str, Any], wanted: tuple[str, ...] | list[str], what: str) -> None:

@@ -14,6 +14,7 @@ class App {
   /** Begin to play: browsers allow that after a click or key only. */
   async start(session) {
     this.session = session;
+    this.shortcuts = session.state.shortcuts;
     const sampleRate = this.test.plan.sample_rate;
     try {
       this.context = new AudioContext({ sampleRate }); // sounds are not resampled in decoding
@@ -40,9 +41,9 @@ class App {
     const device = element("select", {}, options.map((o) => element("option", { value: o }, o)));
     const problem = element("p", { class: "error", role: "alert" });
     const begin = () => {
-      const listener = name.value.trim().replace(/\p{C}/gu, "");
+      const listener = clean(name.value.replace(/[\s\p{Z}]+/gu, " ")).trim();
       problem.textContent = listener ? "" : "Give a name, or any letters.";
-      if (listener) this.start(Session.begin(this.test, listener, device.value));
+      if (listener) this.start(Session.begin(this.test, listener, device.value, this.shortcuts));
       else name.focus();
     };
     const level =
@@ -194,7 +195,7 @@ class App {
     const comment = element("textarea", { rows: 3, maxlength: 1000 });
     comment.value = session.state.comment;
     const keep = () => {
-      session.state.comment = comment.value.trim();
+      session.state.comment = clean(comment.value).trim();
       session.save();
     };
     comment.addEventListener("input", keep);

@@ -32,6 +32,11 @@ function now() {
   return `${new Date().toISOString().slice(0, 19)}Z`;
 }
 
+/** A text without control characters and halves of characters, which no server would take. */
+function clean(text) {
+  return text.replace(/\p{Cs}|[^\P{Cc}\n\t]/gu, "");
+}
+
 class Session {
   constructor(test, state) {
     this.test = test;
@@ -39,11 +44,12 @@ class Session {
     this.order = shuffled(test.plan.trials, randomizer(`${test.plan.seed}/${state.listener}`));
   }
 
-  static begin(test, listener, device) {
+  static begin(test, listener, device, shortcuts) {
     const state = {
       session: newIdentifier(),
       listener,
       device,
+      shortcuts,
       started: now(),
       finished: null,
       comment: "",

@@ -2,6 +2,7 @@
 
 // One trial on the screen: the sounds, the transport, and the answer of its method.
 
+const MOST_SECONDS = 604800; // a week: a page that was left open
 const WORDS = ["bad", "poor", "fair", "good", "excellent"];
 
 /** The word of BS.1534 for a rating from 0 to 100. */
@@ -49,7 +50,8 @@ class TrialView {
   }
 
   get seconds() {
-    return Math.round(10 * (this.before + (performance.now() - this.begun) / 1000)) / 10;
+    const seconds = this.before + (performance.now() - this.begun) / 1000;
+    return Math.min(MOST_SECONDS, Math.round(10 * seconds) / 10);
   }
 
   async open() {
@@ -162,6 +164,7 @@ class TrialView {
           const text = rating === undefined ? "not rated" : `${rating}, ${word(rating)}`;
           input.setAttribute("aria-valuetext", text);
           output.textContent = rating === undefined ? "–" : String(rating);
+        input.classList.toggle("unrated", rating === undefined);
         };
         const rate = () => {
           this.ratings[id] = Number(input.value);
