@@ -291,9 +291,9 @@ def analyse(words: list[str]) -> int:
         comparison_rows,
         condition_rows,
         explanation,
-        text_table,
         write_report,
     )
+    from wavediff.evaluation.text_table import text_table
 
     answers = read_answers(args.answers)
     analysis = analyse(answers.plan, answers.sessions, not args.no_screening)

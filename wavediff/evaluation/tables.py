@@ -8,6 +8,7 @@ from wavediff.evaluation.manifest import Manifest
 from wavediff.evaluation.metrics import METRICS
 from wavediff.evaluation.pairs import PairResult
 from wavediff.evaluation.summary import Scores, Summary
+from wavediff.evaluation.text_table import text_table
 
 
 def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> str:
@@ -20,7 +21,7 @@ def summary_table(scores: Mapping[str, Scores], n_files: int, noisy: bool) -> st
         interval = "-" if last.low is None else f"{last.low:.3f} to {last.high:.3f}"
         row = [METRICS[name].label, better, *_means(score, noisy), interval, _count(last, n_files)]
         rows.append(row)
-    return _table(rows)
+    return text_table(rows)
 
 
 def breakdown_table(
@@ -40,7 +41,7 @@ def breakdown_table(
             last = scores[name].improvement if noisy else scores[name].estimate
             means = _means(scores[name], noisy)
             rows.append([METRICS[name].label, value, *means, _count(last, n_files)])
-    return _table(rows)
+    return text_table(rows)
 
 
 def per_file_table(results: Sequence[PairResult], metrics: Sequence[str], noisy: bool) -> str:
@@ -52,7 +53,7 @@ def per_file_table(results: Sequence[PairResult], metrics: Sequence[str], noisy:
     for result in results:
         numbers = map(_number, _values(result, metrics, noisy))
         rows.append([result.pair.name, *numbers])
-    return _table(rows)
+    return text_table(rows)
 
 
 def write_csv(
@@ -105,12 +106,3 @@ def _count(summary: Summary, n_files: int) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
-    return "\n".join(lines)

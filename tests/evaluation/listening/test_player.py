@@ -82,6 +82,15 @@ def test_switching_back_and_forth_within_a_fade_adds_up_to_one(render):
     assert heard[320:] == pytest.approx(sine(400, len(heard))[320:], abs=1e-5)
 
 
+def test_a_fade_out_of_another_fade_has_no_jump(render):
+    """Beside silence the gain itself is heard: it never changes faster than in one fade."""
+    times = [0.2, 0.208, 0.216, 0.224, 0.3, 0.312, 0.5]
+    changes = [(time, f"player.select({k % 2})") for k, time in enumerate(times, 1)]
+    out = render([50, 0], 1.0, changes=changes)
+    assert np.abs(np.diff(out)).max() < 2 * np.pi * 50 / RATE + 1 / (FADE * RATE) + 1e-4
+    assert not out[round(0.55 * RATE) :].any()
+
+
 def test_a_part_is_repeated_without_a_click(render):
     # a cosine at the ends of the part, where a plain loop would jump
     out = render([437], 2.0, "player.setPart(0.3, 0.7)")

@@ -7,7 +7,7 @@ every choice; it takes them as independent.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -95,7 +95,7 @@ def analyse(plan: Plan, sessions: Sequence[Session], screening: bool = True) -> 
         {listener: reason for listener, reason in reasons.items() if reason},
         conditions,
         [
-            Comparison(**{**vars(comparison), "p_holm": p})
+            replace(comparison, p_holm=p)
             for comparison, p in zip(comparisons, adjusted, strict=True)
         ],
     )

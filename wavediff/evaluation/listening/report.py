@@ -92,16 +92,6 @@ def explanation(analysis: Analysis) -> str:
     return f"{what} p (Holm) is adjusted for all comparisons, and significant up to 0.05."
 
 
-def text_table(rows: Rows) -> str:
-    """Align the columns of rows, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
-    return "\n".join(lines)
-
-
 def results(analysis: Analysis, answers: Answers) -> dict[str, Any]:
     """Return what ``results.json`` has."""
     plan = analysis.plan
