@@ -20,6 +20,7 @@ import pytest
 from wavediff.cli import run
 from wavediff.commands import listen
 from wavediff.errors import UserError
+from wavediff.evaluation.listening import serve
 from wavediff.evaluation.listening.page import page
 from wavediff.evaluation.listening.serve import Handler, Rate, Server
 from wavediff.evaluation.listening.store import Store, read
@@ -213,6 +214,22 @@ def test_names_and_comments_may_be_of_any_script(served, folder):
     assert kept(folder) == names
 
 
+@pytest.mark.parametrize("head", [b"G", b"POST /answers HTTP/1.0\r\nContent-Length: 99\r\n"])
+def test_a_request_drop_by_drop_is_ended(head, served, monkeypatch):
+    monkeypatch.setattr(serve, "REQUEST_SECONDS", 0.4)
+    client = served()
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", client.port)) as line, suppress(OSError):
+        line.settimeout(0.05)
+        line.sendall(head)
+        while time.monotonic() < begun + 10:
+            line.sendall(b"x")
+            with suppress(TimeoutError):
+                if not line.recv(1000):
+                    break
+    assert 0.3 < time.monotonic() - begun < 5
+
+
 def test_a_slow_line_gets_the_whole_page(folder, monkeypatch):
     monkeypatch.setattr(Handler, "timeout", 0.3)
     body = bytes(12 << 20)
@@ -314,18 +331,18 @@ def test_acknowledged_answers_survive_kill_9_and_ctrl_c_ends(folder):
 
 
 def test_what_is_served_is_one_test(folder, capsys):
-    def serve(*options):
+    def refused(*options):
         words = ["serve", f"{folder}/test", "--answers", f"{folder}/a.sqlite", *options]
         assert run(listen.main, words) == 2
         return capsys.readouterr().err
 
-    assert "cannot serve at nowhere.invalid port 1" in serve("--host=nowhere.invalid", "--port=1")
+    assert "cannot serve at nowhere.invalid port 1" in refused("--host=nowhere.invalid", "--port=1")
     text = (folder / "test" / "index.html").read_text()
     (folder / "test" / "index.html").write_text(page(listening_set.plan("mos", 3), {}))
-    assert "are of two tests" in serve()
+    assert "are of two tests" in refused()
     (folder / "test" / "index.html").write_text(text)
     (folder / "test" / "manifest.json").write_text('{"format": 1}')
-    assert "not a listening test of wavediff" in serve()
+    assert "not a listening test of wavediff" in refused()
     (folder / "test" / "manifest.json").unlink()
-    assert "holds no listening test" in serve()
+    assert "holds no listening test" in refused()
     assert os.listdir(folder / "test") == ["index.html"]

@@ -24,7 +24,8 @@ from wavediff.evaluation.listening.plan import Plan, decode, identity
 from wavediff.evaluation.listening.store import Full, Store
 from wavediff.evaluation.listening.validate import check, most_bytes, parse
 
-SECONDS = 30.0  # of silence until a connection is closed, and to receive a body
+SILENCE_SECONDS = 30.0  # until a connection is closed
+REQUEST_SECONDS = 60.0  # to receive a whole request
 MOST_AT_ONCE = 256  # connections, each of one request
 MOST_ADDRESSES = 10_000  # of which the rate is remembered
 BLOCK = 1 << 16  # bytes that are sent or dropped at once
@@ -146,7 +147,23 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     server_version = f"wavediff/{__version__}"
     sys_version = ""
-    timeout = SECONDS
+    timeout = SILENCE_SECONDS
+
+    def setup(self) -> None:
+        """Give the request its time, also where it comes drop by drop."""
+        super().setup()
+        self._late = threading.Timer(REQUEST_SECONDS, self._hang_up)
+        self._late.daemon = True
+        self._late.start()
+
+    def finish(self) -> None:
+        """End the connection."""
+        self._late.cancel()
+        super().finish()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
 
     def do_GET(self) -> None:
         """Send the page."""
@@ -209,10 +226,10 @@ class Handler(BaseHTTPRequestHandler):
         if refusal is not None:
             self._say(*refusal)
             return None
-        body, end = bytearray(), time.monotonic() + SECONDS
+        body = bytearray()
         while len(body) < int(length):
             block = self.rfile.read1(int(length) - len(body))
-            if not block or time.monotonic() > end:
+            if not block:
                 return None
             body += block
         return bytes(body)
