@@ -117,9 +117,9 @@ def test_a_mushra_test_by_keyboard_with_a_reload_to_its_analysis(opened, tmp_pat
     begin(page)
     orders = []
     for trial in range(2):
+        page.wait_for_selector(f"h1:text-is('Trial {trial + 1} of 2') ~ progress")  # is loaded
         shown = conditions(page)
         orders.append(shown)
-        assert page.inner_text("h1") == f"Trial {trial + 1} of 2"
         assert page.evaluate("document.activeElement.tagName") == "H1"  # read aloud
         page.keyboard.press("n")
         assert page.inner_text("[role=alert]") == "Listen to Reference first."
@@ -138,10 +138,7 @@ def test_a_mushra_test_by_keyboard_with_a_reload_to_its_analysis(opened, tmp_pat
         for number in range(2, 5):
             rate(page, number, RATINGS[shown[number - 1]])
         press(page, "Next")
-        page.wait_for_function(
-            f"document.querySelector('h1').textContent != 'Trial {trial + 1} of 2'"
-        )
-    assert page.inner_text("h1") == "Thank you"
+    page.wait_for_selector("h1:text-is('Thank you')")
     with page.expect_download() as download:
         press(page, "Save the answers as a file")
     saved = tmp_path / "answers" / download.value.suggested_filename
@@ -176,8 +173,11 @@ def test_the_selected_sound_is_heard_and_keeps_its_position(opened, tmp_path):
         if index:
             passed = (after[0] - before[0]) % 1.0
             assert passed == pytest.approx(after[1] - before[1], abs=0.001)
-        frequency, level = page.evaluate(LOUDEST)
         name = {"reference": "clean"}.get(shown[index], shown[index])
+        heard = [page.evaluate(LOUDEST)]
+        while abs(heard[-1][0] - TONES[name]) > 10 and len(heard) < 10:  # a busy machine
+            heard.append(page.evaluate(LOUDEST))
+        frequency, level = heard[-1]
         assert frequency == pytest.approx(TONES[name], abs=10)
         assert level > -60
     page.keyboard.press(" ")
