@@ -31,6 +31,7 @@ COMMANDS = {
     "encode": "encode audio as the latent of an autoencoder",
     "decode": "decode the latent of an autoencoder to audio",
     "evaluate": "compute metrics of estimates against references",
+    "listen": "make a listening test, collect its answers and analyse them",
     "likelihood": "compute the likelihood of recordings under a generator",
     "import": "convert a checkpoint of another project",
     "tune": "search the time grid for a given number of sampling steps",

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import listening_set
 import numpy as np
 import pytest
 import soundfile
 
 from wavediff.cli import COMMANDS
+from wavediff.evaluation.listening.page import page
 
 SLOW = {"librosa", "matplotlib", "numpy", "pandas", "scipy", "soundfile", "torch", "torchaudio"}
 
@@ -74,6 +76,11 @@ REFUSED = [
     ["evaluate", "--reference", ".", "--estimate", ".", "--metrics", NOTHING],
     ["evaluate", "--no-reference", "--estimate", NOTHING],
     ["evaluate", "--no-reference", "--estimate", ".", "--onnx-metric", f"mos={NOTHING}"],
+    ["listen", "make", "--reference", NOTHING, "--system", "a=file", "-o", "new"],
+    ["listen", "make", "--reference", ".", "--system", "a", "-o", "new"],
+    ["listen", "serve", NOTHING, "--answers", "b.sqlite"],
+    ["listen", "analyse", NOTHING, "-o", "new"],
+    ["listen", NOTHING],
     ["likelihood", "a.wav", "--checkpoint", NOTHING],
     ["import", NOTHING, "-o", "new"],
     ["tune", NOTHING, "--steps", "4", "-o", "new.safetensors"],
@@ -93,6 +100,22 @@ def test_a_wrong_line_is_refused_before_anything_slow_is_imported(tmp_path):
         assert found == (2, []), line
     assert {line[0] for line in REFUSED} == set(COMMANDS)
     assert {path.name for path in tmp_path.iterdir()} == {"a.wav", "file"}
+
+
+def test_listening_tests_are_served_and_analysed_without_torch(tmp_path):
+    rng = np.random.default_rng(0)
+    plan = listening_set.plan("mos", 6)
+    listener = listening_set.simulated(plan, "a", lambda condition: rng.integers(1, 6), rng)
+    listening_set.save(tmp_path / "answers", plan, [listener])
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "manifest.json").write_bytes(plan.encoded())
+    (tmp_path / "test" / "index.html").write_text(page(plan, {}))
+    serve = ["listen", "serve", "test", "--answers", "a.sqlite", "--host", "nowhere.invalid"]
+    lines = [serve, ["listen", "analyse", "answers", "-o", "report"]]
+    served, analysed = imported(lines, tmp_path)
+    assert served == (2, [])
+    assert analysed[0] == 0
+    assert "torch" not in analysed[1]
 
 
 @pytest.mark.parametrize("command", ["enhance", "vocode"])

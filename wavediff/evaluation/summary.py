@@ -1,13 +1,17 @@
 """Means over files with confidence intervals."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
-from wavediff.evaluation.pairs import PairResult
+if TYPE_CHECKING:
+    from wavediff.evaluation.pairs import PairResult
 
 
 @dataclass(frozen=True)

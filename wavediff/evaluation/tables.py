@@ -7,6 +7,7 @@ from pathlib import Path
 from wavediff.evaluation.manifest import Manifest
 from wavediff.evaluation.pairs import Metrics, PairResult
 from wavediff.evaluation.summary import Scores, Summary
+from wavediff.evaluation.text_table import text_table
 
 
 def summary_table(scores: Mapping[str, Scores], metrics: Metrics, n_files: int, noisy: bool) -> str:
@@ -21,7 +22,7 @@ def summary_table(scores: Mapping[str, Scores], metrics: Metrics, n_files: int, 
         count = _count(score.estimate if direction is None else last, n_files)
         row = [metrics[name].label, better, *_means(score, noisy), interval, count]
         rows.append(row)
-    return _table(rows)
+    return text_table(rows)
 
 
 def breakdown_table(
@@ -46,7 +47,7 @@ def breakdown_table(
             last = scores[name].improvement if compared else scores[name].estimate
             means = _means(scores[name], noisy)
             rows.append([metric.label, value, *means, _count(last, n_files)])
-    return _table(rows)
+    return text_table(rows)
 
 
 def per_file_table(results: Sequence[PairResult], metrics: Metrics, noisy: bool) -> str:
@@ -58,7 +59,7 @@ def per_file_table(results: Sequence[PairResult], metrics: Metrics, noisy: bool)
     for result in results:
         numbers = map(_number, _values(result, metrics, noisy))
         rows.append([result.pair.name, *numbers])
-    return _table(rows)
+    return text_table(rows)
 
 
 def write_csv(
@@ -111,12 +112,3 @@ def _count(summary: Summary, n_files: int) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:{widths[0]}}", *cells]))
-    return "\n".join(lines)
