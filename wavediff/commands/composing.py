@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -28,7 +29,7 @@ _named: dict[str, str] = {}  # recipe=FILE by the choice that stands for it
 
 
 def composed(words: Sequence[str]) -> DictConfig:
-    """Compose the configuration of ``wavediff train`` with these overrides, ``hydra`` included.
+    """Compose the configuration of ``wavediff train`` with these overrides.
 
     Raises:
         UserError: for words that are no overrides, unknown keys and unknown choices.
@@ -36,7 +37,7 @@ def composed(words: Sequence[str]) -> DictConfig:
     words = with_recipe_file(checked_words(words))
     try:
         with initialize_config_dir(str(conf_folder().resolve()), version_base="1.3"):
-            return compose("train", words, return_hydra_config=True)
+            return compose("train", words)
     except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
         raise UserError(sentence_of(error)) from error
 
@@ -159,3 +160,37 @@ def sentence_of(error: Exception) -> str:
     if options:
         return f"{first.split(', e.g')[0]}: choose from {', '.join(options[1].split())}"
     return first
+
+
+def as_recipe(recipe: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return a recipe that says what another recipe with these overrides does.
+
+    Args:
+        recipe: its name, or its file.
+        words: overrides, each key once; none of them deletes.
+    """
+    base: dict[str, Any] = {"defaults": [recipe]}
+    if RECIPE_FILE.match(f"recipe={recipe}"):
+        base = read_mapping(Path(recipe).expanduser(), "a recipe")
+    defaults = list(base.get("defaults", []))
+    values = OmegaConf.create({key: value for key, value in base.items() if key != "defaults"})
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    added, replaced = [], {}
+    for override in parsed:
+        key = override.key_or_group
+        if not (conf_folder() / key).is_dir():
+            OmegaConf.update(values, key, override.value(), force_add=True)
+        elif override.is_add():
+            added.append({f"/{key}": override.value()})
+        else:
+            replaced[f"override /{key}"] = override.value()
+    kept = [d for d in defaults if not (isinstance(d, dict) and next(iter(d)) in replaced)]
+    first = [d for d in kept if not _is_override(d)]
+    last = [d for d in kept if _is_override(d)] + [{key: value} for key, value in replaced.items()]
+    plain: Any = OmegaConf.to_container(values, resolve=False)
+    name = plain.pop("name", Path(recipe).stem)
+    return {"defaults": [*first, *added, *last], "name": f"{name}_best", **plain}
+
+
+def _is_override(default: Any) -> bool:
+    return isinstance(default, dict) and str(next(iter(default))).startswith("override ")

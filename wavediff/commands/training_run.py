@@ -140,6 +140,17 @@ def checked(
     return dict(plain), trainer, measures
 
 
+def check_training(config: Mapping[str, Any]) -> None:
+    """Build what a run trains, without its data.
+
+    Raises:
+        UserError: for a configuration that is invalid.
+    """
+    plain, trainer, _ = checked(config)
+    with joined(trainer.device) as world:
+        _prepared(plain, None, trainer, world, _initial_labels(plain, None))
+
+
 def check_groups(config: Mapping[str, Any]) -> None:
     """See that a run's configuration has what every run needs.
 
