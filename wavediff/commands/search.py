@@ -71,31 +71,35 @@ def main(argv: list[str] | None = None) -> int:
     from wavediff.commands import search_study
     from wavediff.commands.search_loop import Search
     from wavediff.commands.search_report import write_report
-    from wavediff.commands.search_setting import Setting
+    from wavediff.commands.search_setting import Setting, run_words
 
     study_name = arguments.study or f"{plain['name']}-{'-'.join(Path(n).stem for n in space.names)}"
     folder = arguments.output or Path("runs") / "search" / study_name
     require_writable(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    setting = Setting(
-        folder, recipe, words, space, plain["trainer"]["best"], seconds,
-        plain["trainer"]["max_steps"], search_study.rungs(arguments.rungs), arguments.trials,
-        [word for word in USUAL if word not in arguments.words], argv,
-    )  # fmt: skip
-    pruner = "none" if space.listed else arguments.pruner
-    study = search_study.open_study(
-        arguments.storage or f"sqlite:///{folder / 'study.db'}", study_name, setting.higher,
-        arguments.seed, search_study.pruner_of(pruner, arguments.rungs),
-    )  # fmt: skip
-    search_study.keep_settings(study, setting.shared())
-    worker = search_study.Worker(folder)
-    search = Search(study, setting, worker, arguments.only, own)
-    with interruptible(), worker.alive():
-        try:
-            search.check()
-            search.run()
-        finally:
-            paths = write_report(study, setting, search.refused)
+    words = run_words(words, seconds)
+    with interruptible():
+        metrics, refused = _built(space, words, arguments.only, folder)
+        trainer, usual = plain["trainer"], [word for word in USUAL if word not in arguments.words]
+        setting = Setting(
+            folder, recipe, words, space, trainer["best"], metrics, seconds, trainer["max_steps"],
+            search_study.rungs(arguments.rungs), usual, argv,
+        )  # fmt: skip
+        storage = arguments.storage or f"sqlite:///{folder / 'study.db'}"
+        worker, seed = search_study.Worker(folder), arguments.seed
+        with search_study.errors_of(storage), worker.alive():
+            study = search_study.open_study(
+                storage, study_name, setting.higher, seed,
+                "none" if space.listed else arguments.pruner, arguments.rungs,
+            )  # fmt: skip
+            search_study.keep_settings(study, setting.shared())
+            search = Search(
+                study, setting, worker, own, arguments.trials, arguments.only, seed, refused
+            )
+            try:
+                search.run()
+            finally:
+                with exclusive(folder):  # the last one knows all trials
+                    paths = write_report(study, setting, refused)
     for path in paths:
         print(path)
     return search.result()
@@ -214,6 +218,42 @@ def _checked_by_word(
         print(f"search: the recipe's own {listed(absent)} is not in the space: the first trial is "
               "the recipe all the same", file=sys.stderr)  # fmt: skip
     return None
+
+
+def _built(
+    space: Space, words: Sequence[str], only: Sequence[str] | None, folder: Path
+) -> tuple[dict[str, tuple[str, bool]], dict[str, str]]:
+    """Build each value of each parameter, before hours of training.
+
+    Returns:
+        What is known of metrics, and the settings of a list that cannot be trained, with reasons.
+
+    Raises:
+        UserError: where the recipe, or a value of a space, cannot be trained.
+    """
+    from wavediff.commands.search_space import merged
+    from wavediff.commands.search_trial import TrialFailed, check
+
+    named: dict[str, list[str]] = {"the recipe": []}
+    for parameter in space.parameters:
+        for case, overrides in parameter.cases().items():
+            if space.listed and only is not None and case not in only:
+                continue
+            named[str(case) if space.listed else f"{parameter.name} {case}"] = overrides
+    sets = [merged([*words, *overrides]) for overrides in named.values()]
+    print(f"search: checking {len(named)} configurations", file=sys.stderr, flush=True)
+    try:
+        checked = check(sets, folder / "logs" / "check.log")
+    except TrialFailed as error:
+        raise UserError(f"the configurations cannot be checked: {error}") from error
+    refused = {n: reason for n, reason in zip(named, checked.errors, strict=True) if reason}
+    if "the recipe" in refused:
+        raise UserError(refused["the recipe"])
+    for name, reason in refused.items():
+        if not space.listed:
+            raise UserError(f"{name} cannot be trained: {reason}")
+        print(f"search: {name} cannot be trained: {reason}", file=sys.stderr)
+    return checked.metrics, refused
 
 
 if __name__ == "__main__":

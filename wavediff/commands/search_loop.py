@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import TrialPruned
@@ -12,15 +13,16 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
 from wavediff.commands.search_setting import Setting
-from wavediff.commands.search_space import merged
+from wavediff.commands.search_space import RUN, merged
 from wavediff.commands.search_study import Worker, counted, first_number, give_up, revive
-from wavediff.commands.search_trial import Job, TrialFailed, check, train
+from wavediff.commands.search_trial import Job, TrialFailed, train
 from wavediff.errors import UserError
 from wavediff.files import exclusive
 
 if TYPE_CHECKING:
     from wavediff.training.trial import Standing
 
+DEFAULT_TRIALS = 50
 FAILURES = 3  # without any success, that end the search
 
 
@@ -37,49 +39,31 @@ class Search:
         study: Study,
         setting: Setting,
         worker: Worker,
-        only: Sequence[str] | None,
         own: dict[str, Any] | None,
+        trials: int | None,
+        only: Sequence[str] | None,
+        seed: int,
+        refused: Mapping[str, str],
     ) -> None:
         self.study, self.setting, self.worker, self.own = study, setting, worker, own
-        self.space = setting.space
-        self.chosen = list(self.space.parameters[0].cases()) if self.space.listed else []
-        if only is not None:
-            self.chosen = [name for name in self.chosen if name in only]
-        self.refused: dict[str, str] = {}  # settings of a list that cannot be trained
+        self.refused, self.listed = refused, setting.space.listed
         self.failures: list[str] = []
         self.succeeded = False
-
-    def check(self) -> None:
-        """Build each value of each parameter, before hours of training.
-
-        Raises:
-            UserError: where one, or all of a list, cannot be trained.
-        """
-        if not self.left():
+        self.current: int | None = None  # the number of the trial that is trained
+        most = trials or DEFAULT_TRIALS
+        # what is trained in turn: the settings of a list, or all of a small space
+        self.queue: list[dict[str, Any]] | None
+        if self.listed:
+            self.queue = [{RUN: name} for name in setting.space.parameters[0].values() or ()]
+            chosen = [c for c in self.queue if only is None or c[RUN] in only]
+            self.queue = [c for c in chosen if c[RUN] not in refused][:trials]
+            self.wanted: float = math.inf
             return
-        named = {
-            str(case) if self.space.listed else f"{parameter.name} {case}": overrides
-            for parameter in self.space.parameters
-            for case, overrides in parameter.cases().items()
-            if not self.space.listed or case in self.chosen
-        }
-        named = {"the recipe": []} | named
-        say(f"checking {len(named)} configurations")
-        words = [merged([*self.setting.run_words(), *overrides]) for overrides in named.values()]
-        try:
-            errors = check(words, self.setting.folder / "logs" / "check.log")
-        except TrialFailed as error:
-            raise UserError(f"the configurations cannot be checked: {error}") from error
-        found = {name: error for name, error in zip(named, errors, strict=True) if error}
-        if "the recipe" in found:
-            raise UserError(found["the recipe"])
-        if found and not self.space.listed:
-            name, reason = next(iter(found.items()))
-            raise UserError(f"{name} cannot be trained: {reason}")
-        for name, reason in found.items():
-            say(f"{name} cannot be trained: {reason}")
-        self.refused = found
-        self.chosen = [name for name in self.chosen if name not in found]
+        self.queue = setting.space.grid(most)
+        self.wanted = most
+        if self.queue is not None:
+            random.Random(seed).shuffle(self.queue)
+            self.wanted = min(most, len(self.queue) + (own is None))
 
     def run(self) -> None:
         """Train trials until the study has all of them.
@@ -87,33 +71,28 @@ class Search:
         Raises:
             UserError: where the first trials of all fail.
         """
-        if self.space.listed:
+        if self.listed:
             self._retry_failed()
         while True:
             revive(self.study, self.worker)
             with exclusive(self.setting.folder):
-                if not self.left():
+                if not self._queued():
                     break
-                self._enqueue()
             before = len(self.failures)
-            self.study.optimize(self._objective, n_trials=1, catch=(NotTrained,))
-            if len(self.failures) == before or self.space.listed:
-                continue
-            if len(self.failures) >= FAILURES and not self.succeeded:
-                raise UserError(f"the first {FAILURES} trials failed, the last one: "
-                                f"{self.failures[-1]}")  # fmt: skip
+            try:
+                self.study.optimize(self._objective, n_trials=1, catch=(NotTrained,))
+            except BaseException:  # interrupted: the next free process resumes it
+                if self.current is not None:
+                    give_up(self.study, self.study.get_trials(deepcopy=False)[self.current])
+                raise
+            failed = len(self.failures) > before
+            if failed and not self.listed and not self.succeeded and before + 1 >= FAILURES:
+                raise UserError(
+                    f"the first {FAILURES} trials failed, the last one: {self.failures[-1]}"
+                )
         others = sum(trial.state.name == "RUNNING" for trial in counted(self.study))
         if others:
             say(f"{others} trial{'s' * (others != 1)} still running in other processes")
-
-    def left(self) -> bool:
-        """Whether there is a trial to begin, or to resume."""
-        trials = counted(self.study)
-        if any(trial.state.name == "WAITING" for trial in trials):
-            return True
-        if self.space.listed:
-            return bool(self._unlisted(trials)) and len(trials) < (self.setting.trials or math.inf)
-        return len(trials) < self.setting.wanted
 
     def result(self) -> int:
         """List the failures on stderr. Returns the exit code."""
@@ -121,35 +100,35 @@ class Search:
             say(f"failed: {name}: {reason}")
         for reason in self.failures:
             say(f"failed: {reason}")
-        values = any(trial.value is not None for trial in self._finished())
-        return 2 if self.refused or not values or (self.failures and self.space.listed) else 0
-
-    def _finished(self) -> list[FrozenTrial]:
-        return [trial for trial in counted(self.study) if trial.state.name == "COMPLETE"]
-
-    def _unlisted(self, trials: Sequence[FrozenTrial]) -> list[str]:
-        begun = {trial.user_attrs.get("label") for trial in trials}
-        return [name for name in self.chosen if name not in begun]
+        values = any(trial.state.name == "COMPLETE" for trial in counted(self.study))
+        return 2 if self.refused or not values or (self.failures and self.listed) else 0
 
     def _retry_failed(self) -> None:
         with exclusive(self.setting.folder):
             for trial in counted(self.study):
-                if trial.state.name == "FAIL" and trial.user_attrs.get("label") in self.chosen:
+                if trial.state.name == "FAIL" and settings_of(trial) in (self.queue or ()):
                     give_up(self.study, trial)
 
-    def _enqueue(self) -> None:
-        """Queue the next of a list, and the recipe as the first trial of a space."""
+    def _queued(self) -> bool:
+        """Queue the next trial where it is not to be drawn. Returns False where none is left."""
         trials = counted(self.study)
         if any(trial.state.name == "WAITING" for trial in trials):
-            return
-        if self.space.listed:
-            name = self._unlisted(trials)[0]
-            self.study.enqueue_trial({self.space.parameters[0].name: name}, {"label": name})
-        elif not trials:
-            self.study.enqueue_trial(self.own or {}, {"recipe": True})
+            return True
+        if len(trials) >= self.wanted:
+            return False
+        if not trials and not self.listed:
+            self.study.enqueue_trial(self.own or {}, {"queued": True, "recipe": True})
+        elif self.queue is not None:
+            begun = [settings_of(trial) for trial in trials]
+            left = [settings for settings in self.queue if settings not in begun]
+            if not left:
+                return False
+            self.study.enqueue_trial(left[0], {"queued": True})
+        return True
 
     def _objective(self, trial: Trial) -> float:
         """Train a trial; what fails is an exception that Optuna records."""
+        self.current = trial.number
         begun = Begun(self, trial)
         try:
             begun.claim()
@@ -164,12 +143,14 @@ class Search:
             self.succeeded = True
             say(f"{begun.name}: pruned, {begun.told}")
             raise
-        except BaseException:  # interrupted: the next process resumes it
-            give_up(self.study, self.study.get_trials(deepcopy=False)[trial.number])
-            raise
         self.succeeded = True
         say(f"{begun.name}: {begun.told}")
         return value
+
+
+def settings_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the values of a trial's parameters, also of one that is queued."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
 class NotTrained(Exception):
@@ -186,10 +167,11 @@ class Begun:
     def __init__(self, search: Search, trial: Trial) -> None:
         self.search, self.trial, self.setting = search, trial, search.setting
         self.frozen = search.study.get_trials(deepcopy=False)[trial.number]
-        label = trial.user_attrs.get("label")
+        label = settings_of(self.frozen).get(RUN) if search.listed else None
         self.name = label or f"trial {first_number(self.frozen)}"
         self.place = label or f"{first_number(self.frozen):04d}"
         self.standing: Standing | None = None
+        self.twin: FrozenTrial | None = None
         self.reason = ""
         self.pruned = False
 
@@ -197,6 +179,8 @@ class Begun:
     def told(self) -> str:
         """The standing in words."""
         known = self.standing
+        if self.twin is not None:
+            return f"as {self.twin.user_attrs['place']}, whose settings are the same"
         if known is None or known.score is None:
             return "as before"
         return (f"{self.setting.label} {known.score:.4g} after {known.step} steps, "
@@ -211,14 +195,14 @@ class Begun:
         trial, space = self.trial, self.setting.space
         trial.set_user_attr("worker", self.search.worker.name)
         earlier = [t for t in counted(self.search.study) if t.number < trial.number]
-        label = trial.user_attrs.get("label")
-        if label is None:
-            surplus = len(earlier) >= self.setting.wanted
-        else:
-            surplus = any(t.user_attrs.get("label") == label for t in earlier)
+        surplus = len(earlier) >= self.search.wanted
+        if self.search.queue is not None and not trial.user_attrs.get("queued"):
+            surplus = True  # another process has taken what was queued
+        if self.search.listed:
+            surplus |= settings_of(self.frozen) in map(settings_of, earlier)
         if surplus:
             trial.set_user_attr("surplus", True)
-            raise NotTrained("another process has the last trial", counts=False)
+            raise NotTrained("another process has begun this trial", counts=False)
         drawn: list[str] = []
         if not (trial.user_attrs.get("recipe") and self.search.own is None):
             for parameter in space.parameters:
@@ -227,7 +211,7 @@ class Begun:
         trial.set_user_attr("overrides", drawn)
         trial.set_user_attr("place", self.place)
         what = "the recipe as it is" if trial.user_attrs.get("recipe") else " ".join(drawn)
-        total = "" if space.listed else f" of {self.setting.wanted}"
+        total = "" if space.listed else f" of {self.search.wanted}"
         say(f"{self.name} ({len(earlier) + 1}{total}): {what or 'no change'}")
 
     def trained(self) -> float:
@@ -237,16 +221,15 @@ class Begun:
             NotTrained: where there is none.
             TrialPruned: where others are better.
         """
-        twin = self._twin()
+        self.twin = twin = self._find_twin()
         if twin is not None:
             for key in ("standings", "place"):
                 self.trial.set_user_attr(key, twin.user_attrs.get(key))
-            say(f"{self.name}: the same settings as trial {twin.number}, which is not repeated")
             if twin.value is None or twin.state.name == "PRUNED":
                 raise TrialPruned
             return twin.value
         job = Job(
-            merged([*self.setting.run_words(), *self.overrides]),
+            merged([*self.setting.words, *self.overrides]),
             self.setting.folder / "trials" / self.place,
             self.setting.folder / "logs" / f"{self.place}.log",
             self.setting.shares,
@@ -283,7 +266,7 @@ class Begun:
         self.pruned = self.trial.should_prune()
         return not self.pruned
 
-    def _twin(self) -> FrozenTrial | None:
+    def _find_twin(self) -> FrozenTrial | None:
         """A finished trial of the same settings: the same seed would only repeat it."""
         done = ("COMPLETE", "PRUNED")
         others = (t for t in counted(self.search.study) if t.state.name in done)

@@ -14,7 +14,7 @@ import yaml
 
 from wavediff.commands.composing import as_recipe
 from wavediff.commands.search_figures import draw
-from wavediff.commands.search_setting import Setting, last_standing, metrics
+from wavediff.commands.search_setting import Setting, last_standing
 from wavediff.commands.search_space import merged
 from wavediff.commands.search_study import counted
 from wavediff.files import atomic_path
@@ -143,8 +143,8 @@ def _base(setting: Setting, trials: Sequence[FrozenTrial]) -> FrozenTrial | None
 
 
 def _table(setting: Setting, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> list[str]:
-    measures, known = _measured(setting, trials), metrics()
-    labels = [known[name].label if name in known else name for name in measures]
+    measures = _measured(setting, trials)
+    labels = [setting.label_of(name) for name in measures]
     if setting.space.listed:
         labels.insert(1, f"against {next(iter(setting.space.parameters[0].cases()))}")
     header = ["trial", "change", "state", "minutes", "steps", "M parameters", *labels]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_STEPS = 1_000_000  # trainer.max_steps where the budget is a time: never reached
-DEFAULT_TRIALS = 50
 
 
 @dataclass(frozen=True)
@@ -23,32 +22,29 @@ class Setting:
 
     folder: Path
     recipe: str
-    words: list[str]  # of every trial
+    words: list[str]  # of every trial, with its budget
     space: Space
     metric: str
+    metrics: dict[str, tuple[str, bool]]  # label and whether higher is better, by name
     seconds: float | None
     max_steps: int
     shares: list[float]
-    trials: int | None
     usual: list[str]  # words that serve the search alone
     argv: list[str] | None
 
     @property
-    def wanted(self) -> int:
-        """How many trials a study of a space has."""
-        return self.trials or DEFAULT_TRIALS
-
-    @property
     def higher(self) -> bool:
         """Whether a higher metric is better; what is not a metric of audio is an error."""
-        known = metrics().get(self.metric)
-        return known is not None and known.higher_is_better
+        return self.metrics.get(self.metric, ("", False))[1]
 
     @property
     def label(self) -> str:
         """The metric's name."""
-        known = metrics().get(self.metric)
-        return self.metric if known is None else known.label
+        return self.label_of(self.metric)
+
+    def label_of(self, metric: str) -> str:
+        """Return a metric's name for people."""
+        return self.metrics.get(metric, (metric, False))[0]
 
     @property
     def budget(self) -> str:
@@ -61,11 +57,6 @@ class Setting:
         """What Optuna calls the step of a rung: the budget in units of the first."""
         return FACTOR**rung
 
-    def run_words(self) -> list[str]:
-        """Return the overrides of every trial, with its budget."""
-        limits = [] if self.seconds is None else [f"trainer.max_steps={MOST_STEPS}"]
-        return merged([*self.words, *limits, "trainer.max_minutes=null"])
-
     def shared(self) -> dict[str, Any]:
         """Return what must be the same in every process of a study."""
         return {
@@ -77,11 +68,10 @@ class Setting:
         }
 
 
-def metrics() -> Mapping[str, Any]:
-    """Return the metrics of audio by name."""
-    from wavediff.evaluation.metrics import METRICS
-
-    return METRICS
+def run_words(words: Sequence[str], seconds: float | None) -> list[str]:
+    """Return the overrides of every trial, with its budget: of time where ``seconds`` is given."""
+    limits = [] if seconds is None else [f"trainer.max_steps={MOST_STEPS}"]
+    return merged([*words, *limits, "trainer.max_minutes=null"])
 
 
 def last_standing(trial: FrozenTrial) -> Mapping[str, Any]:

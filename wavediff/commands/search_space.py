@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,15 @@ class Range:
         """Return the overrides of both ends, to check them."""
         return {end: [f"{self.name}={end!r}"] for end in (self.low, self.high)}
 
+    def values(self) -> list[Any] | None:
+        """Return all values, None where they are not countable."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return list(range(self.low, self.high + 1, int(self.step or 1)))
+        if self.step is None:
+            return None
+        count = math.floor((self.high - self.low) / self.step + 1e-9)
+        return [self.low + k * self.step for k in range(count + 1)]
+
     def own(self, config: DictConfig, same: Sequence[Any]) -> float | None:
         """Return the value of the recipe, None where the range does not have it."""
         value = _selected(config, self.name)
@@ -92,6 +101,10 @@ class Choices:
         """Return the overrides of each label, to check them."""
         return self.overrides
 
+    def values(self) -> list[Any]:
+        """Return all labels."""
+        return list(self.overrides)
+
     def own(self, config: DictConfig, same: Sequence[Any]) -> str | None:
         """Return the first label whose configuration is that of the recipe; None without any."""
         return next(iter(same), None)
@@ -123,6 +136,15 @@ class Space:
     def as_settings(self) -> list[str]:
         """What must not change within a study; a list may grow."""
         return [RUN] if self.listed else [_described(p) for p in self.parameters]
+
+    def grid(self, most: int) -> list[dict[str, Any]] | None:
+        """Return all combinations of values, None where there are more than ``most``."""
+        values = {p.name: p.values() for p in self.parameters}
+        sizes = [math.inf if v is None else len(v) for v in values.values()]
+        if math.prod(sizes) > most:
+            return None
+        combined = product(*(v for v in values.values() if v is not None))
+        return [dict(zip(values, combination, strict=True)) for combination in combined]
 
     def absolute(self, config: DictConfig) -> Space:
         """Return the space with multiples of the recipe's values as values."""

@@ -96,38 +96,53 @@ def pruner_of(name: str, number: int) -> BasePruner:
     return SuccessiveHalvingPruner(min_resource=1, reduction_factor=FACTOR)
 
 
-def open_study(url: str, name: str, higher: bool, seed: int, pruner: BasePruner) -> Study:
+def open_study(url: str, name: str, higher: bool, seed: int, pruner: str, number: int) -> Study:
     """Create a study, or load the one of that name.
+
+    Args:
+        url: of the storage.
+        name: of the study.
+        higher: whether a higher value is better.
+        seed: of the draws.
+        pruner: its name.
+        number: of rungs.
+    """
+    sampler = Seeded(seed)
+    storage = RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": WAIT}} if url.startswith("sqlite") else None,
+        heartbeat_interval=HEARTBEAT,
+        grace_period=GRACE,
+        heartbeat_stale_trial_callback=requeue,
+    )
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        sampler=sampler,
+        pruner=pruner_of(pruner, number),
+        direction="maximize" if higher else "minimize",
+        load_if_exists=True,
+    )
+    sampler.study = study
+    return study
+
+
+@contextmanager
+def errors_of(url: str) -> Iterator[None]:
+    """Tell in one sentence what a storage cannot do within the block.
 
     Raises:
         UserError: for a storage that cannot be used, or is no storage of Optuna's.
     """
-    lite = url.startswith("sqlite")
-    sampler = Seeded(seed)
     try:
-        storage = RDBStorage(
-            url,
-            engine_kwargs={"connect_args": {"timeout": WAIT}} if lite else None,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=requeue,
-        )
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            sampler=sampler,
-            pruner=pruner,
-            direction="maximize" if higher else "minimize",
-            load_if_exists=True,
-        )
-    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError, ValueError) as error:
-        reason = shorten(getattr(error, "orig", None) or error, 200).rstrip(".")
+        yield
+    except (SQLAlchemyError, OptunaError, ImportError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, OptunaError) else error
+        reason = shorten(getattr(cause, "orig", None) or cause or error, 200).rstrip(".")
         raise UserError(
             f"cannot use --storage {shorten(url)} ({reason}): give sqlite:///FILE.db, or the URL "
-            "of a database as SQLAlchemy reads it"
+            "of a database as SQLAlchemy reads it; the same command resumes"
         ) from error
-    sampler.study = study
-    return study
 
 
 def keep_settings(study: Study, settings: dict[str, Any]) -> None:

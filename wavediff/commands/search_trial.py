@@ -62,14 +62,24 @@ def train(job: Job, judge: Callable[[Standing], bool]) -> None:
             connection.send(judge(value))
 
 
-def check(words: Sequence[list[str]], log: Path) -> list[str | None]:
-    """Build what each set of overrides would train. Returns the errors, None without one.
+@dataclass(frozen=True)
+class Checked:
+    """What ``check`` finds: errors, None without one, and (label, higher is better) of metrics."""
+
+    errors: list[str | None]
+    metrics: dict[str, tuple[str, bool]]
+
+
+def check(words: Sequence[list[str]], log: Path) -> Checked:
+    """Build what each set of overrides would train.
 
     Raises:
         TrialFailed: where that cannot be found out.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    return [value for kind, value, _ in _messages(_check, log, words) if kind == "checked"]
+    found = [(kind, value) for kind, value, _ in _messages(_check, log, words)]
+    errors = [value for kind, value in found if kind == "checked"]
+    return Checked(errors, dict(found)["metrics"])
 
 
 def _messages(target: Callable[..., None], log: Path, argument: Any) -> Any:
@@ -169,7 +179,10 @@ def _wait_for_lock(run_dir: Path) -> None:
 
 def _check(connection: Connection, sets: Sequence[list[str]]) -> None:
     from wavediff.commands.training_run import check_training
+    from wavediff.evaluation.metrics import METRICS
 
+    known = {name: (metric.label, metric.higher_is_better) for name, metric in METRICS.items()}
+    connection.send(("metrics", known))
     for words in sets:
         try:
             check_training(plain_values(composed(words)))
