@@ -13,6 +13,7 @@ from wavediff.cli import run
 from wavediff.commands.arguments import Parser, name_list, new_folder, positive_int, whole
 from wavediff.commands.outputs import interruptible, require_writable
 from wavediff.errors import UserError, listed, shorten
+from wavediff.files import exclusive
 
 if TYPE_CHECKING:
     from wavediff.commands.search_space import Space

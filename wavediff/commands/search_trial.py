@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wavediff.commands.composing import composed, plain_values, write_config
@@ -27,7 +29,10 @@ from wavediff.errors import UserError, shorten
 if TYPE_CHECKING:
     from wavediff.training.trial import Standing
 
-PRELOADED = ["wavediff.commands.composing", "wavediff.commands.training_run"]
+PRELOADED = [  # what takes a second or more to import
+    "wavediff.commands.composing", "wavediff.commands.training_run", "torch._dynamo",
+    "torch.utils.tensorboard",
+]  # fmt: skip
 LOCK_SECONDS = 60.0  # for a process that was left alone to save its checkpoint
 
 
@@ -88,7 +93,8 @@ def _messages(target: Callable[..., None], log: Path, argument: Any) -> Any:
     context.set_forkserver_preload(PRELOADED)
     mine, theirs = context.Pipe()
     process = context.Process(target=_child, args=(target, theirs, str(log), argument))
-    process.start()
+    with _no_main():
+        process.start()
     theirs.close()
     failure = None
     try:
@@ -118,6 +124,17 @@ def _messages(target: Callable[..., None], log: Path, argument: Any) -> Any:
         failure = f"ended by {name}" if name else f"exit code {code}"
     if failure is not None:
         raise TrialFailed(f"{failure} (see {log})")
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Keep a process that starts within the block from running the main module of this one."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _child(target: Callable[..., None], connection: Connection, log: str, argument: Any) -> None:
