@@ -140,6 +140,7 @@ def test_a_search_that_is_killed_ends_as_one_that_was_not(words, tmp_path, capsy
     assert not list((tmp_path / "killed" / ".workers").iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(words, tmp_path):
     given = words(SPACE, "--trials", "6", "--pruner", "none")
     command = [sys.executable, "-m", "wavediff", "search", *given]
@@ -353,3 +354,21 @@ def test_a_sweeper_of_hydra_gets_the_metric(words, tmp_path):
     score, missing = OmegaConf.load(tmp_path / "found.json")
     assert missing is None
     assert f"step 9: MR-STFT {score:.4g}" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_what_is_found_for_the_toy_recipe_is_better_on_other_seeds(tmp_path, capfd):
+    """Ten minutes on an idle core are more than it takes."""
+    common = [f"data.root={tmp_path / 'data'}", "trainer.threads=1"]
+    given = ["recipe=tiny", "space=[learning_rate,batch_size,width]", "--trials", "20"]
+    assert run(main, [*given, *common, "-o", str(tmp_path / "out")]) == 0
+    for seed in (1, 2, 3):
+        scores = []
+        for recipe in ("tiny", tmp_path / "out" / "best.yaml"):
+            folder = tmp_path / f"{Path(recipe).stem}-{seed}"
+            words = [f"recipe={recipe}", f"seed={seed}", f"run_dir={folder}", *common]
+            assert run(train, [*words, "trainer.progress=false"]) == 0
+            newest = max((folder / "checkpoints").glob("*.pt"))
+            scores.append(torch.load(newest, weights_only=True)["counters"]["score"])
+        assert scores[1] < scores[0]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optuna.exceptions import TrialPruned
+from optuna.exceptions import OptunaError, TrialPruned
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
@@ -79,8 +79,13 @@ class Search:
                 if not self._queued():
                     break
             before = len(self.failures)
+            self.current = None
             try:
                 self.study.optimize(self._objective, n_trials=1, catch=(NotTrained,))
+            except (ValueError, OptunaError):
+                if not self._taken_over():
+                    raise
+                say(f"another process has taken over trial {self.current}")
             except BaseException:  # interrupted: the next free process resumes it
                 if self.current is not None:
                     give_up(self.study, self.study.get_trials(deepcopy=False)[self.current])
@@ -102,6 +107,12 @@ class Search:
             say(f"failed: {reason}")
         values = any(trial.state.name == "COMPLETE" for trial in counted(self.study))
         return 2 if self.refused or not values or (self.failures and self.listed) else 0
+
+    def _taken_over(self) -> bool:
+        """Whether the current trial was taken for dead, as on a machine that slept for a while."""
+        if self.current is None:
+            return False
+        return self.current not in {trial.number for trial in counted(self.study)}
 
     def _retry_failed(self) -> None:
         with exclusive(self.setting.folder):

@@ -128,7 +128,7 @@ def _page(
 def _best_lines(setting: Setting, trials: Sequence[FrozenTrial], best: FrozenTrial) -> list[str]:
     lines = [f"Best: {setting.label} {best.value:.4g}, trial {best.user_attrs['place']}."]
     own = _base(setting, trials)
-    if own is not None and own.value is not None and own.number != best.number:
+    if own is not None and own.state.name == "COMPLETE" and own.number != best.number:
         lines[0] += f" {'The first' if setting.space.listed else 'The recipe'}: {own.value:.4g}."
     again = shlex.join(["wavediff", "train", f"recipe={setting.folder / BEST}"])
     return [*lines, "", f"    {again}", ""]
@@ -139,7 +139,7 @@ def _base(setting: Setting, trials: Sequence[FrozenTrial]) -> FrozenTrial | None
     if not setting.space.listed:
         return next((t for t in trials if t.user_attrs.get("recipe")), None)
     first = next(iter(setting.space.parameters[0].cases()))
-    return next((t for t in trials if t.user_attrs.get("label") == first), None)
+    return next((t for t in trials if t.user_attrs["place"] == first), None)
 
 
 def _table(setting: Setting, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> list[str]:
@@ -150,8 +150,7 @@ def _table(setting: Setting, trials: Sequence[FrozenTrial], best: FrozenTrial | 
     header = ["trial", "change", "state", "minutes", "steps", "M parameters", *labels]
     lines = [header, ["---", "---", "---", *["---:"] * (len(header) - 3)]]
     base = _base(setting, trials)
-    order = trials if setting.space.listed else sorted(trials, key=lambda t: _rank(setting, t))
-    for trial in order:
+    for trial in sorted(trials, key=lambda t: _rank(setting, t)):
         last = last_standing(trial)
         scores = last.get("scores", {})
         cells = [f"{scores[m]:.4g}" if m in scores else "" for m in measures]
@@ -175,13 +174,16 @@ def _short(word: str) -> str:
 
 
 def _difference(trial: FrozenTrial, base: FrozenTrial | None) -> str:
-    if base is None or base.value is None or trial.value is None or base.number == trial.number:
+    known = [t for t in (trial, base) if t is not None and t.state.name == "COMPLETE"]
+    if len(known) < 2 or known[0].number == known[1].number:
         return ""
-    return f"{trial.value - base.value:+.4g}"
+    return f"{known[0].value - known[1].value:+.4g}"  # type: ignore[operator]
 
 
 def _rank(setting: Setting, trial: FrozenTrial) -> tuple[Any, ...]:
-    """Finished trials first, the best of them first; then those that came far."""
+    """As in a list; of a space finished trials first, the best before others, then the pruned."""
+    if setting.space.listed:
+        return (list(setting.space.parameters[0].cases()).index(trial.user_attrs["place"]),)
     last = last_standing(trial)
     score = last.get("score") or 0.0
     order = {"COMPLETE": 0, "PRUNED": 1}.get(trial.state.name, 2)
