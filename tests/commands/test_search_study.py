@@ -294,6 +294,19 @@ def test_a_list_is_compared_with_its_first_and_what_failed_is_tried_again(search
     assert "| fast | `optimizer.lr=2e-3` | finished | 0.15 | 90 | 0.00 | 1 | -1 |" in page
 
 
+def test_a_list_may_grow_and_not_change(search, stand_in, capsys):
+    assert search(LIST, "--budget", "seconds") == 0
+    stand_in.jobs = []
+    assert search(f"{LIST}  more: [optimizer.lr=3e-3]\n", "--budget", "seconds") == 0
+    assert [job.run_dir.name for job in stand_in.jobs] == ["more"]
+    shorter = LIST.replace("  fast: [optimizer.lr=2e-3]\n", "")
+    assert search(shorter, "--budget", "seconds") == 0
+    assert Path("out/report.md").read_text().count("| finished |") == 4
+    assert search(LIST.replace("2e-3", "9e-3"), "--budget", "seconds") == 2
+    told = capsys.readouterr().err
+    assert "fast was trained with [optimizer.lr=2e-3], and the list has changed" in told
+
+
 @pytest.mark.parametrize("only", [["base"], ["faster", "base"]])
 def test_a_part_of_a_list(search, stand_in, only):
     assert search(LIST, "--budget", "seconds", f"--only={','.join(only)}") == 0

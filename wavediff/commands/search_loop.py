@@ -72,6 +72,7 @@ class Search:
             UserError: where the first trials of all fail.
         """
         if self.listed:
+            self._require_unchanged()
             self._retry_failed()
         while True:
             revive(self.study, self.worker)
@@ -113,6 +114,17 @@ class Search:
         if self.current is None:
             return False
         return self.current not in {trial.number for trial in counted(self.study)}
+
+    def _require_unchanged(self) -> None:
+        cases = self.setting.space.parameters[0].cases()
+        for trial in counted(self.study):
+            name, old = settings_of(trial).get(RUN), trial.user_attrs.get("overrides")
+            if old is None or trial.state.name == "FAIL" or cases.get(name, old) == old:
+                continue
+            raise UserError(
+                f"{name} was trained with [{', '.join(old)}], and the list has changed: give the "
+                "run another name, or the search another -o"
+            )
 
     def _retry_failed(self) -> None:
         with exclusive(self.setting.folder):
@@ -211,11 +223,14 @@ class Begun:
             surplus = True  # another process has taken what was queued
         if self.search.listed:
             surplus |= settings_of(self.frozen) in map(settings_of, earlier)
+            surplus |= self.name not in space.parameters[0].cases()
         if surplus:
             trial.set_user_attr("surplus", True)
             raise NotTrained("another process has begun this trial", counts=False)
         drawn: list[str] = []
-        if not (trial.user_attrs.get("recipe") and self.search.own is None):
+        if self.search.listed:  # which may grow: Optuna's choices may not
+            drawn += space.parameters[0].cases()[self.name]
+        elif not (trial.user_attrs.get("recipe") and self.search.own is None):
             for parameter in space.parameters:
                 drawn += parameter.suggest(trial)
         self.overrides = drawn

@@ -75,7 +75,7 @@ def _state(setting: Setting, trial: FrozenTrial) -> str:
 
 def _rows(setting: Setting, trials: Sequence[FrozenTrial]) -> list[list[Any]]:
     measures = _measured(setting, trials)
-    names = [parameter.name for parameter in setting.space.parameters]
+    names = [] if setting.space.listed else [p.name for p in setting.space.parameters]
     rows = [["trial", "state", *measures, "minutes", "steps", "parameters", *names, "overrides"]]
     for trial in trials:
         last = last_standing(trial)
@@ -183,7 +183,8 @@ def _difference(trial: FrozenTrial, base: FrozenTrial | None) -> str:
 def _rank(setting: Setting, trial: FrozenTrial) -> tuple[Any, ...]:
     """As in a list; of a space finished trials first, the best before others, then the pruned."""
     if setting.space.listed:
-        return (list(setting.space.parameters[0].cases()).index(trial.user_attrs["place"]),)
+        names, name = list(setting.space.parameters[0].cases()), trial.user_attrs["place"]
+        return (names.index(name) if name in names else len(names), trial.number)
     last = last_standing(trial)
     score = last.get("score") or 0.0
     order = {"COMPLETE": 0, "PRUNED": 1}.get(trial.state.name, 2)

@@ -51,7 +51,7 @@ class Range:
             value = trial.suggest_float(self.name, low, high, step=self.step, log=self.log)
         return [f"{self.name}={value!r}"]
 
-    def cases(self) -> dict[float, list[str]]:
+    def cases(self) -> dict[Any, list[str]]:
         """Return the overrides of both ends, to check them."""
         return {end: [f"{self.name}={end!r}"] for end in (self.low, self.high)}
 
