@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 
 from wavediff.commands.search_setting import Setting, last_standing
+from wavediff.commands.search_space import Parameter, Range
 from wavediff.files import atomic_path
 
 if TYPE_CHECKING:
@@ -39,8 +41,8 @@ def draw(study: Study, setting: Setting, trials: Sequence[FrozenTrial]) -> dict[
         if len({trial.value for trial in full}) > 1:
             _save(setting.folder / IMPORTANCE, _importance(study, setting, varied))
             drawn[IMPORTANCE] = "Importance of the parameters (fANOVA, finished trials)"
-        _save(setting.folder / PARALLEL, _parallel(study, setting))
-        drawn[PARALLEL] = "Settings of the finished trials"
+        _save(setting.folder / PARALLEL, _parallel(setting, trials))
+        drawn[PARALLEL] = "Settings of the trials, and their results"
     return drawn
 
 
@@ -79,13 +81,59 @@ def _importance(study: Study, setting: Setting, varied: Sequence[str]) -> Any:
     return figure
 
 
-def _parallel(study: Study, setting: Setting) -> Any:
-    from optuna.visualization.matplotlib import plot_parallel_coordinate
+def _parallel(setting: Setting, trials: Sequence[FrozenTrial]) -> Any:
+    """A line per trial, finished ones coloured by the metric, and an axis per parameter."""
+    import numpy as np
+    from matplotlib import pyplot as plt
 
-    axis = plot_parallel_coordinate(study, target_name=setting.label)
-    figure: Any = axis.get_figure()
-    figure.set_size_inches(3 + 1.6 * len(setting.space.parameters), 5)
+    parameters = setting.space.parameters
+    done = [trial for trial in trials if trial.state.name == "COMPLETE" and trial.params]
+    others = [trial for trial in trials if trial.state.name == "PRUNED" and trial.params]
+    scores: dict[int, float] = {trial.number: trial.values[0] for trial in done}
+    norm = plt.Normalize(min(scores.values()), max(scores.values()))
+    colours = plt.get_cmap("viridis" if setting.higher else "viridis_r")
+    figure, axis = plt.subplots(figsize=(3 + 1.8 * len(parameters), 5), layout="constrained")
+    columns = range(len(parameters) + 1)
+    ranked = sorted(
+        done, key=lambda t: scores[t.number], reverse=not setting.higher
+    )  # the best on top
+    for trial in [*others, *ranked]:
+        finished = trial.state.name == "COMPLETE"
+        places = [_place(parameter, trial.params[parameter.name]) for parameter in parameters]
+        end = norm(scores[trial.number]) if finished else np.nan
+        colour = colours(norm(scores[trial.number])) if finished else "0.8"
+        axis.plot(columns, [*places, end], color=colour, linewidth=1.8 if finished else 0.8)
+    for column, parameter in enumerate(parameters):
+        values = _marked(parameter)
+        axis.axvline(column, color="black", linewidth=0.8)
+        for value in values:
+            box = {"facecolor": "white", "alpha": 0.7, "pad": 1, "linewidth": 0}
+            text = f"{value:.3g}" if isinstance(value, float) else str(value)
+            axis.annotate(text, (column, _place(parameter, value)), (4, 0), va="center", fontsize=8,
+                          textcoords="offset points", bbox=box)  # fmt: skip
+    axis.set_xticks(columns, [*(parameter.name for parameter in parameters), setting.label])
+    axis.set(yticks=[], xlim=(-0.1, len(parameters)), title="grey: pruned")
+    figure.colorbar(plt.cm.ScalarMappable(norm, colours), ax=axis, label=setting.label, pad=0.01)
     return figure
+
+
+def _place(parameter: Parameter, value: Any) -> float:
+    """Where a value lies on the axis of its parameter, 0 to 1."""
+    if isinstance(parameter, Range):
+        low, high, at = (
+            math.log(x) if parameter.log else x for x in (parameter.low, parameter.high, value)
+        )
+        return (at - low) / (high - low)
+    names = parameter.values()
+    return names.index(value) / (len(names) - 1) if value in names else math.nan
+
+
+def _marked(parameter: Parameter) -> list[Any]:
+    """The values that are written at the axis of a parameter."""
+    if not isinstance(parameter, Range):
+        return parameter.values()
+    low, high = parameter.low, parameter.high
+    return [low, math.sqrt(low * high) if parameter.log else (low + high) / 2, high]
 
 
 def _save(path: Path, figure: Any) -> None:
