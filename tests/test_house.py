@@ -26,9 +26,11 @@ ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
 FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}
 SHARED = {
-    "arguments", "evaluate_arguments", "live_blocks", "live_devices", "live_keys", "live_loop",
-    "live_meter", "live_portaudio", "live_record", "outputs", "pcm_pipe", "pipes", "progress",
-    "restoration_arguments", "series_arguments", "training_run",
+    "arguments", "composing", "evaluate_arguments", "live_blocks", "live_devices", "live_keys",
+    "live_loop", "live_meter", "live_portaudio", "live_record", "outputs", "pcm_pipe", "pipes",
+    "progress", "restoration_arguments", "search_figures", "search_loop", "search_report",
+    "search_setting", "search_space", "search_study", "search_trial", "series_arguments",
+    "training_run",
 }  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

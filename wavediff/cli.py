@@ -16,6 +16,7 @@ from wavediff.files import REFUSALS
 
 COMMANDS = {
     "train": "train a model with a recipe",
+    "search": "search hyper-parameters of a recipe",
     "vocode": "convert mel spectrograms (or audio, by copy synthesis) to audio",
     "enhance": "denoise recordings of speech",
     "live": "denoise speech from a microphone while it is spoken",

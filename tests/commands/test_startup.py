@@ -90,6 +90,10 @@ REFUSED = [
     ["train", f"recipe={NOTHING}"],
     ["train", "recipe=tiny", f"trainer.{NOTHING}=1"],
     ["train", "recipe=folder", "run_dir=run"],  # without its data.root
+    ["search", "recipe=tiny", f"space={NOTHING}"],
+    ["search", f"recipe={NOTHING}", "space=learning_rate"],
+    ["search", "recipe=tiny", "space=learning_rate", "--trials", "0"],
+    ["search", "recipe=tiny", "space=learning_rate", "--budget", "seconds"],
 ]
 
 

@@ -1,31 +1,29 @@
 """`wavediff train`: train a model with a recipe."""
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from wavediff.cli import run
-from wavediff.errors import UserError, shorten
-from wavediff.files import atomic_path, conf_files, conf_folder
-from wavediff.moved import CHOICES
-
-CODE = re.compile(
-    r"[+~]*hydra[./](callbacks|.*(_target_|\(\)))"
-)  # what Hydra would import and call
-NO_CHOICE = re.compile(r"[\[{(]|(?:null|true|false|[-+.\d]+)$", re.IGNORECASE)
+from wavediff.commands.composing import (
+    checked_words,
+    plain_values,
+    sentence_of,
+    with_recipe_file,
+    write_config,
+)
+from wavediff.errors import UserError
+from wavediff.files import conf_folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,25 +31,29 @@ def main(argv: list[str] | None = None) -> int:
     codes = [0]
     faults: list[Exception] = []
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> float | None:
+        """Return the last validation's metric, which Hydra's sweepers ask for."""
         run_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
-            plain = _plain(config)
+            plain = plain_values(config)
             from wavediff.commands.training_run import run_training
 
-            code = run_training(plain, run_dir, partial(_write_config, config, run_dir))
+            words = HydraConfig.get().overrides.task
+            ended = run_training(plain, run_dir, partial(write_config, config, words, run_dir))
         except UserError as error:
             # printed here: Hydra continues with the other jobs of a sweep
             print(f"error: {error}", file=sys.stderr)
-            code = 2
+            codes.append(2)
             with suppress(OSError):  # Hydra has made it; it stays where there is a run in it
                 run_dir.rmdir()
+            return None
         except Exception as error:  # raised below: Hydra prints all overrides first
             faults.append(error)
-            return
-        codes.append(code)
-        if code > 128:  # a signal ends the sweep too
-            raise SystemExit(code)
+            return None
+        codes.append(ended.code)
+        if ended.code > 128:  # a signal ends the sweep too
+            raise SystemExit(ended.code)
+        return ended.score
 
     command = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
     with _hydra_environment():
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             command(job)()
         except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
             # before the job, in which none of them is left
-            raise UserError(_sentence(error)) from error
+            raise UserError(sentence_of(error)) from error
         except OSError as error:
             if error.filename is None:
                 raise
@@ -75,32 +77,6 @@ def main(argv: list[str] | None = None) -> int:
     return max(codes)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
-    """Resolved, as plain dictionaries. Raises `UserError` for a value that is still missing."""
-    try:
-        missing = sorted(OmegaConf.missing_keys(config))
-    except OmegaConfBaseException as error:
-        raise UserError(_sentence(error)) from error
-    if missing:
-        have = "has" if len(missing) == 1 else "have"
-        values = " ".join(f"{key}=VALUE" for key in missing)
-        raise UserError(f"{', '.join(missing)} {have} no value: add {values} to the command")
-    try:
-        return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        raise UserError(_sentence(error)) from error
-
-
-def _write_config(config: DictConfig, run_dir: Path) -> None:
-    """What Hydra would write, had it not to wait until the run is known to be this one."""
-    for name, content in (
-        ("config.yaml", config),
-        ("overrides.yaml", HydraConfig.get().overrides.task),
-    ):
-        with atomic_path(run_dir / ".hydra" / name) as temporary:
-            OmegaConf.save(content, temporary)
-
-
 def _arranged(argv: Sequence[str]) -> list[str]:
     """As Hydra's parser wants it: --multirun before the overrides, and a recipe even for --help.
 
@@ -113,12 +89,7 @@ def _arranged(argv: Sequence[str]) -> list[str]:
                 f"{flag} would execute a pickle and is not supported: repeat the overrides of the "
                 "run instead (.hydra/overrides.yaml)"
             )
-        if CODE.match(word):
-            raise UserError(f"{shorten(word)} would have Hydra run code and is not supported")
-        key, _, value = word.partition("=")
-        if NO_CHOICE.match(value) and (conf_folder() / key).is_dir() and key.isidentifier():
-            choices = ", ".join(conf_files(key))
-            raise UserError(f"{shorten(word)} is not a choice: give {key}= one of {choices}")
+    argv = with_recipe_file(checked_words(argv))
     sweep = [word for word in argv if word in ("-m", "--multirun")]
     rest = [word for word in argv if word not in sweep]
     if {"-h", "--help"} & set(argv) and not any(word.startswith("recipe=") for word in argv):
@@ -146,38 +117,6 @@ def _hydra_environment() -> Iterator[None]:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = full
-
-
-def _sentence(error: Exception) -> str:
-    """Hydra's and OmegaConf's messages, of several lines, as one sentence that says what to do."""
-    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
-        known = [str(key) for key in cause.parent_node or ()]
-        close = get_close_matches(str(cause.key), known, n=1)
-        prefix = cause.full_key.removesuffix(str(cause.key))
-        hint = f"did you mean {prefix}{close[0]}?" if close else "--cfg job shows all there are"
-        if prefix == "prediction.":
-            hint = f"give prediction={{name: NAME, {cause.key}: VALUE}}"
-        return f"unknown key {cause.full_key}: {hint}"
-    text = str(error).strip()
-    if isinstance(error, OverrideParseException):
-        return (
-            f"cannot read {error.override!r}: write KEY=VALUE, in quotes where the shell needs it"
-        )
-    if isinstance(cause, OmegaConfBaseException) and cause is not error:
-        text = f"{text.splitlines()[0]} {str(cause).splitlines()[0]}" if text else str(cause)
-    first = text.splitlines()[0].strip() if text else type(error).__name__
-    first = re.sub(r"^In '.*?': ", "", first)
-    if first.startswith("Could not override 'prediction'"):
-        return "prediction is a value, not a group: write it as `prediction: NAME` in the recipe"
-    absent = re.search(r"Could not find '(\w+/\w+)'", first)
-    choice = absent[1].replace("/", "=") if absent else None
-    if choice in CHOICES:
-        return f"{choice} is now {CHOICES[choice]}"
-    options = re.search(r"Available options.*?:\n((?:\t.*\n?)+)", text)
-    if options:
-        return f"{first.split(', e.g')[0]}: choose from {', '.join(options[1].split())}"
-    return first
 
 
 if __name__ == "__main__":

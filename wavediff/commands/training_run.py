@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from wavediff.training.distributed import World, joined
 from wavediff.training.learner import Learner
 from wavediff.training.loop import is_exported, train
 from wavediff.training.optim import configured_optimizer
+from wavediff.training.trial import Trial
 from wavediff.training.validation import Validation, choose_metrics
 
 GROUPS = ("task", "network", "data", "optimizer", "trainer")
@@ -34,22 +36,31 @@ LARGEST_SEED = 2**32
 FIT_CROPS = 64  # training crops over which a latent is standardised
 
 
-def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callable[[], None]) -> int:
-    """Start a run, or resume it. Returns the exit code, 128 and more for a signal.
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: exit code, 128 and more for a signal, and ``trainer.best`` if it has one."""
+
+    code: int
+    score: float | None
+
+
+def run_training(
+    config: Mapping[str, Any],
+    run_dir: Path,
+    write_config: Callable[[], None],
+    trial: Trial | None = None,
+) -> Ended:
+    """Start a run, or resume it.
 
     Args:
         config: resolved, of plain dictionaries.
         write_config: writes it to the run, called once the data are read.
+        trial: the run as a part of a search, which needs something held out.
 
     Raises:
         UserError: for a configuration that is invalid, or not that of the run.
     """
-    check_groups(config)
-    trainer = trainer_config(config["trainer"])
-    plain = completed(config)
-    measures = choose_metrics(trainer.measures)
-    if measures and trainer.best not in measures:
-        raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
+    plain, trainer, measures = checked(config)
     seed = plain["seed"]
     with joined(trainer.device) as world:
         _set_up(trainer, world)
@@ -64,7 +75,7 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
             step = -1 if state is None else state["step"]
             if step >= trainer.max_steps and is_exported(run_dir, step):
                 _say(world, f"{run_dir} has its {step} steps: raise trainer.max_steps")
-                return 0
+                return Ended(0, None if state is None else state["counters"].get("score"))
             prepared = partial(_prepared, plain, state, trainer, world)
             task, pretrained, before, learner = prepared(_initial_labels(plain, state))
             _say(world, f"train: recipe {plain['name']}, reading its data")
@@ -79,6 +90,10 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 _say(world, f"train: the labels of the data are not used by {task.title}")
             if pretrained is not None:
                 _fit(task, pretrained, data)
+            if trial is not None and not len(held_out):
+                raise UserError(
+                    "the data have nothing held out to compare trials on: set data.split"
+                )
             if world.main:
                 write_config()
             if len(held_out):
@@ -99,12 +114,41 @@ def run_training(config: Mapping[str, Any], run_dir: Path, write_config: Callabl
                 validate=_validation(task, held_out, trainer, measures, world),
                 state=state,
                 workers=plain["data"]["workers"],
+                trial=trial,
             )
             if outcome.step >= trainer.max_steps:
                 use = f"{task.command} --checkpoint {run_dir} ..."
                 use = f"info {run_dir}" if task.command == "info" else use
                 _say(world, f"train: done; now wavediff {use}")
-    return 128 + outcome.signum if outcome.signum else 0
+    return Ended(128 + outcome.signum if outcome.signum else 0, outcome.score)
+
+
+def checked(
+    config: Mapping[str, Any],
+) -> tuple[dict[str, Any], TrainerConfig, dict[str, Metric]]:
+    """Return the configuration, complete, with its trainer and metrics.
+
+    Raises:
+        UserError: for a configuration that is invalid.
+    """
+    check_groups(config)
+    trainer = trainer_config(config["trainer"])
+    plain = completed(config)
+    measures = choose_metrics(trainer.measures)
+    if measures and trainer.best not in measures:
+        raise UserError(f"trainer.best={trainer.best} is not among trainer.measures")
+    return dict(plain), trainer, measures
+
+
+def check_training(config: Mapping[str, Any]) -> None:
+    """Build what a run trains, without its data.
+
+    Raises:
+        UserError: for a configuration that is invalid.
+    """
+    plain, trainer, _ = checked(config)
+    with joined(trainer.device) as world:
+        _prepared(plain, None, trainer, world, _initial_labels(plain, None))
 
 
 def check_groups(config: Mapping[str, Any]) -> None:

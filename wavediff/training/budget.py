@@ -16,11 +16,18 @@ class TimeBudget:
     Args:
         seconds: the time.
         clock: returns the current time in seconds.
+        began: the time of the first step, where steps were finished before; None for now.
     """
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        began: float | None = None,
+    ) -> None:
         self.seconds, self.clock = seconds, clock
-        self.began = self.last = clock()
+        self.last = clock()
+        self.began = self.last if began is None else began
         self.step_seconds = 0.0  # moving average
 
     @property

@@ -21,6 +21,7 @@ from wavediff.training.distributed import World
 from wavediff.training.learner import Learner, Step
 from wavediff.training.logging import Log, Meter
 from wavediff.training.signals import StopRequest, stop_requests
+from wavediff.training.trial import Standing, Trial
 from wavediff.training.validation import Validation
 
 MODEL, BEST_MODEL = "model.safetensors", "best.safetensors"
@@ -40,6 +41,7 @@ class Counters:
     best_measure: str | None = None  # the metric that ``best`` is a value of
     best: float | None = None
     best_step: int | None = None
+    score: float | None = None  # of the last validation, by that metric
 
     def count(self, step: Step, seconds: float) -> None:
         self.step += 1
@@ -54,6 +56,7 @@ class Counters:
         """
         if self.best_measure != metric:
             self.best_measure, self.best, self.best_step = metric, None, None
+        self.score = score
         if score is None:
             return False
         if self.best is not None:
@@ -67,10 +70,14 @@ class Counters:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How ``train`` ended: after ``step`` steps, by signal ``signum`` unless that is 0."""
+    """How ``train`` ended: after ``step`` steps, by signal ``signum`` unless that is 0.
+
+    ``score`` is the metric ``trainer.best`` at the last validation, None without any.
+    """
 
     step: int
     signum: int = 0
+    score: float | None = None
 
 
 def train(
@@ -84,6 +91,7 @@ def train(
     state: Mapping[str, Any] | None = None,
     workers: int = 0,
     fixed: Mapping[str, Any] | None = None,
+    trial: Trial | None = None,
 ) -> Outcome:
     """Train until ``max_steps``, a signal or ``max_minutes``, then write a checkpoint.
 
@@ -100,6 +108,8 @@ def train(
         state: the return value of ``checkpoint.resume``.
         workers: number of processes that load data.
         fixed: further values to store in the checkpoints, unchanged.
+        trial: when the run is validated and ends as a trial of a search, instead of every
+            ``validate_every`` steps; None for an ordinary run.
 
     Raises:
         UserError: after ``max_bad_steps`` skipped steps in a row, or when the disk is full.
@@ -154,13 +164,17 @@ def train(
     ):
         clock = _Clock(config.max_minutes, config.checkpoint_minutes)
         total = config.max_steps
+        if trial is not None:
+            total = trial.begin(counters.step, counters.seconds, config)
         while counters.step < total and not ended:
             began = time.perf_counter()
             step = learner.learn(counters.step, feed)
             counters.count(step, time.perf_counter() - began)
             meter.add(step, time.perf_counter() - began)
             log.step(step)
-            number, last = counters.step, counters.step == total
+            if trial is not None:
+                total = trial.last_step(counters.step, counters.seconds)
+            number, last = counters.step, counters.step >= total
             if counters.skipped_in_a_row >= config.max_bad_steps:
                 advice = (
                     "Look for values in the data that are far from all others"
@@ -177,22 +191,36 @@ def train(
                 log.scalars(number, {"train/skipped_steps": counters.skipped})
 
             ended, over, due = _agree(world, request, clock)
-            best = False
-            if validate and config.validate_every and (number % config.validate_every == 0 or last):
+            best = pruned = False
+            rung = None if trial is None else trial.rung(number)
+            every = config.validate_every if trial is None else 0
+            if validate and (rung is not None or (every and (number % every == 0 or last))):
                 with learner.averaged_weights():
                     result = validate()
                 log.validation(number, result)
                 best = counters.update_best(config.best, result.scores.get(config.best))
-            if best or last or ended or over or due or number % config.checkpoint_every == 0:
+                if trial is not None and rung is not None:
+                    size = sum(p.numel() for p in learner.parameters)
+                    pruned = not trial.judge(
+                        Standing(
+                            rung, number, counters.seconds, size, counters.score,
+                            dict(result.scores), dict(result.undefined),
+                        )
+                    )  # fmt: skip
+            ends = last or ended or over or pruned
+            if best or ends or due or number % config.checkpoint_every == 0:
                 write()
                 clock.saved()
+            if pruned:
+                log.say(f"step {number}: the trial is pruned")
+                break
             if over:
                 log.say(f"step {number}: trainer.max_minutes is reached")
                 break
         if ended:
             name = signal.Signals(ended).name
             log.say(f"step {counters.step}: saved after {name}; the same command resumes from here")
-    return Outcome(counters.step, ended)
+    return Outcome(counters.step, ended, counters.score)
 
 
 def is_exported(run_dir: Path, step: int) -> bool:
