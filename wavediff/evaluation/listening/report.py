@@ -4,7 +4,6 @@ import csv
 import html
 import io
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from wavediff.evaluation.listening.analysis import Analysis, Comparison
 from wavediff.evaluation.listening.answers import Answers
 from wavediff.evaluation.listening.figure import draw
 from wavediff.evaluation.listening.plan import CHOICES, identity
+from wavediff.evaluation.web import base64
 from wavediff.files import atomic_path
 
 FILES = ("index.html", "results.json", "answers.csv", "figure.png")
@@ -173,7 +173,7 @@ def page(analysis: Analysis, answers: Answers, picture: bytes) -> str:
         f"{c.a} - {c.b}" for c in analysis.comparisons
     ]
     alt = html.escape(f"Figure: {', '.join(shown)}; the numbers are in the tables")
-    out.write(f'<img alt="{alt}" src="data:image/png;base64,{b64encode(picture).decode()}">\n')
+    out.write(f'<img alt="{alt}" src="data:image/png;base64,{base64(picture)}">\n')
     if analysis.conditions:
         out.write(_html_table("Ratings", condition_rows(analysis)))
     out.write(_html_table("Comparisons", comparison_rows(analysis)))
