@@ -26,7 +26,7 @@ from wavediff.data.audio import audio_info, read_audio
 from wavediff.data.resampling import resample
 from wavediff.errors import UserError
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
-from wavediff.evaluation.web import PLAYER, WEB, base64, policy_hash, printable, script
+from wavediff.evaluation.web import PLAYER, STYLE, WEB, base64, joined, policy_hash, printable
 from wavediff.files import atomic_path
 
 TITLE = "<title>Enhancement report</title>"  # identifies a report
@@ -88,14 +88,14 @@ def _page(entries: Sequence[Entry]) -> Iterator[str]:
     shown = dict(islice(readable.items(), SHOWN))
     seconds = min(SECONDS, ALL_SECONDS // max(1, len(shown)))
     html = _Parts()
-    scripts = script([*PLAYER, WEB / "report.js"])
-    style = (WEB / "report.css").read_text(encoding="utf-8")
+    script = joined(*PLAYER, WEB / "report.js")
+    style = joined(STYLE, WEB / "report.css")
     yield html(
         "head",
         title=TITLE,
         style=style,
         style_hash=policy_hash(style),
-        script_hash=policy_hash(scripts),
+        script_hash=policy_hash(script),
         count=f"{len(rows)} recording{'s' * (len(rows) > 1)}",
     )
     if len(readable) > len(shown):
@@ -106,7 +106,7 @@ def _page(entries: Sequence[Entry]) -> Iterator[str]:
     yield html("table end")
     for number, row in shown.items():
         yield _section(html, row, number, seconds)
-    yield html("end", script=scripts)
+    yield html("end", script=script)
 
 
 class _Parts:

@@ -164,6 +164,8 @@ def test_the_selected_sound_is_heard_and_keeps_its_position(opened, tmp_path):
     page.keyboard.press(" ")
     assert page.evaluate("app.view.player.playing") is False
     chromium.wait_for_tone(page, 0)
+    page.keyboard.press("l")
+    assert page.evaluate("app.view.player.repeat") is False
     page.keyboard.press("]")
     assert page.evaluate("app.view.player.part.end") < 1
     page.keyboard.press("\\")

@@ -1,16 +1,16 @@
 """Pages that need no network and no server: what they share, beside the player in ``player.js``."""
 
 from base64 import b64encode
-from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 WEB = Path(__file__).parent
 PLAYER = (WEB / "base64.js", WEB / "player.js")
+STYLE = WEB / "tables.css"  # of pages with results
 
 
-def script(files: Iterable[Path]) -> str:
-    """Return JavaScript files as one."""
+def joined(*files: Path) -> str:
+    """Return scripts or styles as one."""
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 

@@ -22,10 +22,10 @@ class Fader {
   /** Move to a value from a time on, also out of another ramp. */
   to(value, at) {
     const { from, to, begin: began, end } = this.#ramp;
-    const begin = Math.max(at, began + 0.001);
+    const begin = Math.max(at, began);
     const running = begin <= end;
     const now = running ? from + ((to - from) * (begin - began)) / (end - began) : to;
-    this.#gain.cancelScheduledValues(begin); // of a running ramp all, not only its rest
+    this.#gain.cancelScheduledValues(begin); // the whole of a running ramp, not only its rest
     if (running) this.#gain.linearRampToValueAtTime(now, begin);
     else this.#gain.setValueAtTime(now, begin);
     this.#gain.linearRampToValueAtTime(value, begin + this.#seconds);

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from wavediff.evaluation.listening.plan import Plan, identity
-from wavediff.evaluation.web import PLAYER, base64, policy_hash, script
+from wavediff.evaluation.web import PLAYER, base64, joined, policy_hash
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("random.js", "session.js", "elements.js", "trial.js", "app.js")
@@ -22,8 +22,8 @@ def page(plan: Plan, sounds: Mapping[str, bytes]) -> str:
         plan: the test.
         sounds: FLAC files by the names that the plan has.
     """
-    style = (FOLDER / "page.css").read_text(encoding="utf-8")
-    scripts = script([*PLAYER, *(FOLDER / name for name in SCRIPTS)])
+    style = joined(FOLDER / "page.css")
+    script = joined(*PLAYER, *(FOLDER / name for name in SCRIPTS))
     blocks = "\n".join(
         f'<script type="text/plain" id="sound-{name}">{base64(sound)}</script>'
         for name, sound in sounds.items()
@@ -31,10 +31,10 @@ def page(plan: Plan, sounds: Mapping[str, bytes]) -> str:
     return Template((FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
         title=escape(plan.title),
         style_hash=policy_hash(style),
-        script_hash=policy_hash(scripts),
+        script_hash=policy_hash(script),
         identity=identity(plan.encoded()),
         plan=plan.base64(),
         style=style,
         sounds=blocks,
-        script=scripts,
+        script=script,
     )
