@@ -14,6 +14,7 @@ from wavediff.evaluation.listening.plan import identity
 from wavediff.evaluation.listening.report import FILES
 from wavediff.evaluation.listening.store import Store
 from wavediff.evaluation.listening.validate import check
+from wavediff.evaluation.web import policy_hash
 
 
 def analyse(folder, *options, code=0):
@@ -73,6 +74,8 @@ def test_a_mushra_test_is_screened_and_analysed(mushra, capsys):
     page = (folder / "report" / "index.html").read_text()
     assert "sleepy" in page
     assert "data:image/png;base64," in page
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert f"style-src '{policy_hash(style)}'" in page
     assert "://" not in page  # nothing is loaded
     assert (folder / "report" / "figure.png").read_bytes().startswith(b"\x89PNG")
 

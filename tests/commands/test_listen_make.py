@@ -131,12 +131,12 @@ def test_trials_are_a_choice_by_seed_and_the_training_is_a_spare_item(tmp_path):
 
 
 def test_the_page_and_the_manifest_are_one_test_and_are_made_alike_again(tmp_path):
-    plan = made(write_set(tmp_path), "--title=A <b>&{{plan}} test")
+    plan = made(write_set(tmp_path), "--title=A <b>&$plan test")
     page = (tmp_path / "test" / "index.html").read_text()
     assert f'content="{identity(plan.encoded())}"' in page
-    assert "<title>A &lt;b&gt;&amp;{{plan}} test</title>" in page
+    assert "<title>A &lt;b&gt;&amp;$plan test</title>" in page
     assert not re.search(r"https?://(?!www\.w3\.org)", page)  # nothing is loaded
-    made(tmp_path, "--title=A <b>&{{plan}} test", "--overwrite")
+    made(tmp_path, "--title=A <b>&$plan test", "--overwrite")
     assert (tmp_path / "test" / "index.html").read_text() == page
 
 

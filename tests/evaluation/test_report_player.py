@@ -1,53 +1,27 @@
 """The player of the enhancement report, in a browser."""
 
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import chromium
 import numpy as np
 import pytest
 import soundfile
+from chromium import wait_for_tone
 
 from wavediff.evaluation import report
-from wavediff.evaluation.report import WEB, Entry, write_report
+from wavediff.evaluation.report import Entry, write_report
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+pytestmark = chromium.needed
 
 RATE = 16000
 SECONDS = 6.0
-# What goes to the loudspeaker also goes to an analyser, whose loudest frequency is asked for.
-TAP = """
-const connect = AudioNode.prototype.connect;
-AudioNode.prototype.connect = function (target, ...rest) {
-  if (target instanceof AudioDestinationNode) {
-    const { context } = this;
-    window.analyser ??= new AnalyserNode(context, { fftSize: 8192, smoothingTimeConstant: 0 });
-    connect.call(this, window.analyser);
-  }
-  return connect.call(this, target, ...rest);
-};
-window.heard = () => {
-  if (!window.analyser) return 0;
-  const bins = new Float32Array(window.analyser.frequencyBinCount);
-  window.analyser.getFloatFrequencyData(bins);
-  const top = Math.max(...bins);
-  const width = window.analyser.context.sampleRate / window.analyser.fftSize;
-  return top < -80 ? 0 : bins.indexOf(top) * width;
-};
-"""
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield browser
-        browser.close()
+    with chromium.chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +43,7 @@ def report_file(tmp_path_factory) -> Path:
 def page(browser, report_file):
     """The report as a file, without a network; it asks for nothing and reports no error."""
     context = browser.new_context(offline=True, viewport={"width": 1000, "height": 900})
-    context.add_init_script(TAP)
+    context.add_init_script(chromium.TAP)
     page = context.new_page()
     page.set_default_timeout(10_000)
     errors, asked = [], []
@@ -85,10 +59,6 @@ def page(browser, report_file):
 
 def position(page, number=0):
     return float(page.locator("input[type=range]").nth(number).input_value())
-
-
-def wait_for_tone(page, hertz):
-    page.wait_for_function("hertz => Math.abs(window.heard() - hertz) < 20", arg=hertz)
 
 
 def wait_for_position(page, low, high, number=0):
@@ -198,8 +168,22 @@ def test_a_part_is_looped(page):
     wait_for_tone(page, 1000)
     page.keyboard.press("l")  # ends it
     wait_for_position(page, 3.1, 6)
+    page.keyboard.press("Space")
     page.keyboard.press("l")  # marks the start
     page.get_by_role("button", name="Loop to here").wait_for()
+    page.keyboard.press("l")  # a loop needs 50 ms
+    button = page.locator("[data-do=loop]").first
+    assert button.text_content() == "Loop from here"
+    page.locator("input").first.fill("5")
+    page.keyboard.press("l")
+    page.locator("input").first.fill("4")
+    page.keyboard.press("l")  # from 4 to 5 s
+    page.keyboard.press("Space")
+    wait_for_position(page, 4.1, 5)
+    assert button.text_content() == "End loop"
+    page.mouse.click(*x_of(page, 0.2))  # outside of it
+    wait_for_position(page, 1.2, 3)
+    assert button.text_content() == "Loop from here"
 
 
 def test_one_recording_plays_at_a_time(page):
@@ -252,132 +236,3 @@ def test_one_side_alone_and_sound_that_cannot_be_decoded(browser, tmp_path, repo
     page.locator("audio:visible").wait_for()
     assert page.locator(".player:visible").count() == 0
     page.close()
-
-
-# player.js alone, rendered offline
-
-RENDER = """
-async ({ seconds, rate, tracks, actions }) => {
-  const context = new OfflineAudioContext(1, seconds * rate, rate);
-  const buffers = tracks.map((samples) => {
-    const buffer = context.createBuffer(1, samples.length, rate);
-    buffer.copyToChannel(Float32Array.from(samples), 0);
-    return () => buffer;
-  });
-  const player = new SyncPlayer(context, buffers);
-  const states = [];
-  await player.load();
-  for (const [time, name, ...rest] of actions) {
-    context.suspend(time).then(async () => {
-      states.push([player.position, player.playing]);
-      await player[name](...rest);
-      context.resume();
-    });
-  }
-  const rendered = await context.startRendering();
-  return [Array.from(rendered.getChannelData(0)), states, player.position, player.playing];
-}
-"""
-LOW = 8000  # Hz
-BLOCK = 128 / LOW  # of the browser's rendering: times of actions are whole blocks
-LEAD, FADE = 0.02, 0.01
-
-
-@pytest.fixture(scope="module")
-def render(browser):
-    """render(seconds, tracks, actions) -> (samples, states before them, position, playing)."""
-    page = browser.new_page()
-    script = (WEB / "player.js").read_text() + "\nwindow.SyncPlayer = SyncPlayer;"
-    page.add_script_tag(content=script, type="module")
-    page.wait_for_function("() => Boolean(window.SyncPlayer)")
-
-    def call(seconds, tracks, actions):
-        arguments = {"seconds": seconds, "rate": LOW, "actions": actions}
-        arguments["tracks"] = [np.asarray(track, float).tolist() for track in tracks]
-        samples, *rest = page.evaluate(RENDER, arguments)
-        return np.array(samples), *rest
-
-    yield call
-    page.close()
-
-
-def at(seconds, after=0.0):
-    return round((seconds + after) * LOW)
-
-
-def test_a_switch_is_a_linear_cross_fade(render):
-    ones = np.full(LOW, 0.5)
-    switch = 16 * BLOCK
-    x, *_ = render(0.5, [ones, -ones], [[0, "play"], [switch, "select", 1]])
-    t = np.arange(len(x)) / LOW
-    expected = 0.5 * np.clip((t - LEAD) / FADE, 0, 1)
-    expected -= np.clip((t - switch - LEAD) / FADE, 0, 1)
-    np.testing.assert_allclose(x, expected, atol=2e-3)
-
-
-def test_a_switch_within_a_switch_does_not_jump(render):
-    ones = np.full(LOW, 0.5)
-    second = 17 * BLOCK  # the first ramp is not over
-    actions = [[0, "play"], [16 * BLOCK, "select", 1], [second, "select", 0]]
-    x, *_ = render(0.5, [ones, -ones], actions)
-    assert np.abs(np.diff(x)).max() <= 1.05 / (FADE * LOW)
-    assert x[at(0.45)] == pytest.approx(0.5)
-
-
-def test_positions_are_exact_to_the_sample(render):
-    ramp = np.arange(2 * LOW) / LOW / 2  # half of the time
-    seek, pause, again = 16 * BLOCK, 32 * BLOCK, 40 * BLOCK
-    actions = [[0, "play"], [seek, "seek", 1.25], [pause, "pause"], [again, "play"]]
-    x, states, *_, playing = render(1.0, [ramp, -ramp], actions)
-    steady = at(LEAD + FADE) + 1
-    np.testing.assert_allclose(x[steady : at(seek)], ramp[steady - at(LEAD) :][: at(seek) - steady],
-                               atol=1e-3)  # fmt: skip
-    t = np.arange(at(seek, LEAD + FADE) + 1, at(pause)) / LOW
-    np.testing.assert_allclose(x[at(seek, LEAD + FADE) + 1 : at(pause)],
-                               (1.25 + t - seek - LEAD) / 2, atol=1e-3)  # fmt: skip
-    assert np.abs(x[at(pause, LEAD + FADE) + 1 : at(again)]).max() == 0
-    stopped = 1.25 + pause - seek - LEAD
-    assert states[2] == [pytest.approx(stopped), True]
-    assert states[3] == [pytest.approx(stopped), False]
-    assert x[at(0.9)] == pytest.approx((stopped + 0.9 - again - LEAD) / 2, abs=1e-3)
-    assert np.abs(np.diff(x)).max() < 1 / (FADE * LOW)
-    assert playing
-
-
-def test_the_end_stops_and_play_begins_anew(render):
-    short, long = np.full(1000, 0.5), np.full(2000, 0.25)
-    actions = [[0, "play"], [20 * BLOCK, "play"]]
-    x, states, *_ = render(0.5, [short, long], actions)
-    assert states[1] == [0.25, False]  # the longer of the two
-    assert x[at(20 * BLOCK, LEAD + FADE) + 2] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("end", [0.5, 1.0])  # within the recording, and at its end
-def test_a_loop_repeats_without_a_click(render, end):
-    hertz = 50.5  # out of phase at the seam
-    tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(LOW) / LOW)
-    start = end - 0.3
-    actions = [[0, "seek", start], [BLOCK, "setLoop", start, end], [2 * BLOCK, "play"]]
-    x, *_, position, playing = render(2.0, [tone], actions)
-    first = at(2 * BLOCK, LEAD)
-    steady = slice(first + at(FADE) + 1, first + at(0.3 - FADE))
-    source = tone[at(start) :]
-    np.testing.assert_allclose(
-        x[steady], source[steady.start - first :][: steady.stop - steady.start], atol=1e-3
-    )
-    np.testing.assert_allclose(x[first + at(0.3) :][: at(0.9)], x[first + at(0.6) :][: at(0.9)],
-                               atol=1e-6)  # fmt: skip
-    slope = 0.5 * 2 * np.pi * hertz / LOW
-    assert np.abs(np.diff(x)).max() <= slope + 1 / (FADE * LOW)
-    assert playing
-    assert start <= position < end
-
-
-def test_a_loop_is_left_by_a_seek_outside_and_needs_50_ms(render):
-    ramp = np.arange(LOW) / LOW
-    actions = [[0, "setLoop", 0.6, 0.2], [BLOCK, "play"], [8 * BLOCK, "seek", 0.7]]
-    x, states, *_ = render(0.5, [ramp], actions)
-    assert states[1][0] == pytest.approx(0.2)
-    assert x[at(0.4)] == pytest.approx(0.7 + 0.4 - 8 * BLOCK - LEAD, abs=2e-3)
-    x, states, *_ = render(0.3, [ramp], [[0, "setLoop", 0.2, 0.22], [BLOCK, "play"]])
-    assert states[1][0] == 0

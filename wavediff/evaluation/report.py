@@ -8,10 +8,8 @@ a recording is two of the browser's own.
 
 import io
 import re
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from html import escape
 from itertools import islice
 from pathlib import Path
@@ -28,10 +26,9 @@ from wavediff.data.audio import audio_info, read_audio
 from wavediff.data.resampling import resample
 from wavediff.errors import UserError
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
+from wavediff.evaluation.web import PLAYER, STYLE, WEB, base64, joined, policy_hash, printable
 from wavediff.files import atomic_path
 
-WEB = Path(__file__).parent / "web"
-SCRIPTS = ("player.js", "report.js")
 TITLE = "<title>Enhancement report</title>"  # identifies a report
 SHOWN = 50  # recordings with spectrograms and players
 SECONDS, ALL_SECONDS = 120, 1800  # maximum of audio, per recording and in total
@@ -91,14 +88,14 @@ def _page(entries: Sequence[Entry]) -> Iterator[str]:
     shown = dict(islice(readable.items(), SHOWN))
     seconds = min(SECONDS, ALL_SECONDS // max(1, len(shown)))
     html = _Parts()
-    script = "".join((WEB / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    style = (WEB / "report.css").read_text(encoding="utf-8")
+    script = joined(*PLAYER, WEB / "report.js")
+    style = joined(STYLE, WEB / "report.css")
     yield html(
         "head",
         title=TITLE,
         style=style,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
         count=f"{len(rows)} recording{'s' * (len(rows) > 1)}",
     )
     if len(readable) > len(shown):
@@ -122,11 +119,6 @@ class _Parts:
 
     def __call__(self, part: str, /, **values: object) -> str:
         return self._parts[part].substitute(values)
-
-
-def _hash(text: str) -> str:
-    """What the Content-Security-Policy calls an inline script or style."""
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _row(entry: Entry) -> _Row | _Unreadable:
@@ -190,8 +182,8 @@ def _section(html: _Parts, row: _Row, number: int, seconds: float) -> str:
                 pauses=_level(level.pauses),
                 left=f"{left:.5f}",
                 right=f"{right:.5f}",
-                picture=b64encode(picture).decode(),
-                sound=b64encode(_mp3(audio, rate)).decode(),
+                picture=base64(picture),
+                sound=base64(_mp3(audio, rate)),
             )
         )
     player = ""
@@ -284,8 +276,7 @@ def _mp3(audio: np.ndarray, rate: int) -> bytes:
 
 
 def _text(text: str) -> str:
-    """Escape text for HTML; replace control characters, which could affect the text around."""
-    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return escape(printable(text))
 
 
 def _duration(seconds: float) -> str:

@@ -29,6 +29,7 @@ from wavediff.evaluation.listening.plan import (
     Stimulus,
     Trial,
 )
+from wavediff.evaluation.web import printable
 from wavediff.files import atomic_path
 
 MOST_STIMULI = 12  # of a trial, by BS.1534-3
@@ -222,8 +223,7 @@ def _trial(
         request.method == "ab" and REFERENCE not in show.conditions
     )
     reference = store.add(sounds[REFERENCE]) if heard and REFERENCE in sounds else None
-    item = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in show.item)
-    return Trial(name, item, show.check, reference, stimuli)
+    return Trial(name, printable(show.item), show.check, reference, stimuli)
 
 
 class _Sounds:

@@ -4,7 +4,6 @@ import csv
 import html
 import io
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from wavediff.evaluation.listening.analysis import Analysis, Comparison
 from wavediff.evaluation.listening.answers import Answers
 from wavediff.evaluation.listening.figure import draw
 from wavediff.evaluation.listening.plan import CHOICES, identity
+from wavediff.evaluation.web import STYLE, base64, joined, policy_hash
 from wavediff.files import atomic_path
 
 FILES = ("index.html", "results.json", "answers.csv", "figure.png")
@@ -159,7 +159,8 @@ def page(analysis: Analysis, answers: Answers, picture: bytes) -> str:
     """Return the HTML of the report, which needs no other file."""
     plan, out = analysis.plan, io.StringIO()
     title = html.escape(plan.title)
-    out.write(_HEAD.format(title=title))
+    style = joined(STYLE)
+    out.write(_HEAD.format(title=title, style=style, style_hash=policy_hash(style)))
     facts = [
         plan.method.upper(),
         f"{len(plan.trials)} trials",
@@ -173,7 +174,7 @@ def page(analysis: Analysis, answers: Answers, picture: bytes) -> str:
         f"{c.a} - {c.b}" for c in analysis.comparisons
     ]
     alt = html.escape(f"Figure: {', '.join(shown)}; the numbers are in the tables")
-    out.write(f'<img alt="{alt}" src="data:image/png;base64,{b64encode(picture).decode()}">\n')
+    out.write(f'<img alt="{alt}" src="data:image/png;base64,{base64(picture)}">\n')
     if analysis.conditions:
         out.write(_html_table("Ratings", condition_rows(analysis)))
     out.write(_html_table("Comparisons", comparison_rows(analysis)))
@@ -227,20 +228,9 @@ _HEAD = """\
 <!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+ content="default-src 'none'; style-src '{style_hash}'; img-src data:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}: results</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0; background: Canvas; color: CanvasText; }}
-main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }}
-h1, h2 {{ line-height: 1.2; }}
-img {{ max-width: 100%; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25rem .75rem; border-bottom: 1px solid #8886; text-align: right; }}
-th:first-child {{ text-align: left; }}
-tbody th {{ font-weight: normal; }}
-</style></head><body><main>
+<style>{style}</style></head><body><main>
 <h1>{title}: results</h1>
 """

@@ -8,9 +8,7 @@ let active = null; // the player that was used last
 
 const audioContext = () => (context ??= new AudioContext({ latencyHint: "interactive" }));
 
-/** The bytes of a data: URL; fetching it would need the network's permission. */
-const bytes = (url) =>
-  Uint8Array.from(atob(url.slice(url.indexOf(",") + 1)), (c) => c.charCodeAt(0)).buffer;
+const bytes = (url) => bytesOf(url.slice(url.indexOf(",") + 1)).buffer;
 
 function clock(seconds) {
   const tenths = Math.floor(10 * seconds + 0.05);
@@ -46,7 +44,7 @@ class Recording {
   get player() {
     if (!this.#player) {
       const sources = this.audios.map((audio) => () => bytes(audio.src));
-      this.#player = new SyncPlayer(audioContext(), sources, { duration: this.seconds });
+      this.#player = new Player(audioContext(), sources, { duration: this.seconds });
       this.#player.addEventListener("change", () => this.#show());
     }
     if (active !== this) active?.player.release();
@@ -63,12 +61,16 @@ class Recording {
     }
   }
 
+  /** Move to a position; one outside of the loop ends the loop. */
   seek(position) {
-    this.player.seek(position);
+    const { player } = this;
+    const { start, end } = player.part;
+    if (player.repeat && (position < start || position > end)) player.setWhole(false);
+    player.seek(position);
   }
 
   skip(seconds) {
-    this.player.seek(this.player.position + seconds);
+    this.seek(this.player.position + seconds);
   }
 
   select(track) {
@@ -78,13 +80,18 @@ class Recording {
   /** The first call marks the start of a loop, the second its end, the third ends it. */
   markLoop() {
     const { player } = this;
-    if (player.loop) player.setLoop(null);
+    if (player.repeat) player.setWhole(false);
     else if (this.#mark === null) this.#mark = player.position;
-    else {
-      player.setLoop(this.#mark, player.position);
-      this.#mark = null;
-    }
+    else this.#loop(this.#mark, player.position);
     this.#show();
+  }
+
+  #loop(...ends) {
+    const [start, end] = ends.sort((a, b) => a - b);
+    const { player } = this;
+    this.#mark = null;
+    if (end - start < player.shortest) player.setWhole(false);
+    else player.setPart(start, end, true);
   }
 
   #bind() {
@@ -140,10 +147,8 @@ class Recording {
     const drag = this.#drag;
     if (!drag) return;
     this.#drag = null;
-    if (drag.moved) {
-      this.#mark = null;
-      this.player.setLoop(drag.from, this.#timeAt(view, event));
-    } else this.seek(drag.from);
+    if (drag.moved) this.#loop(drag.from, this.#timeAt(view, event));
+    else this.seek(drag.from);
     this.bar.focus({ preventScroll: true });
   }
 
@@ -151,17 +156,18 @@ class Recording {
     const player = this.#player;
     const playing = Boolean(player?.playing);
     const position = player?.position ?? 0;
+    const looped = Boolean(player?.repeat);
     const loop = this.#drag?.moved
       ? { start: Math.min(this.#drag.from, this.#drag.to), end: Math.max(this.#drag.from, this.#drag.to) }
-      : player?.loop;
+      : looped && player.part;
     this.section.dataset.playing = playing;
     this.playButton.setAttribute("aria-label", playing ? "Pause" : "Play");
     this.tracks.forEach((button, index) =>
       button.setAttribute("aria-pressed", index === (player?.selected ?? 0)),
     );
-    this.loopButton.setAttribute("aria-pressed", Boolean(player?.loop));
+    this.loopButton.setAttribute("aria-pressed", looped);
     this.loopButton.textContent =
-      player?.loop ? "End loop" : this.#mark === null ? "Loop from here" : "Loop to here";
+      looped ? "End loop" : this.#mark === null ? "Loop from here" : "Loop to here";
     this.slider.value = position;
     this.time.textContent = `${clock(position)} / ${clock(this.seconds)}`;
     this.slider.setAttribute("aria-valuetext", `${position.toFixed(1)} seconds`);

@@ -1,16 +1,15 @@
 """The page of a listening test: one file, which needs no network and no server."""
 
-import hashlib
-import html
-import re
-from base64 import b64encode
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
+from string import Template
 
 from wavediff.evaluation.listening.plan import Plan, identity
+from wavediff.evaluation.web import PLAYER, base64, joined, policy_hash
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("random.js", "player.js", "session.js", "elements.js", "trial.js", "app.js")
+SCRIPTS = ("random.js", "session.js", "elements.js", "trial.js", "app.js")
 
 
 def page(plan: Plan, sounds: Mapping[str, bytes]) -> str:
@@ -23,26 +22,19 @@ def page(plan: Plan, sounds: Mapping[str, bytes]) -> str:
         plan: the test.
         sounds: FLAC files by the names that the plan has.
     """
-    style = (FOLDER / "page.css").read_text(encoding="utf-8")
-    script = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style = joined(FOLDER / "page.css")
+    script = joined(*PLAYER, *(FOLDER / name for name in SCRIPTS))
     blocks = "\n".join(
-        f'<script type="text/plain" id="sound-{name}">{b64encode(sound).decode()}</script>'
+        f'<script type="text/plain" id="sound-{name}">{base64(sound)}</script>'
         for name, sound in sounds.items()
     )
-    values = {
-        "title": html.escape(plan.title),
-        "style_hash": _hash(style),
-        "script_hash": _hash(script),
-        "identity": identity(plan.encoded()),
-        "plan": plan.base64(),
-        "style": style,
-        "sounds": blocks,
-        "script": script,
-    }
-    template = (FOLDER / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
-
-
-def _hash(text: str) -> str:
-    """The source of a Content-Security-Policy that allows exactly this text."""
-    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+    return Template((FOLDER / "page.html").read_text(encoding="utf-8")).substitute(
+        title=escape(plan.title),
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
+        identity=identity(plan.encoded()),
+        plan=plan.base64(),
+        style=style,
+        sounds=blocks,
+        script=script,
+    )

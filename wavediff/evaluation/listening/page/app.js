@@ -21,7 +21,6 @@ class App {
     } catch {
       this.context = new AudioContext();
     }
-    this.player = new Player(this.context);
     await this.context.resume();
     if (!session.save()) this.keepsNothing = true;
     if (session.finished) this.end();
@@ -161,7 +160,7 @@ class App {
     const { session, test } = this;
     const shown = { ...options, shortcuts: () => this.shortcuts };
     const presentation = session.presentation(trial);
-    const view = new TrialView(test, this.player, trial, presentation, draft, shown);
+    const view = new TrialView(test, this.context, trial, presentation, draft, shown);
     show(heading, paragraph("The sounds are loading."));
     try {
       await view.open();

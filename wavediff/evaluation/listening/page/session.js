@@ -18,10 +18,6 @@ class Test {
   }
 }
 
-function bytesOf(base64) {
-  return Uint8Array.from(atob(base64.trim()), (character) => character.charCodeAt(0));
-}
-
 function newIdentifier() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -3,6 +3,8 @@
 // One trial on the screen: the sounds, the transport, and the answer of its method.
 
 const MOST_SECONDS = 604800; // a week: a page that was left open
+// seconds: the cross-fade of a switch, the raised cosine at the ends of a part (as in BS.1534-3)
+const SOUND = { fade: 0.02, edge: 0.005, shortest: 0.2 };
 const WORDS = ["bad", "poor", "fair", "good", "excellent"];
 
 /** The word of BS.1534 for a rating from 0 to 100. */
@@ -15,10 +17,11 @@ class TrialView {
    * presentation: of Session; draft: what was answered before a reload, or null;
    * options: shortcuts, training, onDraft(draft), onDone(answer).
    */
-  constructor(test, player, trial, presentation, draft, options) {
-    Object.assign(this, { test, player, trial, options, ...presentation });
+  constructor(test, context, trial, presentation, draft, options) {
+    Object.assign(this, { test, trial, options, ...presentation });
     this.method = test.plan.method;
     this.entries = this.makeEntries();
+    this.player = this.makePlayer(context);
     this.ratings = { ...draft?.ratings };
     this.choice = draft?.choice ?? null;
     this.heard = new Set(draft?.heard);
@@ -54,24 +57,27 @@ class TrialView {
     return Math.min(MOST_SECONDS, Math.round(10 * seconds) / 10);
   }
 
-  async open() {
-    const cache = new Map();
+  makePlayer(context) {
+    const decoded = new Map(); // the reference is among the sounds, too
     const decode = (name) => {
-      if (!cache.has(name)) {
+      if (!decoded.has(name)) {
         const text = document.getElementById(`sound-${name}`).textContent;
-        cache.set(name, this.player.context.decodeAudioData(bytesOf(text).buffer));
+        decoded.set(name, context.decodeAudioData(bytesOf(text).buffer));
       }
-      return cache.get(name);
+      return decoded.get(name);
     };
-    this.player.load(await Promise.all(this.entries.map((entry) => decode(entry.sound))));
-    this.player.loop = this.method !== "mos";
-    this.player.onchange = () => this.refresh();
+    const sources = this.entries.map((entry) => () => decode(entry.sound));
+    return new Player(context, sources, { ...SOUND, repeat: this.method !== "mos" });
+  }
+
+  async open() {
+    await this.player.load();
+    this.player.addEventListener("change", () => this.refresh());
     document.addEventListener("keydown", this.onkeydown);
   }
 
   close() {
-    this.player.pause();
-    this.player.onchange = () => {};
+    this.player.release();
     document.removeEventListener("keydown", this.onkeydown);
     cancelAnimationFrame(this.frame);
   }
@@ -100,17 +106,19 @@ class TrialView {
     const player = this.player;
     const { duration } = player;
     const tenths = { min: 0, max: duration.toFixed(2), step: 0.05 };
-    this.playButton = button("Play", () => this.toggle(), { "aria-keyshortcuts": "Space" });
+    this.playButton = button("Play", () => player.toggle(), { "aria-keyshortcuts": "Space" });
     this.loopBox = element("input", {
       type: "checkbox",
-      change: () => player.setLoop(this.loopBox.checked),
+      change: () => {
+        player.repeat = this.loopBox.checked;
+      },
     });
     const place = slider("Position", { ...tenths, value: 0 }, (at) => player.seek(at));
     const first = slider("Part from", { ...tenths, value: 0 }, (at) =>
-      player.setPart(at, player.part[1]),
+      player.setPart(at, player.part.end),
     );
     const last = slider("Part to", { ...tenths, value: duration }, (at) =>
-      player.setPart(Math.min(player.part[0], at - SHORTEST), at),
+      player.setPart(Math.min(player.part.start, at - player.shortest), at),
     );
     this.place = place.input;
     this.edges = [first.input, last.input];
@@ -140,7 +148,7 @@ class TrialView {
         element("label", { class: "check" }, this.loopBox, "Repeat"),
         first.row,
         last.row,
-        button("Whole sound", () => player.setPart(0, duration)),
+        button("Whole sound", () => player.setWhole()),
       ),
     );
   }
@@ -232,10 +240,11 @@ class TrialView {
       if (this.heard.size > size) this.keep();
     }
     this.playButton.textContent = player.playing ? "Pause" : "Play";
-    this.loopBox.checked = player.loop;
-    this.edges.forEach((input, i) => {
-      input.value = player.part[i];
-      input.setAttribute("aria-valuetext", `${player.part[i].toFixed(2)} seconds`);
+    this.loopBox.checked = player.repeat;
+    const { start, end } = player.part;
+    [start, end].forEach((seconds, i) => {
+      this.edges[i].value = seconds;
+      this.edges[i].setAttribute("aria-valuetext", `${seconds.toFixed(2)} seconds`);
     });
     this.entries.forEach((entry, i) => {
       entry.button.setAttribute("aria-pressed", String(i === player.selected));
@@ -259,11 +268,6 @@ class TrialView {
     say(`${this.entries[index].label} plays`);
   }
 
-  toggle() {
-    if (this.player.playing) this.player.pause();
-    else this.player.play();
-  }
-
   key(event) {
     if (!this.options.shortcuts() || event.ctrlKey || event.metaKey || event.altKey) return;
     const target = event.target;
@@ -274,13 +278,13 @@ class TrialView {
     const key = event.key.toLowerCase();
     const rating = this.method === "mos" ? ["1", "2", "3", "4", "5"].indexOf(key) : -1;
     const found = this.entries.findIndex((entry) => entry.keys.includes(key));
-    if (key === " ") this.toggle();
+    if (key === " ") player.toggle();
     else if (rating >= 0) this.inputs[4 - rating].click();
     else if (found >= 0) this.hear(found);
-    else if (key === "l") player.setLoop(!player.loop);
-    else if (key === "[") player.setPart(player.position, player.part[1]);
-    else if (key === "]") player.setPart(player.part[0], player.position);
-    else if (key === "\\") player.setPart(0, player.duration);
+    else if (key === "l") player.repeat = !player.repeat;
+    else if (key === "[") player.setPart(player.position, player.part.end);
+    else if (key === "]") player.setPart(player.part.start, player.position);
+    else if (key === "\\") player.setWhole();
     else if (key === "n") this.done();
     else return;
     event.preventDefault();
