@@ -1,6 +1,6 @@
 """Clean a recording frame by frame with numpy and onnxruntime alone.
 
-    wavediff export runs/libri_noise_live -o live.onnx
+    wavediff export enhancer-live-16k -o live.onnx
     python live_onnx.py live.onnx noisy.wav clean.wav       # 16-bit mono, at the model's rate
 
 A block of 16 ms depends on nothing later than the block after it: the same loop cleans what comes
@@ -37,7 +37,7 @@ class Live:
         self.pole = np.exp(-2 * np.pi * 4.0 / self.info["sample_rate"])
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        x = np.empty(self.hop)
+        x = np.zeros(self.hop)  # the last block may be shorter
         for n, sample in enumerate(block):
             self.after = sample - self.before + self.pole * self.after
             self.before, x[n] = sample, self.after
@@ -66,8 +66,8 @@ def main(model: str, source: str, target: str) -> None:
         audio = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
         assert (file.getnchannels(), file.getframerate()) == (1, live.info["sample_rate"])
     live.before = audio[0]
-    padded = np.append(audio, np.zeros(-len(audio) % live.hop + live.hop))
-    blocks = [live.push(block) for block in padded.reshape(-1, live.hop)]
+    starts = range(0, len(audio) + live.hop, live.hop)
+    blocks = [live.push(audio[start : start + live.hop]) for start in starts]
     clean = np.concatenate(blocks[1:])[: len(audio)]
     with wave.open(target, "wb") as file:
         file.setparams((1, 2, live.info["sample_rate"], 0, "NONE", ""))
