@@ -20,6 +20,11 @@ from wavediff.commands.search import main
 from wavediff.commands.search_study import counted
 from wavediff.commands.train import main as train
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage"),
+]
+
 SMALL = [
     "data.count=4",
     "data.seconds=0.6",
@@ -111,6 +116,7 @@ trainer.ema_decay: {low: 0.5, high: 0.9}
 SLOW = ["--trials", "3", "trainer.max_steps=45", "trainer.checkpoint_every=3"]
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_ends_as_one_that_was_not(words, tmp_path, capsys):
     assert run(main, words(SPACE, *SLOW, "-o", str(tmp_path / "whole"))) == 0
     command = [sys.executable, "-m", "wavediff", "search"]
@@ -155,6 +161,7 @@ def test_two_processes_share_a_study(words, tmp_path):
     assert (tmp_path / "out" / "report.md").read_text().count("| finished |") == 6
 
 
+@pytest.mark.slow
 def test_a_stop_saves_the_trial_first(words, tmp_path):
     given = words(SPACE, "--trials", "1", "trainer.max_steps=3000")
     command = [sys.executable, "-m", "wavediff", "search", *given]
@@ -184,6 +191,7 @@ list:
 """
 
 
+@pytest.mark.slow
 def test_a_list_is_trained_for_equal_time_past_what_cannot_be(words, tmp_path, capsys):
     given = words(LIST, "--budget", "seconds")
     assert run(main, given) == 2
@@ -338,6 +346,7 @@ ConfigStore.instance().store(
 """
 
 
+@pytest.mark.slow
 def test_a_sweeper_of_hydra_gets_the_metric(words, tmp_path):
     plugin = tmp_path / "plugins" / "hydra_plugins" / "recorder" / "__init__.py"
     plugin.parent.mkdir(parents=True)

@@ -20,6 +20,11 @@ from wavediff.files import conf_files
 from wavediff.training.checkpoint import differences
 from wavediff.training.trial import Standing
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage"),
+]
+
 ROOT = Path(__file__).parents[2]
 LISTS = [ROOT / "recipes" / name / "sweep.yaml" for name in ("kathleen", "libri_noise")]
 RATE = "optimizer.lr: {low: 1.0e-4, high: 1.0e-2, log: true}\n"

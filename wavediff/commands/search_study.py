@@ -31,6 +31,7 @@ WAIT = 60  # seconds for SQLite, while other processes write
 STARTUP = 10  # trials at random before TPE has something to learn from
 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
+warnings.filterwarnings("ignore", message="Heartbeat of storage")  # trials are asked for and told
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
