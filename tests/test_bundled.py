@@ -1,4 +1,4 @@
-"""The bundled enhancer on a voice that it cannot have heard: a synthetic one."""
+"""The bundled enhancers on a voice that it cannot have heard: a synthetic one."""
 
 import importlib.util
 from pathlib import Path
@@ -45,11 +45,12 @@ def test_the_level_of_clean_speech_is_kept(speech, tmp_path):
     assert after == pytest.approx(before, abs=0.5)
 
 
+@pytest.mark.parametrize("model", ["enhancer-16k", "enhancer-live-16k"])
 @pytest.mark.parametrize("gain", [1.0, 0.01])
-def test_noise_goes_and_speech_stays(speech, tmp_path, gain):
+def test_noise_goes_and_speech_stays(speech, tmp_path, gain, model):
     noisy = gain * demo.noisy(speech, 10.0, 0)
     clean = speech * (noisy @ speech) / (speech @ speech)
-    out = enhanced(noisy, tmp_path)
+    out = enhanced(noisy, tmp_path, "--checkpoint", model)
     (_, noise_before), (_, noise_after) = levels(noisy, speech), levels(out, speech)
     assert noise_after < noise_before - 10
     assert levels(out, speech)[0] == pytest.approx(levels(clean, speech)[0], abs=1.0)
