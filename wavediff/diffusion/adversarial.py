@@ -164,15 +164,9 @@ class AdversarialObjective(Objective):
     alone = False
 
     def __call__(
-        self,
-        denoiser: Denoiser,
-        x0: Tensor,
-        cond: Condition | None = None,
-        *,
-        u: Tensor | None = None,
-        eps: Tensor | None = None,
-        weight: Tensor | None = None,
+        self, denoiser: Denoiser, x0: Tensor, cond: Condition | None = None, **drawn: Tensor | None
     ) -> Denoised:
+        """Losses of 0 and no estimate; the network is not called."""
         t = torch.full((len(x0),), denoiser.schedule.t_max, dtype=torch.float64, device=x0.device)
         loss = x0.new_zeros(len(x0))
         return Denoised(loss, torch.zeros_like(x0), t, denoiser.schedule.log_snr(t))
