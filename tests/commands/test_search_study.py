@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -409,3 +411,29 @@ def test_a_recipe_of_overrides_is_what_they_are(tmp_path, words, base):
     assert found.pop("name") == f"{expected.pop('name')}_best"
     assert found.pop("run_dir") == f"{expected.pop('run_dir')}_best"
     assert found == expected
+
+
+RACE = """
+import sys
+from wavediff.commands.search_study import errors_of, open_study
+with errors_of(sys.argv[1]):
+    print("ready", flush=True), sys.stdin.readline()
+    open_study(sys.argv[1], "one", True, 0, "none", 3)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_make_the_same_study_at_once(tmp_path):
+    for number in range(4):
+        url = f"sqlite:///{tmp_path}/{number}.db"
+        command = [sys.executable, "-c", RACE, url]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        workers = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        told = [worker.communicate()[1] for worker in workers]
+        assert [worker.returncode for worker in workers] == [0] * 4, told
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n}.db" for n in range(4)]

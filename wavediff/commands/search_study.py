@@ -21,9 +21,11 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from wavediff.errors import UserError, shorten
+from wavediff.files import atomic_path, exclusive
 
 FACTOR = 3  # of the budget from one rung to the next, and of the trials that pass
 HEARTBEAT, GRACE = 15, 60  # seconds between signs of life of a trial, and until it counts as dead
@@ -109,6 +111,7 @@ def open_study(url: str, name: str, higher: bool, seed: int, pruner: str, number
         number: of rungs.
     """
     sampler = Seeded(seed)
+    make_file(url)
     storage = RDBStorage(
         url,
         engine_kwargs={"connect_args": {"timeout": WAIT}} if url.startswith("sqlite") else None,
@@ -126,6 +129,26 @@ def open_study(url: str, name: str, higher: bool, seed: int, pruner: str, number
     )
     sampler.study = study
     return study
+
+
+def make_file(url: str) -> None:
+    """Make the file of an SQLite storage, where there is none, with all of its tables at once.
+
+    Optuna makes them one by one, and fails where two processes do so at the same time.
+    """
+    parsed = make_url(url)
+    database = parsed.database or ":memory:"
+    if parsed.get_backend_name() != "sqlite" or database.startswith((":", "file:")):
+        return
+    path = Path(database)
+    if not path.parent.is_dir():
+        return
+    with exclusive(path.parent):
+        if path.exists():
+            return
+        with atomic_path(path) as temporary:
+            made = parsed.set(database=str(temporary))
+            RDBStorage(made.render_as_string(hide_password=False)).engine.dispose()
 
 
 @contextmanager
