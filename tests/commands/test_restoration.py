@@ -14,6 +14,7 @@ from wavediff.cli import run
 from wavediff.commands import declip, extend, generate, inpaint
 from wavediff.data.folder import folder
 from wavediff.files import conf_folder
+from wavediff.networks import precision
 from wavediff.tasks.build import build_task
 from wavediff.tasks.checkpoint import load_task, save_task
 from wavediff.tasks.restoration import Posterior, bandwidth_extension, posterior, windows
@@ -273,6 +274,17 @@ def test_sounds_are_generated_each_by_its_number(here, model):
         assert np.abs(sound / 2**31 - other / 2**31).max() < 1e-4
     assert command(generate, model, "--n", 1, "-o", "all") == 2
     assert command(generate, model, "--n", 1, "-o", "all", "--overwrite") == 0
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_is_close_or_told_to_be_missing(here, model, able, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "computes_in_bfloat16", lambda device: able)
+    words = ("--n", 1, "--seconds", 0.2)
+    assert command(generate, model, *words, "-o", "full") == 0
+    assert command(generate, model, *words, "-o", "half", "--precision", "bfloat16") == 0
+    full, half = (read(f"{name}/00000.wav")[0] / 2**31 for name in ("full", "half"))
+    assert np.abs(full - half).max() < 0.1 * np.abs(full).max()
+    assert ("this CPU has no bfloat16 arithmetic" in capsys.readouterr().err) == (not able)
 
 
 def test_a_dataset_is_extended_class_by_class(here, tmp_path_factory, capsys):

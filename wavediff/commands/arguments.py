@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from wavediff.errors import UserError
 from wavediff.inputs import expanded
@@ -15,6 +16,10 @@ from wavediff.tasks.names import find_checkpoint, find_sampler, sampler_names
 
 if TYPE_CHECKING:
     import torch
+
+    from wavediff.tasks.task import Task
+
+    Placed = TypeVar("Placed", bound=Task)
 
 ANY_MODEL = "a run folder, a model.safetensors or a bundled model (default: %(default)s)"
 MOST_THREADS = 1024
@@ -121,6 +126,16 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--steps", type=positive_int, metavar="N", **steps)
         self.add_seed("noise")
         self.add_device()
+
+    def add_precision(self) -> None:
+        """--precision, see ``placed``."""
+        self.add_argument(
+            "--precision",
+            choices=["float32", "bfloat16"],
+            default="float32",
+            help="bfloat16 is faster on CPUs and GPUs that compute in it, and coarser "
+            "(default: %(default)s)",
+        )
 
     def add_seed(self, what: str) -> None:
         """--seed."""
@@ -276,6 +291,26 @@ def require_model(arguments: argparse.Namespace) -> None:
         find_checkpoint(arguments.checkpoint)
     if vars(arguments).get("sampler") is not None:
         find_sampler(arguments.sampler)
+
+
+def placed(task: Placed, arguments: argparse.Namespace) -> Placed:
+    """Put a model on the device of --device, to compute in --precision.
+
+    Raises:
+        UserError: where there is no GPU and one is asked for, or onnxruntime is to compute.
+    """
+    from wavediff.networks.precision import computes_in_bfloat16, in_bfloat16
+
+    place = device(arguments)
+    task = task.to(place)
+    if arguments.precision == "bfloat16":
+        if getattr(arguments, "backend", None) == "onnx":
+            raise UserError("--precision bfloat16 is for torch: leave out --backend onnx")
+        if computes_in_bfloat16(place):
+            in_bfloat16(task.network)
+        else:
+            print("this CPU has no bfloat16 arithmetic: float32 is used", file=sys.stderr)
+    return task
 
 
 def device(arguments: argparse.Namespace) -> torch.device:

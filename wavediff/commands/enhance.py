@@ -15,10 +15,10 @@ from wavediff.cli import run
 from wavediff.commands.arguments import (
     LIVE_MODEL,
     Parser,
-    device,
     dry_share,
     fraction,
     path,
+    placed,
     positive_int,
     require_model,
     whole,
@@ -120,6 +120,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_strength()
     steps = "sampling steps (default: the sampler's own; enhancer-16k is trained for 1)"
     parser.add_sampling(help=steps)
+    parser.add_precision()
     parser.add_argument(
         "--format", choices=FORMATS, help="for a folder or stdout (default: each input's own)"
     )
@@ -193,7 +194,7 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
 
     from wavediff.tasks.enhancer import Enhancer
 
-    enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
+    enhancer = placed(Enhancer.from_pretrained(arguments.checkpoint), arguments)
     enhancer.with_sampler(arguments.sampler, arguments.steps)  # refused before the first file
     options = {
         "sampler": arguments.sampler,

@@ -17,8 +17,8 @@ from wavediff.cli import run
 from wavediff.commands.arguments import (
     A_GENERATOR,
     Parser,
-    device,
     path,
+    placed,
     positive_float,
     positive_int,
     real_between,
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     from wavediff.data.audio import write_audio
     from wavediff.tasks.generator import Generator
 
-    generator = Generator.from_pretrained(arguments.checkpoint).to(device(arguments))
+    generator = placed(Generator.from_pretrained(arguments.checkpoint), arguments)
     sampler = generator.with_sampler(arguments.sampler, arguments.steps)
     groups = planned(generator, arguments)
     jobs = [
@@ -148,6 +148,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--augment", path, "DATASET", "a folder of audio to extend")
     parser.add_sampling()
+    parser.add_precision()
     add("--batch-size", positive_int, "N", "sounds at a time", default=8)
     return parser.parse_args(argv)
 

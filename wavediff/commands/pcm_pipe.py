@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, cast
 
-from wavediff.commands.arguments import device, require_model
+from wavediff.commands.arguments import placed, require_model
 from wavediff.commands.pipes import STDIN, STDOUT, require_no_terminal
 from wavediff.errors import UserError
 
@@ -65,7 +65,7 @@ def enhance_stream(arguments: argparse.Namespace) -> int:
     if arguments.threads is None:
         arguments.threads = 1  # more would wait for one another within a block
     # before anything is read: what comes meanwhile would stay as delay
-    enhancer = Enhancer.from_pretrained(arguments.checkpoint).to(device(arguments))
+    enhancer = placed(Enhancer.from_pretrained(arguments.checkpoint), arguments)
     source, name = cast("Source", sys.stdin.buffer), "stdin"
     if arguments.raw is None:
         pcm = read_wav_header(source, name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from wavediff.cli import run
-from wavediff.commands.arguments import ANY_MODEL, Parser, device, positive_int, require_model
+from wavediff.commands.arguments import ANY_MODEL, Parser, placed, positive_int, require_model
 from wavediff.commands.outputs import (
     interruptible,
     missing_outputs,
@@ -107,7 +107,7 @@ def vocode_all(arguments: argparse.Namespace) -> int:
 
     from wavediff.tasks.vocoder import Vocoder
 
-    vocoder = Vocoder.from_pretrained(arguments.checkpoint).to(device(arguments))
+    vocoder = placed(Vocoder.from_pretrained(arguments.checkpoint), arguments)
     if arguments.mel_iterations is not None:
         vocoder.mel_iterations = arguments.mel_iterations
     options = {
@@ -149,6 +149,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_output("a .wav or .flac file or - (stdout) for one input, or a folder")
     parser.add_checkpoint(ANY_MODEL, default="vocoder-en-22k")
     parser.add_sampling()
+    parser.add_precision()
     parser.add_mel_iterations()
     parser.add_argument(
         "--mel-scale",

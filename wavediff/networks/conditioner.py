@@ -51,11 +51,11 @@ class Upsampler(nn.Module):
 
 
 def add_to_each_(y: Tensor, part: Tensor) -> Tensor:
-    """Add ``part [items, ...]`` to ``y [samples items, ...]`` in place.
+    """Add ``part [items, ...]`` to ``y [samples items, ...]``, in place where that saves memory.
 
     ``y`` may hold several samples of each item, with all items of a sample together.
     """
     if len(y) == len(part):
-        return y.add_(part)
+        return y + part if y._is_view() and y.requires_grad else y.add_(part)
     y.unflatten(0, (-1, len(part))).add_(part)
     return y

@@ -17,6 +17,12 @@ from wavediff.networks.conditioner import Upsampler, add_to_each_
 from wavediff.networks.embedding import LabelEmbedding, SinusoidalEmbedding, TableEmbedding
 from wavediff.networks.frames import WHOLE, Frames
 from wavediff.networks.kernels import check_kernel
+from wavediff.networks.layout import (
+    channels_innermost,
+    conv1d,
+    conv1d_halves,
+    has_channels_innermost,
+)
 from wavediff.networks.precision import precision
 
 EMBEDDING, HIDDEN = 128, 512
@@ -68,8 +74,12 @@ class ResidualBlock(nn.Module):
             x = y
         y = frames.conv(self.dilated_conv, y, bias=local is None)
         if local is not None:
-            add_to_each_(y, frames.aligned(local, y))
-        residual, skip = frames.conv(self.output_projection, gated(y)).chunk(2, dim=1)
+            y = add_to_each_(y, frames.aligned(local, y))
+        y = gated(y)
+        if has_channels_innermost(y):  # halves of a result would not be dense
+            residual, skip = conv1d_halves(y, self.output_projection)
+        else:
+            residual, skip = frames.conv(self.output_projection, y).chunk(2, dim=1)
         return residual.add(frames.aligned(x, residual)).mul_(SCALE), skip
 
 
@@ -84,7 +94,7 @@ def gated(y: Tensor) -> Tensor:
         gate, value = y.chunk(2, dim=1)
         return gate.sigmoid() * value.tanh()
     gate, value = _sigmoid_and_tanh_(y).chunk(2, dim=1)
-    return value.mul_(gate)
+    return gate * value if has_channels_innermost(y) else value.mul_(gate)
 
 
 def _sigmoid_and_tanh_(y: Tensor) -> Tensor:
@@ -221,6 +231,7 @@ class DiffWave(nn.Module):
         for i in range(len(self.blocks)):
             if i < len(self.upsamplers):
                 local = self.upsamplers[i](cond.needed("local"))
+                local = channels_innermost(local) if self.frames is WHOLE else local
             yield local
 
     def _projected(self, cond: Condition) -> Iterator[Tensor | None]:
@@ -231,7 +242,7 @@ class DiffWave(nn.Module):
                 continue
             projection = self.local_projections[i]
             bias = projection.bias + self.blocks[i].dilated_conv.bias
-            yield F.conv1d(local, projection.weight, bias)
+            yield conv1d(local, projection.weight, bias)
 
     def forward(
         self, x: Tensor, c_noise: Tensor, cond: Condition, frames: Frames | None = None
@@ -254,6 +265,8 @@ class DiffWave(nn.Module):
         if self.anchor_channels:
             x = torch.cat([x, cond.needed("anchor")], dim=1)
         h = frames.conv(self.input_projection, x)
+        if frames is WHOLE:
+            h = channels_innermost(h)
         if self.rectify_input:
             h = F.relu(h)
         total: Any = None  # sum of the skip connections

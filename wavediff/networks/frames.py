@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from wavediff.networks.layout import conv1d, has_channels_innermost
+
 FEW = 96  # frames
 TIME = 2  # the axis of time in ``[batch, channels, time]`` and ``[batch, channels, time, bins]``
 
@@ -23,6 +25,9 @@ class Frames:
 
     def conv(self, layer: Any, x: Tensor, bias: bool = True) -> Tensor:
         """``layer(x)`` for a convolution, without its bias on request."""
+        if has_channels_innermost(x):
+            (padding,), (dilation,) = layer.padding, layer.dilation
+            return conv1d(x, layer.weight, layer.bias if bias else None, padding, dilation)
         if bias:
             return layer(x)
         return F.conv1d(x, layer.weight, padding=layer.padding, dilation=layer.dilation)
