@@ -12,7 +12,7 @@ from wavediff.commands.app_sound import (
     Result,
     Setting,
     chosen_device,
-    number,
+    optional,
     result,
     uploaded,
 )

@@ -94,7 +94,7 @@ def application(page: Any, style: str, head: str, megabytes: float) -> Any:
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=int(megabytes * 1e6),
+        max_file_size=int(megabytes * (1 << 20)),
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
