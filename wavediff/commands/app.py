@@ -107,7 +107,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--max-size", real_between(0.1, 10_000), "MB", "of a file", default=50)
     add("--max-duration", positive_float, "SECONDS", "of a recording", default=120)
     add("--max-time", positive_float, "SECONDS", "that a job may take", default=300)
-    add("--max-queue", positive_int, "N", "jobs that wait or run", default=20)
+    add("--max-queue", positive_int, "N", "jobs that wait", default=20)
     parser.add_device()
     return parser.parse_args(argv)
 

@@ -39,7 +39,7 @@ class Limits:
     Attributes:
         megabytes: of an upload.
         job_seconds: that a job may take.
-        waiting: jobs at once, with the one that runs.
+        waiting: jobs that may wait.
     """
 
     megabytes: float
@@ -116,7 +116,7 @@ class Page:
     def restore(self) -> None:
         """Fill gaps, extend the bandwidth, declip."""
         if not self.restores:
-            gr.HTML(f"<p>{NO_GENERATOR}</p>", elem_classes="status")
+            gr.HTML(f"<p>{NO_GENERATOR}</p>", elem_classes="outcome")
             return
         gr.HTML("Samples what is missing from a generator, given what is there.")
         sound = self.sound()
@@ -182,26 +182,27 @@ class Page:
         with gr.Row():
             start = gr.Button(verb, variant="primary", scale=5)
             stop = gr.Button("Stop", scale=1, min_width=80)
-        status = gr.HTML(elem_classes="status")
+        status = gr.HTML(elem_classes="outcome", min_height=48)
         shown = gr.HTML(apply_default_css=False, js_on_load=None)
         with gr.Row():
             files = [gr.DownloadButton(visible=False) for _ in range(downloads)]
         outputs = [status, shown, *files]
         hidden = [gr.DownloadButton(visible=False)] * downloads
-        private = {"api_visibility": "private", "show_progress": "hidden"}
 
         def work(*values: Any) -> Iterator[list[Any]]:
+            # a text that was never on the screen has no value yet
+            values = tuple("" if value is None else value for value in values)
             yield from self.work(partial(function, *values, self.setting), downloads)
 
-        waiting = start.click(
-            lambda: [say("Waiting for other jobs ..."), "", *hidden],
-            None,
+        working = start.click(
+            work,
+            inputs,
             outputs,
-            queue=False,
-            **private,
-        )
-        working = waiting.then(
-            work, inputs, outputs, concurrency_id="jobs", concurrency_limit=1, **private
+            show_progress="full",  # the place in the queue
+            show_progress_on=[status],
+            concurrency_id="jobs",
+            concurrency_limit=1,
+            api_visibility="private",
         )
         stop.click(
             lambda: [say("Stopped."), "", *hidden],
@@ -209,12 +210,14 @@ class Page:
             outputs,
             cancels=[working],
             queue=False,
-            **private,
+            show_progress="hidden",
+            api_visibility="private",
         )
 
     def work(self, job: Callable[..., Result], downloads: int) -> Iterator[list[Any]]:
         """Do a job; yields the status, what is shown, and the files, again and again."""
         same = [gr.skip()] * (1 + downloads)
+        yield [busy(0), "", *[gr.DownloadButton(visible=False)] * downloads]
         folder = Path(tempfile.mkdtemp(prefix="wavediff-"))
         try:
             run = self.worker.run(partial(job, folder), self.limits.job_seconds)
@@ -244,7 +247,7 @@ class Page:
 
 def say(*sentences: str, error: bool = False) -> str:
     """Sentences for the status of a tab."""
-    attributes = 'class="error" role="alert"' if error else 'role="status"'
+    attributes = 'class="refused" role="alert"' if error else 'role="status"'
     return "".join(f"<p {attributes}>{escape(sentence)}</p>" for sentence in sentences)
 
 

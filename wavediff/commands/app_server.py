@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -109,6 +110,8 @@ def serve(app: Any, socket_: socket.socket) -> None:
     """Serve an application until Ctrl-C or SIGTERM."""
     import uvicorn
 
+    # a job that is stopped leaves an asynchronous generator of Gradio's behind, which is reported
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
         log_level="error",

@@ -25,6 +25,7 @@ Job = Callable[[Progress], Any]  # with the share that is done, 0 to 1
 
 POLL_SECONDS = 0.1
 END_SECONDS = 2.0
+WAIT_SECONDS = 10.0
 FULL = "there is not enough memory for this: give a shorter recording, or less at once"
 
 
@@ -55,7 +56,7 @@ class Worker:
         Raises:
             UserError: that of the job, or where it takes too long, fails, or another one runs.
         """
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=WAIT_SECONDS):  # for a job that is being ended
             raise UserError("another job is running: try again when it is done")
         whole = False
         try:
