@@ -1,9 +1,11 @@
 """`wavediff app`: a page to try things."""
 
 import argparse
-import dataclasses
 import sys
+from dataclasses import replace
 from functools import partial
+from socket import socket
+from typing import Any
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser, positive_float, positive_int, real_between, whole
@@ -42,58 +44,54 @@ def main(argv: list[str] | None = None) -> int:
     for name in chosen:
         find_checkpoint(getattr(arguments, name))
 
-    from wavediff.commands import app_server
+    from wavediff.commands.app_server import listening, require_gradio
 
-    with app_server.listening(arguments.host, arguments.port) as socket, interruptible():
-        app_server.require_gradio()
+    with listening(arguments.host, arguments.port) as place, interruptible():
         try:
-            serve(arguments, chosen, socket)
+            require_gradio()
+            serve(arguments, chosen, place)
         except (KeyboardInterrupt, SystemExit):
-            print("ended", file=sys.stderr)
+            pass
+        print("ended", file=sys.stderr)
     return 0
 
 
-def serve(arguments: argparse.Namespace, chosen: list[str], socket) -> None:
-    """Start the worker, load what was chosen, and serve the page."""
+def serve(arguments: argparse.Namespace, chosen: list[str], place: socket) -> None:
+    """Load the models that were chosen, and serve the page."""
     from wavediff.commands import app_server
-    from wavediff.commands.app_sound import Setting, check_models
-    from wavediff.commands.app_worker import Worker
+    from wavediff.commands.app_models import Setting, check_models
+    from wavediff.commands.app_worker import Worker, finished
 
-    names = {name: getattr(arguments, name) or default for name, default in MODELS.items()}
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) or default for name, default in MODELS.items()
+    }
     setting = Setting(
-        **names,
-        seconds=arguments.max_duration,
-        device=arguments.device,
-        threads=arguments.threads,
+        given["enhancer"],
+        given["vocoder"],
+        given["generator"],
+        given["forecaster"],
+        arguments.max_duration,
+        arguments.device,
+        arguments.threads,
     )
     worker = Worker()
     try:
         checked = worker.run(partial(check_models, chosen, setting), START_SECONDS)
-        next(checked)
+        next(checked)  # while Gradio is imported
         with app_server.upload_folder():
             from wavediff.commands.app_page import Limits, Page, head, style
 
             bundled = finished(checked)
-            if setting.generator is None:
-                setting = dataclasses.replace(setting, generator=bundled)
+            setting = replace(setting, generator=setting.generator or bundled)
             limits = Limits(arguments.max_size, arguments.max_time, arguments.max_queue)
-            page = Page(worker, setting, limits, setting.generator is not None)
-            app = app_server.application(page.blocks(), style(), head(), arguments.max_size)
+            page = Page(worker, setting, limits).blocks()
+            app = app_server.application(page, style(), head(), arguments.max_size)
             host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-            print(f"http://{host}:{socket.getsockname()[1]}/", flush=True)
+            print(f"http://{host}:{place.getsockname()[1]}/", flush=True)
             print("Ctrl-C ends", file=sys.stderr)
-            app_server.serve(app, socket)
+            app_server.serve(app, place)
     finally:
         worker.close()
-
-
-def finished(running):
-    """Wait for a job of the worker, and return its result."""
-    while True:
-        try:
-            next(running)
-        except StopIteration as end:
-            return end.value
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

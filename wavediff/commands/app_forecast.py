@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from wavediff.commands.app_sound import (
-    Progress,
-    Result,
-    Setting,
-    chosen_device,
-    optional,
-    result,
-    uploaded,
-)
+from wavediff.commands.app_jobs import Result, optional, result, uploaded
+from wavediff.commands.app_models import Progress, Setting, chosen_device
 from wavediff.errors import UserError
 
 QUANTILES = (0.1, 0.5, 0.9)

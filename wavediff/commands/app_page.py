@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from typing import Any
 
 import gradio as gr
 
-from wavediff.commands import app_forecast, app_sound
-from wavediff.commands.app_sound import NO_LIMIT, RESTORATIONS, Result, Setting
+from wavediff.commands.app_forecast import forecast
+from wavediff.commands.app_jobs import Result
+from wavediff.commands.app_models import Setting
+from wavediff.commands.app_restore import RESTORATIONS, restore
+from wavediff.commands.app_sound import NO_LIMIT, clean, vocode
 from wavediff.commands.app_worker import Worker
 from wavediff.errors import UserError, shorten
 from wavediff.evaluation.web import RECORDING, RECORDING_STYLE, WEB, joined
@@ -54,12 +58,10 @@ class Page:
         worker: does the jobs.
         setting: of all jobs.
         limits: of uploads and jobs.
-        restores: whether there is a generator.
     """
 
-    def __init__(self, worker: Worker, setting: Setting, limits: Limits, restores: bool) -> None:
+    def __init__(self, worker: Worker, setting: Setting, limits: Limits) -> None:
         self.worker, self.setting, self.limits = worker, setting, limits
-        self.restores = restores
 
     def blocks(self) -> gr.Blocks:
         """The page as Gradio has it."""
@@ -103,7 +105,7 @@ class Page:
             step=1,
             label=f"Attenuate noise by at most (dB; {NO_LIMIT:g} is no limit)",
         )
-        self.job("Clean", app_sound.clean, [sound, strength])
+        self.job("Clean", clean, [sound, strength])
 
     def vocode(self) -> None:
         """Sound to its mel to sound."""
@@ -111,11 +113,11 @@ class Page:
             "Computes the mel spectrogram of a recording, and synthesises it again from that "
             f"alone with {escape(self.setting.vocoder)}: what a vocoder does for a TTS system."
         )
-        self.job("Vocode", app_sound.vocode, [self.sound()], downloads=2)
+        self.job("Vocode", vocode, [self.sound()], downloads=2)
 
     def restore(self) -> None:
         """Fill gaps, extend the bandwidth, declip."""
-        if not self.restores:
+        if self.setting.generator is None:
             gr.HTML(f"<p>{NO_GENERATOR}</p>", elem_classes="outcome")
             return
         gr.HTML("Samples what is missing from a generator, given what is there.")
@@ -140,7 +142,7 @@ class Page:
             queue=False,
             api_visibility="private",
         )
-        self.job("Restore", app_sound.restore, [sound, what, gaps, cutoff, threshold, seed])
+        self.job("Restore", restore, [sound, what, gaps, cutoff, threshold, seed])
 
     def forecast(self) -> None:
         """A table to its forecast."""
@@ -151,7 +153,7 @@ class Page:
         table = gr.File(label="CSV or Parquet", file_types=list(TABLE_SUFFIXES))
         horizon = gr.Textbox(label="Steps to forecast", placeholder="empty: a season")
         with gr.Accordion("Columns", open=False):
-            time = gr.Textbox(label="Column of times", placeholder="empty: detected")
+            times = gr.Textbox(label="Column of times", placeholder="empty: detected")
             item = gr.Textbox(label="Column that names the series", placeholder="empty: detected")
             targets = gr.Textbox(
                 label="Columns to forecast, separated by commas",
@@ -160,8 +162,8 @@ class Page:
             kind = gr.Radio(KINDS, value="auto", label="Values")
         self.job(
             "Forecast",
-            app_forecast.forecast,
-            [table, horizon, time, item, targets, kind],
+            forecast,
+            [table, horizon, times, item, targets, kind],
             downloads=2,
         )
 
@@ -218,6 +220,7 @@ class Page:
         """Do a job; yields the status, what is shown, and the files, again and again."""
         same = [gr.skip()] * (1 + downloads)
         yield [busy(0), "", *[gr.DownloadButton(visible=False)] * downloads]
+        begun = time.monotonic()
         folder = Path(tempfile.mkdtemp(prefix="wavediff-"))
         try:
             run = self.worker.run(partial(job, folder), self.limits.job_seconds)
@@ -234,7 +237,8 @@ class Page:
                 gr.DownloadButton(f"Download {shorten(file.name, 40)}", file, visible=True)
                 for file in result.files
             ]
-            yield [say(*result.notes), result.page, *files]  # the files are copied
+            done = f"Done in {time.monotonic() - begun:.1f} s."
+            yield [say(done, *result.notes), result.page, *files]  # the files are copied
         except UserError as error:
             yield [say(str(error), error=True), *same]
         except Exception as error:

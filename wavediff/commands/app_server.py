@@ -36,6 +36,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
+        found.listen()
     except (OSError, OverflowError, UnicodeError) as error:
         found.close()
         reason = getattr(error, "strerror", None) or error
@@ -106,7 +107,7 @@ def application(page: Any, style: str, head: str, megabytes: float) -> Any:
     )
 
 
-def serve(app: Any, socket_: socket.socket) -> None:
+def serve(app: Any, place: socket.socket) -> None:
     """Serve an application until Ctrl-C or SIGTERM."""
     import uvicorn
 
@@ -119,4 +120,4 @@ def serve(app: Any, socket_: socket.socket) -> None:
         timeout_graceful_shutdown=LAST_SECONDS,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[socket_])
+    uvicorn.Server(config).run(sockets=[place])

@@ -16,10 +16,11 @@ import traceback
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from wavediff.errors import UserError, forget_warnings, shorten
 
+T = TypeVar("T")
 Progress = Callable[[float], None]
 Job = Callable[[Progress], Any]  # with the share that is done, 0 to 1
 
@@ -118,6 +119,15 @@ class Worker:
             reason = FULL if killed else "the process that worked on this ended unexpectedly"
             raise UserError(reason) from None
         return kind, value
+
+
+def finished(running: Generator[float, None, T]) -> T:
+    """Wait for a job of ``Worker.run``, and return its result."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as end:
+            return end.value
 
 
 def serve(connection: Connection) -> None:
