@@ -44,12 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     for name in chosen:
         find_checkpoint(getattr(arguments, name))
 
-    from wavediff.commands.app_server import listening, require_gradio
+    from wavediff.commands.app_server import listening, require_gradio, upload_folder
 
     with listening(arguments.host, arguments.port) as place, interruptible():
         try:
-            require_gradio()
-            serve(arguments, chosen, place)
+            with upload_folder():
+                require_gradio()
+                serve(arguments, chosen, place)
         except (KeyboardInterrupt, SystemExit):
             pass
         print("ended", file=sys.stderr)
@@ -78,18 +79,18 @@ def serve(arguments: argparse.Namespace, chosen: list[str], place: socket) -> No
     try:
         checked = worker.run(partial(check_models, chosen, setting), START_SECONDS)
         next(checked)  # while Gradio is imported
-        with app_server.upload_folder():
-            from wavediff.commands.app_page import Limits, Page, head, style
 
-            bundled = finished(checked)
-            setting = replace(setting, generator=setting.generator or bundled)
-            limits = Limits(arguments.max_size, arguments.max_time, arguments.max_queue)
-            page = Page(worker, setting, limits).blocks()
-            app = app_server.application(page, style(), head(), arguments.max_size)
-            host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-            print(f"http://{host}:{place.getsockname()[1]}/", flush=True)
-            print("Ctrl-C ends", file=sys.stderr)
-            app_server.serve(app, place)
+        from wavediff.commands.app_page import Limits, Page, head, style
+
+        bundled = finished(checked)
+        setting = replace(setting, generator=setting.generator or bundled)
+        limits = Limits(arguments.max_size, arguments.max_time, arguments.max_queue)
+        page = Page(worker, setting, limits).blocks()
+        app = app_server.application(page, style(), head(), arguments.max_size)
+        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        print(f"http://{host}:{place.getsockname()[1]}/", flush=True)
+        print("Ctrl-C ends", file=sys.stderr)
+        app_server.serve(app, place)
     finally:
         worker.close()
 

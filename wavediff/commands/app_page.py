@@ -219,10 +219,10 @@ class Page:
     def work(self, job: Callable[..., Result], downloads: int) -> Iterator[list[Any]]:
         """Do a job; yields the status, what is shown, and the files, again and again."""
         same = [gr.skip()] * (1 + downloads)
-        yield [busy(0), "", *[gr.DownloadButton(visible=False)] * downloads]
         begun = time.monotonic()
         folder = Path(tempfile.mkdtemp(prefix="wavediff-"))
         try:
+            yield [busy(0), "", *[gr.DownloadButton(visible=False)] * downloads]
             run = self.worker.run(partial(job, folder), self.limits.job_seconds)
             result = None
             with closing(run):

@@ -129,7 +129,7 @@ def widen(
 
 
 def clipped(audio: Tensor, threshold: float | None) -> tuple[float, float]:
-    """The levels below and above 0 at which ``audio`` is clipped; ``threshold`` None detects them."""
+    """The levels below and above 0 at which ``audio`` is clipped; None detects them."""
     from wavediff.tasks.restoration import clipping
 
     if threshold is None:

@@ -64,7 +64,7 @@ def require_gradio() -> None:
 
 @contextmanager
 def upload_folder() -> Iterator[None]:
-    """Gradio keeps uploads and results in a folder that is removed at the end."""
+    """Have Gradio, when it is imported, keep uploads and results in a folder that is removed."""
     with tempfile.TemporaryDirectory(prefix="wavediff-app-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         try:
@@ -115,7 +115,8 @@ def serve(app: Any, place: socket.socket) -> None:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        log_level="error",
+        # pages that are open at the end are reported with tracebacks
+        log_level="error" if os.environ.get("WAVEDIFF_DEBUG") else "critical",
         access_log=False,
         timeout_graceful_shutdown=LAST_SECONDS,
         server_header=False,

@@ -18,13 +18,15 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from tqdm import tqdm
+
 from wavediff.errors import UserError, forget_warnings, shorten
 
 T = TypeVar("T")
 Progress = Callable[[float], None]
 Job = Callable[[Progress], Any]  # with the share that is done, 0 to 1
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 END_SECONDS = 2.0
 WAIT_SECONDS = 10.0
 FULL = "there is not enough memory for this: give a shorter recording, or less at once"
@@ -133,6 +135,7 @@ def finished(running: Generator[float, None, T]) -> T:
 def serve(connection: Connection) -> None:
     """Do the jobs that come, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
+    tqdm.set_lock(threading.RLock())  # a semaphore of processes would outlive one that is killed
     with suppress(EOFError, OSError):
         while True:
             connection.send(answer(connection.recv(), connection))
