@@ -63,12 +63,14 @@ def uploaded(upload: str | None, what: str) -> Path:
     """The file of an upload, which messages call by its name alone.
 
     Raises:
-        UserError: where there is none.
+        UserError: where there is none, or no longer.
     """
     if not upload:
         raise UserError(f"there is no file yet: give {what} first")
     path = Path(upload)
     call(path, path.name)
+    if not path.exists():
+        raise UserError(f"{path} is no longer kept here: give it again")
     return path
 
 

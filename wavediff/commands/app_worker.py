@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from wavediff.errors import UserError, forget_warnings, shorten
+from wavediff.errors import UserError, forget_warnings, named, shorten
 
 T = TypeVar("T")
 Progress = Callable[[float], None]
@@ -162,6 +162,6 @@ def answer(job: Job, connection: Connection) -> tuple[str, Any]:
             return "refused", FULL
         if os.environ.get("WAVEDIFF_DEBUG"):
             traceback.print_exc()
-        what = f"{type(error).__name__}: {shorten(error, 200)}"
+        what = f"{type(error).__name__}: {shorten(named(error), 200)}"
         print(f"error: unexpected {what}", file=sys.stderr, flush=True)
         return "refused", f"this failed unexpectedly ({what})"
