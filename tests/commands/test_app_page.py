@@ -91,7 +91,7 @@ def page(browser, served):
     context = browser.new_context(viewport={"width": 1100, "height": 900})
     context.add_init_script(chromium.TAP)
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     errors, asked = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
