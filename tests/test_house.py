@@ -24,13 +24,22 @@ FLOORS = [
 LEAVES = {"dense", "errors", "files", "inputs", "memory", "moved", "notation", "packages"}
 ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
-FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}
+FOR_SERIES = {
+    "app_forecast",
+    "app_page",
+    "backtest",
+    "forecast",
+    "impute",
+    "series_arguments",
+    "synthesize",
+}
 SHARED = {
-    "arguments", "composing", "evaluate_arguments", "live_blocks", "live_devices", "live_keys",
-    "live_loop", "live_meter", "live_portaudio", "live_record", "outputs", "pcm_pipe", "pipes",
-    "progress", "restoration_arguments", "search_figures", "search_loop", "search_report",
-    "search_setting", "search_space", "search_study", "search_trial", "series_arguments",
-    "training_run",
+    "app_forecast", "app_jobs", "app_models", "app_page", "app_restore", "app_server",
+    "app_sound", "app_worker", "arguments", "composing", "evaluate_arguments", "live_blocks",
+    "live_devices", "live_keys", "live_loop", "live_meter", "live_portaudio", "live_record",
+    "outputs", "pcm_pipe", "pipes", "progress", "restoration_arguments", "search_figures",
+    "search_loop", "search_report", "search_setting", "search_space", "search_study",
+    "search_trial", "series_arguments", "training_run",
 }  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -33,6 +33,7 @@ COMMANDS = {
     "decode": "decode the latent of an autoencoder to audio",
     "evaluate": "compute metrics of estimates against references",
     "listen": "make a listening test, collect its answers and analyse them",
+    "app": "serve a page to try things: denoise, vocode, restore, forecast",
     "likelihood": "compute the likelihood of recordings under a generator",
     "import": "convert a checkpoint of another project",
     "tune": "search the time grid for a given number of sampling steps",

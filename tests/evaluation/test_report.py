@@ -11,7 +11,7 @@ import soundfile
 from PIL import Image
 
 from wavediff.errors import UserError
-from wavediff.evaluation import report
+from wavediff.evaluation import comparison, report
 from wavediff.evaluation.levels import frame_powers, levels
 from wavediff.evaluation.report import Entry, write_report
 
@@ -126,9 +126,9 @@ def test_a_long_recording_is_shown_from_its_beginning(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "SECONDS", 3)
     entry = pair(tmp_path, seconds=65.0)
     read = []
-    read_audio = report.read_audio
+    read_audio = comparison.read_audio
     monkeypatch.setattr(
-        report, "read_audio", lambda *a, **k: read.append(k["frames"]) or read_audio(*a, **k)
+        comparison, "read_audio", lambda *a, **k: read.append(k["frames"]) or read_audio(*a, **k)
     )
     write_report(tmp_path / "r.html", [entry])
     page = Page(tmp_path / "r.html")
@@ -186,7 +186,7 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError
 
-    monkeypatch.setattr(report, "_picture", fail)
+    monkeypatch.setattr(comparison, "_picture", fail)
     with pytest.raises(RuntimeError):
         write_report(tmp_path / "r.html", [entry])
     assert (tmp_path / "r.html").read_text() == "old"

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from chromium import wait_for_tone
 
-from wavediff.evaluation import report
+from wavediff.evaluation import comparison, report
 from wavediff.evaluation.report import Entry, write_report
 
 pytestmark = chromium.needed
@@ -222,10 +222,10 @@ def test_without_scripts_the_browser_plays(browser, report_file):
 def test_one_side_alone_and_sound_that_cannot_be_decoded(browser, tmp_path, report_file):
     folder = report_file.parent
     entry = Entry("one", folder / "first440.wav", folder / "first1000.wav")
-    levels, report_mp3 = report.frame_powers, report._mp3
+    levels, report_mp3 = report.frame_powers, comparison._mp3
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "frame_powers", lambda path: levels(folder / "first440.wav"))
-        patch.setattr(report, "_mp3", lambda audio, rate: report_mp3(audio, rate)[:10])
+        patch.setattr(comparison, "_mp3", lambda audio, rate: report_mp3(audio, rate)[:10])
         broken = Entry("gone", tmp_path / "gone.wav", entry.after)
         write_report(tmp_path / "r.html", [broken])
     page = browser.new_page()

@@ -6,35 +6,21 @@ all, as MP3. Levels are those of whole files, for all recordings. Without JavaSc
 a recording is two of the browser's own.
 """
 
-import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import islice
 from pathlib import Path
-from string import Template
 
-import numpy as np
-import soundfile
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
-
-from wavediff.data.audio import audio_info, read_audio
-from wavediff.data.resampling import resample
+from wavediff.data.audio import audio_info
 from wavediff.errors import UserError
+from wavediff.evaluation.comparison import Parts, Version, duration, escaped, section
 from wavediff.evaluation.levels import FLOOR_DB, Levels, frame_powers, levels
-from wavediff.evaluation.web import PLAYER, STYLE, WEB, base64, joined, policy_hash, printable
+from wavediff.evaluation.web import RECORDING, RECORDING_STYLE, STYLE, WEB, joined, policy_hash
 from wavediff.files import atomic_path
 
 TITLE = "<title>Enhancement report</title>"  # identifies a report
 SHOWN = 50  # recordings with spectrograms and players
 SECONDS, ALL_SECONDS = 120, 1800  # maximum of audio, per recording and in total
-COLUMNS = 900  # maximum of a spectrogram
-RANGE_DB = 80.0
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 @dataclass(frozen=True)
@@ -87,9 +73,9 @@ def _page(entries: Sequence[Entry]) -> Iterator[str]:
     readable = {number: row for number, row in enumerate(rows) if isinstance(row, _Row)}
     shown = dict(islice(readable.items(), SHOWN))
     seconds = min(SECONDS, ALL_SECONDS // max(1, len(shown)))
-    html = _Parts()
-    script = joined(*PLAYER, WEB / "report.js")
-    style = joined(STYLE, WEB / "report.css")
+    html = Parts("report.html")
+    script = joined(*RECORDING, WEB / "report.js")
+    style = joined(STYLE, RECORDING_STYLE, WEB / "report.css")
     yield html(
         "head",
         title=TITLE,
@@ -105,20 +91,8 @@ def _page(entries: Sequence[Entry]) -> Iterator[str]:
         yield _table_row(html, row, number if number in shown else None)
     yield html("table end")
     for number, row in shown.items():
-        yield _section(html, row, number, seconds)
+        yield _section(row, number, seconds)
     yield html("end", script=script)
-
-
-class _Parts:
-    """The parts of report.html by name, with their placeholders filled in."""
-
-    def __init__(self) -> None:
-        page = (WEB / "report.html").read_text(encoding="utf-8")
-        _, *found = re.split(r"^<!-- part: (.+) -->\n", page, flags=re.MULTILINE)
-        self._parts = dict(zip(found[::2], map(Template, found[1::2]), strict=True))
-
-    def __call__(self, part: str, /, **values: object) -> str:
-        return self._parts[part].substitute(values)
 
 
 def _row(entry: Entry) -> _Row | _Unreadable:
@@ -130,16 +104,16 @@ def _row(entry: Entry) -> _Row | _Unreadable:
     return _Row(entry, frames / sample_rate, sample_rate, before, after)
 
 
-def _table_row(html: _Parts, row: _Row | _Unreadable, number: int | None) -> str:
-    name = _text(row.entry.name)
+def _table_row(html: Parts, row: _Row | _Unreadable, number: int | None) -> str:
+    name = escaped(row.entry.name)
     if number is not None:
         name = html("link", number=number, name=name).strip()
     if isinstance(row, _Unreadable):
-        return html("unreadable", name=name, error=_text(row.error))
+        return html("unreadable", name=name, error=escaped(row.error))
     return html(
         "row",
         name=name,
-        length=_duration(row.seconds),
+        length=duration(row.seconds),
         speech_before=_level(row.before.speech),
         speech_after=_level(row.after.speech),
         pauses_before=_level(row.before.pauses),
@@ -148,143 +122,23 @@ def _table_row(html: _Parts, row: _Row | _Unreadable, number: int | None) -> str
     )
 
 
-def _section(html: _Parts, row: _Row, number: int, seconds: float) -> str:
+def _section(row: _Row, number: int, seconds: float) -> str:
     """The heading, the player, and spectrograms and sound of before and after."""
-    name = _text(row.entry.name)
-    facts = f"{_duration(row.seconds)}, {row.sample_rate} Hz, noise reduction {_reduction(row)}"
+    facts = f"{duration(row.seconds)}, {row.sample_rate} Hz, noise reduction {_reduction(row)}"
     if row.seconds > seconds:
-        facts += f". Below: the first {_duration(seconds)}"
-    loudest, longest = None, 0.0
-    tracks: list[str] = []
-    figures: list[str] = []
-    for title, path, level, keys in (
-        ("Before", row.entry.before, row.before, "1 A"),
-        ("After", row.entry.after, row.after, "2 B"),
-    ):
-        try:
-            audio, rate = _beginning(path, seconds)
-        except UserError as error:  # the file has changed since its levels were computed
-            figures.append(html("missing", title=title, error=_text(str(error))))
-            continue
-        power = _spectrogram(audio.mean(0))
-        loudest = power.max() if loudest is None else loudest  # both share one scale
-        length = audio.shape[-1] / rate
-        longest = max(longest, length)
-        picture, left, right = _picture(power, loudest, length, rate)
-        tracks.append(html("track", number=len(tracks), keys=keys, title=title))
-        figures.append(
-            html(
-                "figure",
-                title=title,
-                lower=title.lower(),
-                name=name,
-                speech=_level(level.speech),
-                pauses=_level(level.pauses),
-                left=f"{left:.5f}",
-                right=f"{right:.5f}",
-                picture=base64(picture),
-                sound=base64(_mp3(audio, rate)),
-            )
+        facts += f". Below: the first {duration(seconds)}"
+    versions = [
+        Version(
+            title,
+            path,
+            f"{title}: speech {_level(level.speech)}, pauses {_level(level.pauses)} dBFS",
         )
-    player = ""
-    if tracks:
-        player = html("player", name=name, seconds=f"{longest:.5f}", tracks="".join(tracks))
-    return html(
-        "section",
-        number=number,
-        name=name,
-        facts=facts,
-        player=player,
-        figures="".join(figures),
-    )
-
-
-def _beginning(path: Path, seconds: float) -> tuple[np.ndarray, int]:
-    """Read the first ``seconds``: float32 ``[1 or 2, time]``, and the rate in Hz.
-
-    More than two channels are averaged to one.
-    """
-    _, rate = audio_info(path)
-    audio, _ = read_audio(path, mono=False, frames=int(seconds * rate))
-    if len(audio) > 2:
-        audio = audio.mean(0, keepdim=True)
-    return audio.numpy(), rate
-
-
-def _spectrogram(audio: np.ndarray) -> np.ndarray:
-    """Return the power ``[frequency, columns]`` of ``[time]``, averaged to ``COLUMNS`` or fewer."""
-    n_fft = 512 if len(audio) < 512 * COLUMNS else 2048
-    frames = torch.stft(
-        torch.from_numpy(audio),
-        n_fft,
-        window=torch.hann_window(n_fft),
-        pad_mode="constant",
-        return_complex=True,
-    )
-    power = frames.abs().square().numpy()
-    columns = min(COLUMNS, power.shape[1])
-    starts = np.linspace(0, power.shape[1], columns, endpoint=False).astype(int)
-    counts = np.diff(np.append(starts, power.shape[1]))
-    return np.add.reduceat(power, starts, axis=1) / counts
-
-
-def _picture(
-    power: np.ndarray, loudest: float, seconds: float, rate: int
-) -> tuple[bytes, float, float]:
-    """Draw the power in dB relative to ``loudest``, for light and dark backgrounds.
-
-    Returns:
-        A PNG, and where the time axis begins and ends, as shares of its width.
-    """
-    decibels = 10 * np.log10(np.maximum(power / max(loudest, 1e-20), 1e-12))
-    figure = Figure(figsize=(7.2, 2.7), layout="constrained", facecolor="none")
-    FigureCanvasAgg(figure)
-    axis = figure.add_subplot()
-    axis.imshow(
-        decibels,
-        origin="lower",
-        aspect="auto",
-        extent=(0, seconds, 0, rate / 2000),
-        cmap="magma",
-        vmin=-RANGE_DB,
-        vmax=0,
-        interpolation="nearest",
-    )
-    axis.set_xlabel("seconds", color=_GREY)
-    axis.set_ylabel("kHz", color=_GREY)
-    axis.tick_params(colors=_GREY)
-    for spine in axis.spines.values():
-        spine.set_color(_GREY)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=100)
-    # 128 colours look the same at a third of the size
-    small = io.BytesIO()
-    Image.open(drawn).quantize(128, method=Image.Quantize.FASTOCTREE).save(small, "png")
-    axes = axis.get_position()
-    return small.getvalue(), axes.x0, axes.x1
-
-
-def _mp3(audio: np.ndarray, rate: int) -> bytes:
-    """Encode ``[channels, time]`` as MP3, at the next higher rate that MP3 supports."""
-    mp3_rate = next((r for r in MP3_RATES if r >= rate), MP3_RATES[-1])
-    audio = resample(torch.from_numpy(audio), rate, mp3_rate).numpy()
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", mp3_rate, len(audio), format="MP3") as file:
-        for start in range(0, audio.shape[1], mp3_rate):
-            file.write(np.clip(audio[:, start : start + mp3_rate].T, -1, 1))
-    return buffer.getvalue()
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+        for title, path, level in (
+            ("Before", row.entry.before, row.before),
+            ("After", row.entry.after, row.after),
+        )
+    ]
+    return section(number, row.entry.name, facts, versions, seconds)
 
 
 def _level(decibels: float) -> str:
@@ -295,6 +149,3 @@ def _reduction(row: _Row) -> str:
     reduction = round(row.before.pauses - row.after.pauses, 1) + 0.0  # no minus zero
     more = "over " if row.after.pauses <= FLOOR_DB < row.before.pauses else ""
     return f"{more}{reduction:.1f} dB"
-
-
-_GREY = "#808080"

@@ -6,6 +6,9 @@ from pathlib import Path
 
 WEB = Path(__file__).parent
 PLAYER = (WEB / "base64.js", WEB / "player.js")
+# the player of a comparison with its buttons and keys: scripts and style
+RECORDING = (*PLAYER, WEB / "recording.js")
+RECORDING_STYLE = WEB / "recording.css"
 STYLE = WEB / "tables.css"  # of pages with results
 
 
