@@ -312,7 +312,7 @@ def main(argv: list[str] | None = None) -> int:
     plotted: dict[str, Tensor] = {}
     for number, path in enumerate(tqdm(files, unit="file")):
         x = read_audio(path, rate)[0].mean(0, keepdim=True)
-        if is_silent(x):
+        if is_silent(x.numpy()):
             print(f"{path}: silent, left out", file=sys.stderr)
             continue
         if arguments.save and number == 0:

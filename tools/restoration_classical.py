@@ -10,7 +10,7 @@
 
 Signals are NumPy arrays ``[time]``. Run on training recordings, this file fits ``ENVELOPE``:
 
-    python tools/restoration_classical.py data/librispeech-16k/train --files 60
+    python tools/restoration_classical.py data/librispeech-16k/train
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import find_objects, label
+from scipy.ndimage import find_objects, label, uniform_filter1d
 from scipy.optimize import lsq_linear
 from scipy.signal import lfilter, lfiltic
 
@@ -31,28 +31,29 @@ from wavediff.commands.arguments import positive_int
 from wavediff.data.audio import read_audio
 from wavediff.inputs import find_audio
 
-ORDER = 512
-CONTEXT = 0.25  # seconds at most on either side of a gap, of which its coefficients are estimated
+# Longer contexts and lower orders fade sooner within the gap; both were chosen on training files.
+ORDER = 0.0625  # seconds: 1000 coefficients at 16 kHz
+CONTEXT = 0.125  # seconds at most on either side of a gap, from which coefficients are estimated
+DITHER = 1e-5  # noise relative to the context
 
 FRAME = 0.032  # seconds, of the spectrum in which a band is replicated
-SOURCE = 0.25  # of the cutoff: where the band that is copied up begins
+SOURCE = 0.5  # of the cutoff: where the band that is copied up begins
+SMOOTH = 300.0  # Hz, of the envelope that the copied band loses
 BANDS = (100.0, 1000.0, 2000.0)  # Hz: where the bands of the low band's envelope begin
-FLOOR = 1e-10  # of a power in the spectrum
+FLOOR = 1e-7  # of a power in the spectrum, as in the LSD
 # Per column of ``features``: of the level of the high band above that of the last of BANDS, in dB,
 # and of its tilt in dB per kHz.
-ENVELOPE = np.array([[-0.217, -2.614], [-0.226, 0.014], [0.033, -0.001], [-0.145, -0.044]])
+ENVELOPE = np.array([[-1.2, -2.415], [-0.199, -0.002], [-0.001, 0.007], [-0.185, -0.06]])
 
 
 def linear_prediction(
     x: np.ndarray,
     gaps: Sequence[tuple[int, int]],
     rate: int,
-    order: int = ORDER,
-    context: float = CONTEXT,
 ) -> np.ndarray:
     """Fill gaps (start, stop) of ``x``, in samples and in order, from the known samples around."""
     out = x.astype(np.float64)
-    longest = round(context * rate)
+    longest, order = round(CONTEXT * rate), round(ORDER * rate)
     stops = [0, *(stop for _, stop in gaps)]
     starts = [*(start for start, _ in gaps[1:]), len(x)]
     for (start, stop), first, last in zip(gaps, stops, starts, strict=False):
@@ -73,7 +74,9 @@ def extrapolate(x: np.ndarray, size: int, order: int) -> np.ndarray:
     order = min(order, len(x) // 2)
     if order < 1 or not np.any(x):
         return np.zeros(size)
-    coefficients = librosa.lpc(np.ascontiguousarray(x), order=order)
+    # the recursion divides by the error of prediction, which a sum of sinusoids does not have
+    noise = DITHER * np.sqrt(np.mean(x**2)) * np.random.default_rng(0).standard_normal(len(x))
+    coefficients = librosa.lpc(x + noise, order=order)
     state = lfiltic([1.0], coefficients, x[::-1])
     return lfilter([1.0], coefficients, np.zeros(size), zi=state)[0]
 
@@ -81,21 +84,22 @@ def extrapolate(x: np.ndarray, size: int, order: int) -> np.ndarray:
 def replicate_band(x: np.ndarray, rate: int, cutoff: float) -> np.ndarray:
     """Add a band from ``cutoff`` Hz up to ``x``, which has none; the band below stays as it is.
 
-    The upper three quarters of the low band are copied as often as needed.
+    The upper half of the low band, with its envelope made flat, is copied as often as needed.
     """
     spectrum, hz = spectrum_of(x, rate)
     first = int(np.searchsorted(hz, cutoff))
     width = first - int(np.searchsorted(hz, SOURCE * cutoff))
     width -= width % 4  # a shift by so many bins keeps the phases, at a hop of a quarter frame
     power = decibels(spectrum)
+    smooth = 2 * round(SMOOTH / hz[1] / 2) + 1
+    envelope = uniform_filter1d(power[:first], smooth, axis=0)
     added = np.zeros_like(spectrum)
     level, tilt = ENVELOPE.T @ features(power, hz, cutoff)
     for start in range(first, len(hz), width):
         bins = slice(start, min(start + width, len(hz)))
         source = slice(first - width, first - width + bins.stop - start)
         target = level + tilt * kilohertz_above(hz[bins], cutoff) + last_level(power, hz, cutoff)
-        gain = target - power[first - width : first].mean(0)
-        added[bins] = spectrum[source] * 10 ** (gain / 20)
+        added[bins] = spectrum[source] * 10 ** ((target - envelope[source]) / 20)
     n_fft = 2 * (len(hz) - 1)
     return x + librosa.istft(added, n_fft=n_fft, hop_length=n_fft // 4, length=len(x))
 
@@ -131,18 +135,14 @@ def features(power: np.ndarray, hz: np.ndarray, cutoff: float) -> np.ndarray:
     return np.stack([np.ones_like(last), *lower, last - last.mean()])
 
 
-def fit_envelope(recordings: Sequence[np.ndarray], rate: int, cutoff: float) -> np.ndarray:
-    """ENVELOPE by least squares of the spectra in dB; ``recordings`` have the whole band."""
-    inputs, targets = [], []
-    for x in recordings:
-        spectrum, hz = spectrum_of(x, rate)
-        power = decibels(spectrum)
-        high = hz >= cutoff
-        above = kilohertz_above(hz[high], cutoff)
-        line = np.hstack([np.ones_like(above), above])
-        inputs.append(features(power, hz, cutoff))
-        targets.append(np.linalg.lstsq(line, power[high] - last_level(power, hz, cutoff))[0])
-    return np.linalg.lstsq(np.hstack(inputs).T, np.hstack(targets).T)[0]
+def regress(powers: Sequence[np.ndarray], hz: np.ndarray, cutoff: float) -> np.ndarray:
+    """ENVELOPE by least squares of ``[bins, frames]`` in dB of recordings with the whole band."""
+    high = hz >= cutoff
+    above = kilohertz_above(hz[high], cutoff)
+    line = np.linalg.pinv(np.hstack([np.ones_like(above), above]))
+    inputs = [features(power, hz, cutoff) for power in powers]
+    lines = [line @ (power[high] - last_level(power, hz, cutoff)) for power in powers]
+    return np.linalg.lstsq(np.hstack(inputs).T, np.hstack(lines).T)[0]
 
 
 def spline(x: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -192,16 +192,17 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="training recordings")
-    parser.add_argument("--files", type=positive_int, default=60, help="(default: %(default)s)")
+    parser.add_argument("--files", type=positive_int, default=125, help="(default: %(default)s)")
     parser.add_argument("--cutoff", type=float, default=3600, help="in Hz (default: %(default)g)")
     arguments = parser.parse_args(argv)
     files = find_audio([arguments.folder])
     files = files[:: max(1, len(files) // arguments.files)][: arguments.files]
-    recordings, rate = [], None
+    powers, rate, hz = [], None, np.zeros(0)
     for path in files:
         audio, rate = read_audio(path, rate)
-        recordings.append(audio[0].numpy())
-    print(np.round(fit_envelope(recordings, rate, arguments.cutoff), 3).tolist())
+        spectrum, hz = spectrum_of(audio[0].numpy(), rate)
+        powers.append(decibels(spectrum))
+    print(np.round(regress(powers, hz, arguments.cutoff), 3).tolist())
     return 0
 
 
