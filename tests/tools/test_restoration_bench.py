@@ -1,6 +1,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -187,6 +188,32 @@ def test_the_same_recordings_are_damaged_in_the_same_way_each_time(folder, capsy
         file.unlink()
     assert run(bench.main, [*words, "--tasks", "inpaint"]) == 0
     assert table(capsys) == rows[:3]
+
+
+def test_a_generator_is_given_the_degraded_recording(folder, capsys, monkeypatch):
+    """One that returns its input is as good as none."""
+    pytest.importorskip("pesq")
+    monkeypatch.setattr(bench, "GAPS", (100,))
+    monkeypatch.setattr(bench, "INPUT_SDR", (6,))
+    generator = SimpleNamespace(sample_rate=RATE)
+    monkeypatch.setattr(
+        bench, "posterior_of", lambda *_, **options: SimpleNamespace(generator=generator, **options)
+    )
+
+    def extend(posterior, blocks, rate, new_rate, levels):
+        yield from (resample(block, rate, new_rate) for block in blocks)
+
+    monkeypatch.setattr(bench, "inpaint", lambda posterior, audio, *_: audio)
+    monkeypatch.setattr(bench, "declip", lambda posterior, audio, *_: audio)
+    monkeypatch.setattr(bench, "extend", extend)
+    assert run(bench.main, [f"{folder}", "--checkpoint", "any", "--files", "1"]) == 0
+    rows = {(row[0], row[1]): row[2:] for row in table(capsys)}
+    for condition, degraded in (
+        ("100 ms", "silence"),
+        ("8 kHz", "resampling"),
+        ("6 dB", "clipped"),
+    ):
+        assert rows[condition, "generator"] == rows[condition, degraded]
 
 
 @pytest.mark.slow
