@@ -103,9 +103,9 @@ def test_only_windows_around_gaps_are_computed(here, model, monkeypatch):
     seen = []
     mean = Posterior.mean
 
-    def counted(self, project, observed, *rest):
-        seen.append(observed.shape[-1])
-        return mean(self, project, observed, *rest)
+    def counted(self, project, observation, *rest):
+        seen.append(observation.audio.shape[-1])
+        return mean(self, project, observation, *rest)
 
     monkeypatch.setattr(Posterior, "mean", counted)
     write("a.wav", 40_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -22,10 +23,12 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 from wavediff.tasks.arguments import check_call
 from wavediff.tasks.labels import Labelled
+from wavediff.tasks.observation import Observation, nothing, observe
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.task import DiffusionTask
 
 MOST_SECONDS = 3600  # of a sound
+KNOWN_WEIGHT = 0.05  # of the error of what is known, in training with observations
 
 
 class Generator(Labelled, DiffusionTask):  # type: ignore[override]
@@ -46,6 +49,12 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         scale: factor that brings the representation to about unit standard deviation.
         wiener: options of ``WienerDenoiser``, for signals whose level varies widely; None for
             ``Denoiser``.
+        observe: shares of the training examples of which ``nothing`` is known, or all but ``gaps``,
+            the spectrum above a cutoff (``band``) or ``clipped`` peaks, which the network then sees
+            as anchor and local condition, see ``wavediff.tasks.observation``; None for a network
+            without.
+        level: root mean square of the training examples without their pauses, to which recordings
+            are brought for restoration; by default that of a decoded state of unit noise.
         mel: ignored; accepted for uniform construction.
 
     Raises:
@@ -71,6 +80,8 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         label_dropout: float = 0.0,
         scale: float = 1.0,
         wiener: Mapping[str, Any] | None = None,
+        observe: Mapping[str, float] | None = None,
+        level: float | None = None,
         mel: MelFrontEnd | None = None,
     ) -> None:
         parts = (network, schedule, prediction)
@@ -87,6 +98,8 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         self.crop_seconds = crop_seconds
         self.label_dropout = label_dropout
         self.scale = scale
+        self.observe = dict(observe) if observe else None
+        self.level = level
 
     @property
     def crop_length(self) -> int:  # type: ignore[override]
@@ -111,6 +124,19 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         """Invert ``encode``, to ``[batch, 1, length]``."""
         return self.representation.decode(x0 / self.scale, length)
 
+    def condition(self, n: int, length: int, label: Tensor | None = None) -> Condition:
+        """The condition of ``n`` sounds of ``length`` samples of which nothing is known."""
+        return self.known(nothing(n, length, self.device), label)
+
+    def known(self, observation: Observation, label: Tensor | None = None) -> Condition:
+        """The condition of sounds of which something is known, see ``observe``.
+
+        A model that was trained without observations sees the class alone.
+        """
+        if self.observe is None:
+            return Condition(label=label)
+        return replace(observation.condition(self.representation, self.scale), label=label)
+
     def loss(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> dict[str, Tensor]:
         """Training losses, each ``[batch]``.
 
@@ -126,8 +152,12 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
             if label is not None and self.label_dropout:
                 hidden = noise.uniform(stream=2).to(label.device) < self.label_dropout
                 label = label.masked_fill(hidden, -1)
-        cond = Condition(label=label)
-        denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
+            cond, weight = Condition(label=label), None
+            if self.observe is not None:
+                observation = observe(batch["audio"], noise, self.observe)
+                cond = self.known(observation, label)
+                weight = observation.unknown(self.representation).clamp(min=KNOWN_WEIGHT)
+        denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps, weight=weight)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
 
     def generated(self, batch: Mapping[str, Tensor], noise: ItemNoise) -> tuple[Tensor, Tensor]:
@@ -137,7 +167,7 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         audio = batch["audio"]
         frames = self.representation.frames(audio.shape[-1])
         like = audio.new_empty(len(audio), self.representation.channels, frames)
-        cond = Condition(label=batch.get("label") if self.labels else None)
+        cond = self.condition(*audio.shape[::2], batch.get("label") if self.labels else None)
         x0_hat = on_path(self.sampler, self.denoiser, like, cond, noise)
         return self.decode(x0_hat, audio.shape[-1]), audio
 
@@ -147,7 +177,8 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         audio = batch["audio"]
         frames = self.representation.frames(audio.shape[-1])
         z = noise.normal(self.representation.channels, frames).to(audio)
-        return z, Condition(label=batch.get("label") if self.labels else None)
+        label = batch.get("label") if self.labels else None
+        return z, self.condition(*audio.shape[::2], label)
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """Generate a sample in the shape and of the class of ``batch["audio"] [1, 1, time]``.
@@ -208,7 +239,7 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
             return source.normal(*x.shape[1:], stream=i + 1).to(x)
 
         labels = None if number is None else torch.full((n,), number, device=self.device)
-        cond = Condition(label=labels)
+        cond = self.condition(n, length, labels)
         shape = n, self.representation.channels, self.representation.frames(length)
         return self.decode(self.sample(cond, shape, draw, sampler, denoiser), length)
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from wavediff.data.resampling import resample
 from wavediff.errors import UserError
+from wavediff.tasks.observation import Observation, low_pass
 from wavediff.tasks.restoration.posterior import Posterior, Progress
 
 PIECE = 4.0  # seconds of signal in one computation
@@ -64,6 +65,7 @@ def extend(
     unit = rate // math.gcd(rate, math.gcd(model_rate, new_rate))
     size, shared = (-(-round(s * rate) // unit) * unit for s in (PIECE, OVERLAP))
     device = posterior.generator.device
+    share_known = torch.full((1,), cutoff / model_rate, device=device)
     kernel = low_pass(cutoff / model_rate).float().to(device)[None, None]
 
     def low(x: Tensor) -> Tensor:
@@ -83,7 +85,8 @@ def extend(
         for c in gain.flatten().nonzero().flatten().tolist():
             known = gain[c] * given[c : c + 1]
             place = position * model_rate // rate
-            estimate = posterior.mean(partial(project, known), known, place, share)
+            observation = Observation(known, torch.ones_like(known), share_known)
+            estimate = posterior.mean(partial(project, known), observation, place, share)
             whole[c] += ((estimate - low(estimate)) / gain[c])[0]
         wide = resample(whole[:, 0].cpu(), model_rate, new_rate)
         return wide[:, : -(-part.shape[-1] * new_rate // rate)]
@@ -99,14 +102,6 @@ def extend(
         yield new[:, :stop]
         tail = new[:, stop:]
         position += size - shared
-
-
-def low_pass(cutoff: float, taps: int = 255) -> Tensor:
-    """A linear-phase low-pass (Kaiser window), -6 dB at ``cutoff`` in cycles per sample."""
-    n = torch.arange(taps, dtype=torch.float64) - taps // 2
-    kernel = 2 * cutoff * torch.sinc(2 * cutoff * n)
-    kernel = kernel * torch.kaiser_window(taps, periodic=False, beta=8.0, dtype=torch.float64)
-    return kernel / kernel.sum()
 
 
 def overlapping_pieces(

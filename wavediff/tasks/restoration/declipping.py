@@ -55,7 +55,7 @@ def declip(
         sampled = torch.where(recording >= high, torch.maximum(sampled, recording), sampled)
         return torch.where(recording <= low, torch.minimum(sampled, recording), sampled)
 
-    return fill_missing(posterior, audio, rate, known, agree, finish, progress)
+    return fill_missing(posterior, audio, rate, known, agree, finish, progress, telling=True)
 
 
 def clipping(audio: Tensor) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from wavediff.diffusion.schedule import Schedule
 from wavediff.errors import UserError
 from wavediff.tasks.generator import Generator
 from wavediff.tasks.names import bundled_names
+from wavediff.tasks.observation import Observation
 
 PRIOR = "prior-en-22k"  # the bundled generator
 SAMPLER = "dpmpp_2m_sde"  # the default: fresh noise repairs the errors that a projection causes
@@ -35,14 +36,14 @@ class Posterior:
     """Samples audio from a generator given what is known of it.
 
     Attributes:
-        generator: the prior; its representation must be linear.
+        generator: the prior; trained with observations, or with a linear representation.
         sampler: the generator's, or another that fits it.
         seed: of the noise.
         draws: samples that are averaged.
         label: the class of the sounds, where the generator has classes.
 
     Raises:
-        UserError: for a representation that is not linear.
+        UserError: for a representation that is not linear, unless the network sees what is known.
     """
 
     generator: Generator
@@ -53,6 +54,8 @@ class Posterior:
 
     def __post_init__(self) -> None:
         generator = self.generator
+        if generator.observe is not None:
+            return
         probe = PositionNoise(0)(torch.empty(1, 1, 4 * generator.representation.hop_length), 0)
         probe = probe.to(generator.device)
         once, twice = generator.encode(0.1 * probe), generator.encode(0.2 * probe)
@@ -66,32 +69,35 @@ class Posterior:
     def mean(
         self,
         project: Projection,
-        observed: Tensor,
+        observation: Observation,
         position: int = 0,
         progress: Progress | None = None,
     ) -> Tensor:
         """The mean of ``draws`` samples of audio that ``project`` leaves as it is.
 
         Args:
-            project: moves audio like ``observed``, at the generator's rate and level, to the
+            project: moves audio ``[batch, 1, time]`` at the generator's rate and level to the
                 nearest audio that agrees with what is known.
-            observed: an example ``[batch, 1, time]``; only its shape, type and device matter.
+            observation: what is known, likewise, for a network that sees it.
             position: of its first sample in the whole recording; the noise depends on it.
             progress: called after each step with the share that is done, above 0 to 1.
 
         Returns:
             ``[batch, 1, time]``.
         """
-        generator, length = self.generator, observed.shape[-1]
-        example = generator.encode(observed)
+        generator, audio = self.generator, observation.audio
+        length = audio.shape[-1]
+        label = None if self.label is None else torch.full((len(audio),), self.label)
+        cond = generator.known(observation, None if label is None else label.to(audio.device))
+        example = generator.encode(audio)
         denoiser = ProjectionGuidance(
             generator.denoiser,
             lambda x0, _: generator.encode(project(generator.decode(x0, length))),
         )
-        total = torch.zeros_like(observed)
+        total = torch.zeros_like(audio)
         for draw in range(self.draws):
             share = partial_progress(progress, draw, self.draws)
-            x0 = self._sample(denoiser, example, position, draw, share)
+            x0 = self._sample(denoiser, example, cond, position, draw, share)
             total += generator.decode(x0, length)
         return total / self.draws
 
@@ -99,6 +105,7 @@ class Posterior:
         self,
         denoiser: DenoiserLike,
         example: Tensor,
+        cond: Condition,
         position: int,
         draw: int,
         progress: Progress | None,
@@ -109,12 +116,6 @@ class Posterior:
         grid = truncate_grid(schedule, self.sampler.grid(schedule))
         frame = position // generator.representation.hop_length
         noise = PositionNoise(self.seed + draw * SEEDS, frame)
-        label = self.label
-        cond = Condition(
-            label=None
-            if label is None
-            else torch.full((len(example),), label, device=example.device)
-        )
         sampler = Sampler(self.sampler.method, grid)
         for state in sampler.walk(denoiser, noise(example, -1), cond, noise=noise):
             if progress is not None:
@@ -122,8 +123,10 @@ class Posterior:
         return state.x
 
     def typical_level(self) -> float:
-        """Root mean square of the generator's audio, from a state of unit noise."""
+        """Root mean square of the generator's audio: as stated, or from a state of unit noise."""
         generator = self.generator
+        if generator.level is not None:
+            return generator.level
         length = generator.length(1.0)
         shape = (1, generator.representation.channels, generator.representation.frames(length))
         state = PositionNoise(0)(torch.empty(shape), 0).to(generator.device)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavediff.data.resampling import resample
+from wavediff.tasks.observation import Observation
 from wavediff.tasks.restoration.posterior import Posterior, Progress, level, partial_progress
 
 CONTEXT = 0.6  # seconds of known signal on either side of what is missing
@@ -27,6 +28,7 @@ def fill_missing(
     agree: Agree,
     finish: Finish,
     progress: Progress | None = None,
+    telling: bool = False,
 ) -> Tensor:
     """Sample the samples of ``audio [channels, time]`` that are not ``known``.
 
@@ -41,6 +43,7 @@ def fill_missing(
         finish: ``(sampled, recording, known)``, each ``[time]``: the samples to use for what is not
             known.
         progress: called with the share that is done.
+        telling: whether the samples that are not known tell something, as clipped ones do.
     """
     out, known = audio.clone(), known.clone()
     gain = posterior.typical_level() / level([audio * known], rate)
@@ -55,7 +58,15 @@ def fill_missing(
         window = (channel, slice(left, right))
         share = partial_progress(progress, number, len(jobs))
         sampled = sample_window(
-            posterior, out[window], known[window], rate, float(gain[channel]), left, agree, share
+            posterior,
+            out[window],
+            known[window],
+            rate,
+            float(gain[channel]),
+            left,
+            agree,
+            share,
+            telling,
         )
         sampled = finish(sampled, out[window], known[window])
         out[window] = torch.where(known[window], out[window], sampled)
@@ -72,6 +83,7 @@ def sample_window(
     position: int,
     agree: Agree,
     progress: Progress | None,
+    telling: bool,
 ) -> Tensor:
     """All of a window ``[time]`` sampled given its known samples.
 
@@ -95,8 +107,10 @@ def sample_window(
         wide = up(x)
         return x + down(agree(wide, given, mask, gain) - wide)
 
-    observed = down(mask * given)[None, None]
-    estimate = posterior.mean(project, observed, position * model_rate // rate, progress)
+    audio = down(given if telling else mask * given)[None, None]
+    certain = (down(mask.to(given))[None, None] > 0.5).to(audio)
+    observation = Observation(audio, certain, torch.full((1,), 0.5, device=device))
+    estimate = posterior.mean(project, observation, position * model_rate // rate, progress)
     return (up(estimate)[0, 0, :length] / gain).to(recording)
 
 
