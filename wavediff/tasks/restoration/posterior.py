@@ -20,7 +20,7 @@ from wavediff.tasks.names import bundled_names
 from wavediff.tasks.observation import Observation
 
 PRIOR = "prior-en-22k"  # the bundled generator
-SAMPLER = "dpmpp_2m_sde"  # the default: fresh noise repairs the errors that a projection causes
+SAMPLER = "dpmpp_2m_sde"  # fresh noise repairs the errors that a projection alone causes
 DRAWS = 4
 SEEDS = 1 << 32  # from one draw's seed to the next
 FIRST_LOG_SNR = -8.0  # where sampling starts: earlier estimates hold too little of x_0 to project
@@ -140,12 +140,13 @@ def posterior_of(
     steps: int | None = None,
     **options: int,
 ) -> Posterior:
-    """Load a generator, by default ``PRIOR`` with ``SAMPLER``.
+    """Load a generator, by default ``PRIOR``.
 
     Args:
         checkpoint: a bundled model, a run folder or a file.
         device: to put it on.
-        sampler, steps: instead of the defaults.
+        sampler, steps: instead of the defaults, which are the checkpoint's own for a network that
+            sees what is known, and ``SAMPLER`` for others.
         options: of ``Posterior``.
 
     Raises:
@@ -159,10 +160,10 @@ def posterior_of(
             )
         checkpoint = PRIOR
     generator = Generator.from_pretrained(checkpoint).to(device)
+    if generator.observe is None:
+        sampler = sampler or SAMPLER
     label = generator.label_number(None)
-    return Posterior(
-        generator, generator.with_sampler(sampler or SAMPLER, steps), label=label, **options
-    )
+    return Posterior(generator, generator.with_sampler(sampler, steps), label=label, **options)
 
 
 def truncate_grid(schedule: Schedule, grid: Tensor) -> Tensor:
