@@ -52,9 +52,9 @@ def test_a_period_sees_each_phase_by_itself():
         same = (one == other).flatten(0, 2).all(0)
         assert same.tolist() == [True, False, True]
     # rows of a length that the period does not divide are completed by mirroring
-    for one, other in zip(
-        part(audio[..., :88]), part(F.pad(audio[..., :88], (0, 2), "reflect"), strict=True)
-    ):
+    short = audio[..., :88]
+    mirrored = F.pad(short, (0, 2), "reflect")
+    for one, other in zip(part(short), part(mirrored), strict=True):
         torch.testing.assert_close(one, other)
 
 
