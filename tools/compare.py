@@ -9,8 +9,10 @@ a figure and a CSV. After an interruption, the same command resumes without repe
 """
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -29,6 +31,9 @@ from wavediff.commands.arguments import non_negative_int, positive_int
 from wavediff.commands.outputs import interruptible
 from wavediff.data.build import build_source
 from wavediff.errors import UserError
+
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,7 +108,9 @@ class Processes:
                 if self.stopped:
                     raise UserError("stopped")
                 env = {**os.environ, "OMP_NUM_THREADS": "1"}
-                child = subprocess.Popen(command, stdout=file, stderr=file, env=env)
+                child = subprocess.Popen(
+                    command, stdout=file, stderr=file, env=env, preexec_fn=_end_with_parent
+                )
                 self.children.add(child)
             code = child.wait()
             self.children.discard(child)
@@ -116,6 +123,12 @@ class Processes:
             self.stopped = True
             for child in self.children:
                 child.terminate()
+
+
+def _end_with_parent() -> None:
+    """Have this process terminated with its parent, even by kill -9, where the system can."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _one(run: Run, args: argparse.Namespace, running: Processes) -> str:

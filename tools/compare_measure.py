@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from compare_methods import BASE, METHODS, Run
-from compare_modes import Notes, kinds_and_pitches, spectrum
+from compare_modes import Notes, modes, spectrum
 from compare_page import HeldOut
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from wavediff.data.notes import INSTRUMENTS, SEMITONES, semitone
 from wavediff.data.utterances import Utterances
 from wavediff.diffusion.sampler import Sampler
 from wavediff.evaluation import metrics
-from wavediff.evaluation.coverage import density_and_coverage, log_spectrum
+from wavediff.evaluation.coverage import density_and_coverage
 from wavediff.evaluation.frechet import frechet, log_mel_statistics
 from wavediff.files import atomic_path, conf_folder
 from wavediff.tasks.autoencoder import Autoencoder
@@ -78,15 +78,15 @@ def measure(run: Run, args: argparse.Namespace, trained_by: list[str]) -> None:
 
 def _note_rows(run: Run, task: Any, args: argparse.Namespace) -> list[dict[str, Any]]:
     notes, rate = held_out_notes(args, "test")
-    reference, known = log_mel_statistics(notes.audio, rate), spectrum(notes.audio)
-    spectra = log_spectrum(notes.audio[spread(len(notes.audio), args)])
+    reference = log_mel_statistics(notes.audio, rate)
+    spectra = spectrum(notes.audio[spread(len(notes.audio), args)])
     rows = []
     for label, sampler, calls in plan(run, task):
         began = time.perf_counter()
         sounds, asked = _sounds(task, sampler, args.samples, args.seed + run.seed)
         seconds = time.perf_counter() - began
-        density, coverage = density_and_coverage(spectra, log_spectrum(sounds))
-        kinds, pitches = kinds_and_pitches(notes, known, spectrum(sounds), asked)
+        density, coverage = density_and_coverage(spectra, spectrum(sounds))
+        kinds, pitches = modes(notes, sounds, asked)
         distance = frechet(reference, log_mel_statistics(sounds, rate))
         row = {"sampler": label, "calls": calls, "frechet": distance, "density": density}
         row |= {"coverage": coverage, "kinds": kinds, "pitches": pitches}
@@ -197,7 +197,6 @@ def held_out(args: argparse.Namespace) -> HeldOut:
     chosen = spread(len(others.audio), args)
     some, real = others.audio[chosen], notes.audio[spread(len(notes.audio), args)]
     distance = frechet(log_mel_statistics(notes.audio, rate), log_mel_statistics(some, rate))
-    best = density_and_coverage(log_spectrum(real), log_spectrum(some))
-    known = spectrum(notes.audio), spectrum(some)
-    modes = kinds_and_pitches(notes, *known, others.kinds[chosen])
-    return HeldOut((len(notes.audio), len(others.audio)), distance, *best, *modes)
+    best = density_and_coverage(spectrum(real), spectrum(some))
+    counts = len(notes.audio), len(others.audio)
+    return HeldOut(counts, distance, *best, *modes(notes, some, others.kinds[chosen]))

@@ -52,7 +52,7 @@ METHODS = {
     "vocoder_gan": Method("GAN, HiFi-GAN's losses", (1,), judged=("DDIM", 1), vocoder=True),
 }
 NOTES = [name for name, method in METHODS.items() if not method.vocoder]
-STUDIED = ("ddpm", "flow", "latent", "vae", "gan", "vocoder", "vocoder_gan")
+STUDIED = ("flow", "latent", "vae", "gan", "vocoder", "vocoder_gan")
 VOCODERS = [name for name, method in METHODS.items() if method.vocoder]
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from wavediff.evaluation.coverage import log_spectrum
 
 ENOUGH = 0.5  # of the sounds that an instrument has on average: so many of it are needed
-FLOOR = 0.1  # of a sound's largest magnitude: its noise does not tell which note it is
+FLOOR = 0.1  # of the largest magnitude of a sound: noise below does not tell which note it is
+N_FFT, HOP, BANDS = 256, 64, 16
 
 
 @dataclass(frozen=True)
@@ -29,30 +30,53 @@ class Notes:
     counts: tuple[int, int]
 
 
-def kinds_and_pitches(
-    notes: Notes, reference: Tensor, estimate: Tensor, asked: Tensor | None = None
+def modes(notes: Notes, sounds: Tensor, asked: Tensor | None = None) -> tuple[float, float]:
+    """``shares`` of ``sounds [m, time]``.
+
+    A sound is of the instrument of the note with the nearest timbre, and of the pitch of the note
+    with the nearest spectrum.
+    """
+    kinds = notes.kinds[_nearest(timbre(notes.audio), timbre(sounds))]
+    pitches = notes.pitches[_nearest(spectrum(notes.audio), spectrum(sounds))]
+    return shares(kinds, pitches, notes.counts, asked)
+
+
+def shares(
+    kinds: Tensor, pitches: Tensor, counts: tuple[int, int], asked: Tensor | None = None
 ) -> tuple[float, float]:
     """(share of the instruments, share of the pitches of each instrument) that come out.
 
-    A sound is of the instrument and pitch of the nearest note. An instrument comes out if half as
-    many sounds are of it as it has on average; a pitch of it if one sound is. With ``asked``, a
-    sound counts only if it is of the instrument that it was generated for.
+    An instrument comes out if half as many sounds are of it as it has on average; a pitch of it if
+    one sound is. With ``asked``, a sound counts only if it is of the instrument that it was
+    generated for.
 
     Args:
-        reference: features of ``notes``, ``[n, d]``.
-        estimate: features of the sounds, ``[m, d]``.
+        kinds, pitches: instrument and pitch of each sound, ``[m]``.
+        counts: of the instruments and of the pitches that there are.
         asked: the instruments that the sounds were generated for, ``[m]``.
     """
-    nearest = torch.cdist(estimate, reference).argmin(1)
-    kinds, pitches = notes.kinds[nearest], notes.pitches[nearest]
+    least = ENOUGH * len(kinds) / counts[0]
     if asked is not None:
         kinds, pitches = kinds[kinds == asked], pitches[kinds == asked]
-    table = torch.zeros(notes.counts, dtype=torch.int64)
+    table = torch.zeros(counts, dtype=torch.int64)
     table.index_put_((kinds, pitches), torch.ones_like(kinds), accumulate=True)
-    least = ENOUGH * len(estimate) / notes.counts[0]
     return float((table.sum(1) >= least).double().mean()), float((table > 0).double().mean())
 
 
 def spectrum(audio: Tensor) -> Tensor:
-    """Features by which a sound's instrument and pitch are told, ``[n, d]``."""
+    """Log spectra down to -20 dB, which tell the pitch, ``[n, d]``."""
     return log_spectrum(audio, FLOOR)
+
+
+def timbre(audio: Tensor) -> Tensor:
+    """Log levels of bands and of moments down to -20 dB, ``[n, d]``."""
+    window = torch.hann_window(N_FFT)
+    power = torch.stft(audio, N_FFT, HOP, window=window, return_complex=True).abs().square()
+    bands = torch.stack([part.mean((1, 2)) for part in power[:, 1:].chunk(BANDS, 1)], dim=1)
+    levels = [bands.sqrt(), power.sum(1).sqrt()]
+    relative = (level / level.amax(1, keepdim=True).clamp(min=1e-12) for level in levels)
+    return torch.cat([level.clamp(min=FLOOR).log() for level in relative], dim=1)
+
+
+def _nearest(reference: Tensor, estimate: Tensor) -> Tensor:
+    return torch.cdist(estimate, reference).argmin(1)

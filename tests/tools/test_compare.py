@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from wavediff.cli import run
-from wavediff.data.notes import INSTRUMENTS, MIN_HZ
+from wavediff.data.notes import INSTRUMENTS, MIN_HZ, note, semitone
 from wavediff.diffusion import preconditioning, times
 from wavediff.diffusion.ddim import DDIM
 from wavediff.diffusion.heun import Heun
@@ -135,22 +135,38 @@ def test_seeds_and_shares_are_runs_of_their_own(tmp_path: Path):
 
 
 def test_instruments_and_pitches_that_come_out():
-    """Two instruments of two pitches, at the corners of a square."""
-    kinds, pitches = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
-    corners = torch.stack([kinds, pitches], dim=1).double()
-    notes = compare_modes.Notes(torch.zeros(4, 1), kinds, pitches, (2, 2))
+    """Two instruments of two pitches each."""
 
-    def found(*points: tuple[float, float], asked: list[int] | None = None) -> tuple:
+    def found(*sounds: tuple[int, int], asked: list[int] | None = None) -> tuple[float, float]:
+        kinds, pitches = torch.tensor(sounds).T
         labels = None if asked is None else torch.tensor(asked)
-        estimate = torch.tensor(points, dtype=torch.float64)
-        return compare_modes.kinds_and_pitches(notes, corners, estimate, labels)
+        return compare_modes.shares(kinds, pitches, (2, 2), labels)
 
-    everywhere = (0.1, 0.1), (0.1, 0.9), (0.9, 0.1), (0.9, 0.9)
-    assert found(*everywhere) == found(*everywhere, asked=[0, 0, 1, 1]) == (1, 1)
-    assert found(*everywhere, asked=[1, 1, 0, 0]) == (0, 0)
-    assert found(*[(0.1, 0.1)] * 4) == (0.5, 0.25)  # one sound again and again
-    assert found(*[(0.1, 0.1)] * 4, (0.9, 0.1), (0.9, 0.9)) == (1, 0.75)
-    assert found(*[(0.1, 0.1)] * 8, (0.9, 0.1)) == (0.5, 0.5)  # hardly any of the second
+    everything = (0, 0), (0, 1), (1, 0), (1, 1)
+    assert found(*everything) == found(*everything, asked=[0, 0, 1, 1]) == (1, 1)
+    assert found(*everything, asked=[1, 1, 0, 0]) == (0, 0)
+    assert found(*[(0, 0)] * 4) == (0.5, 0.25)  # one sound again and again
+    assert found(*[(0, 0)] * 4, (1, 0), (1, 1)) == (1, 0.75)
+    assert found(*[(0, 0)] * 8, (1, 0)) == (0.5, 0.5)  # hardly any of the second
+
+
+def test_instruments_and_pitches_of_notes_are_told_by_their_sound():
+    names = list(INSTRUMENTS)
+    keys = [(kind, number) for kind in range(len(names)) for number in range(60)]
+    audio = torch.cat([note(names[kind], 0.256, 4000, (0, kind, i)) for kind, i in keys])
+    kinds = torch.tensor([kind for kind, _ in keys])
+    pitches = torch.tensor([semitone(names[kind], i) for kind, i in keys])
+    even = torch.arange(len(keys)) % 2 == 0
+    notes = compare_modes.Notes(audio[even], kinds[even], pitches[even], (10, 25))
+    others, asked = audio[~even], kinds[~even]
+    table = torch.zeros(10, 25)
+    table[asked, pitches[~even]] = 1
+    kinds_found, pitches_found = compare_modes.modes(notes, others, asked)
+    assert kinds_found == 1
+    assert pitches_found == pytest.approx(table.mean().item(), abs=0.1)
+    # of one instrument at one pitch, with the noise of a bad model
+    same = others[:1] + 0.02 * torch.randn(20, 1024, generator=torch.Generator().manual_seed(0))
+    assert compare_modes.modes(notes, same) == (0.1, 1 / 250)
 
 
 def test_the_pitch_of_a_note_is_known(tmp_path: Path):
