@@ -112,12 +112,12 @@ def _families(found: Found, notes: HeldOut, samples: int) -> list[str]:
     sizes = sorted({facts["parameters"] for run, facts in found.items() if run.method != "vae"})
     steps = sorted({facts["steps"] for facts in found.values()})
     return [
-        "Frechet distance of log-mel statistics to held-out notes (lower is better). Density (how "
-        "typical the sounds are) and coverage (how much of the data comes out; Naeem et al. 2020) "
-        "of log spectra down to -20 dB. Kinds: the share of the ten instruments that come out, with "
-        "half as many sounds as each has or more. Pitches: the share of the 25 pitches of each instrument. "
-        "Seeds: mean ± standard deviation (worst). The last columns: trained on a share of the "
-        "notes, for as many steps.",
+        "Frechet distance of log-mel statistics to held-out notes (lower is better). Density "
+        "(how typical the sounds are) and coverage (how much of the data comes out; Naeem et "
+        "al. 2020) of log spectra down to -20 dB. Kinds: the share of the ten instruments that "
+        "come out, with half as many sounds as each has or more. Pitches: the share of the 25 "
+        "pitches of each instrument. Seeds: mean ± standard deviation (worst). The last "
+        "columns: trained on a share of the notes, for as many steps.",
         "",
         *_table(header, table),
         "",
