@@ -1,15 +1,18 @@
-"""Compares every kind of model on the same notes, by quality against network calls.
+"""Compares every kind of model under equal conditions: quality, modes, stability, size of the data.
 
-All have the same network and training budget. Each is sampled with several budgets of network
-calls, and the samples are compared with held-out notes: by the Frechet distance of their log-mel
-statistics, and by density and coverage of their spectra. A diffusion model and a GAN are trained
-with several seeds and on parts of the notes as well. Writes RESULTS.md, a figure and a CSV. After
-an interruption, the same command resumes without repeating finished work.
+All models of notes have the same network. Each is sampled with several budgets of network calls,
+and the samples are compared with held-out notes: by the Frechet distance of their log-mel
+statistics, by density and coverage of their spectra, and by the instruments and pitches that come
+out. They are trained with several seeds and on parts of the notes as well. Two vocoders of one
+network, by diffusion and by HiFi-GAN's losses, are compared on synthetic voices. Writes RESULTS.md,
+a figure and a CSV. After an interruption, the same command resumes without repeating finished work.
 """
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,69 +20,73 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
-import torch
-from compare_methods import BASE, LIST, METHODS, STUDIED, Run, runs
-from compare_page import Notes, write_results
-from hydra import compose, initialize_config_dir
+from compare_measure import held_out, measure, recipe
+from compare_methods import BASE, LIST, METHODS, NOTES, STUDIED, Run, runs
+from compare_page import write_results
 from machine import machine
 from omegaconf import OmegaConf
-from torch import Tensor, nn
 
 from wavediff.cli import run
 from wavediff.commands.arguments import non_negative_int, positive_int
 from wavediff.commands.outputs import interruptible
-from wavediff.data.build import build_source, build_split
-from wavediff.data.utterances import Utterances
-from wavediff.diffusion.sampler import Sampler
+from wavediff.data.build import build_source
 from wavediff.errors import UserError
-from wavediff.evaluation.coverage import density_and_coverage, log_spectrum
-from wavediff.evaluation.frechet import frechet, log_mel_statistics
-from wavediff.files import atomic_path, conf_folder
-from wavediff.tasks.autoencoder import Autoencoder
-from wavediff.tasks.checkpoint import load_task
-from wavediff.tasks.sampler import sampler_by_name
 
-BATCH = 100  # samples
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     if args.measure:
-        measure(args.measure, args)
+        measure(args.measure, args, _overrides(args.measure, args))
         return 0
-    began = time.monotonic()
+    if args.list:
+        for one in args.runs:
+            print(f"{one.name}\t{'done' if _read(args, one) else 'to do'}")
+        return 0
     with interruptible():
         _train_and_measure(args)
-    found = {run: _read(args, run) for run in args.runs}
-    minutes = (time.monotonic() - began) / 60
-    words = " ".join([f"--{k} {v}" for k, v in _changed(args).items()] + args.overrides)
-    command = (
-        f"Command: `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}), "
-        f"{minutes:.0f} minutes on {machine(args.jobs)}."
-    )
-    write_results(args.results, found, _held_out(args), args.samples, command)
+    write_page(args)
     print(args.results / "RESULTS.md")
     return 0
 
 
+def write_page(args: argparse.Namespace) -> None:
+    """Write the results of the runs, all of which are measured."""
+    found = {one: _read(args, one) for one in args.runs}
+    took = sum(
+        facts["training_seconds"] + sum(row["sampling_seconds"] for row in facts["rows"])
+        for facts in found.values()
+    )
+    words = " ".join([f"--{k} {v}" for k, v in _changed(args).items()] + args.overrides)
+    command = (
+        f"Command: `python tools/compare.py{' ' + words if words else ''}` (seed {args.seed}); "
+        f"{took / 60:.0f} core-minutes of training and sampling, on {machine(args.jobs)}."
+    )
+    notes = held_out(args) if any(one.method in NOTES for one in found) else None
+    write_results(args.results, found, notes, args.samples, command)
+
+
 def _train_and_measure(args: argparse.Namespace) -> None:
-    """Train and measure each method after those that it needs, `args.jobs` in parallel."""
-    build_source(_config(args).data)  # write the notes once, before the processes start
+    """Train and measure each run after those that it needs, `args.jobs` in parallel."""
+    for vocoder in {METHODS[one.method].vocoder for one in args.runs}:
+        build_source(recipe(args, vocoder).data)  # write the data once, before the processes start
     running = Processes()
-    needed = {run for method in METHODS.values() for _, run in method.needs}
-    waiting = sorted(args.runs, key=lambda run: run.name not in needed)  # others depend on these
-    done, futures = set(), {}
+    done = {one for one in args.runs if _read(args, one)}
+    waiting, futures = [one for one in args.runs if one not in done], {}
+    _say(f"{len(done)} of {len(args.runs)} trainings are done")
     with ThreadPoolExecutor(args.jobs) as pool:
         try:
             while waiting or futures:
-                for run in list(waiting):
-                    if {other for _, other in METHODS[run.method].needs} <= done:
-                        waiting.remove(run)
-                        futures[pool.submit(_one, run, args, running)] = run.name
+                for one in list(waiting):
+                    if len(futures) < args.jobs and {other for _, other in one.needs} <= done:
+                        waiting.remove(one)
+                        futures[pool.submit(_one, one, args, running)] = one
                 ended, _ = wait(futures, return_when=FIRST_COMPLETED)
                 for future in ended:
                     done.add(futures.pop(future))
-                    future.result()
+                    _say(f"{future.result()} ({len(done)} of {len(args.runs)})")
         except BaseException:
             running.stop()  # before the pool joins its threads
             raise
@@ -101,7 +108,9 @@ class Processes:
                 if self.stopped:
                     raise UserError("stopped")
                 env = {**os.environ, "OMP_NUM_THREADS": "1"}
-                child = subprocess.Popen(command, stdout=file, stderr=file, env=env)
+                child = subprocess.Popen(
+                    command, stdout=file, stderr=file, env=env, preexec_fn=_end_with_parent
+                )
                 self.children.add(child)
             code = child.wait()
             self.children.discard(child)
@@ -116,28 +125,36 @@ class Processes:
                 child.terminate()
 
 
-def _one(run: Run, args: argparse.Namespace, running: Processes) -> None:
+def _end_with_parent() -> None:
+    """Have this process terminated with its parent, even by kill -9, where the system can."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _one(run: Run, args: argparse.Namespace, running: Processes) -> str:
+    """Train and measure; returns what to say."""
     name, logs = run.name, args.out / "logs"
     folder, began = args.out / name, time.monotonic()
     command = [sys.executable, "-m", "wavediff.train", *_overrides(run, args)]
     running.call([*command, f"run_dir={folder}", "trainer.progress=false"], logs / f"{name}.log")
     trained = time.monotonic() - began
-    if _read(args, run) is None:
-        again = [sys.executable, __file__, "--measure", name, *_arguments(args)]
-        running.call(again, logs / f"{name}-measure.log")
+    again = [sys.executable, __file__, "--measure", name, *_arguments(args)]
+    running.call(again, logs / f"{name}-measure.log")
     total = time.monotonic() - began
-    print(
-        f"{name}: {trained:.0f} s of training, {total:.0f} s in total", file=sys.stderr, flush=True
-    )
+    return f"{name}: {trained:.0f} s of training, {total:.0f} s in total"
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _overrides(run: Run, args: argparse.Namespace) -> list[str]:
     words = [f"name={BASE}_{run.name}", *OmegaConf.to_container(OmegaConf.load(LIST))[run.method]]
     words += [f"data.root={args.data}", f"seed={args.seed + run.seed}"]
-    words += [f"{key}={args.out / other}" for key, other in METHODS[run.method].needs]
+    words += [f"{key}={args.out / other.name}" for key, other in run.needs]
     part = []
     if run.share < 1:  # the first notes: those held out stay held out
-        part = [f"data.count={round(run.share * _config(args).data.count)}"]
+        part = [f"data.count={round(run.share * recipe(args).data.count)}"]
     return [*words, *args.overrides, *part]
 
 
@@ -145,120 +162,6 @@ def _arguments(args: argparse.Namespace) -> list[str]:
     """Arguments for a measuring process."""
     words = ["--out", str(args.out), "--data", str(args.data), "--seed", str(args.seed)]
     return [*words, "--samples", str(args.samples), *args.overrides]
-
-
-def _config(args: argparse.Namespace):
-    with initialize_config_dir(str(conf_folder().resolve()), version_base=None):
-        words = [f"recipe={BASE}", f"data.root={args.data}", *args.overrides]
-        return compose("train", words)
-
-
-def _notes(args: argparse.Namespace, part: str) -> tuple[Tensor, int]:
-    """Notes of a held-out part of the split: ([n, time], sample rate)."""
-    config = _config(args)
-    source, loader = build_source(config.data)
-    clips = build_split(source, loader)[part]
-    rate = config.task.sample_rate
-    found = Utterances(clips, rate, loader.normalize)
-    return torch.cat([found[i]["audio"] for i in range(len(found))]), rate
-
-
-@torch.no_grad()
-def measure(run: Run, args: argparse.Namespace) -> None:
-    """Sample a trained method with each budget of network calls and write the results as JSON."""
-    torch.set_num_threads(1)
-    audio, rate = _notes(args, "test")
-    reference = log_mel_statistics(audio, rate)
-    spectra = log_spectrum(audio[spread(len(audio), args)])
-    task = load_task(args.out / run.name)
-    rows = []
-    for label, sampler, calls in _plan(run.method, task):
-        began = time.perf_counter()
-        sounds = _sounds(task, sampler, args.samples, args.seed + run.seed)
-        seconds = time.perf_counter() - began
-        density, coverage = density_and_coverage(spectra, log_spectrum(sounds))
-        rows.append(
-            {
-                "method": run.method,
-                "run": run.name,
-                "sampler": label,
-                "calls": calls,
-                "frechet": frechet(reference, log_mel_statistics(sounds, rate)),
-                "density": round(density, 4),
-                "coverage": round(coverage, 4),
-                "sampling_seconds": round(seconds, 2),
-            }
-        )
-        print(rows[-1], file=sys.stderr, flush=True)
-    facts = {"made_with": _made_with(args, task), "parameters": _size(task.network)}
-    facts |= {"training_seconds": task.extra["seconds"], "steps": task.extra["step"]}
-    with atomic_path(args.out / run.name / "frechet.json") as path:
-        path.write_text(json.dumps(facts | {"rows": rows}, indent=1) + "\n")
-
-
-def spread(n: int, args: argparse.Namespace) -> Tensor:
-    """Indices of as many of ``n`` notes as sounds are sampled, of all instruments."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(args.seed))[: args.samples]
-
-
-def _plan(name: str, task: nn.Module) -> list[tuple[str, Sampler | None, int]]:
-    """(name of the sampler, sampler with its steps, network calls) for each budget."""
-    if isinstance(task, Autoencoder):
-        return [("decoder", None, 1)]
-    chosen = [task.sampler, *map(sampler_by_name, METHODS[name].others)]
-    samplers = {sampler.method.name: sampler for sampler in chosen}
-    plan = []
-    for label, sampler in samplers.items():
-        counts = set()
-        for budget in METHODS[name].calls:
-            for steps in range(budget, 0, -1):
-                chosen = sampler.with_steps(steps)
-                calls = count_calls(chosen, task)
-                if calls <= budget:
-                    if calls not in counts:
-                        counts.add(calls)
-                        plan.append((label, chosen, calls))
-                    break
-    return plan
-
-
-def count_calls(sampler: Sampler, task: nn.Module) -> int:
-    """Number of calls of the denoiser for one batch."""
-    calls = 0
-
-    def denoise(x: Tensor, t: Tensor, cond: object) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return torch.zeros_like(x)
-
-    denoise.schedule, denoise.prediction = task.denoiser.schedule, task.denoiser.prediction
-    sampler(denoise, torch.zeros(1, 1, 1))
-    return calls
-
-
-def _sounds(task: nn.Module, sampler: Sampler | None, n: int, seed: int) -> Tensor:
-    """Samples ``[n, time]``, equally many per class."""
-    if sampler is None:
-        frames = task.network.frames(task.crop_length)
-        generator = torch.Generator().manual_seed(seed)
-        latent = torch.randn(n, task.network.latent_channels, frames, generator=generator)
-        return torch.cat([task.decode(part, task.crop_length) for part in latent.split(BATCH)])
-    parts = []
-    for label in range(task.labels):
-        first, last = n * label // task.labels, n * (label + 1) // task.labels
-        for begin in range(first, last, BATCH):
-            n_here = min(BATCH, last - begin)
-            sounds = task.generate(n_here, label=label, sampler=sampler, seed=seed, first=begin)
-            parts += [sounds[:, 0]]
-    return torch.cat(parts)
-
-
-def _made_with(args: argparse.Namespace, task: nn.Module) -> dict:
-    return {"samples": args.samples, "seed": args.seed, "step": task.extra["step"]}
-
-
-def _size(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
 
 
 def _read(args: argparse.Namespace, run: Run) -> dict | None:
@@ -270,18 +173,9 @@ def _read(args: argparse.Namespace, run: Run) -> dict | None:
         return None
     if (folder / "frechet.json").stat().st_mtime < (folder / "model.safetensors").stat().st_mtime:
         return None
-    made = found["made_with"]
-    return found if (made["samples"], made["seed"]) == (args.samples, args.seed) else None
-
-
-def _held_out(args: argparse.Namespace) -> Notes:
-    """How other held-out notes compare with those that models are compared with."""
-    held_out, rate = _notes(args, "test")
-    others, _ = _notes(args, "validation")
-    some, real = others[spread(len(others), args)], held_out[spread(len(held_out), args)]
-    distance = frechet(log_mel_statistics(held_out, rate), log_mel_statistics(some, rate))
-    best = density_and_coverage(log_spectrum(real), log_spectrum(some))
-    return Notes((len(held_out), len(others)), distance, *best)
+    made_with = {"samples": args.samples, "seed": args.seed}
+    made_with["trained_by"] = _overrides(run, args)
+    return found if found["made_with"] == made_with else None
 
 
 def _changed(args: argparse.Namespace) -> dict[str, object]:
@@ -291,8 +185,9 @@ def _changed(args: argparse.Namespace) -> dict[str, object]:
     changed = {n: getattr(args, n) for n in names if getattr(args, n) != getattr(defaults, n)}
     if "shares" in changed:
         changed["shares"] = " ".join(f"{share:g}" for share in args.shares)
-    if args.methods != defaults.methods:
-        changed["methods"] = ",".join(args.methods)
+    for name in ("methods", "study"):
+        if getattr(args, name) != getattr(defaults, name):
+            changed[name] = ",".join(getattr(args, name)) or '""'
     return changed
 
 
@@ -306,6 +201,10 @@ def _methods(text: str) -> list[str]:
         )
     needed = {run for name in names for _, run in METHODS[name].needs}
     return [name for name in METHODS if name in {*names, *needed}]
+
+
+def _studied(text: str) -> list[str]:
+    return _methods(text) if text.strip() else []
 
 
 def _share(text: str) -> float:
@@ -334,17 +233,21 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=positive_int, default=500, help="sounds per row")
     parser.add_argument("--seed", type=non_negative_int, default=0)
     parser.add_argument(
-        "--seeds", type=positive_int, default=5, help=f"trainings of {' and '.join(STUDIED)} each"
-    )
+        "--study", type=_studied, default=list(STUDIED), metavar="NAME,NAME",
+        help="methods that are trained with several seeds and on parts of the notes (default: "
+        f"{', '.join(STUDIED)})",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=positive_int, default=5, help="trainings of each of them")
     parser.add_argument(
         "--shares", type=_share, nargs="*", default=[0.05, 0.2], metavar="SHARE",
-        help=f"of the notes, on which {' and '.join(STUDIED)} are trained as well",
+        help="of the notes, on which they are trained as well (default: 0.05 0.2)",
     )  # fmt: skip
     parser.add_argument("--jobs", type=positive_int, default=2, help="processes of one core")
+    parser.add_argument("--list", action="store_true", help="list the trainings, and end")
     parser.add_argument("--measure", type=Run.parse, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.out, args.data = args.out.expanduser(), args.data.expanduser()
-    args.runs = runs(args.methods, args.seeds, args.shares)
+    args.runs = runs(args.methods, args.study, args.seeds, args.shares)
     return args
 
 

@@ -402,8 +402,16 @@ def test_a_run_is_fine_tuned_to_few_calls_and_not_by_another_sampler(words, tmp_
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["recipe=tiny_generate"], "the features that are matched are those of true signals"),
-        (["recipe=tiny", "objective=adversarial"], "a vocoder has losses on the estimate of an"),
+        (["recipe=tiny_generate"], "features and mels are compared with those of true signals"),
+        (
+            ["recipe=tiny", "objective=adversarial", "task.mr_stft_weight=1", "task.mel_weight=2"],
+            "objective=adversarial makes no estimate for the loss of task.mr_stft_weight: give "
+            "task.mr_stft_weight=0 task.mel_weight=0",
+        ),
+        (
+            ["recipe=tiny", "objective=adversarial", "adversarial.feature_weight=0"],
+            "a vocoder needs a loss that compares with the true signal",
+        ),
         (["recipe=tiny_autoencoder"], "adversarial training compares audio with true signals"),
         (["recipe=sunspots"], "adversarial training compares audio with true signals"),
         (["recipe=tiny", "adversarial.weight=-1"], "cannot build wavediff.diffusion.adversarial"),
@@ -483,6 +491,36 @@ def test_a_generator_learns_from_a_critic_alone_and_resumes_bit_by_bit(notes, tm
 def test_a_gan_without_a_critic_is_refused(notes, capsys):
     assert run(main, notes("run", "objective=adversarial")) == 2
     assert "add adversarial=wavegan" in capsys.readouterr().err
+
+
+HIFIGAN = ["objective=adversarial", "adversarial=hifigan_small", "prediction=x0"]
+HIFIGAN += ["schedule=rectified_flow", "sampler=one_step", "adversarial.discriminator.scales=1"]
+
+
+def test_a_vocoder_learns_by_hifigan_s_losses_alone_and_resumes_bit_by_bit(words, tmp_path, capsys):
+    split = [*HIFIGAN, "trainer.checkpoint_every=2", "trainer.keep_last=9", "trainer.max_steps=4"]
+    assert run(main, words("whole", *split)) == 0
+    assert "are shown what the sampler makes in 1 network call" in capsys.readouterr().err
+    first, last = (
+        torch.load(tmp_path / "whole" / "checkpoints" / f"step-{step:09}.pt", weights_only=True)
+        for step in (2, 4)
+    )
+    for part in ("network", "adversary"):
+        assert not same({part: first[part]}, {part: last[part]})
+    checkpoints = tmp_path / "again" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save(first, checkpoints / "step-000000002.pt")
+    assert run(main, words("again", *split, "trainer.accept_changes=true")) == 0
+    assert same(checkpoint(tmp_path / "again"), checkpoint(tmp_path / "whole"))
+    task = load_task(tmp_path / "whole")
+    audio = task(torch.full((80, 8), -4.0), mel_scale="ln")
+    assert audio.isfinite().all()
+    assert audio.std() > 0
+
+
+def test_a_vocoder_without_a_discriminator_is_told_of_hifigan_s(words, capsys):
+    assert run(main, words("run", "objective=adversarial")) == 2
+    assert "add adversarial=hifigan" in capsys.readouterr().err
 
 
 def test_a_student_learns_from_a_teacher_and_resumes_bit_by_bit(notes, tmp_path: Path, capsys):

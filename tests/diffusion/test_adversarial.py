@@ -8,6 +8,7 @@ from wavediff.diffusion.adversarial import (
     feature_matching,
     generator_loss,
     gradient_penalty,
+    summed_feature_matching,
 )
 
 
@@ -160,7 +161,61 @@ def test_the_penalty_is_taken_between_both():
     torch.testing.assert_close(gradient_penalty(Square(), x, x_hat, u), expected)
 
 
-@pytest.mark.parametrize("name", ["weight", "feature_weight", "delay", "penalty"])
+def test_summed_features_are_those_of_hifigan_s_equation():
+    """Sum over parts and layers of the mean absolute difference, the score's included."""
+    real = [[torch.zeros(2, 1, 4), torch.zeros(2, 3)], [torch.ones(2, 2), torch.zeros(2, 1)]]
+    fake = [[torch.full((2, 1, 4), 0.5), torch.full((2, 3), -2.0)], [torch.ones(2, 2),
+            torch.tensor([[3.0], [0.0]])]]  # fmt: skip
+    expected = torch.tensor([0.5 + 2 + 0 + 3, 0.5 + 2 + 0 + 0])
+    torch.testing.assert_close(summed_feature_matching(real, fake), expected)
+
+
+class Twice(nn.Module):
+    """Two equal parts: what is summed is twice what is averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.toy = Toy()
+
+    def forward(self, audio: Tensor, label: Tensor | None = None) -> list[list[Tensor]]:
+        return 2 * self.toy(audio)
+
+
+class Offset(nn.Module):
+    """A mel that is the signal itself, with another scale."""
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return 10 * audio[:, 0]
+
+
+def test_hifigan_s_losses_of_known_scores_and_spectra():
+    """L_G = sum (D(x_hat) - 1)^2 + 2 L_FM + 45 L_mel; L_D = sum (D(x) - 1)^2 + D(x_hat)^2."""
+    x, x_hat = torch.full((2, 1, 4), 1.0), torch.full((2, 1, 4), 0.5, requires_grad=True)
+    objective = Adversarial(Twice(), summed=True, mel=Offset(), mel_weight=45.0)
+    losses = objective(x_hat, x)
+    # D(x) = 0.4 and D(x_hat) = 0.25; the features differ by 1, the scores by 0.15
+    expected = {"discriminator": 2 * (0.6**2 + 0.25**2), "adversarial": 2 * 0.75**2}
+    expected |= {"feature_matching": 2 * 1.15, "mel": 5.0}
+    expected["generator"] = 2 * 0.75**2 + 2 * 2 * 1.15 + 45 * 5.0
+    assert losses.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], torch.full((2,), value), msg=name)
+    losses["generator"].mean().backward()
+    assert objective.discriminator.toy.weight.grad is None
+    # per sample, of 8: the score 2 * 2 (D - 1) w, features 2 * 2 * -(2 + w), mel 45 * -10
+    slope = (2 * 2 * -0.75 * 0.3 - 2 * 2 * 2.3 - 450) / 8
+    torch.testing.assert_close(x_hat.grad, torch.full((2, 1, 4), slope))
+    assert set(objective(x_hat, x, train_generator=False)) == {"discriminator"}
+
+
+def test_sums_and_mels_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="is for least squares"):
+        Adversarial(Toy(), summed=True, loss="wasserstein")
+    with pytest.raises(ValueError, match="needs a mel: choose one"):
+        Adversarial(Toy(), mel_weight=45.0)
+
+
+@pytest.mark.parametrize("name", ["weight", "feature_weight", "delay", "penalty", "mel_weight"])
 def test_negative_numbers_are_refused(name):
     with pytest.raises(ValueError, match="must not be negative"):
         Adversarial(Toy(), **{name: -1})

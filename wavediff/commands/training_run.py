@@ -343,8 +343,8 @@ def _adversary(
     if not config:
         if not alone:
             raise UserError(
-                "this objective has no loss of its own: add adversarial=wavegan, or choose another "
-                "objective"
+                "this objective has no loss of its own: add adversarial="
+                f"{'hifigan' if task.paired else 'wavegan'}, or choose another objective"
             )
         return None
     if not task.adversarial:
@@ -353,15 +353,22 @@ def _adversary(
             f"({type(task).__name__}) makes none: leave adversarial out, or use a recipe of a "
             "vocoder, an enhancer or a generator"
         )
-    if not alone and task.paired:
+    compared = [key for key in ("feature_weight", "mel_weight") if config.get(key)]
+    weights = [name for name in task.estimate_weights if getattr(task, name)]
+    if not alone and weights:
         raise UserError(
-            f"{task.title} has losses on the estimate of an objective, which objective=adversarial "
-            "does not make: choose another objective"
+            f"objective=adversarial makes no estimate for the loss of task.{weights[0]}: give "
+            f"{' '.join(f'task.{name}=0' for name in weights)}, or choose another objective"
         )
-    if not task.paired and config.get("feature_weight"):
+    if not alone and task.paired and not compared:
         raise UserError(
-            f"the features that are matched are those of true signals, and {task.title} makes "
-            "others: give adversarial.feature_weight=0, or adversarial=wavegan"
+            f"{task.title} needs a loss that compares with the true signal: give "
+            "adversarial=hifigan, or another objective"
+        )
+    if not task.paired and compared:
+        raise UserError(
+            f"features and mels are compared with those of true signals, and {task.title} makes "
+            f"others: give adversarial.{compared[0]}=0, or adversarial=wavegan"
         )
     options = dict(config)
     optimizer = partial(

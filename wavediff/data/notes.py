@@ -81,6 +81,15 @@ def notes(
     return labelled(folder, files, list(INSTRUMENTS))
 
 
+def semitone(instrument: str, number: int, seed: int = 0) -> int:
+    """The pitch of a note of ``notes(..., seed=seed)``, in semitones above the lowest."""
+    return _semitone(np.random.default_rng((seed, list(INSTRUMENTS).index(instrument), number)))
+
+
+def _semitone(rng: np.random.Generator) -> int:
+    return int(rng.integers(SEMITONES + 1))
+
+
 def note(
     instrument: str, seconds: float, sample_rate: int, seed: int | tuple[int, ...] = 0
 ) -> Tensor:
@@ -98,7 +107,7 @@ def note(
     kind = INSTRUMENTS[instrument]
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * sample_rate)) / sample_rate
-    pitch = MIN_HZ * 2 ** ((rng.integers(SEMITONES + 1) + rng.normal(0, 0.05)) / 12)
+    pitch = MIN_HZ * 2 ** ((_semitone(rng) + rng.normal(0, 0.05)) / 12)
     slope = kind.slope * rng.uniform(0.85, 1.15)
     k = np.arange(1, int(0.47 * sample_rate / pitch) + 1)[:, None]
     frequency = k * pitch * np.sqrt(1 + kind.stretch * k**2)

@@ -1,5 +1,5 @@
 """Adversarial losses: least squares (Mao et al. 2017), Wasserstein with a gradient penalty
-(Gulrajani et al. 2017) and feature matching (Larsen et al. 2016).
+(Gulrajani et al. 2017), feature matching (Larsen et al. 2016) and the sums of HiFi-GAN.
 
 A discriminator is called with signals ``[batch, 1, time]`` and their classes ``[batch]`` or None.
 It returns, for each of its parts, the outputs of the part's layers, each ``[batch, ...]``, the
@@ -75,6 +75,15 @@ def feature_matching(real: Layers, fake: Layers) -> Tensor:
     return reduce(add, errors) / len(errors)
 
 
+def summed_feature_matching(real: Layers, fake: Layers) -> Tensor:
+    """The sum of mean |D^l(x) - D^l(x_hat)| of each item over parts and layers, ``[batch]``.
+
+    HiFi-GAN, Kong et al. 2020, eq. 4; as in their code, the score is one of the layers.
+    """
+    pairs = (pair for parts in zip(real, fake, strict=True) for pair in zip(*parts, strict=True))
+    return reduce(add, (item_mean((a - b).abs()) for a, b in pairs))
+
+
 class Adversarial(nn.Module):
     """A discriminator with the weights of the adversarial losses.
 
@@ -87,9 +96,16 @@ class Adversarial(nn.Module):
             discriminator does not degrade a trained network; 0 or more.
         loss: ``least_squares``, or ``wasserstein``: E[D(x_hat)] - E[D(x)].
         penalty: weight of ``gradient_penalty`` in the discriminator's loss, 0 or more.
+        summed: whether the least-squares losses are summed over the parts, and the features'
+            errors over parts and layers, as in HiFi-GAN (Kong et al. 2020, eq. 5 and 6), instead
+            of averages of relative errors.
+        mel: a log-mel front-end, called with signals ``[batch, 1, time]``.
+        mel_weight: of the mean absolute error of the generated signals' mel (eq. 3), added to the
+            training objective; 0 or more. It needs estimates of the real signals.
 
     Raises:
-        ValueError: if a number is negative, or for an unknown loss.
+        ValueError: if a number is negative, for an unknown loss, a Wasserstein loss that is summed,
+            or a ``mel_weight`` without a ``mel``.
     """
 
     def __init__(
@@ -100,18 +116,27 @@ class Adversarial(nn.Module):
         delay: int = 0,
         loss: Literal["least_squares", "wasserstein"] = "least_squares",
         penalty: float = 0.0,
+        summed: bool = False,
+        mel: nn.Module | None = None,
+        mel_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        if not (weight >= 0 and feature_weight >= 0 and delay >= 0 and penalty >= 0):
+        numbers = weight, feature_weight, delay, penalty, mel_weight
+        if not all(number >= 0 for number in numbers):
             raise ValueError(
-                "weight, feature_weight, delay and penalty must not be negative, "
-                f"not {weight}, {feature_weight}, {delay}, {penalty}"
+                "weight, feature_weight, delay, penalty and mel_weight must not be negative, "
+                f"not {', '.join(map(str, numbers))}"
             )
         if loss not in ("least_squares", "wasserstein"):
             raise ValueError(f"loss must be least_squares or wasserstein, not {loss!r}")
+        if not isinstance(summed, bool) or (summed and loss == "wasserstein"):
+            raise ValueError(f"summed must be true or false, and is for least squares: {summed}")
+        if mel_weight and mel is None:
+            raise ValueError(f"mel_weight={mel_weight} needs a mel: choose one, or mel_weight=0")
         self.discriminator = discriminator
         self.weight, self.feature_weight, self.delay = weight, feature_weight, delay
         self.wasserstein, self.penalty = loss == "wasserstein", penalty
+        self.summed, self.mel, self.mel_weight = summed, mel, mel_weight
 
     def forward(
         self,
@@ -125,8 +150,8 @@ class Adversarial(nn.Module):
         """The losses of each item, ``[batch]``, by name.
 
         ``discriminator`` has gradients with respect to the discriminator only, and ``generator``,
-        the weighted sum of ``adversarial`` and ``feature_matching``, with respect to the estimate
-        only: one backward pass through their sum trains both.
+        the weighted sum of ``adversarial``, ``feature_matching`` and ``mel``, with respect to the
+        estimate only: one backward pass through their sum trains both.
 
         Args:
             estimate, reference: generated and real signals, ``[batch, 1, time]``.
@@ -136,25 +161,30 @@ class Adversarial(nn.Module):
         """
         real = self.discriminator(reference, label)
         detached = self.discriminator(estimate.detach(), label)
+        parts = len(real) if self.summed else 1
         if self.wasserstein:
             losses = {"discriminator": mean_score(detached) - mean_score(real)}
         else:
-            losses = {"discriminator": discriminator_loss(real, detached)}
+            losses = {"discriminator": parts * discriminator_loss(real, detached)}
         if self.penalty:
             u = torch.rand(len(reference)) if u is None else u
             losses["penalty"] = gradient_penalty(self.discriminator, reference, estimate, u, label)
             losses["discriminator"] = losses["discriminator"] + self.penalty * losses["penalty"]
-        if train_generator:
-            with frozen(self.discriminator):
-                fake = self.discriminator(estimate, label)
-            losses["adversarial"] = -mean_score(fake) if self.wasserstein else generator_loss(fake)
-            losses["generator"] = self.weight * losses["adversarial"]
-            if self.feature_weight:
-                targets = [[layer.detach() for layer in part] for part in real]
-                losses["feature_matching"] = feature_matching(targets, fake)
-                losses["generator"] = (
-                    losses["generator"] + self.feature_weight * losses["feature_matching"]
-                )
+        if not train_generator:
+            return losses
+        with frozen(self.discriminator):
+            fake = self.discriminator(estimate, label)
+        score = -mean_score(fake) if self.wasserstein else parts * generator_loss(fake)
+        found = {"adversarial": (self.weight, score)}
+        if self.feature_weight:
+            targets = [[layer.detach() for layer in part] for part in real]
+            match = summed_feature_matching if self.summed else feature_matching
+            found["feature_matching"] = self.feature_weight, match(targets, fake)
+        if self.mel_weight and self.mel is not None:
+            error = (self.mel(estimate) - self.mel(reference)).abs()
+            found["mel"] = self.mel_weight, item_mean(error)
+        losses |= {name: loss for name, (_, loss) in found.items()}
+        losses["generator"] = reduce(add, (weight * loss for weight, loss in found.values()))
         return losses
 
 

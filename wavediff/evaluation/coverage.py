@@ -53,13 +53,13 @@ def expected_coverage(n: int, m: int, k: int = NEIGHBOURS) -> float:
     return 1 - missed
 
 
-def log_spectrum(audio: Tensor) -> Tensor:
+def log_spectrum(audio: Tensor, floor: float = FLOOR) -> Tensor:
     """Log magnitudes of a whole short sound, ``[n, time / 2 + 1]`` of ``audio [n, time]``.
 
-    Relative to its largest one, down to ``FLOOR``: pitch and timbre, whatever the loudness and the
+    Relative to its largest one, down to ``floor``: pitch and timbre, whatever the loudness and the
     phases.
     """
     window = torch.hann_window(audio.shape[-1], dtype=torch.float64, device=audio.device)
     magnitudes = torch.fft.rfft(audio.double() * window).abs()
     largest = magnitudes.amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return (magnitudes / largest).clamp(min=FLOOR).log()
+    return (magnitudes / largest).clamp(min=floor).log()

@@ -75,6 +75,13 @@ class Enhancer(DiffusionTask):
     command = "enhance"
     title = "an enhancer"
     adversarial = tunable = True
+    estimate_weights = (
+        "magnitude_weight",
+        "l1_weight",
+        "mr_stft_weight",
+        "snr_weight",
+        "pesq_weight",
+    )
     advice = (
         "give enhancer-16k, or the run folder of a recipe for enhancement (wavediff train "
         "recipe=enhance_folder data.root=FOLDER data.mix.noise=NOISES)"

@@ -47,6 +47,7 @@ class Task(nn.Module):
         labels: number of classes or speakers of the network, 0 for none.
         adversarial: whether it can be trained with discriminators, by ``generated``.
         paired: whether ``generated`` returns estimates of the true signals, not others like them.
+        estimate_weights: names of its weights of losses on the objective's estimate of x_0.
         tunable: whether the time grid of its sampler can be searched, by ``examples``.
         config: configuration for ``build_task``.
         extra: further values in the checkpoint (steps, seed, names of labels).
@@ -62,6 +63,7 @@ class Task(nn.Module):
     labels: int = 0
     adversarial: ClassVar[bool] = False
     paired: ClassVar[bool] = True
+    estimate_weights: ClassVar[tuple[str, ...]] = ()
     tunable: ClassVar[bool] = False
 
     def __init__(self) -> None:

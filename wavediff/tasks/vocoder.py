@@ -51,6 +51,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
     command = "vocode"
     title = "a vocoder"
     adversarial = tunable = True
+    estimate_weights = ("mr_stft_weight", "mel_weight")
     advice = (
         "give vocoder-en-22k, or the run folder of a recipe for vocoding (wavediff train "
         "recipe=folder data.root=FOLDER)"
