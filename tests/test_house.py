@@ -26,11 +26,11 @@ ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
 FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}
 SHARED = {
-    "arguments", "composing", "evaluate_arguments", "live_blocks", "live_devices", "live_keys",
-    "live_loop", "live_meter", "live_portaudio", "live_record", "outputs", "pcm_pipe", "pipes",
-    "progress", "restoration_arguments", "search_figures", "search_loop", "search_report",
-    "search_setting", "search_space", "search_study", "search_trial", "series_arguments",
-    "training_run",
+    "arguments", "composing", "corpus", "corpus_files", "evaluate_arguments", "live_blocks",
+    "live_devices", "live_keys", "live_loop", "live_meter", "live_portaudio", "live_record",
+    "manifest", "outputs", "pcm_pipe", "pipes", "progress", "ray_workers", "restoration_arguments",
+    "search_figures", "search_loop", "search_report", "search_setting", "search_space",
+    "search_study", "search_trial", "series_arguments", "training_run", "vocode_jobs",
 }  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
