@@ -40,7 +40,8 @@ def corpus(tmp_path) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(FILES):
-        soundfile.write(folder / f"{number:02}.wav", 0.1 * rng.standard_normal(SECONDS * RATE), RATE)
+        noise = 0.1 * rng.standard_normal(SECONDS * RATE)
+        soundfile.write(folder / f"{number:02}.wav", noise, RATE)
     return folder
 
 

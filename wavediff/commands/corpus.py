@@ -72,6 +72,16 @@ def shard(text: str) -> Shard:
     return Shard(number, count)
 
 
+def cluster(text: str) -> str:
+    """An argparse type: where a Ray cluster is."""
+    host, _, port = text.rpartition(":")
+    if text in ("auto", "local") or (host and port.isdecimal() and int(port) < 1 << 16):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{shorten(text)!r} is not a cluster: give HOST:PORT (6379 is Ray's), auto or local"
+    )
+
+
 def add_corpus(parser: Parser, what: str = "files") -> None:
     """--shard, --ray, --workers and --manifest.
 
@@ -82,7 +92,7 @@ def add_corpus(parser: Parser, what: str = "files") -> None:
     add("--shard", shard, "K/N", f"of the sorted {what}, every N-th from the K-th on")
     add(
         "--ray",
-        str,
+        cluster,
         "CLUSTER",
         f"share the {what} among a Ray cluster's machines: its HOST:PORT, auto (that which runs "
         "here) or local (begin one here)",
@@ -104,8 +114,6 @@ def require_corpus(arguments: argparse.Namespace) -> None:
     if arguments.workers is not None and arguments.ray is None:
         raise UserError("--workers is for --ray: leave it out, or add --ray")
     if arguments.ray is not None:
-        if not arguments.ray.strip():
-            raise UserError("--ray is empty: give HOST:PORT, auto or local")
         from importlib.util import find_spec
 
         if find_spec("ray") is None:

@@ -65,26 +65,33 @@ def on_ray(
     tasks = [tuple(files[k : k + at_once]) for k in range(0, len(files), at_once)]
     failures: dict[Path, str] = {}
     stdout = sys.stdout  # on which Ray would tell of nodes that are lost
-    with contextlib.redirect_stdout(sys.stderr), Bar(total=len(files), unit="file", delay=1) as bar:
-        for task, answer in on_cluster(arguments.ray, recipe(arguments, make), tasks):
-            outcomes, told = _ended(task) if answer is None else answer
-            for line in told:
-                if first_time(line := _as_given(line, task, given)):
-                    tqdm.write(line, file=sys.stderr)
-            for place, outcome in outcomes.items():
-                source, target = given[place]
-                if outcome.error is None:
-                    tqdm.write(str(target), file=stdout)
-                else:
-                    sentence = _as_given(outcome.error, task, given)
-                    outcome = Outcome(None, outcome.wall, sentence)
-                    failures[target] = sentence
-                manifest.add(source, target, outcome)
-            stdout.flush()
-            bar.update(len(outcomes))
-    remove_left_over.cache_clear()  # of the workers that were lost
-    for folder in {target.parent for _, target in pairs}:
-        remove_left_over(folder)
+    results = on_cluster(arguments.ray, recipe(arguments, make), tasks)
+    try:
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            contextlib.closing(results) as done,
+            Bar(total=len(files), unit="file", delay=1) as bar,
+        ):
+            for task, answer in done:
+                outcomes, told = _ended(task) if answer is None else answer
+                for line in told:
+                    if first_time(line := _as_given(line, task, given)):
+                        tqdm.write(line, file=sys.stderr)
+                for place, outcome in outcomes.items():
+                    source, target = given[place]
+                    if outcome.error is None:
+                        tqdm.write(str(target), file=stdout)
+                    else:
+                        sentence = _as_given(outcome.error, task, given)
+                        outcome = Outcome(None, outcome.wall, sentence)
+                        failures[target] = sentence
+                    manifest.add(source, target, outcome)
+                stdout.flush()
+                bar.update(len(outcomes))
+    finally:  # what workers that were ended have left
+        remove_left_over.cache_clear()
+        for folder in {target.parent for _, target in pairs}:
+            remove_left_over(folder)
     return failures
 
 

@@ -10,10 +10,11 @@ import argparse
 import contextlib
 import math
 import os
+import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +30,8 @@ Answer = TypeVar("Answer")
 MOST_TRIES = 3  # of a task that ends its worker
 MOST_STARTS = 5  # of workers that are lost before any has started
 OBJECT_STORE = 80 << 20  # bytes, of a cluster begun here: Ray's least
-WAITING = 10.0  # seconds without a worker after which that is told
+WAITING = 60.0  # seconds without a worker after which that is told
+LISTENING = 10.0  # seconds in which a cluster must answer
 POLL = 1.0
 
 
@@ -101,27 +103,22 @@ class Pool(Generic[Task, Answer]):
     busy: dict[Any, tuple[Any, Waiting[Task]]] = field(default_factory=dict)
     idle: list[Any] = field(default_factory=list)
     lost: int = 0  # that could not start, since the last that could
-
-    def room(self) -> int:
-        """How many workers the cluster has room for, or how many are asked for."""
-        if self.recipe.workers is not None:
-            return self.recipe.workers
-        has = self.ray.cluster_resources()
-        gpus = int(has.get("GPU", 0)) if self.recipe.gpu else 0
-        return gpus or int(has.get("CPU", 0) / self.recipe.threads)
+    looked: float = -math.inf  # when the cluster was looked at
 
     def grow(self, tasks: int) -> None:
-        """Begin workers until there is one for each task, or no room."""
+        """Begin workers until there is one for each task, or no room; looks once in a while."""
         here = len(self.starting) + len(self.busy) + len(self.idle)
-        if here >= tasks:
+        if here >= tasks or time.monotonic() < self.looked + POLL:
             return
-        recipe = self.recipe
-        has_gpu = recipe.gpu and self.ray.cluster_resources().get("GPU", 0) >= 1
-        options = {"num_cpus": recipe.threads, "num_gpus": int(has_gpu), "max_restarts": 0}
-        for _ in range(min(tasks, self.room()) - here):
+        recipe, has = self.recipe, self.ray.cluster_resources()
+        gpus = int(has.get("GPU", 0)) if recipe.gpu else 0
+        room = recipe.workers or gpus or int(has.get("CPU", 0) / recipe.threads)
+        options = {"num_cpus": recipe.threads, "num_gpus": int(gpus > 0), "max_restarts": 0}
+        for _ in range(min(tasks, room) - here):
             worker = self.ray.remote(**options)(Worker).remote()
             begun = worker.start.remote(recipe.make, recipe.arguments, recipe.threads)
             self.starting[begun] = worker
+        self.looked = time.monotonic()
 
     def started(self, ref: Any) -> None:
         """A worker has started, or could not."""
@@ -129,6 +126,7 @@ class Pool(Generic[Task, Answer]):
         try:
             version, wrong = self.ray.get(ref)
         except self.ray.exceptions.RayError as error:
+            self.end(worker)
             self.lost += 1
             if self.lost >= MOST_STARTS and not self.busy:
                 raise UserError(
@@ -136,6 +134,7 @@ class Pool(Generic[Task, Answer]):
                     "has wavediff and enough memory"
                 ) from error
             return
+        self.idle.append(worker)
         if wrong is not None:
             raise UserError(f"a worker of the cluster: {wrong}")
         if version != __version__:
@@ -144,7 +143,6 @@ class Pool(Generic[Task, Answer]):
                 "the same on all"
             )
         self.lost = 0
-        self.idle.append(worker)
 
     def give(self, waiting: Waiting[Task]) -> None:
         """Have an idle worker do a task."""
@@ -156,7 +154,9 @@ class Pool(Generic[Task, Answer]):
         worker, waiting = self.busy.pop(ref)
         try:
             answer = self.ray.get(ref)
-        except self.ray.exceptions.RayActorError:
+        except self.ray.exceptions.RayTaskError:  # a fault of ours
+            raise
+        except self.ray.exceptions.RayError:
             self.end(worker)
             return waiting, None
         self.idle.append(worker)
@@ -181,7 +181,7 @@ class Pool(Generic[Task, Answer]):
 
 def on_cluster(
     address: str, recipe: Recipe[Task, Answer], tasks: Sequence[Task]
-) -> Iterator[tuple[Task, Answer | None]]:
+) -> Generator[tuple[Task, Answer | None], None, None]:
     """Do tasks on a cluster; yields each with its answer, as they come.
 
     The tasks of a lost worker, or of a lost node, are done by others, in parts where they have any.
@@ -206,7 +206,7 @@ def on_cluster(
 
 def _done(
     pool: Pool[Task, Answer], queue: deque[Waiting[Task]]
-) -> Iterator[tuple[Task, Answer | None]]:
+) -> Generator[tuple[Task, Answer | None], None, None]:
     patience = time.monotonic() + WAITING
     while queue or pool.busy:
         pool.grow(len(queue) + len(pool.busy))
@@ -254,24 +254,18 @@ def _connected(address: str) -> Iterator[Any]:
     Raises:
         UserError: where there is none at that address.
     """
-    quiet = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns about GPUs
-    }
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
+    if address not in ("auto", "local"):
+        _require_listening(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns about GPUs
     import ray
 
     own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    options = own if address == "local" else {}
     try:
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            **(own if address == "local" else {}),
-        )
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError, OSError) as error:
-        raise UserError(_no_cluster(address, error)) from error
+        raise UserError(_no_cluster(address, _reason(error))) from error
     with interruptible():  # Ray has its own way with SIGTERM
         try:
             yield ray
@@ -279,15 +273,29 @@ def _connected(address: str) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _no_cluster(address: str, error: Exception) -> str:
+def _require_listening(address: str) -> None:
+    """See that something listens at HOST:PORT, for which Ray would wait for minutes.
+
+    Raises:
+        UserError: where nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=LISTENING).close()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(_no_cluster(address, reason)) from error
+
+
+def _no_cluster(address: str, reason: str) -> str:
     if address == "auto":
         return (
             "no Ray cluster runs here: begin one (ray start --head), give --ray its HOST:PORT, or "
             "--ray local"
         )
     if address == "local":
-        return f"a Ray cluster cannot be begun here: {_reason(error)}"
+        return f"a Ray cluster cannot be begun here: {reason}"
     return (
-        f"there is no Ray cluster at {shorten(address)} ({_reason(error)}): give HOST:PORT, as "
-        "ray start --head shows it, auto or local"
+        f"there is no Ray cluster at {shorten(address)} ({reason}): give HOST:PORT, as ray start "
+        "--head shows it, auto or local"
     )
