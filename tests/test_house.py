@@ -24,13 +24,16 @@ FLOORS = [
 LEAVES = {"dense", "errors", "files", "inputs", "memory", "moved", "notation", "packages"}
 ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
-FOR_SERIES = {"backtest", "forecast", "impute", "series_arguments", "synthesize"}
+FOR_SERIES = {
+    "backtest", "forecast", "forecast_parts", "impute", "series_arguments", "synthesize",
+}  # fmt: skip
 SHARED = {
-    "arguments", "composing", "corpus", "corpus_files", "evaluate_arguments", "live_blocks",
-    "live_devices", "live_keys", "live_loop", "live_meter", "live_portaudio", "live_record",
-    "manifest", "outputs", "pcm_pipe", "pipes", "progress", "ray_workers", "restoration_arguments",
-    "search_figures", "search_loop", "search_report", "search_setting", "search_space",
-    "search_study", "search_trial", "series_arguments", "training_run", "vocode_jobs",
+    "arguments", "composing", "corpus", "corpus_files", "evaluate_arguments", "forecast_parts",
+    "live_blocks", "live_devices", "live_keys", "live_loop", "live_meter", "live_portaudio",
+    "live_record", "manifest", "outputs", "pcm_pipe", "pipes", "progress", "ray_workers",
+    "restoration_arguments", "search_figures", "search_loop", "search_report", "search_setting",
+    "search_space", "search_study", "search_trial", "series_arguments", "training_run",
+    "vocode_jobs",
 }  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

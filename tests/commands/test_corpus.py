@@ -6,11 +6,11 @@ import os
 from collections import Counter, deque
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from fake_ray import FakeRay, Lost
 
 from wavediff.cli import run
 from wavediff.commands import corpus_files, mel, ray_workers
@@ -172,67 +172,6 @@ def test_a_writer_whose_file_is_replaced_meanwhile_adds_to_the_new_one(here):
 # the workers of a cluster
 
 
-class Lost(Exception):
-    """As Ray's, of a worker that is gone."""
-
-
-class Fault(Lost):
-    """As Ray's, of an exception in a worker."""
-
-
-class FakeRay:
-    """Ray as the pool sees it: an answer is computed as it is asked for.
-
-    Args:
-        cpus: of the cluster.
-        loses: how often each task ends its worker.
-    """
-
-    exceptions = SimpleNamespace(RayError=Lost, RayTaskError=Fault)
-
-    def __init__(self, cpus: int = 2, loses: dict | None = None) -> None:
-        self.cpus, self.loses = cpus, dict(loses or {})
-        self.alive: set = set()
-        self.most = 0
-        self.asked: list = []
-
-    def cluster_resources(self) -> dict:
-        return {"CPU": float(self.cpus)}
-
-    def remote(self, **options):
-        assert options == {"num_cpus": 1, "num_gpus": 0, "max_restarts": 0}
-        return lambda kind: SimpleNamespace(remote=lambda: self._worker(kind))
-
-    def _worker(self, kind):
-        real, worker = kind(), SimpleNamespace()
-        worker.start = SimpleNamespace(remote=lambda *words: Ref(lambda: real.start(*words)))
-        worker.work = SimpleNamespace(remote=lambda *words: Ref(lambda: self._work(real, *words)))
-        self.alive.add(id(worker))
-        self.most = max(self.most, len(self.alive))
-        return worker
-
-    def _work(self, real, task, again):
-        self.asked.append((task, again))
-        if self.loses.get(task, 0):
-            self.loses[task] -= 1
-            raise Lost
-        return real.work(task, again)
-
-    def wait(self, refs, timeout):
-        return refs[:1], refs[1:]
-
-    def get(self, ref):
-        return ref.compute()
-
-    def kill(self, worker):
-        self.alive.discard(id(worker))
-
-
-class Ref:
-    def __init__(self, compute) -> None:
-        self.compute = compute
-
-
 def doubling(arguments):
     return lambda task, again: task * 2
 
@@ -315,12 +254,9 @@ def simulated(monkeypatch):
     """simulated(loses): a cluster for --ray, which loses a worker at these names of files."""
 
     def use(loses):
-        def on_cluster(address, recipe, tasks):
-            ray = FakeRay(loses={task: loses.get(task[0][0].name, 0) for task in tasks})
-            yield from _done(Pool(ray, recipe), deque(map(Waiting, tasks)))
-
+        ray = FakeRay(loses=loses, name=lambda task: task[0][0].name)
         monkeypatch.setattr(ray_workers, "POLL", 0.0)
-        monkeypatch.setattr(corpus_files, "on_cluster", on_cluster)
+        monkeypatch.setattr(corpus_files, "on_cluster", ray.on_cluster)
 
     return use
 

@@ -108,7 +108,8 @@ def require_corpus(arguments: argparse.Namespace) -> None:
         UserError: where they do not.
     """
     chosen = [name for name in ("shard", "ray") if getattr(arguments, name) is not None]
-    words = [*map(str, arguments.paths), str(arguments.output)]
+    inputs = vars(arguments).get("paths") or [arguments.data]
+    words = [*map(str, inputs), str(arguments.output)]
     if chosen and any(word in (*STDIN, *STDOUT) for word in words):
         raise UserError(f"--{chosen[0]} is for files and folders: leave - out")
     if arguments.workers is not None and arguments.ray is None:

@@ -99,19 +99,26 @@ def recipe(
     arguments: argparse.Namespace, make: Callable[[argparse.Namespace], Work]
 ) -> Recipe[tuple[Pair, ...], Answer]:
     """What the workers of a command are, which has --threads and --device or neither."""
-    arguments = copy(arguments)
-    threads = vars(arguments).get("threads") or 1
-    checkpoint = vars(arguments).get("checkpoint")
-    if checkpoint is not None and os.path.exists(expanded(checkpoint)):
-        arguments.checkpoint = str(expanded(checkpoint).absolute())
     return Recipe(
         partial(_worker, make),
-        arguments,
-        threads,
+        for_nodes(arguments),
+        vars(arguments).get("threads") or 1,
         gpu=vars(arguments).get("device") in ("auto", "cuda"),
         workers=arguments.workers,
         split=lambda task: [(pair,) for pair in task],
     )
+
+
+def for_nodes(arguments: argparse.Namespace) -> argparse.Namespace:
+    """A command line whose files are found from any folder; of one thread by default."""
+    arguments = copy(arguments)
+    for name in ("checkpoint", "data"):
+        given = vars(arguments).get(name)
+        if given is not None and os.path.exists(expanded(given)):
+            setattr(arguments, name, expanded(given).absolute())
+    if "threads" in vars(arguments):
+        arguments.threads = arguments.threads or 1
+    return arguments
 
 
 def _worker(

@@ -25,7 +25,7 @@ class Manifest:
     """Results are added as they come; several processes may add to one file.
 
     A line is written whole, under a lock of the file. What a killed process left of one is removed.
-    Where an output is done anew, its old line goes, so that each output has one line.
+    Where an output is done anew, its old line goes, so that each has one line.
 
     Args:
         path: the file; None for no manifest.
@@ -62,16 +62,17 @@ class Manifest:
         """
         if self.path is None:
             return
-        anew = {str(target) for _, target in missing}
+        anew = set(map(_key, missing))
         with self._locked() as handle:
             assert handle is not None
             lines = self._lines(handle)
-            kept = {line["output"]: line for line in lines if line["output"] not in anew}
+            kept = {(line["input"], line["output"]): line for line in lines}
+            kept = {key: line for key, line in kept.items() if key not in anew}
             if len(kept) < len(lines):
                 with atomic_path(self.path) as temporary:
                     temporary.write_text("".join(map(_text, kept.values())), encoding="utf-8")
         for source, target in targets:
-            if str(target) not in kept.keys() | anew:
+            if _key((source, target)) not in kept.keys() | anew:
                 self.add(source, target, Outcome(seconds_of(source, target)))
 
     def add(self, source: Path, target: Path, outcome: Outcome) -> None:
@@ -153,6 +154,10 @@ def _whole(handle: int) -> int:
     end = os.fstat(handle).st_size
     tail = os.pread(handle, TAIL, max(0, end - TAIL))
     return end - (len(tail) - (tail.rfind(b"\n") + 1))
+
+
+def _key(pair: Pair) -> tuple[str, str]:
+    return str(pair[0]), str(pair[1])
 
 
 def _text(line: dict[str, Any]) -> str:

@@ -196,6 +196,8 @@ def on_cluster(
     Raises:
         UserError: where there is no such cluster, or the workers cannot start.
     """
+    if not tasks:
+        return
     with _connected(address) as ray:
         pool = Pool(ray, recipe)
         try:
