@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import threading
+import time
 from collections import Counter, deque
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,14 +161,18 @@ def test_options_that_do_not_go(here, words, sentence, capsys):
     assert not Path("out").exists()
 
 
-def test_a_writer_whose_file_is_replaced_meanwhile_adds_to_the_new_one(here):
-    one, other = Manifest(Path("m.jsonl")), Manifest(Path("m.jsonl"))
-    pairs = [(Path(f"corpus/{k}"), Path(f"out/{k}")) for k in range(4)]
-    for source, target in pairs[:2]:
-        one.add(source, target, Outcome(1.0, 2.0))
-    other.begin(pairs[1:3], pairs[1:3])  # writes the file anew
-    one.add(*pairs[3], Outcome(1.0, 2.0))
-    assert [line["output"] for line in lines()] == ["out/0", "out/3"]
+def test_a_writer_that_waits_while_the_file_is_replaced_adds_to_the_new_one(here):
+    manifest, source = Manifest(Path("m.jsonl")), Path("corpus/a.wav")
+    manifest.add(source, Path("out/0"), Outcome(1.0, 2.0))
+    with manifest._locked():
+        added = source, Path("out/1"), Outcome(1.0, 2.0)
+        waiting = threading.Thread(target=manifest.add, args=added)
+        waiting.start()
+        time.sleep(0.1)
+        Path("new").write_text(json.dumps(line("z")) + "\n")
+        os.replace("new", "m.jsonl")
+    waiting.join()
+    assert [line["output"] for line in lines()] == ["out/z.npy", "out/1"]
 
 
 # the workers of a cluster
