@@ -25,21 +25,17 @@ LEAVES = {"dense", "errors", "files", "inputs", "memory", "moved", "notation", "
 ENTRY = {"__init__", "__main__", "cli"}
 # The commands for tables, and what commands share.
 FOR_SERIES = {
-    "app_forecast",
-    "app_page",
-    "backtest",
-    "forecast",
-    "impute",
-    "series_arguments",
-    "synthesize",
-}
+    "app_forecast", "app_page", "backtest", "forecast", "forecast_parts", "impute",
+    "series_arguments", "synthesize",
+}  # fmt: skip
 SHARED = {
     "app_forecast", "app_jobs", "app_models", "app_page", "app_restore", "app_server",
-    "app_sound", "app_worker", "arguments", "composing", "evaluate_arguments", "live_blocks",
-    "live_devices", "live_keys", "live_loop", "live_meter", "live_portaudio", "live_record",
-    "outputs", "pcm_pipe", "pipes", "progress", "restoration_arguments", "search_figures",
+    "app_sound", "app_worker", "arguments", "composing", "corpus", "corpus_files",
+    "evaluate_arguments", "forecast_parts", "live_blocks", "live_devices", "live_keys",
+    "live_loop", "live_meter", "live_portaudio", "live_record", "manifest", "outputs",
+    "pcm_pipe", "pipes", "progress", "ray_workers", "restoration_arguments", "search_figures",
     "search_loop", "search_report", "search_setting", "search_space", "search_study",
-    "search_trial", "series_arguments", "training_run",
+    "search_trial", "series_arguments", "training_run", "vocode_jobs",
 }  # fmt: skip
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -152,6 +152,8 @@ def sentence_of(error: Exception) -> str:
     first = re.sub(r"^In '.*?': ", "", first)
     if first.startswith("Could not override 'prediction'"):
         return "prediction is a value, not a group: write it as `prediction: NAME` in the recipe"
+    if re.search("Could not find 'hydra/launcher/submitit_(slurm|local)'", first):
+        return 'Slurm needs hydra-submitit-launcher: pip install "wavediff[slurm]"'
     absent = re.search(r"Could not find '(\w+/\w+)'", first)
     choice = absent[1].replace("/", "=") if absent else None
     if choice in CHOICES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from wavediff.commands.arguments import (
     require_model,
     whole,
 )
+from wavediff.commands.corpus import EXAMPLES as CORPUS
+from wavediff.commands.corpus import Outcome, Work, add_corpus, each, require_corpus, shared
+from wavediff.commands.manifest import Manifest
 from wavediff.commands.outputs import (
     interruptible,
     missing_outputs,
@@ -38,7 +42,7 @@ from wavediff.commands.outputs import (
 )
 from wavediff.commands.pcm_pipe import RAW_FORMATS, enhance_stream, is_stream
 from wavediff.commands.pipes import piped
-from wavediff.commands.progress import audio_bar, move
+from wavediff.commands.progress import audio_bar, move, no_bar
 from wavediff.errors import UserError, named
 from wavediff.inputs import AUDIO_SUFFIXES, CONTAINERS, find_audio, folders
 
@@ -54,12 +58,15 @@ Denoise recordings of speech. The output is like the input: its sample rate, cha
 sample, level, container and sample format.
 """
 
-EXAMPLES = """\
+EXAMPLES = (
+    """\
 examples:
   wavediff enhance noisy.wav -o clean.wav
   wavediff enhance interview.mp3 -o interview.wav --report interview.html
   wavediff enhance recordings/ -o cleaned/ --strength 20
   wavediff enhance 'day1/*.flac' day2/ -o cleaned/ --checkpoint runs/enhance --steps 4
+  wavediff enhance corpus/ -o cleaned/ --shard 3/16 --manifest 3.jsonl
+  wavediff enhance corpus/ -o cleaned/ --ray auto --manifest results.jsonl
   cat a.wav | wavediff enhance - -o - > b.wav
   arecord -f S16_LE -r 48000 | wavediff enhance --live - -o - | aplay
   parec --raw --rate=48000 --channels=1 |
@@ -82,7 +89,10 @@ formats, - (stdout) is wav, or --format; both pass through a temporary file (in 
 --live - -o - what comes from stdin is enhanced as it comes, 32 ms later, by a model that does not
 look ahead: wav, also of unknown length, or PCM by --raw; the output is of the same form. A
 truncated or damaged file is enhanced as far as it can be read. Exit code 2: some input failed.
+
 """
+    + CORPUS
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,7 @@ class Job:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when an input of several failed."""
     arguments = parse(argv)
+    require_corpus(arguments)
     if is_stream(arguments):
         with interruptible():
             return enhance_stream(arguments)
@@ -138,6 +149,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--raw", choices=RAW_FORMATS, help="with --live: PCM instead of wav")
     add("--rate", whole(1000, 768_000), "HZ", "of --raw")
     add("--channels", positive_int, "N", "of --raw (default: 1)")
+    add_corpus(parser)
     arguments = parser.parse_args(argv)
     if arguments.dry is not None and arguments.strength is not None:
         dry = dry_share(arguments.strength)
@@ -153,7 +165,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def enhance_all(arguments: argparse.Namespace) -> int:
-    """All inputs, one after the other; the exit code."""
+    """All inputs, one after the other or on a cluster; the exit code."""
     if arguments.report is not None:
         require_report(arguments.report, arguments.overwrite)
     output = arguments.output
@@ -161,22 +173,22 @@ def enhance_all(arguments: argparse.Namespace) -> int:
     targets = outputs(sources, output, arguments)
     require_lossy(arguments.bit_rate, targets)
     require_model(arguments)
+    manifest = Manifest(arguments.manifest)
+    manifest.require(sources)
     if targets[0][1] == output and output.exists() and not arguments.overwrite:
         raise UserError(f"{output} exists already: give --overwrite to replace it")
+    targets = shared(targets, arguments.shard)
     missing = missing_outputs(targets, arguments.overwrite)
+    manifest.begin(targets, missing)
 
-    failures: dict[Path, str] = {}
-    jobs = []
-    if missing:
-        from wavediff.data.audio import audio_info
-    for source, target in missing:
-        try:
-            frames, rate = audio_info(source)
-            jobs.append(Job(source, target, frames / rate, arguments.bit_rate))
-        except UserError as error:
-            failures[target] = str(error)
-    if jobs:
-        failures |= enhance_jobs(jobs, arguments)
+    if not missing:
+        failures: dict[Path, str] = {}
+    elif arguments.ray is not None:
+        from wavediff.commands.corpus_files import on_ray
+
+        failures = on_ray(arguments, worker, missing, manifest)
+    else:
+        failures = enhance_here(missing, arguments, manifest)
     if failures and len(targets) == 1:
         raise UserError(*failures.values())
 
@@ -188,15 +200,64 @@ def enhance_all(arguments: argparse.Namespace) -> int:
     return report_failures(list(failures.values()))
 
 
-def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Path, str]:
-    """Load the model and enhance; returns a sentence for each target that failed."""
-    import torch
+def enhance_here(
+    pairs: Sequence[tuple[Path, Path]], arguments: argparse.Namespace, manifest: Manifest
+) -> dict[Path, str]:
+    """Enhance in this process; returns a sentence for each target that failed."""
+    failures: dict[Path, str] = {}
+    jobs = []
+    for source, target in pairs:
+        try:
+            jobs.append(job_of(source, target, arguments.bit_rate))
+        except UserError as error:
+            failures[target] = str(error)
+            manifest.add(source, target, Outcome(error=str(error)))
+    if not jobs:
+        return failures
+    enhancer, options = load(arguments)
+    done = 0.0
+    with audio_bar("enhance", sum(job.seconds for job in jobs)) as progress:
+        for job in jobs:
+            begun = time.monotonic()
+            try:
+                enhance(enhancer, job, options, progress, done)
+            except UserError as error:
+                failures[job.target] = str(error)
+            sentence = failures.get(job.target)
+            outcome = Outcome(None if sentence else job.seconds, time.monotonic() - begun, sentence)
+            manifest.add(job.source, job.target, outcome)
+            done += job.seconds
+            move(progress, done)
+    return failures
 
+
+def worker(arguments: argparse.Namespace) -> Work:
+    """Load the model; what is returned enhances files."""
+    enhancer, options = load(arguments)
+
+    def work(source: Path, target: Path) -> float:
+        job = job_of(source, target, arguments.bit_rate)
+        enhance(enhancer, job, options, no_bar())
+        return job.seconds
+
+    return each(work)
+
+
+def job_of(source: Path, target: Path, bit_rate: float | None) -> Job:
+    """A job, by the header of its input. Raises UserError where it is not audio."""
+    from wavediff.data.audio import audio_info
+
+    frames, rate = audio_info(source)
+    return Job(source, target, frames / rate, bit_rate)
+
+
+def load(arguments: argparse.Namespace) -> tuple[Enhancer, dict]:
+    """The model, and the options of its stream."""
     from wavediff.tasks.enhancer import Enhancer
 
     enhancer = placed(Enhancer.from_pretrained(arguments.checkpoint), arguments)
     enhancer.with_sampler(arguments.sampler, arguments.steps)  # refused before the first file
-    options = {
+    return enhancer, {
         "sampler": arguments.sampler,
         "steps": arguments.steps,
         "seed": arguments.seed,
@@ -204,20 +265,6 @@ def enhance_jobs(jobs: Sequence[Job], arguments: argparse.Namespace) -> dict[Pat
         "chunk_seconds": None,
         "backend": arguments.backend,
     }
-    failures: dict[Path, str] = {}
-    done = 0.0
-    with audio_bar("enhance", sum(job.seconds for job in jobs)) as progress:
-        for job in jobs:
-            try:
-                enhance(enhancer, job, options, progress, done)
-            except UserError as error:
-                failures[job.target] = str(error)
-            except torch.OutOfMemoryError:
-                full = f"{job.source}: the GPU has too little memory: give --device cpu"
-                failures[job.target] = named(full)
-            done += job.seconds
-            move(progress, done)
-    return failures
 
 
 def enhance(
@@ -226,7 +273,8 @@ def enhance(
     """Enhance one recording block by block, and print what was written.
 
     before: seconds of audio that are done, at which `progress` stands.
-    Raises UserError where it cannot be read or written, or the model's output is not audio.
+    Raises UserError where it cannot be read or written, the model's output is not audio, or the
+    GPU's memory does not suffice.
     """
     import torch
 
@@ -235,12 +283,17 @@ def enhance(
     def advance(seconds: float) -> None:
         move(progress, before + min(seconds, job.seconds))
 
-    with audio_reader(job.source) as reader:
-        stream = enhancer.stream(reader.sample_rate, reader.channels, progress=advance, **options)
-        with audio_writer_like(reader, job.target, job.bit_rate) as writer:
-            for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
-                writer.write(torch.from_numpy(stream.push(block)))
-            writer.write(torch.from_numpy(stream.finish()))
+    try:
+        with audio_reader(job.source) as reader:
+            shape = reader.sample_rate, reader.channels
+            stream = enhancer.stream(*shape, progress=advance, **options)
+            with audio_writer_like(reader, job.target, job.bit_rate) as writer:
+                for block in reader.blocks(max(1, READ_SAMPLES // reader.channels)):
+                    writer.write(torch.from_numpy(stream.push(block)))
+                writer.write(torch.from_numpy(stream.finish()))
+    except torch.OutOfMemoryError as error:
+        full = f"{job.source}: the GPU has too little memory: give --device cpu"
+        raise UserError(full) from error
     warn(reader)
     if writer.clipped:
         tqdm.write(writer.clipping, file=sys.stderr)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavediff.cli import run
 from wavediff.commands.arguments import Parser
-from wavediff.commands.outputs import convert_all, plan_outputs
+from wavediff.commands.corpus import EXAMPLES as CORPUS
+from wavediff.commands.corpus import Work, add_corpus, each, require_corpus, shared
+from wavediff.commands.corpus_files import on_ray, one_by_one
+from wavediff.commands.manifest import Manifest
+from wavediff.commands.outputs import (
+    interruptible,
+    missing_outputs,
+    plan_outputs,
+    report_failures,
+)
 from wavediff.commands.pipes import piped
 from wavediff.errors import UserError
 from wavediff.files import atomic_path, conf_files
@@ -23,22 +33,28 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "Convert audio to mel spectrograms."
 
-EXAMPLES = """\
+EXAMPLES = (
+    """\
 examples:
   wavediff mel speech.wav -o speech.npy
   wavediff mel recordings/ -o mels/ --front-end hifigan
   wavediff mel 'a/*.flac' b.mp3 -o mels/ --format safetensors
   wavediff mel speech.wav -o speech.npy --front-end tacotron --set n_mels=100 f_max=11025
+  wavediff mel corpus/ -o mels/ --ray auto --manifest results.jsonl
 
 Each output holds one float32 array [n_mels, frames] (in safetensors it is called "mel").
 Audio of another rate is resampled to the front-end's, several channels are averaged. stdout gets
-the name of each output.
+the name of each output. Outputs that exist are kept; --overwrite replaces them.
+
 """
+    + CORPUS
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit code is 2 when a file of several failed."""
     arguments = parse(argv)
+    require_corpus(arguments)
     with piped(arguments, output=f".{arguments.format}"):
         return convert(arguments)
 
@@ -49,14 +65,39 @@ def convert(arguments: argparse.Namespace) -> int:
     suffixes = sorted(MEL_SUFFIXES, key=lambda suffix: suffix != f".{arguments.format}")
     targets = plan_outputs(files, arguments.paths, arguments.output, suffixes)
 
+    manifest = Manifest(arguments.manifest)
+    manifest.require(files)
+    work = worker(arguments)  # refused before the first file
+    targets = shared(targets, arguments.shard)
+    missing = missing_outputs(targets, arguments.overwrite)
+    manifest.begin(targets, missing)
+    with interruptible():
+        if arguments.ray is None or not missing:
+            failures = one_by_one(work, missing, manifest)
+        else:
+            failures = on_ray(arguments, worker, missing, manifest)
+    if failures and len(targets) == 1:
+        raise UserError(*failures.values())
+    return report_failures(list(failures.values()))
+
+
+def worker(arguments: argparse.Namespace) -> Work:
+    """Make the front-end; what is returned converts files."""
+    return each(partial(mel, load(arguments)))
+
+
+def load(arguments: argparse.Namespace) -> MelFrontEnd:
+    """The front-end of the command line."""
     from wavediff.representations.mel import mel_front_end
 
-    front_end = mel_front_end(arguments.front_end, **overrides(arguments.set))
+    return mel_front_end(arguments.front_end, **overrides(arguments.set))
 
-    def work(file: Path, target: Path) -> None:
-        write_mel(target, mel_of(file, front_end), front_end)
 
-    return convert_all(targets, work, arguments.overwrite)
+def mel(front_end: MelFrontEnd, file: Path, target: Path) -> float:
+    """Convert a file, and return its seconds. Raises UserError where that fails."""
+    found = mel_of(file, front_end)
+    write_mel(target, found, front_end)
+    return found.shape[-1] * front_end.hop_length / front_end.sample_rate
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -85,6 +126,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="npy",
         help="of the files in a folder (default: npy)",
     )
+    add_corpus(parser)
     return parser.parse_args(argv)
 
 

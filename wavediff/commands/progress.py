@@ -27,6 +27,11 @@ def audio_bar(command: str, seconds: float) -> tqdm:
     )
 
 
+def no_bar() -> tqdm:
+    """A bar that is never shown."""
+    return tqdm(total=0, disable=True)
+
+
 def share_bar(command: str, total: float = 1.0) -> tqdm:
     """A bar over a share of the work, in per cent."""
     form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"

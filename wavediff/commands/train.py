@@ -22,7 +22,7 @@ from wavediff.commands.composing import (
     with_recipe_file,
     write_config,
 )
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.files import conf_folder
 
 
@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run `wavediff train ...`; several jobs with --multirun. Returns the worst exit code."""
     codes = [0]
     faults: list[Exception] = []
+    here = os.getpid()
 
     def job(config: DictConfig) -> float | None:
         """Return the last validation's metric, which Hydra's sweepers ask for."""
@@ -46,8 +47,12 @@ def main(argv: list[str] | None = None) -> int:
             codes.append(2)
             with suppress(OSError):  # Hydra has made it; it stays where there is a run in it
                 run_dir.rmdir()
+            if os.getpid() != here:  # a job on a cluster, whose launcher brings it home
+                raise
             return None
         except Exception as error:  # raised below: Hydra prints all overrides first
+            if os.getpid() != here:
+                raise
             faults.append(error)
             return None
         codes.append(ended.code)
@@ -68,6 +73,13 @@ def main(argv: list[str] | None = None) -> int:
                 raise
             raise UserError(
                 f"cannot use {error.filename}: {error.strerror}; choose another run_dir"
+            ) from error
+        except Exception as error:
+            if not type(error).__module__.startswith("submitit."):
+                raise
+            raise UserError(
+                f"a job of the cluster did not end well: {shorten(error, 400)}. Its log says why; "
+                "the same command resumes"
             ) from error
         except SystemExit as stop:
             if not isinstance(stop.code, int) or stop.code <= 128:

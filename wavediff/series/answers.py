@@ -54,7 +54,7 @@ class Request:
 
 
 class Forecast(NamedTuple):
-    """A forecast of the steps that follow all series.
+    """A forecast of the steps that follow series.
 
     Attributes:
         drawn: sample paths ``[samples, items, V, horizon]``.
@@ -87,8 +87,8 @@ class Answers(ABC):
         """Season of seasonal naive in steps; 1 for none."""
 
     @abstractmethod
-    def forecast(self, horizon: int) -> Forecast:
-        """The steps that follow every item."""
+    def forecast(self, horizon: int, items: Sequence[int]) -> Forecast:
+        """The steps that follow these items, by their numbers."""
 
     @abstractmethod
     def paths(self, origins: Sequence[Origin], horizon: int) -> Iterator[np.ndarray]:

@@ -71,9 +71,10 @@ class Assessment:
         )
         if self.factors is not None:
             first += f"; they are calibrated by these errors (x {_range(self.factors)})"
-        return [first, self._meaning()]
+        return [first, self.meaning()]
 
-    def _meaning(self) -> str:
+    def meaning(self) -> str:
+        """How the model does beside seasonal naive, and for how many series that is given."""
         known = np.isfinite(self.ratio)
         if not known.any():
             return "seasonal naive makes no error there, so neither is better"

@@ -17,6 +17,7 @@ def forecast_frame(
     samples: np.ndarray,
     quantiles: Sequence[float],
     *,
+    items: Sequence[int] | None = None,
     as_written: bool = False,
 ) -> pandas.DataFrame:
     """Quantiles of the steps that follow the items.
@@ -25,15 +26,29 @@ def forecast_frame(
         series: that was forecast.
         samples: ``[samples, items, horizon, variables]``.
         quantiles: ascending, in [0, 1].
+        items: numbers of the items; all by default.
         as_written: timestamps as the file that was read writes them, not as time stamps.
     """
+    values = sample_quantiles(samples, quantiles)
+    return quantiles_frame(series, values, quantiles, items=items, as_written=as_written)
+
+
+def quantiles_frame(
+    series: SeriesSet,
+    values: np.ndarray,
+    quantiles: Sequence[float],
+    *,
+    items: Sequence[int] | None = None,
+    as_written: bool = False,
+) -> pandas.DataFrame:
+    """``forecast_frame`` of quantiles ``[quantiles, items, horizon, variables]``."""
     ahead = series.labels if as_written or series.time_is_year else series.times
     frames = []
-    for number, item in enumerate(series.items):
-        end = item.length + samples.shape[2]
-        columns = _begin(series, number, ahead(number, item.length, end))
+    for place, number in enumerate(range(len(series)) if items is None else items):
+        length = series.items[number].length
+        columns = _begin(series, number, ahead(number, length, length + values.shape[2]))
         for v in range(len(series.variables)):
-            columns |= _quantiles(series, v, samples[:, number, :, v], quantiles)
+            columns |= _named(series, v, values[:, place, :, v], quantiles)
         frames.append(pandas.DataFrame(columns))
     return pandas.concat(frames, ignore_index=True)
 
@@ -59,7 +74,7 @@ def windows_frame(
         columns["cutoff"] = series.times(number, origin - 1, origin)[0]
         for v, variable in enumerate(series.variables):
             columns[variable] = series.items[number].values[v, origin:end]
-            columns |= _quantiles(series, v, drawn[:, v], quantiles)
+            columns |= _named(series, v, sample_quantiles(drawn[:, v], quantiles), quantiles)
         frames.append(pandas.DataFrame(columns))
     return pandas.concat(frames, ignore_index=True)
 
@@ -71,9 +86,8 @@ def _begin(series: SeriesSet, number: int, times: pandas.Index) -> dict[str, Any
     return columns
 
 
-def _quantiles(
-    series: SeriesSet, v: int, drawn: np.ndarray, quantiles: Sequence[float]
+def _named(
+    series: SeriesSet, v: int, values: np.ndarray, quantiles: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """The columns ``NAME_q0.1``, ... of the paths ``drawn [samples, horizon]`` of a variable."""
-    found = sample_quantiles(drawn, quantiles)
-    return {f"{series.variables[v]}_q{q:g}": row for q, row in zip(quantiles, found, strict=True)}
+    """The columns ``NAME_q0.1``, ... of the quantiles ``[quantiles, horizon]`` of a variable."""
+    return {f"{series.variables[v]}_q{q:g}": row for q, row in zip(quantiles, values, strict=True)}

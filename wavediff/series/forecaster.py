@@ -264,20 +264,32 @@ class Forecaster:
         return self.frame(self.sample(data, horizon), quantiles)
 
     def frame(
-        self, samples: np.ndarray, quantiles: Sequence[float], *, as_written: bool = False
+        self,
+        samples: np.ndarray,
+        quantiles: Sequence[float],
+        *,
+        items: Sequence[int] | None = None,
+        as_written: bool = False,
     ) -> pandas.DataFrame:
         """The frame of ``predict`` for given samples.
 
         Args:
             samples: ``[samples, items, horizon, variables]``.
             quantiles: of ``predict``.
+            items: of ``sample``.
             as_written: timestamps as the file that was read writes them, not as time stamps.
         """
         return forecast_frame(
-            self._read(), samples, checks.levels(quantiles), as_written=as_written
+            self._read(), samples, checks.levels(quantiles), items=items, as_written=as_written
         )
 
-    def sample(self, data: Data | None = None, horizon: int | None = None) -> np.ndarray:
+    def sample(
+        self,
+        data: Data | None = None,
+        horizon: int | None = None,
+        *,
+        items: Sequence[int] | None = None,
+    ) -> np.ndarray:
         """Sample paths ``[samples, items, horizon, variables]`` of the steps that follow the data.
 
         NaN for a variable of an item without any value.
@@ -285,17 +297,20 @@ class Forecaster:
         Args:
             data: of ``read``; what was read before by default.
             horizon: number of steps; the forecaster's by default.
+            items: numbers of the items to forecast, which are compared with seasonal naive and
+                calibrated together; all by default.
         """
         if isinstance(data, int) and not isinstance(data, bool):
             raise UserError(f"the data comes first: give horizon={data}, after the data")
         if data is not None:
             self.read(data)
         series = self._read()
-        horizon = self._horizon(horizon)
+        items = range(len(series)) if items is None else items
+        horizon = self._horizon(horizon, len(items))
         end = series.items[0].length + horizon
         series.times(0, end - 1, end)  # a timestamp that cannot be is told before the forecast
-        self.notes += _without_values(series)
-        found = self._answers(series).forecast(horizon)
+        self.notes += _without_values(series, items)
+        found = self._answers(series).forecast(horizon, items)
         self.notes += found.notes
         self.assessment = found.assessment
         return np.moveaxis(found.drawn, 2, 3)
@@ -416,9 +431,12 @@ class Forecaster:
         season = short if 1 < short <= LONGEST_SEASON else DEFAULT_HORIZON
         return min(season, max(1, longest // 2))
 
-    def _horizon(self, horizon: int | None) -> int:
+    def _horizon(self, horizon: int | None, items: int | None = None) -> int:
+        """The steps of a forecast of so many items, or all. Raises UserError for too many."""
         horizon = self.default_horizon if horizon is None else checks.whole("horizon", horizon)
-        rows = 1 if self.series is None else len(rows_of(self.series))
+        rows = 1
+        if self.series is not None:
+            rows = (len(self.series) if items is None else items) * len(self.series.variables)
         if horizon * rows * self.samples > MOST_CELLS:
             raise UserError(
                 f"{self.samples} paths of {rows} series x {horizon} steps are more than "
@@ -500,11 +518,11 @@ def _load(checkpoint: str | Path) -> Model:
     return task
 
 
-def _without_values(series: SeriesSet) -> list[str]:
+def _without_values(series: SeriesSet, items: Sequence[int]) -> list[str]:
     """A sentence that names the variables of items that have no value at all."""
     found = [
         series.title(item, variable)
-        for item in series.items
+        for item in (series.items[number] for number in items)
         for variable, row in zip(series.variables, item.values, strict=True)
         if np.isnan(row).all()
     ]

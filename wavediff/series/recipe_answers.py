@@ -30,14 +30,14 @@ class RecipeAnswers(Answers):
     def season(self) -> int:
         return calendar.season(self.series.freq)
 
-    def forecast(self, horizon: int) -> Forecast:
-        ends = [(number, item.length) for number, item in enumerate(self.series.items)]
+    def forecast(self, horizon: int, items: Sequence[int]) -> Forecast:
+        ends = [(number, self.series.items[number].length) for number in items]
         ranges = self.ranges()
         drawn = [
             np.stack([r.apply(part[:, v]) for v, r in enumerate(ranges)], axis=1)
             for part in self.paths(ends, horizon)
         ]
-        return Forecast(np.stack(drawn, axis=1), self._without_recent_values())
+        return Forecast(np.stack(drawn, axis=1), self._without_recent_values(items))
 
     def paths(self, origins: Sequence[Origin], horizon: int) -> Iterator[np.ndarray]:
         if self.model.horizon < 1:
@@ -70,12 +70,12 @@ class RecipeAnswers(Answers):
             )
         return Gaps(found)
 
-    def _without_recent_values(self) -> list[str]:
+    def _without_recent_values(self, items: Sequence[int]) -> list[str]:
         """A sentence that names the variables of items that end before the context begins."""
         series, context = self.series, self.model.context
         found = [
             series.title(item, variable)
-            for item in series.items
+            for item in (series.items[number] for number in items)
             for variable, row in zip(series.variables, item.values, strict=True)
             if np.isnan(row[-context:]).all() and not np.isnan(row).all()
         ]

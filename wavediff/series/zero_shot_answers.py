@@ -40,19 +40,22 @@ class ZeroShotAnswers(Answers):
     def season(self) -> int:
         return self.periods.short
 
-    def forecast(self, horizon: int) -> Forecast:
-        """Sample paths, compared with seasonal naive and calibrated on the last windows."""
-        self._see_known_columns(horizon)
-        ends = [(k, len(row)) for k, row in enumerate(self.rows)]
+    def forecast(self, horizon: int, items: Sequence[int]) -> Forecast:
+        """Sample paths, compared with seasonal naive and calibrated on the last windows of these
+        items; the periods and ranges are those of all."""
+        self._see_known_columns(horizon, items)
+        count = len(self.series.variables)
+        of = [item * count + v for item in items for v in range(count)]  # numbers of the rows
+        ends = [(k, len(self.rows[k])) for k in of]
         regress, notes = bool(self.series.known_names), []
         found: Assessment | None = None
         if self.request.assess:
             tried = [
                 assess(
-                    self.rows,
+                    [self.rows[k] for k in of],
                     horizon,
                     max(self.season, 1),
-                    partial(self._tried, horizon, choice),
+                    partial(self._tried, horizon, choice, of),
                     self.request.seed,
                 )
                 for choice in ([False, True] if regress else [False])
@@ -64,8 +67,8 @@ class ZeroShotAnswers(Answers):
                 found = tried[regress]
         drawn = self._drawn(horizon, self.request.samples, ends, regress=regress)
         if found is not None:
-            drawn = self._mended(drawn, found)
-        shape = (self.request.samples, len(self.series), -1, horizon)
+            drawn = self._mended(drawn, found, of)
+        shape = (self.request.samples, len(items), -1, horizon)
         return Forecast(drawn.reshape(shape), notes, found)
 
     def paths(self, origins: Sequence[Origin], horizon: int) -> Iterator[np.ndarray]:
@@ -90,26 +93,31 @@ class ZeroShotAnswers(Answers):
         ]
         return Gaps(imputed, sentences)
 
-    def _see_known_columns(self, horizon: int) -> None:
+    def _see_known_columns(self, horizon: int, items: Sequence[int]) -> None:
         """See that the known covariates reach the end of the forecast, used or not."""
-        for number, item in enumerate(self.series.items):
-            if self.series.known_names:
-                covariates.until(self.series, number, item.length + horizon)
+        if self.series.known_names:
+            for number in items:
+                covariates.until(self.series, number, self.series.items[number].length + horizon)
 
-    def _tried(self, horizon: int, regress: bool, cuts: Sequence[Origin]) -> np.ndarray:
+    def _tried(
+        self, horizon: int, regress: bool, of: Sequence[int], cuts: Sequence[Origin]
+    ) -> np.ndarray:
+        cuts = [(of[place], origin) for place, origin in cuts]
         title = "check on the last windows"
         return self._drawn(horizon, ASSESSMENT_SAMPLES, cuts, regress=regress, title=title)
 
-    def _mended(self, drawn: np.ndarray, found: Assessment) -> np.ndarray:
-        """``drawn [samples, rows, horizon]`` calibrated, seasonal naive's where that is better."""
+    def _mended(self, drawn: np.ndarray, found: Assessment, of: Sequence[int]) -> np.ndarray:
+        """``drawn [samples, rows, horizon]`` of the rows ``of`` calibrated, seasonal naive's where
+        that is better."""
         if found.factors is not None:
             drawn = calibration.apply(drawn, found.factors)
         season, seed = max(self.season, 1), self.request.seed
-        for k in np.flatnonzero(found.naive):
+        for place in np.flatnonzero(found.naive):
+            k = of[int(place)]
             row = self.rows[k][None]
-            naive = seasonal_naive_intervals(row, drawn.shape[2], season, len(drawn), seed + int(k))
-            drawn[:, k] = naive[:, 0]
-        return self._ranged(drawn, range(len(self.rows)))
+            naive = seasonal_naive_intervals(row, drawn.shape[2], season, len(drawn), seed + k)
+            drawn[:, place] = naive[:, 0]
+        return self._ranged(drawn, of)
 
     def _drawn(
         self,

@@ -167,7 +167,9 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         audio = batch["audio"]
         frames = self.representation.frames(audio.shape[-1])
         like = audio.new_empty(len(audio), self.representation.channels, frames)
-        cond = self.condition(*audio.shape[::2], batch.get("label") if self.labels else None)
+        cond = self.condition(
+            len(audio), audio.shape[-1], batch.get("label") if self.labels else None
+        )
         x0_hat = on_path(self.sampler, self.denoiser, like, cond, noise)
         return self.decode(x0_hat, audio.shape[-1]), audio
 
@@ -178,7 +180,7 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         frames = self.representation.frames(audio.shape[-1])
         z = noise.normal(self.representation.channels, frames).to(audio)
         label = batch.get("label") if self.labels else None
-        return z, self.condition(*audio.shape[::2], label)
+        return z, self.condition(len(audio), audio.shape[-1], label)
 
     def validate(self, batch: Mapping[str, Tensor], seed: int = 0) -> Tensor:
         """Generate a sample in the shape and of the class of ``batch["audio"] [1, 1, time]``.

@@ -8,6 +8,7 @@ projection alone demands (Palette, Saharia et al. 2022).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,8 @@ class Observation:
         """
         hop, frames = representation.hop_length, representation.frames(self.audio.shape[-1])
         gap = (_share(self.known, 4 * hop, hop, frames) < 1 - 1e-6).to(self.audio)
-        above = representation.centres.to(self.cutoff) >= self.cutoff[:, None]
+        centres: Any = representation.centres  # of a representation by frequency
+        above = centres.to(self.cutoff) >= self.cutoff[:, None]
         return torch.maximum(gap, above.to(gap)[..., None])
 
 
