@@ -23,7 +23,8 @@ from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.representation import Representation
 from wavediff.tasks.arguments import check_call
 from wavediff.tasks.labels import Labelled
-from wavediff.tasks.observation import Observation, nothing, observe
+from wavediff.tasks.observation import FORGET, Observation, nothing
+from wavediff.tasks.observation import observe as observed
 from wavediff.tasks.sampler import on_path
 from wavediff.tasks.task import DiffusionTask
 
@@ -58,7 +59,8 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         mel: ignored; accepted for uniform construction.
 
     Raises:
-        ValueError: for a probability outside [0, 1], or a duration, rate or scale of 0 or less.
+        ValueError: for a probability outside [0, 1], a duration, rate or scale of 0 or less, or
+            observations of an unknown kind or with a representation without frequencies.
     """
 
     command = "generate"
@@ -94,6 +96,13 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
                 "sample_rate, crop_seconds and scale must be positive, "
                 f"not {sample_rate}, {crop_seconds}, {scale}"
             )
+        if observe and not hasattr(representation, "centres"):
+            raise ValueError(
+                f"{type(representation).__name__} has no centre frequencies of its channels, which "
+                "observe needs"
+            )
+        if observe and (unknown := set(observe) - set(FORGET)):
+            raise ValueError(f"observe has {', '.join(FORGET)}, not {', '.join(sorted(unknown))}")
         self.sample_rate = sample_rate
         self.crop_seconds = crop_seconds
         self.label_dropout = label_dropout
@@ -154,7 +163,7 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
                 label = label.masked_fill(hidden, -1)
             cond, weight = Condition(label=label), None
             if self.observe is not None:
-                observation = observe(batch["audio"], noise, self.observe)
+                observation = observed(batch["audio"], noise, self.observe)
                 cond = self.known(observation, label)
                 weight = observation.unknown(self.representation).clamp(min=KNOWN_WEIGHT)
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps, weight=weight)

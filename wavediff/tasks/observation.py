@@ -56,7 +56,7 @@ class Observation:
         hop, frames = representation.hop_length, representation.frames(self.audio.shape[-1])
         gap = (_share(self.known, 4 * hop, hop, frames) < 1 - 1e-6).to(self.audio)
         centres: Any = representation.centres  # of a representation by frequency
-        above = centres.to(self.cutoff) >= self.cutoff[:, None]
+        above = centres.to(self.cutoff) > self.cutoff[:, None]
         return torch.maximum(gap, above.to(gap)[..., None])
 
 
