@@ -3,9 +3,8 @@
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from threading import Thread
 
 import numpy as np
@@ -53,7 +52,7 @@ class Faults:
 
     def __init__(self, name: str, shards: int) -> None:
         self.name = name
-        self.counted = multiprocessing.Array("q", shards)  # the last epoch + 2 of each shard
+        self.counted = multiprocessing.Array("q", shards)  # the last epoch + 1 of each shard
         self.numbers = multiprocessing.Array("q", [-1, 0, 0, 0])  # epoch, shards, clips, told
 
     def turn(self, epoch: int) -> None:
@@ -61,10 +60,6 @@ class Faults:
         numbers = self.numbers
         with numbers.get_lock():
             if epoch <= numbers[0]:
-                return
-            if numbers[0] < 0:  # the first epoch, with what was read before it
-                numbers[0] = epoch
-                self.counted[:] = [(epoch + 2) * bool(count) for count in self.counted[:]]
                 return
             before, shards, clips = numbers[:3]
             numbers[:3] = [epoch, 0, 0]
@@ -75,12 +70,14 @@ class Faults:
             _say(f"data: {self.name}: {bad} damaged or unusable in epoch {before + 1}")
 
     def shard(self, number: int, damage: str, problems: Counter[str]) -> None:
-        """Count a shard whose index was read, once an epoch."""
+        """Count what is wrong with a shard that is used, once an epoch."""
+        if not damage and not problems:
+            return
         with self.counted.get_lock():
-            now = self.numbers[0] + 2
-            if self.counted[number] >= now:
+            epoch = self.numbers[0]
+            if self.counted[number] > epoch:
                 return
-            self.counted[number] = now
+            self.counted[number] = epoch + 1
         with self.numbers.get_lock():
             self.numbers[1] += bool(damage)
             self.numbers[2] += problems.total()
@@ -104,6 +101,15 @@ class Faults:
         _say(f"data: skipped: {sentence(what).rstrip('.')}; others are counted")
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The clips of a shard by split, and what is wrong with it and with others of its clips."""
+
+    clips: dict[str, list[Clip]]
+    damage: str
+    problems: Counter[str]
+
+
 class ShardClips(Sequence[Clip]):
     """The training clips of a corpus by their numbers, ``shard * PLACES + place``.
 
@@ -120,7 +126,7 @@ class ShardClips(Sequence[Clip]):
         self.corpus, self.loader, self.label_names = corpus, loader, label_names
         self.labels = None if label_names is None else {n: i for i, n in enumerate(label_names)}
         self.faults = Faults(corpus.name, len(corpus.shards))
-        self._parts: dict[int, dict[str, list[Clip]]] = {}
+        self._read_last: dict[int, _Part] = {}
 
     def __len__(self) -> int:
         raise TypeError("the clips of a corpus are not counted")
@@ -135,15 +141,23 @@ class ShardClips(Sequence[Clip]):
 
     def parts(self, number: int) -> dict[str, list[Clip]]:
         """Return the clips of a shard: ``{"train", "test", "validation"}``."""
-        parts = self._parts.pop(number, None)
-        if parts is None:
-            parts = self._read(number)
-        self._parts[number] = parts  # now the last one that will be dropped
-        while len(self._parts) > 2 * self.corpus.window + 1:
-            self._parts.pop(next(iter(self._parts)))
-        return parts
+        return self._part(number).clips
 
-    def _read(self, number: int) -> dict[str, list[Clip]]:
+    def report(self, number: int) -> None:
+        """Count what is wrong with a shard that is used."""
+        part = self._part(number)
+        self.faults.shard(number, part.damage, part.problems)
+
+    def _part(self, number: int) -> "_Part":
+        part = self._read_last.pop(number, None)
+        if part is None:
+            part = self._read(number)
+        self._read_last[number] = part  # now the last one that will be dropped
+        while len(self._read_last) > 2 * self.corpus.window + 1:
+            self._read_last.pop(next(iter(self._read_last)))
+        return part
+
+    def _read(self, number: int) -> "_Part":
         shard, loader = self.corpus.shards[number], self.loader
         index = shard.index()
         problems: Counter[str] = Counter()
@@ -151,8 +165,8 @@ class ShardClips(Sequence[Clip]):
         for entry in index.entries:
             clip = self._clip(shard, entry, problems)
             clips += [None] if clip is None else clip.parts(loader.max_seconds)
-        self.faults.shard(number, f"{shard} {index.damage}" if index.damage else "", problems)
-        return split(clips, **(loader.split or {"every": None}))
+        damage = f"{shard} {index.damage}" if index.damage else ""
+        return _Part(split(clips, **(loader.split or {"every": None})), damage, problems)
 
     def _clip(self, shard: Shard, entry: Entry, problems: Counter[str]) -> Clip | None:
         corpus, problem = self.corpus, entry.problem
@@ -198,14 +212,19 @@ class CorpusOrder(ShuffledShards):
     def __init__(self, clips: ShardClips, seed: int, length: float) -> None:
         self.clips, self.length = clips, length
         corpus = clips.corpus
-        super().__init__(self._numbers, len(corpus.shards), corpus.window, seed, self._ahead)
+        super().__init__(self._numbers, len(corpus.shards), corpus.window, seed)
 
-    def candidates(self, index: int) -> Iterator[int]:
-        """As ``ShuffledShards``; tells what was skipped in an epoch when the next one begins."""
-        self.clips.faults.turn(self.epoch(index))
-        return super().candidates(index)
+    def entered(self, epoch: int, shards: Sequence[int], following: Sequence[int]) -> None:
+        """Count what is wrong with shards, and fetch those that follow beside the training."""
+        self.clips.faults.turn(epoch)
+        for number in shards:
+            self.clips.report(number)
+        ahead = [self.clips.corpus.shards[number] for number in following]
+        if any(shard.fetch is not None for shard in ahead):
+            Thread(target=_fetch_all, args=(ahead,), daemon=True).start()
 
     def _numbers(self, shard: int) -> np.ndarray:
+        self.clips.report(shard)
         numbers = self.clips.numbers(shard)
         if self.clips.loader.balance != "seconds":
             return numbers
@@ -213,14 +232,9 @@ class CorpusOrder(ShuffledShards):
         counts = [int(np.ceil(c.frames / c.sample_rate / self.length)) for c in clips]
         return np.repeat(numbers, counts)
 
-    def _ahead(self, numbers: Sequence[int]) -> None:
-        """Fetch shards beside the training; an error is that of the process that needs them."""
-        shards = [self.clips.corpus.shards[number] for number in numbers]
-        if any(shard.fetch is not None for shard in shards):
-            Thread(target=_fetch_all, args=(shards,), daemon=True).start()
-
 
 def _fetch_all(shards: Iterable[Shard]) -> None:
+    """Fetch shards; an error is that of the process that needs them."""
     for shard in shards:
         try:
             shard.ensure()
@@ -291,4 +305,5 @@ def _labels(shard: Shard) -> set[str]:
     return {entry.label for entry in shard.index().entries if entry.label and not entry.problem}
 
 
-_say = partial(print, file=sys.stderr, flush=True)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

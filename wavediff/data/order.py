@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -56,7 +57,6 @@ class ShuffledShards:
         shards: the number of shards.
         window: the number of shards whose clips are shuffled together.
         seed: of the order.
-        ahead: called with shards that will be needed next.
     """
 
     def __init__(
@@ -65,9 +65,8 @@ class ShuffledShards:
         shards: int,
         window: int,
         seed: int,
-        ahead: Callable[[Sequence[int]], None] = lambda shards: None,
     ) -> None:
-        self.numbers, self.seed, self.ahead = numbers, seed, ahead
+        self.numbers, self.seed = numbers, seed
         self.shards, self.window = shards, min(window, shards)
         self.counts: list[int | None] = [None] * shards
         self.known = 0  # number of the counts that are
@@ -93,9 +92,8 @@ class ShuffledShards:
             self.known += 1
         return count
 
-    def epoch(self, index: int) -> int:
-        """Return the epoch of sample ``index``, from 0."""
-        return self._window_of(index)[2]
+    def entered(self, epoch: int, shards: Sequence[int], following: Sequence[int]) -> None:
+        """Called before a window is used, with its shards and those of the next window."""
 
     def candidates(self, index: int) -> Iterator[int]:
         """Yield the clips from that of the sample on, those of its window first."""
@@ -124,12 +122,21 @@ class ShuffledShards:
             for number, shards in enumerate(windows):
                 stop = start + sum(map(self.count, shards))
                 if start <= index < stop:
+                    following = windows[number + 1 :] or self._windows(epoch + 1)
+                    self.entered(epoch, self._with_empty(windows, number), following[0])
                     found = start, stop, epoch, number, self._clips(epoch, number)
                     self._found = [found, *self._found[:1]]
-                    after = windows[number + 1 :] or self._windows(epoch + 1)
-                    self.ahead(after[0])
                     return found
                 start = stop
+
+    def _with_empty(self, windows: Sequence[Sequence[int]], number: int) -> list[int]:
+        """Return the shards of a window, and of those without clips before it or at the end."""
+        first, last = number, number + 1
+        while first and not any(map(self.count, windows[first - 1])):
+            first -= 1
+        if all(self.counts[shard] == 0 for shard in chain(*windows[last:])):
+            last = len(windows)
+        return list(chain(*windows[first:last]))
 
     def _windows(self, epoch: int) -> list[list[int]]:
         order = np.random.default_rng((self.seed, 5, epoch)).permutation(self.shards).tolist()

@@ -106,6 +106,24 @@ def _is_valid(entry: Entry) -> bool:
     )
 
 
+def fits(shard: "Shard", index: ShardIndex) -> bool:
+    """Whether the first and the last clip of an index are where it says.
+
+    Raises:
+        OSError: if the archive cannot be read.
+    """
+    with shard.open() as file:
+        for entry in (*index.entries[:1], *index.entries[-1:]):
+            file.seek(max(0, entry.offset - BLOCK))
+            try:
+                info = tarfile.TarInfo.frombuf(file.read(BLOCK), "utf-8", "surrogateescape")
+            except tarfile.HeaderError:
+                return False
+            if info.size != entry.size:
+                return False
+    return True
+
+
 def make_index(shard: "Shard") -> ShardIndex:
     """Read the whole of a shard. What is damaged in it is left out.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from wavediff.data.shard_index import ShardIndex, make_index, read_index, write_index
+from wavediff.data.shard_index import ShardIndex, fits, make_index, read_index, write_index
 from wavediff.errors import UserError
 from wavediff.files import atomic_path
 
@@ -87,9 +87,10 @@ class Shard:
         Raises:
             UserError: if it cannot be fetched.
         """
-        if (index := read_index(self.index_path)) is not None:
-            return index
         try:
+            index = read_index(self.index_path)
+            if index is not None and (self.fetch is not None or fits(self, index)):
+                return index
             index = make_index(self)
         except OSError as error:
             return ShardIndex((), f"cannot be read ({error.strerror or error})")

@@ -63,11 +63,16 @@ class Source:
     spans: Sequence[Span] | None = None
 
 
-def labelled(root: Path, files: Sequence[Path], names: Sequence[str]) -> Source:
+def labelled(
+    root: Path,
+    files: Sequence[Path],
+    names: Sequence[str],
+    spans: Sequence[Span] | None = None,
+) -> Source:
     """Return a source whose file i has the label ``names[i]``, numbered in sorted order."""
     label_names = sorted(set(names))
     number = {name: i for i, name in enumerate(label_names)}
-    return Source(root, files, [number[name] for name in names], label_names)
+    return Source(root, files, [number[name] for name in names], label_names, spans=spans)
 
 
 def paired(source: Source, noisy: str) -> Source:
