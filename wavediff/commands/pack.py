@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ shards.json has the SHA-256, clips and seconds of every shard; SHARD.jsonl where
 same command resumes after a stop, even by kill -9, to the same bytes.
 """
 
+MANIFEST = "shards.json"
 UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 SMALLEST = 10_000  # bytes of a shard
 THREADS = 4
@@ -93,15 +95,17 @@ def size(text: str) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """Compare the shards with their manifest; the exit code."""
-    from wavediff.data.shard_manifest import MANIFEST, check_shard, read_manifest
-
     given = list(arguments.paths) + ([] if arguments.output is None else [arguments.output])
     if len(given) != 1:
         raise UserError("--check takes one folder of shards")
     folder = expanded(given[0])
-    manifest = read_manifest(folder)
-    if manifest is None:
+    if not (folder / MANIFEST).exists():
         raise UserError(f"{folder} has no {MANIFEST}: give a folder that `wavediff pack` wrote")
+
+    from wavediff.data.shard_manifest import check_shard, read_manifest
+
+    manifest = read_manifest(folder)
+    assert manifest is not None
     found = [(row, check_shard(folder, row)) for row in manifest.shards]
     failures = [f"{folder / row.shard} {problem}" for row, problem in found if problem]
     if not manifest.complete:
@@ -117,6 +121,9 @@ def pack_all(arguments: argparse.Namespace) -> int:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give the name of a folder")
     require_writable(folder)
+    for path in filter(None, (*arguments.paths, arguments.noisy)):
+        if not expanded(path).exists():
+            raise UserError(f"{path} does not exist: give a folder of audio files")
 
     from wavediff.data.folder import gather
     from wavediff.data.shard_manifest import Manifest, read_manifest, source_digest
@@ -141,6 +148,7 @@ def pack_all(arguments: argparse.Namespace) -> int:
         if folder.is_dir() and any(folder.glob("*.tar")):
             raise UserError(f"{folder} has other tar files: give an empty folder")
         manifest = Manifest(digest)
+        manifest.write(folder)  # by which the first shard is known after a kill
     elif manifest.source != digest:
         raise UserError(
             f"{folder} has shards of other inputs or options: give another folder, or --overwrite "
@@ -157,6 +165,9 @@ def pack_all(arguments: argparse.Namespace) -> int:
             print(folder / row.shard, flush=True)
     if not manifest.shards:
         failures = [row["reason"] for row in manifest.skipped]
+        (folder / MANIFEST).unlink()
+        with suppress(OSError):
+            folder.rmdir()
         raise UserError(f"no file could be packed; the first: {failures[0]}")
     print(f"{folder}: {_summary(manifest)}", file=sys.stderr)
     return report_failures([row["reason"] for row in manifest.skipped])
@@ -280,8 +291,6 @@ def _state(path: Path | None) -> tuple[int, ...]:
 
 
 def _remove(folder: Path, manifest: Manifest) -> None:
-    from wavediff.data.shard_manifest import MANIFEST
-
     (folder / MANIFEST).unlink()
     for row in manifest.shards:
         for path in (folder / row.shard, (folder / row.shard).with_suffix(".jsonl")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import subprocess
 import tempfile
@@ -28,6 +27,7 @@ PIPE = "pipe:"
 REMOTE = ("http://", "https://")
 COMPRESSED = (".tar.gz", ".tgz")
 SUFFIXES = (".tar", *COMPRESSED)
+GZIP = 16 + zlib.MAX_WBITS
 ATTEMPTS = 5
 TIMEOUT = 60  # seconds without a byte
 TRANSIENT = {408, 425, 429}  # HTTP status below 500, after which it is worth to try again
@@ -60,13 +60,13 @@ def webdataset(
         raise UserError(f"data.window={shorten(window)} is invalid. Use, for example, 4.")
     given = [root] if isinstance(root, str) else list(root)
     cache = cache_folder(cache_dir)
-    found: dict[str, Shard] = {}
+    found: dict[Path, Shard] = {}
     for words in given:
         if not isinstance(words, str) or not words:
             raise UserError(f"data.root={shorten(words)} is not a path, URL or command.")
         for place in _braces(words):
             for shard in _shards(place, cache, 3 * window):
-                found.setdefault(shard.name, shard)
+                found.setdefault(shard.path, shard)
     if not found:
         raise UserError("data.root is empty. Give a folder of tar files, URLs, or a manifest.")
     return Corpus(shorten(given[0]), list(found.values()), window, labels, noisy)
@@ -265,12 +265,17 @@ def _unpacked(path: Path) -> str:
 
 
 def _unpack(file: BinaryIO, out: BinaryIO) -> str:
-    try:
-        with gzip.open(file) as content:
-            shutil.copyfileobj(content, out, 1 << 20)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        return f"is damaged ({shorten(error)})"
-    return ""
+    """Unpack what can be: of a damaged file, all that is before the damage."""
+    decoder = zlib.decompressobj(GZIP)
+    while packed := file.read(1 << 16):
+        try:
+            out.write(decoder.decompress(packed))
+            while decoder.eof and decoder.unused_data.strip(b"\0"):  # another part of the file
+                packed, decoder = decoder.unused_data, zlib.decompressobj(GZIP)
+                out.write(decoder.decompress(packed))
+        except zlib.error as error:
+            return f"is damaged ({shorten(error)})"
+    return "" if decoder.eof else "is truncated"
 
 
 def _compare(path: Path, checksum: str) -> str:
