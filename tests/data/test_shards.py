@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from omegaconf import OmegaConf
 
 from wavediff.data.audio import read_audio
 from wavediff.data.build import build_data
-from wavediff.data.corpus import PLACES
+from wavediff.data.corpus import PLACES, Corpus, CorpusOrder, ShardClips
+from wavediff.data.loader import Loader
 from wavediff.data.members import Member
 from wavediff.data.order import ShuffledShards
-from wavediff.data.shard_index import is_index, make_index, read_index
+from wavediff.data.shard_index import Entry, ShardIndex, is_index, make_index, read_index
+from wavediff.data.shards import Shard
 from wavediff.data.webdataset import webdataset
 from wavediff.errors import UserError
 
@@ -266,3 +269,28 @@ def test_a_damaged_index_is_made_again(corpus, tmp_path):
     for bad in (lines[:-1], [*lines[:-1], "{}"], [*lines[:-1], '{"key": 3']):
         shard.index_path.write_text("\n".join(bad))
         assert shard.index() == index
+
+
+# memory
+
+
+def test_memory_is_flat_over_a_thousand_shards(monkeypatch):
+    """20,000 clips, of which those of a few shards are in memory."""
+    entries = tuple(Entry(f"{i}", ".flac", 512 * i, 512, 16000, 16000) for i in range(20))
+    monkeypatch.setattr(Shard, "index", lambda self: ShardIndex(entries))
+    shards = [Shard(f"{k}", Path(f"{k}.tar"), Path(f"{k}.jsonl")) for k in range(1000)]
+    clips = ShardClips(Corpus("x", shards), Loader(**LOADER))
+    order = CorpusOrder(clips, 0, 1.0)
+    tracemalloc.start()
+    try:
+        peaks = []
+        for part in range(4):
+            tracemalloc.reset_peak()
+            for index in range(4000 * part, 4000 * (part + 1), 7):
+                assert clips[next(order.candidates(index))].frames == 16000
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert order.known > 700
+    assert max(peaks) < 1.2 * peaks[0] + 100_000
+    assert max(peaks) < 1_000_000
