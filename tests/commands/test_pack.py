@@ -1,6 +1,7 @@
 """`wavediff pack`, as a user types it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import soundfile
 from wavediff.cli import main
 from wavediff.commands import pack as command
 from wavediff.data.audio import read_audio
-from wavediff.data.shard_index import read_index
+from wavediff.data.members import Member
+from wavediff.data.shard_index import make_index, read_index
 from wavediff.data.webdataset import webdataset
 
 RATE = 16000
@@ -66,6 +68,28 @@ def test_recordings_become_shards_sample_for_sample(tmp_path, capsys):
         assert read_audio(tmp_path / f"x{suffix}")[0].equal(read_audio(original)[0])
     assert pack("--check", tmp_path / "out") == 0
     assert "3 of 3 shards, 8 clips" in capsys.readouterr().out
+
+
+def test_noisy_recordings_and_names_of_all_kinds(tmp_path):
+    names = ["a.wav", "a.flac", "x" * 120 + ".wav", os.fsdecode(b"\xff\xfe.wav"), "b c/d.e/f.wav"]
+    for k, name in enumerate(names):
+        for folder, sign in (("clean", 1), ("noisy", -1)):
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(os.fsencode(path), np.full(900 + k, sign * (k + 1) / 64), RATE)
+    out = tmp_path / "out"
+    assert pack(tmp_path / "clean", "--noisy", tmp_path / "noisy", "-o", out) == 0
+    (shard,) = webdataset(str(out), noisy=True).shards
+    (out / "shard-000000.jsonl").rename(tmp_path / "packed.jsonl")
+    found = make_index(shard)  # by reading the archive
+    assert found == read_index(tmp_path / "packed.jsonl")
+    assert {entry.frames for entry in found.entries} == {900, 901, 902, 903, 904}
+    assert len({entry.key for entry in found.entries}) == 5
+    for entry in found.entries:
+        clean = read_audio(Member(shard, "c", entry.offset, entry.size))[0]
+        noisy = read_audio(Member(shard, "n", *entry.noisy[1:]))[0]
+        assert clean.equal(-noisy)
+        assert clean[0, 0] == (entry.frames - 899) / 64
 
 
 def test_a_bad_file_is_left_out_and_listed_at_the_end_also_when_asked_again(tmp_path, capsys):

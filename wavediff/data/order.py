@@ -77,9 +77,6 @@ class ShuffledShards:
             raise TypeError("not all shards are counted")
         return sum(count or 0 for count in self.counts)
 
-    def __length_hint__(self) -> int:
-        return 0
-
     def count_all(self) -> int:
         """Count the clips of every shard, and return the number of all."""
         return sum(map(self.count, range(self.shards)))

@@ -79,6 +79,9 @@ class Shard:
             with atomic_path(self.path) as temporary:
                 damage = self.fetch(temporary)
             _damage_path(self.path).write_text(damage, "utf-8")
+            index = read_index(self.index_path)
+            if index is not None and not fits(self, index):  # of what was there before
+                self.index_path.unlink(missing_ok=True)
             self._remove_oldest()
 
     def index(self) -> ShardIndex:
