@@ -108,6 +108,10 @@ def test_every_epoch_has_every_clip_of_the_shards_once_in_its_own_order():
     assert len(set(map(tuple, epochs))) == 6
     assert len(order) == count
     assert drawn(order_of(SIZES, seed=1), range(count)) != epochs[0]
+    alone = drawn(order_of([6], window=1), range(12))  # the clips of a window
+    assert alone[:6] != alone[6:]
+    single = [shard for shard, _ in drawn(order_of([1] * 8, window=1), range(16))]  # the shards
+    assert single[:8] != single[8:]
 
 
 def test_any_sample_can_be_reached_without_the_samples_before_it():
