@@ -31,6 +31,7 @@ COMMANDS = {
     "mel": "convert audio to mel spectrograms",
     "encode": "encode audio as the latent of an autoencoder",
     "decode": "decode the latent of an autoencoder to audio",
+    "pack": "pack audio files into shards for training on a large corpus",
     "evaluate": "compute metrics of estimates against references",
     "listen": "make a listening test, collect its answers and analyse them",
     "app": "serve a page to try things: denoise, vocode, restore, forecast",

@@ -90,6 +90,8 @@ REFUSED = [
     ["bundle", NOTHING, "-o", "new"],
     ["export", NOTHING, "-o", "b.onnx"],
     ["info", NOTHING],
+    ["pack", NOTHING, "-o", "new"],
+    ["pack", "--check", "."],
     ["train", f"recipe={NOTHING}"],
     ["train", "recipe=tiny", f"trainer.{NOTHING}=1"],
     ["train", "recipe=folder", "run_dir=run"],  # without its data.root

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,9 @@ def run_training(
             if world.main:
                 write_config()
             if len(held_out):
-                number = len(data)
+                number = length_hint(data)  # 0 for a corpus that is not counted yet
                 what = f"{number} example{'s' * (number != 1)} in an epoch"
+                what = what if number else "examples are counted as they are read"
                 _say(world, f"train: {what}, {len(held_out)} held out")
             begin = "starting" if state is None else f"resuming from step {state['step']}"
             size = sum(p.numel() for p in learner.parameters) / 1e6

@@ -1,7 +1,8 @@
 """Datasets of audio: from files to batches.
 
 A dataset is a function that returns a ``Source`` (its files in a stable order, with labels or noisy
-recordings if it has them), and a file ``conf/data/NAME.yaml``:
+recordings if it has them) or a ``Corpus`` (shards, of which only some are on the disk at a time),
+and a file ``conf/data/NAME.yaml``:
 
     defaults: [loader, _self_]           # the settings below, which every dataset has
     _target_: wavediff.data.folder.folder

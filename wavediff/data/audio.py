@@ -28,6 +28,7 @@ from wavediff.data.formats import (
     kept_format,
     to_integers,
 )
+from wavediff.data.members import Member
 from wavediff.data.reading import AudioReader, BadAudio, audio_reader, brief, check_samples, reading
 from wavediff.data.resampling import resample
 from wavediff.errors import UserError, first_time, named
@@ -50,7 +51,7 @@ __all__ = [
 READ_AT_ONCE = 1 << 20  # samples: bounds the memory for a long file
 
 
-def audio_info(path: str | Path) -> tuple[int, int]:
+def audio_info(path: str | Path | Member) -> tuple[int, int]:
     """Return (frames, sample_rate in Hz) from the header of a file.
 
     Raises:
@@ -63,17 +64,18 @@ def audio_info(path: str | Path) -> tuple[int, int]:
 def warn(reader: AudioReader) -> None:
     """Say on stderr, once a command, what is wrong with a file that was read all the same."""
     fault = reader.fault
-    if fault and first_time((reader.path.absolute(), fault)):
-        tqdm.write(f"{named(reader.path)} {fault}", file=sys.stderr)
+    if fault and first_time((Path(reader.name).absolute(), fault)):
+        tqdm.write(f"{reader.name} {fault}", file=sys.stderr)
 
 
 def read_audio(
-    path: str | Path,
+    path: str | Path | Member,
     sample_rate: int | None = None,
     mono: bool = True,
     *,
     start: int = 0,
     frames: int = -1,
+    channel: int | None = None,
 ) -> tuple[Tensor, int]:
     """Read a file.
 
@@ -83,15 +85,21 @@ def read_audio(
         mono: average the channels to one.
         start: first frame to read, at the file's rate.
         frames: number of frames to read, at the file's rate; -1 reads to the end.
+        channel: the only one to keep, from 0; None for all.
 
     Returns:
         The audio, float32 ``[channels, time]``, and its sample rate in Hz.
 
     Raises:
-        BadAudio: if the file is missing, not audio, empty, or holds samples that cannot be sound.
+        BadAudio: if the file is missing, not audio, empty, lacks the channel, or holds samples that
+            cannot be sound.
     """
     blocks: list[Tensor] = []  # because all channels of a long file may not fit in memory
     with audio_reader(path) as reader, reading(reader.path):
+        if channel is not None and channel >= reader.channels:
+            raise BadAudio(
+                f"{path} has no channel {channel}, only {reader.channels}.", "mismatched"
+            )
         if start:
             reader.seek(min(start, reader.frames))
         rate, at = reader.sample_rate, start
@@ -103,6 +111,7 @@ def read_audio(
             check_samples(path, block, at)
             at += len(block)
             part = torch.from_numpy(np.ascontiguousarray(block.T))
+            part = part if channel is None else part[channel : channel + 1]
             blocks.append(part.mean(0, keepdim=True) if mono and len(part) > 1 else part)
             if len(block) < size:
                 break

@@ -4,14 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from wavediff.data.configured import dataset_of, settings_of
-from wavediff.data.crops import Crops
+from wavediff.data.corpus import Corpus, CorpusUtterances, read_corpus
+from wavediff.data.crops import Crops, balanced
 from wavediff.data.loader import LOADER, Loader, split
 from wavediff.data.mixed import Mixed
 from wavediff.data.mixing import Mixer
 from wavediff.data.mixing_settings import Mixing
+from wavediff.data.order import Shuffled
 from wavediff.data.source import Clip, Source, scan
 from wavediff.data.utterances import Utterances
 from wavediff.errors import UserError
@@ -39,11 +42,35 @@ def build_data(
     """
     source, loader = build_source(config)
     mixing = None if loader.mix is None else Mixing.of(loader.mix)
-    if mixing is not None and source.noisy is not None:
+    paired = source.noisy if isinstance(source, Corpus) else source.noisy is not None
+    if mixing is not None and paired:
         raise UserError(
             "the dataset has noisy recordings of its own, which data.mix would ignore. Set "
             "data.mix=null."
         )
+    needed = length if mixing is None else math.ceil(length * mixing.speed[1])
+    if isinstance(source, Corpus):
+        clips, order, validation, first = read_corpus(source, loader, needed / sample_rate, seed)
+        utterances: Utterances = CorpusUtterances(clips, sample_rate, loader.normalize)
+        names = clips.label_names
+        crops = Crops(utterances, needed, seed, loader.gain_db, names, order=order)
+        # babble is made of voices at random, for which no other shards are to be fetched
+        voices, numbers = Utterances(first, sample_rate, loader.normalize), np.arange(len(first))
+    else:
+        train, validation = _train_and_validation(source, loader)
+        utterances = voices = Utterances(train, sample_rate, loader.normalize, loader.cache)
+        numbers = balanced(utterances, needed, loader.balance)
+        shuffled = Shuffled(numbers, seed)
+        crops = Crops(utterances, needed, seed, loader.gain_db, source.label_names, order=shuffled)
+    held_out = Utterances(validation, sample_rate, loader.normalize)
+    if mixing is None:
+        return crops, held_out
+    mixer = Mixer(mixing, sample_rate, voices, numbers, loader.cache)
+    validation_mixer = mixer.with_settings(mixing.for_validation())
+    return Mixed(crops, mixer, seed, length), Mixed(held_out, validation_mixer, seed)
+
+
+def _train_and_validation(source: Source, loader: Loader) -> tuple[list[Clip], list[Clip]]:
     parts = build_split(source, loader)
     train, validation = parts["train"], parts["validation"]
     if not train:
@@ -53,20 +80,10 @@ def build_data(
         )
     if loader.split and not validation and len(train) > 1:
         validation = [train.pop()]
-    utterances = Utterances(train, sample_rate, loader.normalize, loader.cache)
-    needed = length if mixing is None else math.ceil(length * mixing.speed[1])
-    crops = Crops(
-        utterances, needed, seed, loader.gain_db, source.label_names, balance=loader.balance
-    )
-    held_out = Utterances(validation, sample_rate, loader.normalize)
-    if mixing is None:
-        return crops, held_out
-    mixer = Mixer(mixing, sample_rate, utterances, crops.numbers, loader.cache)
-    validation_mixer = mixer.with_settings(mixing.for_validation())
-    return Mixed(crops, mixer, seed, length), Mixed(held_out, validation_mixer, seed)
+    return train, validation
 
 
-def build_source(config: DictConfig | Mapping[str, Any]) -> tuple[Source, Loader]:
+def build_source(config: DictConfig | Mapping[str, Any]) -> tuple[Source | Corpus, Loader]:
     """Return the dataset of a ``data`` configuration, and its loader settings.
 
     Raises:

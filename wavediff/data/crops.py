@@ -7,7 +7,7 @@ import numpy as np
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from wavediff.data.order import epoch_order
+from wavediff.data.order import Order, Shuffled
 from wavediff.data.utterances import Utterances, signals
 from wavediff.errors import UserError
 
@@ -33,6 +33,7 @@ class Crops(Dataset):
         label_names: names of the labels.
         balance: ``clips`` for one crop per clip and epoch; ``seconds`` for one per ``length`` of
             it.
+        order: of the clips; None shuffles all of them, by ``balance``.
 
     Raises:
         UserError: without clips.
@@ -46,30 +47,24 @@ class Crops(Dataset):
         gain_db: Sequence[float] | None = None,
         label_names: Sequence[str] | None = None,
         balance: str = "clips",
+        order: Order | None = None,
     ):
-        if not len(utterances):
-            raise UserError("there is nothing to train on: no clip is left for training.")
         self.utterances = utterances
         self.length = length
         self.seed = seed
         self.gain_db = tuple(gain_db) if gain_db is not None else None
         self.label_names = label_names
-        counts = np.ones(len(utterances), int)
-        if balance == "seconds":
-            seconds = np.array([clip.frames / clip.sample_rate for clip in utterances.clips])
-            counts = np.ceil(seconds * utterances.sample_rate / length).astype(int)
-        self.numbers = np.repeat(np.arange(len(utterances)), counts)
+        self.order = (
+            Shuffled(balanced(utterances, length, balance), seed) if order is None else order
+        )
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.order)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        epoch, position = divmod(index, len(self))
-        order = epoch_order(self.seed, epoch, len(self))
         rng = np.random.default_rng((self.seed, 1, index))
         place, level = rng.random(2)  # drawn before anything depends on the clip
-        places = (order[(position + k) % len(self)] for k in range(len(self)))
-        number, audio, gain = self.utterances.read_first(self.numbers[place] for place in places)
+        number, audio, gain = self.utterances.read_first(self.order.candidates(index))
 
         if self.gain_db is not None:
             low, high = self.gain_db
@@ -79,3 +74,18 @@ class Crops(Dataset):
         item = signals(F.pad(crop, (0, self.length - crop.shape[-1]))) | {"index": index}
         label = self.utterances.clips[number].label
         return item if label is None else item | {"label": label}
+
+
+def balanced(utterances: Utterances, length: int, balance: str) -> np.ndarray:
+    """Return the numbers of the clips, each as often as an epoch has crops of it.
+
+    Raises:
+        UserError: without clips.
+    """
+    if not len(utterances):
+        raise UserError("there is nothing to train on: no clip is left for training.")
+    counts = np.ones(len(utterances), int)
+    if balance == "seconds":
+        seconds = np.array([clip.frames / clip.sample_rate for clip in utterances.clips])
+        counts = np.ceil(seconds * utterances.sample_rate / length).astype(int)
+    return np.repeat(np.arange(len(utterances)), counts)

@@ -14,7 +14,8 @@ from wavediff.data import chunks, media, mp3
 from wavediff.data.bit_rate import bit_rate
 from wavediff.data.chained import is_chained, mp3_streams
 from wavediff.data.joined import Joined
-from wavediff.errors import UserError, shorten
+from wavediff.data.members import Member
+from wavediff.errors import UserError, named, shorten
 from wavediff.inputs import MEDIA_SUFFIXES
 
 INTEGERS = 100  # times full scale, above which floating-point samples seem to be integers
@@ -50,6 +51,7 @@ class AudioReader:
 
     Attributes:
         path: of the file.
+        name: of the file, for messages.
         sample_rate: in Hz.
         channels: their number.
         container: format as named by soundfile.
@@ -63,6 +65,7 @@ class AudioReader:
 
     def __init__(self, path: Path, file: Any, layout: chunks.Layout | None) -> None:
         self.path, self._file, self.layout = path, file, layout
+        self.name = named(path)
         self._decoder = file
         self._at = 0  # the next sample
         self._limit: int | None = None
@@ -246,12 +249,16 @@ class _End:
 
 
 @contextmanager
-def audio_reader(path: str | Path) -> Iterator[AudioReader]:
+def audio_reader(path: str | Path | Member) -> Iterator[AudioReader]:
     """Yield a reader of a file at its own rate and channels.
 
     Raises:
         BadAudio: if the file is missing, not audio or empty.
     """
+    if isinstance(path, Member):
+        with _member_reader(path) as reader:
+            yield reader
+        return
     path = Path(path)
     with reading(path):
         layout = chunks.layout(path)
@@ -259,6 +266,21 @@ def audio_reader(path: str | Path) -> Iterator[AudioReader]:
     with closing(file):
         _check_header(path, file.frames, file.samplerate)
         yield AudioReader(path, file, layout)
+
+
+@contextmanager
+def _member_reader(member: Member) -> Iterator[AudioReader]:
+    try:
+        with member.on_disk() as path:
+            try:
+                with audio_reader(path) as reader:
+                    reader.name = str(member)
+                    yield reader
+            except BadAudio as error:
+                message = str(error).replace(str(path), str(member))
+                raise BadAudio(message, error.reason) from error
+    except OSError as error:
+        raise BadAudio(f"{member.shard} cannot be read ({brief(error)}).") from error
 
 
 @contextmanager
@@ -291,7 +313,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def check_samples(path: str | Path, block: np.ndarray, frame: int) -> None:
+def check_samples(path: object, block: np.ndarray, frame: int) -> None:
     """Refuse samples that cannot be sound.
 
     Args:

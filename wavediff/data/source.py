@@ -5,20 +5,40 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from wavediff.data.audio import BadAudio, audio_info
+from wavediff.data.members import Member
 from wavediff.errors import UserError
 from wavediff.inputs import expanded
 
+SHORT = "too short"  # the reason that a clip is skipped for
+BEYOND = 0.5  # seconds behind the end of a file at which a part may end, as in Kaldi
 THREADS = 8  # libsndfile releases the GIL, and reading from a network disk mostly waits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a file.
+
+    Attributes:
+        name: for messages and logs.
+        start: in seconds.
+        seconds: its length; None for the rest of the file.
+        channel: the only one to use, from 0; None averages them.
+    """
+
+    name: str
+    start: float = 0.0
+    seconds: float | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,8 @@ class Source:
         labels: of the files, as indices into ``label_names``; None without labels.
         label_names: for example speakers.
         noisy: the noisy recordings of the files; None without.
+        spans: the part of each file that is used, which then may be listed several times; None
+            for whole files.
     """
 
     root: Path
@@ -38,13 +60,19 @@ class Source:
     labels: Sequence[int] | None = None
     label_names: Sequence[str] | None = None
     noisy: Sequence[Path] | None = None
+    spans: Sequence[Span] | None = None
 
 
-def labelled(root: Path, files: Sequence[Path], names: Sequence[str]) -> Source:
+def labelled(
+    root: Path,
+    files: Sequence[Path],
+    names: Sequence[str],
+    spans: Sequence[Span] | None = None,
+) -> Source:
     """Return a source whose file i has the label ``names[i]``, numbered in sorted order."""
     label_names = sorted(set(names))
     number = {name: i for i, name in enumerate(label_names)}
-    return Source(root, files, [number[name] for name in names], label_names)
+    return Source(root, files, [number[name] for name in names], label_names, spans=spans)
 
 
 def paired(source: Source, noisy: str) -> Source:
@@ -78,15 +106,28 @@ class Clip:
         sample_rate: of the file, in Hz.
         label: of the file, if it has one.
         noisy: the file with the noisy recording of the same frames, if there is one.
+        channel: the only one to use, from 0; None averages them.
     """
 
-    path: Path
+    path: Path | Member
     name: str
     start: int
     frames: int
     sample_rate: int
     label: int | None
-    noisy: Path | None = None
+    noisy: Path | Member | None = None
+    channel: int | None = None
+
+    def parts(self, max_seconds: float) -> "list[Clip]":
+        """Return the clip, or clips of equal length that are together this one if it is longer."""
+        count = max(1, -int(-self.frames // (max_seconds * self.sample_rate)))
+        if count == 1:
+            return [self]
+        cuts = [self.start + self.frames * part // count for part in range(count + 1)]
+        return [
+            replace(self, name=f"{self.name}-{part:04d}", start=start, frames=stop - start)
+            for part, (start, stop) in enumerate(pairwise(cuts))
+        ]
 
 
 def scan(
@@ -110,34 +151,20 @@ def scan(
     first: BadAudio | None = None
     noisy: Iterable[Path | None] = source.noisy if source.noisy is not None else repeat(None)
     pairs = list(zip(source.files, noisy, strict=False))
-    headers = parallel(_header, pairs, "reading headers")
-    for (path, pair), label, header in zip(pairs, labels, headers, strict=False):
+    spans: Iterable[Span | None] = source.spans if source.spans is not None else repeat(None)
+    once = list(dict.fromkeys(pairs))
+    headers = dict(zip(once, parallel(_header, once, "reading headers"), strict=True))
+    for pair, label, span in zip(pairs, labels, spans, strict=False):
         try:
-            if isinstance(header, BadAudio):
-                raise header
-            frames, sample_rate = header
-            if frames < min_seconds * sample_rate:
-                raise BadAudio(f"{path} is shorter than {min_seconds:g} s", "too short")
+            clip = _clip(source, pair, headers[pair], label, span)
+            if clip.frames < min_seconds * clip.sample_rate:
+                raise BadAudio(f"{_called(pair[0], span)} is shorter than {min_seconds:g} s", SHORT)
         except BadAudio as error:
             first = first or error
             skipped[error.reason] += 1
             clips.append(None)
-            continue
-        parts = max(1, -int(-frames // (max_seconds * sample_rate)))
-        name = _name(path, source.root)
-        for part in range(parts):
-            start, stop = frames * part // parts, frames * (part + 1) // parts
-            clips.append(
-                Clip(
-                    path=path,
-                    name=name if parts == 1 else f"{name}-{part:04d}",
-                    start=start,
-                    frames=stop - start,
-                    sample_rate=sample_rate,
-                    label=label,
-                    noisy=pair,
-                )
-            )
+        else:
+            clips += clip.parts(max_seconds)
     if not any(clips):
         raise UserError(
             f"no usable audio in {source.root}: {reasons(skipped) or 'it has no files'}"
@@ -166,6 +193,40 @@ def parallel(function: Callable[[Item], Result], items: Sequence[Item], title: s
     with ThreadPoolExecutor(THREADS) as pool:
         results = pool.map(function, items)
         return list(tqdm(results, title, len(items), leave=False, delay=2, disable=None))
+
+
+def _clip(
+    source: Source,
+    pair: tuple[Path, Path | None],
+    header: tuple[int, int] | BadAudio,
+    label: int | None,
+    span: Span | None,
+) -> Clip:
+    """Return the clip of a file, or of a part of it that may end a little behind its end.
+
+    Raises:
+        BadAudio: for a file that cannot be read, and a part that is not in it.
+    """
+    if isinstance(header, BadAudio):
+        raise header
+    path, noisy = pair
+    frames, rate = header
+    if span is None:
+        return Clip(path, _name(path, source.root), 0, frames, rate, label, noisy)
+    start = round(span.start * rate)
+    stop = frames if span.seconds is None else round((span.start + span.seconds) * rate)
+    if not 0 <= start < frames or stop > frames + BEYOND * rate:
+        raise BadAudio(
+            f"{_called(path, span)} is from {start / rate:g} to {stop / rate:g} s, and the file "
+            f"has {frames / rate:g} s",
+            "beyond the end",
+        )
+    length = min(stop, frames) - start
+    return Clip(path, span.name, start, length, rate, label, noisy, span.channel)
+
+
+def _called(path: Path, span: Span | None) -> str:
+    return str(path) if span is None else f"{span.name} in {path}"
 
 
 def _header(pair: tuple[Path, Path | None]) -> tuple[int, int] | BadAudio:

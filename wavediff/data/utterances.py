@@ -40,7 +40,7 @@ class Utterances(Dataset):
         normalize: float | None = None,
         cache: bool = False,
     ):
-        self.clips = list(clips)
+        self.clips = clips
         self.sample_rate = sample_rate
         self.normalize = normalize
         self.offsets: list[int] = []
@@ -88,15 +88,19 @@ class Utterances(Dataset):
         Raises:
             UserError: if none can be decoded.
         """
-        for number in map(int, numbers):
+        for place, number in enumerate(map(int, numbers)):
             try:
                 return number, *self.read(number)
             except BadAudio as error:
-                if number not in self.bad:
-                    self.bad.add(number)
-                    if self.memory is None:  # else reported when the cache was filled
-                        print(f"data: skipped while training: {error}", file=sys.stderr)
+                self.skip(number, error, place == 0)
         raise UserError("none of the training files can be decoded. Export them again.")
+
+    def skip(self, number: int, error: BadAudio, first: bool) -> None:
+        """Report a clip that cannot be decoded, once; ``first`` unless it stands in for another."""
+        if number not in self.bad:
+            self.bad.add(number)
+            if self.memory is None:  # else reported when the cache was filled
+                print(f"data: skipped while training: {error}", file=sys.stderr)
 
     def _gain(self, audio: Tensor) -> float:
         if self.normalize is None:
@@ -148,7 +152,8 @@ def signals(audio: Tensor) -> dict[str, Tensor]:
 def _decode(clip: Clip, sample_rate: int) -> Tensor:
     paths = [clip.path] if clip.noisy is None else [clip.path, clip.noisy]
     parts = [
-        read_audio(path, sample_rate, start=clip.start, frames=clip.frames)[0] for path in paths
+        read_audio(path, sample_rate, start=clip.start, frames=clip.frames, channel=clip.channel)[0]
+        for path in paths
     ]
     if len({part.shape for part in parts}) > 1:
         raise BadAudio(f"{clip.path} and {clip.noisy} differ in length: one of them is truncated")

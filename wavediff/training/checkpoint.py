@@ -22,7 +22,7 @@ from wavediff.training.distributed import World
 FORMAT = "wavediff-run-1"
 _NAME = re.compile(r"step-(\d+)\.pt")
 # Keys that may change in a run besides the free keys of the trainer.
-_FREE_KEYS = ("name", "run_dir", "sampler", "data.workers", "data.cache")
+_FREE_KEYS = ("name", "run_dir", "sampler", "data.workers", "data.cache", "data.cache_dir")
 
 
 class RunCheckpoints:
