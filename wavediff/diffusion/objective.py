@@ -163,7 +163,7 @@ def given_or_drawn(
     cond = Condition() if cond is None else cond
     if not isinstance(cond, Condition):
         raise TypeError(f"cond must be a Condition, not a {type(cond).__name__}: give u= and eps=")
-    u = torch.rand(len(x0), dtype=torch.float64).to(x0.device) if u is None else u
+    u = torch.rand(len(x0), dtype=torch.float64) if u is None else u
     return cond, u, torch.randn_like(x0) if eps is None else eps
 
 
