@@ -81,6 +81,24 @@ def test_objectives_do_not_wait(prediction, weighting):
     assert found.t.device.type == found.log_snr.device.type == "cpu"
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["ancestral", "heun", "predictor_corrector"])
+def test_neither_samplers_nor_noise_nor_objectives_wait_for_a_gpu(name):
+    denoiser = Denoiser(network, linear(50), predictions.eps)
+    z = torch.zeros(2, 1, 8, device="cuda")
+    sampler = sampler_by_name(name).with_steps(3)
+    PositionNoise(0)(z, 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = sampler(denoiser, z, noise=PositionNoise(0))
+        DenoisingObjective()(denoiser, z)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    wanted = sampler(denoiser, z.cpu(), noise=PositionNoise(0))
+    torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_consistency_training_does_not_wait():
     denoiser = Denoiser(network, linear(50), predictions.consistency)
     found = ConsistencyTraining(karras)(denoiser, torch.empty(3, 1, 8, device="meta"))
