@@ -227,20 +227,20 @@ def limits(case: tuple[str, str, str], rates: Rates, options: argparse.Namespace
     return operations / rates.operations[precision], values * size_of / rates.memory
 
 
-def measured_rates(device: str, threads: int) -> Rates:
-    """Operations per second of a matrix product, and bytes per second of a copy."""
+def measured_rates(device: str, threads: int, n: int | None = None, values: int = 1 << 26) -> Rates:
+    """Operations per second of a product of n x n matrices, and bytes per second of a copy."""
     torch.set_num_threads(threads)
     cuda = device == "cuda"
 
     def best(call: Callable[[], torch.Tensor]) -> float:
         return min(timed(call, cuda)[0] for _ in range(5))
 
-    n = 8192 if cuda else 2048
+    n = n or (8192 if cuda else 2048)
     operations = {}
     for name, dtype in PRECISIONS.items():
         a = torch.randn(n, n, device=device).to(dtype)
         operations[name] = 2 * n**3 / best(lambda a=a: (a @ a)[:1])
-    big, other = torch.zeros(2, 1 << 26, device=device)
+    big, other = torch.zeros(2, values, device=device)
     return Rates(operations, 2 * 4 * big.numel() / best(lambda: other.copy_(big)[:1]))
 
 

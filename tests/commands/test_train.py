@@ -254,6 +254,11 @@ def test_a_run_remembers_how_long_its_first_weights_were_trained(words, tmp_path
             "optimizer: torch.optim.AdamW does not take these options (unknown: r",
         ),
         ("trainer.device=quantum", "trainer.device=quantum is not a device"),
+        pytest.param(
+            "trainer.fused_gate=true",
+            "trainer.fused_gate=true needs a CUDA GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="for a CPU"),
+        ),
         ("trainer.best=mcd", "trainer.best=mcd is not among trainer.measures"),
         ("init_from=nowhere", "there is no checkpoint 'nowhere'"),
         ("run_dir=/proc/nowhere/run", "cannot use /proc/nowhere"),

@@ -497,6 +497,8 @@ def test_a_gpu_that_is_not_there(model, here, capsys):
     save_mel(here / "a.npy")
     assert command(model, "a.npy", "-o", "a.wav", "--device", "cuda") == 2
     assert "--device cpu" in capsys.readouterr().err
+    assert command(model, "a.npy", "-o", "a.wav", "--cuda-graphs") == 2
+    assert "--cuda-graphs is for torch on a GPU: leave it out" in capsys.readouterr().err
 
 
 def test_a_folder_that_may_not_be_written_to(model, here, capsys, monkeypatch):

@@ -128,13 +128,18 @@ class Parser(argparse.ArgumentParser):
         self.add_device()
 
     def add_precision(self) -> None:
-        """--precision, see ``placed``."""
+        """--precision and --cuda-graphs, see ``placed``."""
         self.add_argument(
             "--precision",
             choices=["float32", "bfloat16"],
             default="float32",
             help="bfloat16 is faster on CPUs and GPUs that compute in it, and coarser "
             "(default: %(default)s)",
+        )
+        self.add_argument(
+            "--cuda-graphs",
+            action="store_true",
+            help="on a GPU, start all kernels of a network call at once: for short signals",
         )
 
     def add_seed(self, what: str) -> None:
@@ -294,11 +299,12 @@ def require_model(arguments: argparse.Namespace) -> None:
 
 
 def placed(task: Placed, arguments: argparse.Namespace) -> Placed:
-    """Put a model on the device of --device, to compute in --precision.
+    """Put a model on the device of --device, to compute in --precision, by --cuda-graphs.
 
     Raises:
         UserError: where there is no GPU and one is asked for, or onnxruntime is to compute.
     """
+    from wavediff.networks.graphs import replay_graphs
     from wavediff.networks.precision import computes_in_bfloat16, in_bfloat16
 
     place = device(arguments)
@@ -310,6 +316,10 @@ def placed(task: Placed, arguments: argparse.Namespace) -> Placed:
             in_bfloat16(task.network)
         else:
             print("this CPU has no bfloat16 arithmetic: float32 is used", file=sys.stderr)
+    if arguments.cuda_graphs:
+        if place.type != "cuda" or getattr(arguments, "backend", None) == "onnx":
+            raise UserError("--cuda-graphs is for torch on a GPU: leave it out")
+        replay_graphs(task.network)
     return task
 
 

@@ -208,6 +208,8 @@ def _prepared(
     if plain["init_from"] is not None and state is None:
         before = _initialise(task.network, plain["init_from"])
         _say(world, f"train: initialised with the weights of {plain['init_from']}")
+    if trainer.fused_gate:
+        _fuse_gates(task.network)
     _give_teacher(task, plain["teacher"], world.device)
     adversary = _adversary(task, plain.get("adversarial"), trainer, world, seed)
     optimizer = partial(configured_optimizer, plain["optimizer"])
@@ -224,6 +226,8 @@ def _initial_labels(plain: Mapping[str, Any], state: Mapping[str, Any] | None) -
 
 
 def _set_up(trainer: TrainerConfig, world: World) -> None:
+    if trainer.fused_gate and world.device.type != "cuda":
+        raise UserError("trainer.fused_gate=true needs a CUDA GPU: leave it out on a CPU")
     if world.device.type == "cpu":
         keep_freed()
     if trainer.threads is not None:
@@ -231,7 +235,23 @@ def _set_up(trainer: TrainerConfig, world: World) -> None:
     if trainer.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(trainer.deterministic)
-    torch.backends.cudnn.benchmark = world.device.type == "cuda" and not trainer.deterministic
+    if world.device.type == "cuda":
+        torch.backends.cudnn.benchmark = not trainer.deterministic
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = trainer.tf32
+
+
+def _fuse_gates(network: nn.Module) -> None:
+    """Compute DiffWave's gates by one kernel each.
+
+    Raises:
+        UserError: without Triton, or for a network without gates.
+    """
+    try:
+        from wavediff.networks.gate_triton import fuse_gates
+    except ImportError as error:
+        raise UserError("trainer.fused_gate=true needs the package triton: install it") from error
+    if not fuse_gates(network):
+        raise UserError("trainer.fused_gate=true is for DiffWave: this network has no gates")
 
 
 def _initialise(network: nn.Module, name_or_path: str) -> dict[str, float]:

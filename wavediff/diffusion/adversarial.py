@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.objective import Denoised, Objective, item_mean
+from wavediff.diffusion.transfer import like
 
 Layers = Sequence[Sequence[Tensor]]  # by part and layer
 
@@ -55,7 +56,8 @@ def gradient_penalty(
         real, fake: signals x and x_hat, ``[batch, 1, time]``.
         u: between 0 and 1, ``[batch]``.
     """
-    between = torch.lerp(fake.detach(), real.detach(), u.to(real)[:, None, None]).requires_grad_()
+    share = like(u, real)[:, None, None]
+    between = torch.lerp(fake.detach(), real.detach(), share).requires_grad_()
     score = mean_score(discriminator(between, label)).sum()
     (gradient,) = torch.autograd.grad(score, between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square()
@@ -197,7 +199,7 @@ class AdversarialObjective(Objective):
         self, denoiser: Denoiser, x0: Tensor, cond: Condition | None = None, **drawn: Tensor | None
     ) -> Denoised:
         """Losses of 0 and no estimate; the network is not called."""
-        t = torch.full((len(x0),), denoiser.schedule.t_max, dtype=torch.float64, device=x0.device)
+        t = torch.full((len(x0),), denoiser.schedule.t_max, dtype=torch.float64)
         loss = x0.new_zeros(len(x0))
         return Denoised(loss, torch.zeros_like(x0), t, denoiser.schedule.log_snr(t))
 

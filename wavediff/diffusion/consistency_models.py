@@ -20,6 +20,7 @@ from wavediff.diffusion.forward import broadcast, diffuse
 from wavediff.diffusion.objective import Denoised, Objective, given_or_drawn, item_mean
 from wavediff.diffusion.schedule import Schedule
 from wavediff.diffusion.times import Grid
+from wavediff.diffusion.transfer import like
 
 # (denoiser, x, t, s, cond) -> (x_s, x0_hat)
 Solver = Callable[[DenoiserLike, Tensor, Tensor, Tensor, Condition], tuple[Tensor, Tensor]]
@@ -145,7 +146,7 @@ class ConsistencyTraining(Objective):
         step = torch.hypot(
             schedule.alpha(t) - schedule.alpha(s), schedule.sigma(t) - schedule.sigma(s)
         )
-        return Denoised(error / step.to(error), x0_hat, t, schedule.log_snr(t))
+        return Denoised(error / like(step, error), x0_hat, t, schedule.log_snr(t))
 
 
 class ConsistencyDistillation(ConsistencyTraining):

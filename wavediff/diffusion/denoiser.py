@@ -13,6 +13,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.forward import add_anchor, broadcast
 from wavediff.diffusion.preconditioning import Coefficients
 from wavediff.diffusion.schedule import Schedule, as_float64
+from wavediff.diffusion.transfer import per_item
 
 Prediction = Callable[[Schedule, Tensor], Coefficients]
 
@@ -67,7 +68,7 @@ class Denoiser(nn.Module):
         cond = Condition() if cond is None else cond
         t = as_float64(t)
         c_skip, c_out, c_in, c_anchor = self.prediction(self.schedule, t)
-        c_noise = self.schedule.c_noise(t).to(x).expand(x.shape[0])
+        c_noise = per_item(self.schedule.c_noise(t), x)
         conditions = (cond,) if self._takes_condition else ()
         if not conditions and (cond.local is not None or cond.label is not None):
             raise ValueError(

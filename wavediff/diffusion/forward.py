@@ -7,14 +7,17 @@ from torch import Tensor
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.schedule import Schedule, as_float64
+from wavediff.diffusion.transfer import like
 
 
 def broadcast(coefficient: Tensor | float, x: Tensor) -> Tensor:
     """Cast a float64 coefficient, ``[]``, ``[batch]`` or like ``x``, to broadcast against ``x``."""
     coefficient = as_float64(coefficient)
     if coefficient.ndim > 1:
-        return coefficient.to(x)
-    return coefficient.to(x).reshape(-1, *[1] * (x.ndim - 1))
+        return like(coefficient, x)
+    if coefficient.ndim == 0 and coefficient.device.type == "cpu" and x.device.type != "cpu":
+        return coefficient.to(x.dtype)  # an argument of the kernel that takes it
+    return like(coefficient, x).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def add_anchor(x: Tensor, weight: Tensor | float, cond: Condition | None) -> Tensor:

@@ -11,6 +11,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from wavediff.diffusion.transfer import like
+
 _MASK = (1 << 64) - 1
 
 
@@ -90,4 +92,4 @@ class PositionNoise:
         ]
         start = self.offset - first * block
         noise = torch.cat(blocks, dim=-1)[:, start : start + length]
-        return noise.to(x).expand_as(x)
+        return like(noise, x).expand_as(x)

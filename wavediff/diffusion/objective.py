@@ -24,8 +24,9 @@ class Denoised:
     Attributes:
         loss: of each item, ``[batch]``.
         x0_hat: estimate of x_0, ``[batch, ...]``.
-        t: training time of each item, float64 ``[batch]``.
-        log_snr: log-SNR at ``t``, float64 ``[batch]``.
+        t: training time of each item, float64 ``[batch]``, on the device of the quantiles: the
+            CPU, unless quantiles on another were given.
+        log_snr: log-SNR at ``t``, like ``t``.
     """
 
     loss: Tensor
@@ -140,7 +141,8 @@ class DenoisingObjective(Objective):
             denoiser: the model to train.
             x0: data, ``[batch, ...]``.
             cond: conditions of the denoiser; none by default.
-            u: quantiles of the training times, ``[batch]`` in [0, 1); drawn by default.
+            u: quantiles of the training times, ``[batch]`` in [0, 1), best on the CPU: checks of
+                the times wait for a GPU; drawn by default.
             eps: standard normal noise, like ``x0``; drawn by default.
             weight: weights of the errors, like ``x0``; 1 by default.
 
@@ -163,7 +165,7 @@ def given_or_drawn(
     cond = Condition() if cond is None else cond
     if not isinstance(cond, Condition):
         raise TypeError(f"cond must be a Condition, not a {type(cond).__name__}: give u= and eps=")
-    u = torch.rand(len(x0), dtype=torch.float64).to(x0.device) if u is None else u
+    u = torch.rand(len(x0), dtype=torch.float64) if u is None else u
     return cond, u, torch.randn_like(x0) if eps is None else eps
 
 

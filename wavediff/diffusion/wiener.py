@@ -11,6 +11,7 @@ from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser, Prediction
 from wavediff.diffusion.forward import broadcast
 from wavediff.diffusion.schedule import Schedule, as_float64
+from wavediff.diffusion.transfer import per_item
 
 
 class WienerDenoiser(Denoiser):
@@ -67,7 +68,7 @@ class WienerDenoiser(Denoiser):
         cond = replace(cond, local=s2.log() / 2, prepared=None)
         s2 = self._per_channel(s2, x)
         v = alpha**2 * s2 + sigma**2
-        c_noise = self.schedule.c_noise(t).to(x).expand(len(x))
+        c_noise = per_item(self.schedule.c_noise(t), x)
         output = self.network(x * v.rsqrt(), c_noise, cond)
         return alpha * s2 / v * x + sigma * (s2 / v).sqrt() * output
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -37,7 +37,14 @@ def kaiming_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
 
 
 class ResidualBlock(nn.Module):
-    """A gated dilated convolution with a residual and a skip connection."""
+    """A gated dilated convolution with a residual and a skip connection.
+
+    Attributes:
+        gate: one kernel for the sum of the condition and the gate, ``(y, local) -> gated``, see
+            ``wavediff.networks.gate_triton``; None for the operations of PyTorch.
+    """
+
+    gate: Callable[[Tensor, Tensor | None], Tensor] | None = None
 
     def __init__(self, width: int, dilation: int, kernel_size: int, hidden: int = HIDDEN) -> None:
         super().__init__()
@@ -73,9 +80,11 @@ class ResidualBlock(nn.Module):
         if step_in_residual:
             x = y
         y = frames.conv(self.dilated_conv, y, bias=local is None)
-        if local is not None:
-            y = add_to_each_(y, frames.aligned(local, y))
-        y = gated(y)
+        local = None if local is None else frames.aligned(local, y)
+        if self.gate is not None:
+            y = self.gate(y, local)
+        else:
+            y = gated(y if local is None else add_to_each_(y, local))
         if has_channels_innermost(y):  # halves of a result would not be dense
             residual, skip = conv1d_halves(y, self.output_projection)
         else:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+INNERMOST = {"cpu"}  # types of devices that convolve faster so; tools/bench_gpu.py measures GPUs
+
 
 def channels_innermost(x: Tensor) -> Tensor:
     """``x [batch, channels, time]`` with channels innermost in memory where that is faster."""
-    if x.device.type != "cpu" or x.shape[1] == 1 or torch.compiler.is_exporting():
+    if x.device.type not in INNERMOST or x.shape[1] == 1 or torch.compiler.is_exporting():
         return x
     return x.mT.contiguous().mT
 
@@ -30,7 +32,7 @@ def conv1d(
     """``torch.nn.functional.conv1d`` for ``x [batch, channels, time]`` in either layout."""
     if not has_channels_innermost(x):
         return F.conv1d(x, weight, bias, padding=padding, dilation=dilation)
-    if weight.shape[2] == 1:
+    if weight.shape[2] == 1 and x.device.type == "cpu":
         dilation = 2  # changes nothing, but PyTorch leaves only dilated ones of size 1 to oneDNN
     image, kernel = x.unsqueeze(2), weight.unsqueeze(2)
     return F.conv2d(image, kernel, bias, padding=(0, padding), dilation=(1, dilation)).squeeze(2)

@@ -18,6 +18,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.transfer import like
 from wavediff.errors import UserError, shorten
 from wavediff.series import checks, scaling
 from wavediff.series import masks as mask_kinds
@@ -231,8 +232,8 @@ class SeriesModel(DiffusionTask):
             known = self._masked(window.present, noise)
             wide = scaling.fit(window.values, window.present, self.scaling)
             x0, cond, _ = self._condition(window, known, wide)
-            eps = noise.normal(*x0.shape[1:]).to(x0)
-            u = noise.uniform().to(x0.device)
+            eps = like(noise.normal(*x0.shape[1:]), x0)
+            u = noise.uniform()
             hidden = (window.present & ~known).to(x0)
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps, weight=hidden)
         return {"denoising": denoised.loss, "log_snr": denoised.log_snr, "loss": denoised.loss}
@@ -371,7 +372,7 @@ class SeriesModel(DiffusionTask):
 
         def noise(x: Tensor, draw: int) -> Tensor:
             drawn = noises.normal(samples, variables, length, stream=draw + 1)
-            return drawn.transpose(0, 1).flatten(0, 1).to(x)
+            return like(drawn.transpose(0, 1).flatten(0, 1), x)
 
         repeated = cond.map(lambda part: part.repeat(samples, *[1] * (part.ndim - 1)))
         z = noise(x0, -1)

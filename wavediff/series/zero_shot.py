@@ -16,6 +16,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.transfer import like
 from wavediff.errors import UserError
 from wavediff.networks.patch_transformer import PatchTransformer
 from wavediff.networks.precision import reduced
@@ -119,9 +120,9 @@ class ZeroShotForecaster(DiffusionTask):
             known = torch.isfinite(y)
             x0 = torch.where(known, scale.apply(torch.where(known, y, 0)), 0)
             x0, weight = (self._repeated(part.float(), self.levels) for part in (x0, known))
-            eps = noise.normal(self.levels, horizon).to(x0).flatten(0, 1)[:, None]
-            shift = torch.arange(self.levels, device=values.device) / self.levels
-            u = ((noise.uniform().to(values.device)[:, None] + shift) % 1).flatten()
+            eps = like(noise.normal(self.levels, horizon), x0).flatten(0, 1)[:, None]
+            shift = torch.arange(self.levels) / self.levels
+            u = ((noise.uniform()[:, None] + shift) % 1).flatten()
         cond = Condition(prepared=self.network.encoder(*seen))
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps, weight=weight)
         loss = denoised.loss.unflatten(0, (-1, self.levels)).mean(1)
@@ -210,7 +211,7 @@ class ZeroShotForecaster(DiffusionTask):
 
             def noise(x: Tensor, draw: int, noises: ItemNoise = noises) -> Tensor:
                 drawn = noises.normal(samples, 1, horizon, stream=draw + 1)
-                return drawn.flatten(0, 1).to(x)
+                return like(drawn.flatten(0, 1), x)
 
             shape = (len(values[cut]) * samples, 1, horizon)
             with reduced(self.device):

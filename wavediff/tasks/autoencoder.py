@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from wavediff.data.resampling import resample
 from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.transfer import like
 from wavediff.errors import UserError
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.networks import autoencoder as networks
@@ -75,7 +76,7 @@ class Autoencoder(Task):
         """
         audio = batch["audio"]
         frames = self.network.frames(audio.shape[-1])
-        eps = noise.normal(self.network.latent_channels, frames).to(audio)
+        eps = like(noise.normal(self.network.latent_channels, frames), audio)
         estimate, *posterior = self.network(audio, eps)
         losses = reconstruction_losses(estimate, audio)
         losses["kl"] = networks.Posterior(*posterior).kl().flatten(1).mean(1)

@@ -18,6 +18,7 @@ from wavediff.diffusion.noise import ItemNoise, PositionNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.transfer import like
 from wavediff.errors import UserError, shorten
 from wavediff.evaluation.perceptual import disturbance
 from wavediff.evaluation.spectral import mr_stft
@@ -170,8 +171,8 @@ class Enhancer(DiffusionTask):
         with torch.no_grad():
             clean, noisy, cond = self._crops(batch)
             x0 = self.representation.encode(clean, cond.local)
-            eps = noise.normal(*x0.shape[1:]).to(x0)
-            u = noise.uniform().to(x0.device)
+            eps = like(noise.normal(*x0.shape[1:]), x0)
+            u = noise.uniform()
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
         loss = denoised.loss
@@ -220,7 +221,7 @@ class Enhancer(DiffusionTask):
         level = self.level(noisy) / self.level_rms
         cond = self.condition(normalised(noisy, level))
         anchor = cond.needed("anchor")
-        return noise.normal(*anchor.shape[1:]).to(anchor), cond
+        return like(noise.normal(*anchor.shape[1:]), anchor), cond
 
     def condition(self, noisy: Tensor) -> Condition:
         """Condition of normalised ``noisy [batch, 1, time]``."""

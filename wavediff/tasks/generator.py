@@ -17,6 +17,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.transfer import like
 from wavediff.diffusion.wiener import WienerDenoiser
 from wavediff.errors import UserError
 from wavediff.representations.mel import MelFrontEnd
@@ -155,12 +156,12 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         """
         with torch.no_grad():
             x0 = self.encode(batch["audio"])
-            eps = noise.normal(*x0.shape[1:]).to(x0)
-            u = noise.uniform().to(x0.device)
+            eps = like(noise.normal(*x0.shape[1:]), x0)
+            u = noise.uniform()
             label = batch.get("label") if self.labels else None
             if label is not None and self.label_dropout:
-                hidden = noise.uniform(stream=2).to(label.device) < self.label_dropout
-                label = label.masked_fill(hidden, -1)
+                kept = noise.uniform(stream=2) >= self.label_dropout
+                label = torch.where(like(kept.long(), label) > 0, label, -1)
             cond, weight = Condition(label=label), None
             if self.observe is not None:
                 observation = observed(batch["audio"], noise, self.observe)
@@ -187,7 +188,7 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         """(noise, condition) for sampling in the shape of ``batch["audio"]`` with its labels."""
         audio = batch["audio"]
         frames = self.representation.frames(audio.shape[-1])
-        z = noise.normal(self.representation.channels, frames).to(audio)
+        z = like(noise.normal(self.representation.channels, frames), audio)
         label = batch.get("label") if self.labels else None
         return z, self.condition(len(audio), audio.shape[-1], label)
 
@@ -247,7 +248,7 @@ class Generator(Labelled, DiffusionTask):  # type: ignore[override]
         source = ItemNoise(seed, range(first, first + n))
 
         def draw(x: Tensor, i: int) -> Tensor:
-            return source.normal(*x.shape[1:], stream=i + 1).to(x)
+            return like(source.normal(*x.shape[1:], stream=i + 1), x)
 
         labels = None if number is None else torch.full((n,), number, device=self.device)
         cond = self.condition(n, length, labels)

@@ -14,6 +14,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import DenoisingObjective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.transfer import like
 from wavediff.networks.autoencoder import Posterior
 from wavediff.representations.latent import Latent
 from wavediff.tasks.autoencoder import reconstruction_losses
@@ -94,11 +95,11 @@ class LSGM(Generator):
         """
         audio, autoencoder = batch["audio"], self.representation.autoencoder
         shape = autoencoder.latent_channels, autoencoder.frames(audio.shape[-1])
-        eps = noise.normal(*shape).to(audio)
+        eps = like(noise.normal(*shape), audio)
         estimate, *posterior = autoencoder(audio, eps)
         posterior = Posterior(*posterior)
         cond = Condition(label=batch.get("label") if self.labels else None)
-        u, z_eps = noise.uniform().to(audio.device), noise.normal(*shape, stream=2).to(audio)
+        u, z_eps = noise.uniform(), like(noise.normal(*shape, stream=2), audio)
         crossed = cross_entropy(self.denoiser, posterior.sample(eps), u, z_eps, cond)
         entropy = noised_entropy(self.denoiser.schedule, posterior.log_variance)
         losses = reconstruction_losses(estimate, audio)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.noise import ItemNoise
+from wavediff.diffusion.transfer import like
 from wavediff.representations.representation import Representation
 
 BANDS = 32  # in which the network sees how much of the spectrum is known
@@ -76,7 +77,7 @@ def observe(audio: Tensor, noise: ItemNoise, shares: dict[str, float]) -> Observ
         given.append(y)
         known.append(mask)
         cutoffs.append(cutoff)
-    return Observation(torch.cat(given), torch.cat(known), torch.tensor(cutoffs).to(audio))
+    return Observation(torch.cat(given), torch.cat(known), like(torch.tensor(cutoffs), audio))
 
 
 def nothing(n: int, length: int, device: torch.device) -> Observation:

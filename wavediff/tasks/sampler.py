@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wavediff.diffusion import transfer
 from wavediff.diffusion.condition import Condition
 from wavediff.diffusion.denoiser import Denoiser
 from wavediff.diffusion.noise import ItemNoise
@@ -40,7 +41,7 @@ def on_path(
     grid = sampler.grid(denoiser.schedule)
 
     def draw(x: Tensor, i: int) -> Tensor:
-        return noise.normal(*x.shape[1:], stream=FIRST_STREAM + 2 + i).to(x)
+        return transfer.like(noise.normal(*x.shape[1:], stream=FIRST_STREAM + 2 + i), x)
 
     states = [start(denoiser.schedule, grid[0], draw(like, -1), cond)]
     if len(grid) > 2:

@@ -17,6 +17,7 @@ from wavediff.diffusion.noise import ItemNoise
 from wavediff.diffusion.objective import Objective
 from wavediff.diffusion.sampler import Sampler
 from wavediff.diffusion.schedule import Schedule
+from wavediff.diffusion.transfer import like
 from wavediff.evaluation.spectral import mr_stft
 from wavediff.representations.mel import MelFrontEnd
 from wavediff.representations.mel_edge import FRAMES as EDGE_FRAMES
@@ -104,8 +105,8 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         with torch.no_grad():
             mel, audio = self._crops(batch)
             x0 = self.representation.encode(audio, mel)
-            eps = noise.normal(*x0.shape[1:]).to(x0)
-            u = noise.uniform().to(x0.device)
+            eps = like(noise.normal(*x0.shape[1:]), x0)
+            u = noise.uniform()
         cond = Condition(local=mel, label=batch.get("label"))
         denoised = self.objective(self.denoiser, x0, cond, u=u, eps=eps)
         losses = {"denoising": denoised.loss, "log_snr": denoised.log_snr}
@@ -150,7 +151,7 @@ class Vocoder(Labelled, DiffusionTask):  # type: ignore[override]
         """(noise, condition) from which the crops of ``batch["audio"]`` are sampled."""
         mel = self.mel(batch["audio"])[..., self.margin : self.margin + self.crop_frames]
         z = noise.normal(self.representation.channels, self._crop_steps)
-        return z.to(mel), Condition(local=mel, label=batch.get("label"))
+        return like(z, mel), Condition(local=mel, label=batch.get("label"))
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "vocoder-en-22k") -> Self:

@@ -83,9 +83,9 @@ class Adversary:
             if parameter.grad is not None:
                 self.world.sum(parameter.grad)
 
-    def clip(self) -> float:
-        """Clip the gradient to ``clip_norm``; return its norm before that."""
-        return clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf).item()
+    def clip(self) -> Tensor:
+        """Clip the gradient to ``clip_norm``; return its norm before that, ``[]``."""
+        return clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
 
     def state_dict(self) -> dict[str, Any]:
         return {

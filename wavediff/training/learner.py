@@ -105,8 +105,9 @@ class Learner:
         adversarial = None if adversary is None else adversary.begin(number, factor)
         parts = []
         for part in range(config.accumulate):
-            batch = {k: v.to(world.device, non_blocking=True) for k, v in next(batches).items()}
-            indices = batch["index"].tolist()
+            loaded = next(batches)
+            indices = loaded["index"].tolist()  # before they are moved: reading back would wait
+            batch = {k: v.to(world.device, non_blocking=True) for k, v in loaded.items()}
             noise = ItemNoise(self.seed, indices)
             # dropout too depends on the sample numbers alone; set after the loader, which draws
             torch.manual_seed(self.seed * 1_000_003 + indices[0])
@@ -128,22 +129,24 @@ class Learner:
                 self.scaler.scale(loss).backward()
             parts.append({name: values.detach() for name, values in losses.items()})
         self.scaler.unscale_(self.optimizer)
-        norm = clip_grad_norm_(self.parameters, config.clip_norm or math.inf).item()
-        optimizers, discriminator_norm = [self.optimizer], 0.0
+        norms = [clip_grad_norm_(self.parameters, config.clip_norm or math.inf)]
+        optimizers = [self.optimizer]
         if adversary is not None:
             adversary.exchange_gradients()
             self.scaler.unscale_(adversary.optimizer)
-            discriminator_norm = adversary.clip()
+            norms.append(adversary.clip())
             optimizers.append(adversary.optimizer)
 
         total = torch.stack([part["loss"].sum(dtype=torch.float64) for part in parts]).sum()
-        mean = world.sum(total).item() / config.batch_size
+        # the one point of a step where a GPU is waited for
+        mean, norm, *others = torch.stack([world.sum(total), *norms]).tolist()
+        mean /= config.batch_size
         skipped = None
         if not math.isfinite(mean):
             skipped = "the loss is not finite"
         elif not math.isfinite(norm):
             skipped = "the gradient is not finite"
-        elif not math.isfinite(discriminator_norm):
+        elif not all(map(math.isfinite, others)):
             skipped = "the discriminators' gradient is not finite"
         else:
             for optimizer in optimizers:

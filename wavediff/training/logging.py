@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from wavediff.diffusion.transfer import like
 from wavediff.evaluation.metrics import METRICS
 from wavediff.training.distributed import World
 from wavediff.training.learner import Step
@@ -57,7 +58,8 @@ class Meter:
             loss = losses["loss"].double()
             self.items += len(loss)
             if "log_snr" in losses:
-                place = torch.bucketize(losses["log_snr"].float(), self.edges)
+                log_snr = losses["log_snr"].float()  # of times, which are on the CPU
+                place = torch.bucketize(like(log_snr, self.edges), self.edges)
                 self.by_level.index_add_(1, place, torch.stack([loss, torch.ones_like(loss)]))
 
     def read(self, batch_size: int) -> dict[str, float]:

@@ -14,8 +14,6 @@ from torch.optim.swa_utils import AveragedModel
 from wavediff.errors import UserError, shorten
 from wavediff.training.config import Decay
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
 
 def configured_optimizer(
     config: Mapping[str, Any], parameters: Iterable[nn.Parameter], name: str = "optimizer"
@@ -92,11 +90,26 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
     It starts as the weights themselves; update n decays by min(``decay``, (1 + n) / (10 + n)).
     """
 
-    def average(ema: Tensors, current: Tensors, count: Tensor | int) -> None:
-        n = int(count)
-        torch._foreach_lerp_(ema, current, 1 - min(decay, (1 + n) / (10 + n)))
+    return _Averaged(network, decay)
 
-    return AveragedModel(network, multi_avg_fn=average)
+
+class _Averaged(AveragedModel):
+    """``AveragedModel`` whose count of updates is read on the CPU: a step waits for no GPU."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        own: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(model.parameters())
+        n = int(self.n_averaged)
+        weight = 1 - min(self.decay, (1 + n) / (10 + n)) if n else 1.0
+        torch._foreach_lerp_(own, current, weight)
+        for mine, other in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(other)
+        self.n_averaged += 1
 
 
 @contextmanager
