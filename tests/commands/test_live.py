@@ -230,6 +230,7 @@ sys.exit(run(live.main, ["--checkpoint", MODEL]))
 """
 
 
+@pytest.mark.slow
 def test_keys_of_a_terminal(tiny_live):
     """The terminal is as it was afterwards."""
     folders = repr(str(Path(simulated_audio.__file__).parent))

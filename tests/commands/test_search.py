@@ -67,6 +67,7 @@ def results(folder: Path) -> list[tuple]:
 RATES = "optimizer.lr: {choices: [1.0e-3, 1.0e-9, 4.0e-3]}\n"
 
 
+@pytest.mark.slow
 def test_the_better_of_settings_is_found_reported_and_a_recipe(words, tmp_path, capsys):
     assert run(main, words(RATES, "--trials", "5", "--pruner", "none", "trainer.max_steps=30")) == 0
     out = tmp_path / "out"
@@ -316,6 +317,7 @@ def test_without_optuna_one_sentence_says_so(words, capsys, monkeypatch):
     assert told == "error: Optuna is not installed: pip install 'wavediff[search]'\n"
 
 
+@pytest.mark.slow
 def test_a_search_whose_trials_all_fail_ends(words, capsys, tmp_path):
     (tmp_path / "data").write_text("not a folder")
     assert run(main, words(RATES, "--trials", "9")) == 2

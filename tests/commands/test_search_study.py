@@ -87,6 +87,7 @@ def rates(folder: str = "out") -> list[float]:
     return [trial.params["optimizer.lr"] for trial in counted(study(folder))]
 
 
+@pytest.mark.slow
 def test_the_worse_two_thirds_are_pruned_and_the_best_is_close(search):
     assert search(RATE, "--trials", "40") == 0
     trials = counted(study())
@@ -123,6 +124,7 @@ def test_a_higher_metric_is_better_where_it_is(search, stand_in):
     assert study().best_value == max(trial.value for trial in counted(study()))
 
 
+@pytest.mark.slow
 def test_draws_depend_on_the_seed_and_the_trials_before_alone(search):
     assert search(RATE, "--trials", "12") == 0
     assert search(RATE, "--trials", "5", "-o", "parts") == 0
@@ -251,6 +253,7 @@ def test_a_score_that_is_missing_is_a_failure(search, stand_in, monkeypatch, cap
     assert len(counted(study())) == 3
 
 
+@pytest.mark.slow
 def test_all_of_a_small_space_is_trained_once(search, stand_in):
     space = "optimizer.lr: {choices: [1.0e-3, 4.0e-3]}\nnetwork.layers: {low: 4, high: 8, step: 2}"
     assert search(space, "--trials", "50") == 0

@@ -183,6 +183,7 @@ def numbers(line: str) -> list[float]:
     return [float(text) for text in re.findall(r"\d+\.\d+", line)]
 
 
+@pytest.mark.slow
 def test_synthetic_series_are_scored_by_real_ones(tmp_path, capsys):
     steps = np.arange(400)
     frame = pandas.DataFrame({"step": steps, "a": np.sin(steps / 3), "b": np.cos(steps / 3)})

@@ -19,6 +19,7 @@ def tool(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_times_of_blocks_and_memory_are_printed(tool, tmp_path, capsys):
     model = tmp_path / "model.safetensors"
     with_random_weights(tiny_live_config()).save_pretrained(model)

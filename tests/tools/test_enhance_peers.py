@@ -245,6 +245,7 @@ def test_one_table_has_all_peers_and_enhancers(bench, wheels, served, capsys):
     assert "downloading" not in err
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_is_a_row_that_says_why(bench, wheels, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench.module.enhance_peers, "_uv", lambda: None)
     next(wheels.glob("deepfilternet*")).unlink()

@@ -21,5 +21,5 @@ def like(values: Tensor, x: Tensor) -> Tensor:
 def per_item(value: Tensor, x: Tensor) -> Tensor:
     """``value``, ``[]`` or ``[batch]``, as ``[batch]`` with the type and on the device of ``x``."""
     if value.ndim == 0 and value.device.type == "cpu" and x.device.type != "cpu":
-        return x.new_full((len(x),), value.item())
-    return like(value, x).expand(len(x))
+        return x.new_full((x.shape[0],), value.item())
+    return like(value, x).expand(x.shape[0])  # len would fix the size in an export

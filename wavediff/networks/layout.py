@@ -23,6 +23,8 @@ def channels_innermost(x: Tensor) -> Tensor:
 
 def has_channels_innermost(x: Tensor) -> bool:
     """Whether ``x [batch, channels, time]`` has this layout."""
+    if torch.compiler.is_exporting():  # of a length that is not known
+        return False
     return x.ndim == 3 and x.stride(1) == 1 and x.stride(2) >= x.shape[1] > 1
 
 
