@@ -7,6 +7,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavediff.networks.layout import has_channels_innermost
+
 
 def upsampling_strides(factor: int) -> list[int]:
     """Factor ``factor`` into at most two strides that are as equal as possible.
@@ -56,6 +58,8 @@ def add_to_each_(y: Tensor, part: Tensor) -> Tensor:
     ``y`` may hold several samples of each item, with all items of a sample together.
     """
     if len(y) == len(part):
-        return y + part if y._is_view() and y.requires_grad else y.add_(part)
+        if has_channels_innermost(y) and y.requires_grad:  # a view, which gradients would copy
+            return y + part
+        return y.add_(part)
     y.unflatten(0, (-1, len(part))).add_(part)
     return y
