@@ -42,6 +42,7 @@ class TrainerConfig:
     device: str = MISSING
     precision: Precision = MISSING
     compile: bool = MISSING
+    shard: bool = MISSING
     threads: int | None = MISSING
     deterministic: bool = MISSING
     checkpoint_every: int = MISSING
@@ -63,9 +64,9 @@ class TrainerConfig:
 # A run may resume with other values of these: they do not define what the model learns.
 FREE = {
     "max_steps", "max_minutes", "accumulate", "max_bad_steps", "device", "precision", "compile",
-    "threads", "deterministic", "checkpoint_every", "checkpoint_minutes", "keep_last", "restart",
-    "accept_changes", "validate_every", "validate_files", "validate_seconds", "validate_media",
-    "measures", "best", "log_every", "log_snr_bins", "progress",
+    "shard", "threads", "deterministic", "checkpoint_every", "checkpoint_minutes", "keep_last",
+    "restart", "accept_changes", "validate_every", "validate_files", "validate_seconds",
+    "validate_media", "measures", "best", "log_every", "log_snr_bins", "progress",
 }  # fmt: skip
 
 _MINIMUM = {
