@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from warnings import filterwarnings
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,8 @@ class Learner:
         for network in task.networks:
             accelerate(network, world.device, config.precision, config.compile)
         if world.size > 1 and self.shards is None:
+            # of dimensions of size 1, whose strides mean nothing
+            filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self.model = DistributedDataParallel(self.model, gradient_as_bucket_view=True)
         task.train()
 
