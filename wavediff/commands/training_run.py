@@ -66,6 +66,7 @@ def run_training(
     with joined(trainer.device) as world:
         _set_up(trainer, world)
         with locked(run_dir, world.main):
+            world.barrier()  # the process that held the run before has written its last file
             state = resume(
                 RunCheckpoints(run_dir, trainer.keep_last),
                 plain,

@@ -4,24 +4,26 @@ import fcntl
 import re
 import secrets
 import sys
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-from wavediff.errors import UserError
+from wavediff.errors import UserError, shorten
 from wavediff.files import atomic_path
 from wavediff.moved import current
 from wavediff.notation import in_full
 from wavediff.training.config import FREE
-from wavediff.training.distributed import World
+from wavediff.training.distributed import World, restarted
 
 FORMAT = "wavediff-run-1"
 _NAME = re.compile(r"step-(\d+)\.pt")
 # Keys that may change in a run besides the free keys of the trainer.
+_LOCK_SECONDS = 30  # in which torchrun ends the processes of a node that leaves
 _FREE_KEYS = ("name", "run_dir", "sampler", "data.workers", "data.cache", "data.cache_dir")
 
 
@@ -161,7 +163,7 @@ def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
     with open(lock, "w") as file:
         try:
             # the system releases it when the process dies; data workers do not inherit it
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file, _LOCK_SECONDS if restarted() else 0)
         except BlockingIOError as error:
             raise UserError(
                 f"{run_dir}: another process is training there. Wait for it, or use another "
@@ -177,6 +179,22 @@ def locked(run_dir: Path, main: bool = True) -> Iterator[None]:
                     lock.unlink()
 
 
+def _lock(file: IO, seconds: float) -> None:
+    """Lock a file, waiting at most that long.
+
+    Raises:
+        OSError: if it is locked, or cannot be.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.1)
+
+
 def resume(
     checkpoints: RunCheckpoints,
     run_config: Mapping[str, Any],
@@ -189,18 +207,27 @@ def resume(
     Args:
         checkpoints: the checkpoints of the run.
         run_config: the configuration of the command.
-        restart: move an old run aside and start again.
+        restart: move an old run aside and start again, unless torchrun restarts this very run.
         accept_changes: resume even if the configuration differs from that of the run.
         world: the processes that train together.
 
     Raises:
-        UserError: if the run in this folder has another configuration.
+        UserError: if the run in this folder has another configuration, or not all processes find
+            the same one.
     """
-    if restart:
+    (again,) = world.any([restarted()])
+    if restart and not again:
         if world.main:
             checkpoints.move_aside()
         return None
     state = checkpoints.load()
+    steps = world.gather(None if state is None else state["step"])
+    if len(set(steps)) > 1:
+        each = ", ".join("none" if step is None else f"of step {step}" for step in steps)
+        raise UserError(
+            f"{checkpoints.folder}: the processes find different checkpoints ({shorten(each)}). "
+            "Use a run_dir on a file system that all nodes share."
+        )
     if state is not None and not accept_changes:
         found = differences(current(state["config"]), current(run_config))
         if found:

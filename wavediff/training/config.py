@@ -44,6 +44,7 @@ class TrainerConfig:
     compile: bool = MISSING
     tf32: bool = MISSING
     fused_gate: bool = MISSING
+    shard: bool = MISSING
     threads: int | None = MISSING
     deterministic: bool = MISSING
     checkpoint_every: int = MISSING
@@ -65,10 +66,10 @@ class TrainerConfig:
 # A run may resume with other values of these: they do not define what the model learns.
 FREE = {
     "max_steps", "max_minutes", "accumulate", "max_bad_steps", "device", "precision", "compile",
-    "tf32", "fused_gate", "threads", "deterministic", "checkpoint_every", "checkpoint_minutes",
-    "keep_last", "restart", "accept_changes", "validate_every", "validate_files",
-    "validate_seconds", "validate_media", "measures", "best", "log_every", "log_snr_bins",
-    "progress",
+    "shard", "tf32", "fused_gate", "threads", "deterministic", "checkpoint_every",
+    "checkpoint_minutes", "keep_last", "restart", "accept_changes", "validate_every",
+    "validate_files", "validate_seconds", "validate_media", "measures", "best", "log_every",
+    "log_snr_bins", "progress",
 }  # fmt: skip
 
 _MINIMUM = {

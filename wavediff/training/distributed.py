@@ -1,6 +1,8 @@
 """One process, or several started by torchrun."""
 
 import os
+import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from wavediff.errors import UserError, shorten
+
+JOIN_SECONDS = 1800  # within which all processes must have joined
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,42 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
+def restarted() -> bool:
+    """Whether torchrun started this process again after a failure (``--max-restarts``)."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def new_name(store: dist.Store, rank: int, size: int) -> str:
+    """Return a name that is the same in all processes and was never used in ``store``.
+
+    The store of torchrun outlives its workers: under the names of an earlier group, processes
+    would read the addresses of others that have ended. So the first process names the group, and
+    answers each of the others under a key that only that one knows.
+    """
+    own = secrets.token_hex(8)
+    if rank > 0:
+        store.set(f"wavediff/asks/{rank}", own)
+        name = store.get(f"wavediff/answers/{own}").decode()
+        store.set(f"wavediff/{name}/{rank}", "")
+        return name
+    end = time.monotonic() + JOIN_SECONDS
+    waiting = set(range(1, size))
+    while waiting:
+        for other in list(waiting):
+            if store.check([f"wavediff/{own}/{other}"]):
+                waiting.remove(other)
+            elif store.check([f"wavediff/asks/{other}"]):  # perhaps of an earlier process
+                asker = store.get(f"wavediff/asks/{other}").decode()
+                store.set(f"wavediff/answers/{asker}", own)
+        if waiting and time.monotonic() > end:
+            raise UserError(
+                f"{len(waiting)} of {size} processes have not joined within {JOIN_SECONDS} s: see "
+                "the messages of the other nodes."
+            )
+        time.sleep(0.02)
+    return own
+
+
 @contextmanager
 def joined(device_name: str) -> Iterator[World]:
     """Join the process group if torchrun started this process: gloo on CPUs, nccl on GPUs.
@@ -109,7 +149,10 @@ def joined(device_name: str) -> Iterator[World]:
     if size == 1:
         yield World(0, 1, device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, *_ = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(new_name(store, rank, size), store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield World(rank, size, device)
     finally:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from warnings import filterwarnings
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import is_initialized
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -20,6 +22,9 @@ from wavediff.training.distributed import World
 from wavediff.training.optim import averaged, exchanged, learning_rate_factor, set_learning_rate
 from wavediff.training.precision import accelerate, grad_scaler
 from wavediff.training.trainable import Trainable
+
+if TYPE_CHECKING:
+    from wavediff.training.sharding import Shards
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Step:
 
 
 class _Losses(nn.Module):
-    """The task's loss as a forward pass, which DistributedDataParallel needs."""
+    """The task's loss as a forward pass, which DistributedDataParallel and FSDP2 need."""
 
     def __init__(self, task: Trainable) -> None:
         super().__init__()
@@ -78,15 +83,22 @@ class Learner:
     ) -> None:
         self.task, self.config, self.world, self.seed = task.to(world.device), config, world, seed
         self.network = task.network
-        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.ema = averaged(self.network, config.ema_decay)
+        self.model: nn.Module = _Losses(task)
+        self.shards: Shards | None = None
+        if config.shard and is_initialized():
+            from wavediff.training import sharding  # the import takes a second
+
+            self.shards = sharding.Shards(self.model, self.network, self.ema.module, world)
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.parameters)
         self.adversary = adversary
         self.scaler = grad_scaler(world.device, config.precision)
         for network in task.networks:
             accelerate(network, world.device, config.precision, config.compile)
-        self.model: nn.Module = _Losses(task)
-        if world.size > 1:
+        if world.size > 1 and self.shards is None:
+            # of dimensions of size 1, whose strides mean nothing
+            filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self.model = DistributedDataParallel(self.model, gradient_as_bucket_view=True)
         task.train()
 
@@ -121,7 +133,7 @@ class Learner:
                         label=batch.get("label"),
                         noise=noise,
                     )
-                # DistributedDataParallel averages over the processes
+                # DistributedDataParallel and FSDP2 average over the processes
                 loss = losses["loss"].sum() * (world.size / config.batch_size)
                 if adversary is not None:
                     # its gradient reaches the discriminators' weights only
@@ -129,7 +141,7 @@ class Learner:
                 self.scaler.scale(loss).backward()
             parts.append({name: values.detach() for name, values in losses.items()})
         self.scaler.unscale_(self.optimizer)
-        norms = [clip_grad_norm_(self.parameters, config.clip_norm or math.inf)]
+        norms = [self._clip()]
         optimizers = [self.optimizer]
         if adversary is not None:
             adversary.exchange_gradients()
@@ -157,7 +169,14 @@ class Learner:
             optimizer.zero_grad()
         return Step(mean, norm, rate, parts, skipped)
 
+    def _clip(self) -> Tensor:
+        """Clip the gradient to ``clip_norm``; return its norm before that."""
+        norm = clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
+        return norm if self.shards is None else self.shards.whole(norm)
+
     def _exchange_gradients(self, now: bool) -> AbstractContextManager:
+        if self.shards is not None:
+            self.shards.exchange_gradients(now)
         if now or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
@@ -166,15 +185,30 @@ class Learner:
     def averaged_weights(self) -> Iterator[None]:
         """Let the task compute with the averaged weights, in evaluation mode, in the block."""
         self.task.eval()
-        with exchanged(self.network, self.ema), torch.no_grad():
+        with exchanged(self.network, self.ema), self.gathered_weights(), torch.no_grad():
             yield
         self.task.train()
 
+    def gathered_weights(self) -> AbstractContextManager:
+        """Let the task be called outside of its loss within the block, if its network is sharded.
+
+        All processes must enter and leave it.
+        """
+        return nullcontext() if self.shards is None else self.shards.gathered_weights()
+
+    def gathered(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a nested state with whole tensors where they are sharded; in the main process.
+
+        All processes must call it.
+        """
+        return dict(state) if self.shards is None else self.shards.gathered(state)
+
     def exported(self) -> dict[str, Tensor]:
-        """Return the averaged weights under the network's own names."""
-        return self.ema.module.state_dict()
+        """Return the averaged weights under the network's own names, see ``gathered``."""
+        return self.gathered(self.ema.module.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs to restore the learner, see ``gathered``."""
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
@@ -183,7 +217,7 @@ class Learner:
         }
         if self.adversary is not None:
             state["adversary"] = self.adversary.state_dict()
-        return state
+        return self.gathered(state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned.
@@ -191,6 +225,8 @@ class Learner:
         Raises:
             UserError: if the weights belong to another network or optimizer.
         """
+        if self.shards is not None:
+            state = {**state, **self.shards.divided(state, self.network, self.ema, self.optimizer)}
         try:
             self.network.load_state_dict(state["network"])
             self.ema.load_state_dict(state["ema"])

@@ -124,29 +124,31 @@ def train(
     def write() -> None:
         nonlocal saved_step
         saved_step = counters.step
-        if run_dir is not None and save is not None and world.main:
-            RunCheckpoints(run_dir, config.keep_last).save(
-                {
-                    "step": counters.step,
-                    "counters": asdict(counters),
-                    "config": run_config,
-                    "fixed": fixed or {},
-                    **learner.state_dict(),
-                },
-                counters.best_step,
-            )
+        if run_dir is not None and save is not None:
+            state = {
+                "step": counters.step,
+                "counters": asdict(counters),
+                "config": run_config,
+                "fixed": learner.gathered(fixed or {}),
+                **learner.state_dict(),
+            }
+            if world.main:
+                RunCheckpoints(run_dir, config.keep_last).save(state, counters.best_step)
         export()
 
     def export() -> None:
-        if run_dir is not None and save is not None and world.main:
+        if run_dir is None or save is None:
+            return
+        weights = learner.exported()
+        if world.main:
             facts: dict[str, Any] = {
                 "step": counters.step,
                 "seconds": round(counters.seconds),
             }
             if counters.best_step == counters.step:
                 measured = {str(counters.best_measure): counters.best}
-                save(run_dir / BEST_MODEL, learner.exported(), facts | measured)
-            save(run_dir / MODEL, learner.exported(), facts)  # last: it tells that all is written
+                save(run_dir / BEST_MODEL, weights, facts | measured)
+            save(run_dir / MODEL, weights, facts)  # last: it tells that all is written
 
     if state is not None:
         export()  # a process that was killed after its checkpoint has not come to it

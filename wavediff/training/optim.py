@@ -117,9 +117,12 @@ def exchanged(network: nn.Module, ema: AveragedModel) -> Iterator[None]:
     """Let ``network`` compute with the averaged weights within the block."""
     pairs = list(zip(network.parameters(), ema.module.parameters(), strict=True))
 
+    @torch.no_grad()
     def exchange() -> None:
-        for p, q in pairs:
-            p.data, q.data = q.data, p.data
+        for p, q in pairs:  # in place: parameters that are sharded are views of a buffer
+            kept = p.clone()
+            p.copy_(q)
+            q.copy_(kept)
 
     exchange()
     try:
