@@ -73,7 +73,7 @@ def _measure(work: str, folder: Path, cores: int, options: argparse.Namespace) -
     seconds = {}
     for count in (small, size):
         prepare(folder / str(count), count)
-        seconds[count] = _timed(commands(folder / str(count), count, 1), folder / "once")
+        seconds[count] = _timed(commands(folder / str(count), count, 1), folder / f"once-{count}")
     rate = (size - small) / max(1e-9, seconds[size] - seconds[small])
     start = max(0.0, seconds[size] - size / rate)
     for k in options.processes:
