@@ -72,7 +72,10 @@ def test_a_step_that_is_not_finite_changes_nothing(make_learner, feed, fake_data
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_precisions(make_learner, feed, precision: str):
-    plain, sharded = make_learner(precision=precision), make_learner(precision=precision, shard=True)
+    plain, sharded = (
+        make_learner(precision=precision),
+        make_learner(precision=precision, shard=True),
+    )
     for learner in (plain, sharded):
         learner.learn(0, feed(range(4)))
         learner.learn(1, feed(range(4)))
