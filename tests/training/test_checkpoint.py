@@ -165,3 +165,36 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path):
         other.join()
     with locked(tmp_path):
         pass
+
+
+def test_after_a_restart_by_torchrun_the_lock_is_waited_for(tmp_path: Path, monkeypatch):
+    calls = []
+
+    def held_for_a_moment(*args: object) -> None:
+        calls.append(args)
+        if len(calls) % 3:
+            raise BlockingIOError
+
+    monkeypatch.setattr("fcntl.lockf", held_for_a_moment)
+    with pytest.raises(UserError, match="another process is training"), locked(tmp_path):
+        pass
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with locked(tmp_path):
+        assert len(calls) == 3
+
+
+def test_a_restart_by_torchrun_does_not_begin_the_run_again(tmp_path: Path, monkeypatch):
+    checkpoints = RunCheckpoints(tmp_path, 1)
+    checkpoints.save({"step": 5, "config": {}})
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert resume(checkpoints, {}, True, False, ALONE)["step"] == 5
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert resume(checkpoints, {}, True, False, ALONE) is None
+
+
+def test_processes_that_find_different_checkpoints_are_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(World, "gather", lambda self, value: [value, None])
+    checkpoints = RunCheckpoints(tmp_path, 1)
+    checkpoints.save({"step": 5, "config": {}})
+    with pytest.raises(UserError, match=r"\(of step 5, none\). Use a run_dir on a file system"):
+        resume(checkpoints, {}, False, False, ALONE)

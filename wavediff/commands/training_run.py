@@ -91,7 +91,8 @@ def run_training(
             elif names and _ignores_labels(task, plain["data"]):
                 _say(world, f"train: the labels of the data are not used by {task.title}")
             if pretrained is not None:
-                _fit(task, pretrained, data)
+                with learner.gathered_weights():
+                    task.representation.fit(data[i]["audio"] for i in range(FIT_CROPS))
             if trial is not None and not len(held_out):
                 raise UserError(
                     "the data have nothing held out to compare trials on: set data.split"
@@ -209,6 +210,8 @@ def _prepared(
     if plain["init_from"] is not None and state is None:
         before = _initialise(task.network, plain["init_from"])
         _say(world, f"train: initialised with the weights of {plain['init_from']}")
+    if pretrained is not None:
+        task.representation.autoencoder.load_state_dict(pretrained)
     if trainer.fused_gate:
         _fuse_gates(task.network)
     _give_teacher(task, plain["teacher"], world.device)
@@ -332,12 +335,6 @@ def _validation(
     if not len(held_out):
         return None
     return partial(task.judge, held_out, trainer, measures, world)
-
-
-def _fit(task: Any, weights: Mapping[str, torch.Tensor], data: Any) -> None:
-    """Put the trained autoencoder in, and standardise its latents by the first crops."""
-    task.representation.autoencoder.load_state_dict(weights)
-    task.representation.fit(data[i]["audio"] for i in range(FIT_CROPS))
 
 
 def _fixed(task: Any, names: Sequence[str] | None) -> dict[str, Any]:
