@@ -12,6 +12,7 @@ which the causal network does not see, is replaced by its mean. KEY=VALUE change
 import argparse
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -22,6 +23,7 @@ from torch.utils.data import default_collate
 from wavediff.cli import run
 from wavediff.diffusion.noise import PositionNoise
 from wavediff.files import conf_folder
+from wavediff.networks import diffwave, frames
 from wavediff.networks.diffwave import DiffWave
 from wavediff.representations.level import normalised
 from wavediff.tasks.build import build_task
@@ -59,7 +61,12 @@ def activations(enhancer: Enhancer, noisy: Tensor) -> tuple[dict[str, Tensor], T
             block.step_projection.register_forward_hook(keep(f"step {i}", output=True)),
         ]
     cond = enhancer.condition(normalised(noisy, enhancer.level(noisy) / enhancer.level_rms))
-    enhancer.sample(cond, cond.needed("anchor").shape, PositionNoise(0))
+    # layers of the other layout are not called, see networks/layout.py
+    with (
+        patch.object(frames, "has_channels_innermost", lambda x: False),
+        patch.object(diffwave, "has_channels_innermost", lambda x: False),
+    ):
+        enhancer.sample(cond, cond.needed("anchor").shape, PositionNoise(0))
     for hook in hooks:
         hook.remove()
     return kept, cond.needed("local").mean((0, 2))
