@@ -106,6 +106,7 @@ def group() -> Iterator[None]:
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_a_sharded_model_is_validated_exported_and_resumed_whole(tmp_path: Path, group):
     """An autoencoder and the diffusion in its latent, which lie in the task twice."""
 

@@ -25,7 +25,7 @@ def equal(one: object, other: object) -> bool:
 
 
 def test_a_sharded_network_learns_the_same_and_its_state_is_whole(make_learner, feed, tmp_path):
-    plain, sharded = make_learner(batch_size=6, accumulate=2), None
+    plain = make_learner(batch_size=6, accumulate=2)
     sharded = make_learner(batch_size=6, accumulate=2, shard=True)
     assert all(isinstance(p, DTensor) for p in sharded.network.parameters())
     for number in range(3):
@@ -43,6 +43,21 @@ def test_a_sharded_network_learns_the_same_and_its_state_is_whole(make_learner, 
     learner.learn(3, feed(*parts))
     plain.learn(3, feed(*parts))
     assert equal(learner.state_dict(), plain.state_dict())
+
+
+def test_gradients_are_exchanged_after_the_last_part(make_learner, feed):
+    learner = make_learner(batch_size=4, accumulate=2, shard=True)
+    exchanged = []
+
+    def parts() -> Iterator[dict]:
+        for batch in feed(range(2), range(2, 4)):
+            yield batch
+            exchanged.append(any(p.grad is not None for p in learner.parameters))
+
+    batches = parts()
+    learner.optimizer.register_step_pre_hook(lambda *_: next(batches, None))
+    learner.learn(0, batches)
+    assert exchanged == [False, True]
 
 
 def test_validation_uses_the_averaged_weights_outside_of_the_loss(make_learner, feed):
